@@ -1,0 +1,249 @@
+"""One capture of routing: its axes and its invariants.
+
+Array names end in their axes: `t` token, `l` MoE layer, `k` slot, `e` routed expert. The token axis is outermost, so
+documents append. A record that breaks a rule cannot be constructed; one that exists is read-only.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from enum import IntFlag
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routing.errors import RecordError
+from routing.router import RouterRule
+
+EMPTY8 = np.uint8(255)
+EMPTY16 = np.uint16(65535)
+
+
+class Flag(IntFlag):
+    """What kind of token a row is. A plain prompt token has no flag."""
+
+    SPECIAL = 1
+    TEMPLATE = 2
+    GENERATED = 4
+    IMAGE = 8
+
+
+@dataclass(frozen=True)
+class Document:
+    """One text and what is known of it; an empty label means "not said"."""
+
+    text: str
+    id: str = ""
+    source: str = ""
+    domain: str = ""
+    language: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """What a capture was made with: enough to repeat it, and to tell whether two captures may be compared."""
+
+    model: str
+    fingerprint: str
+    dtype: str
+    device: str
+    revision: str = ""
+    attention: str = ""
+    experts_implementation: str = ""
+    engine: str = "hooks"
+    versions: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str | int | float | bool | None] = field(default_factory=dict)
+
+
+def empty_slot(dtype: np.dtype | type) -> int:
+    """The id that means "no expert in this slot" (a dropped token, or fewer than k).
+
+    >>> empty_slot(np.uint8), empty_slot(np.uint16)
+    (255, 65535)
+    """
+    return int(np.iinfo(dtype).max)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RoutingRecord:
+    """What one or more documents' tokens were routed to, layer by layer, exactly as executed.
+
+    Shapes
+        ids_tlk      (tokens, layers, slots)   uint8 (uint16 when a layer has more than 255 experts), by decreasing weight
+        weight_tlk   (tokens, layers, slots)   float16, the combine weight multiplied into the output; 0 in an empty slot
+        rejected_tl  (tokens, layers)          same dtype as ids: the best expert that was not chosen
+        margin_tl    (tokens, layers)          float16, k-th minus (k+1)-th selection score
+        entropy_tl   (tokens, layers)          float16, nats, of the normalised gate over all experts
+        lse_tl       (tokens, layers)          float16, log-sum-exp of the raw logits
+        logit_tle    (tokens, layers, experts) float16, raw; NaN beyond a layer's own number of experts
+        token_t, document_t, position_t        int32; document_t indexes `documents`, position_t restarts in each
+        flag_t                                 uint8, see `Flag`
+        loss_t, predicted_t                    float32 (NaN where there is no next token) and int32
+
+    Absent arrays are None: a value not recorded is never zero.
+    `pieces` maps each token id that occurs (also as a prediction) to the text it stands for.
+    Errors      RecordError when a rule is broken, naming the array, the place and the value.
+    """
+
+    ids_tlk: NDArray[np.unsignedinteger]
+    weight_tlk: NDArray[np.float16] | None
+    token_t: NDArray[np.int32]
+    document_t: NDArray[np.int32]
+    position_t: NDArray[np.int32]
+    flag_t: NDArray[np.uint8]
+    documents: tuple[Document, ...]
+    layers: tuple[RouterRule, ...]
+    provenance: Provenance
+    pieces: Mapping[int, str] = field(default_factory=dict)
+    rejected_tl: NDArray[np.unsignedinteger] | None = None
+    margin_tl: NDArray[np.float16] | None = None
+    entropy_tl: NDArray[np.float16] | None = None
+    lse_tl: NDArray[np.float16] | None = None
+    logit_tle: NDArray[np.float16] | None = None
+    loss_t: NDArray[np.float32] | None = None
+    predicted_t: NDArray[np.int32] | None = None
+
+    def __post_init__(self) -> None:
+        _check_shapes(self)
+        _check_ids(self)
+        _check_weights(self)
+        _check_documents(self)
+        for _, array in self.arrays():
+            array.flags.writeable = False
+        object.__setattr__(self, "pieces", MappingProxyType(dict(self.pieces)))
+
+    @property
+    def tokens(self) -> int:
+        """Number of recorded tokens."""
+        return self.ids_tlk.shape[0]
+
+    @property
+    def slots(self) -> int:
+        """Most experts any layer gives a token."""
+        return self.ids_tlk.shape[2]
+
+    @property
+    def empty(self) -> int:
+        """The id of an empty slot in this record."""
+        return empty_slot(self.ids_tlk.dtype)
+
+    @property
+    def experts(self) -> int:
+        """Most routed experts of any layer."""
+        return max(rule.experts for rule in self.layers)
+
+    def arrays(self) -> Iterator[tuple[str, NDArray]]:
+        """Name and array of everything recorded, absent ones left out."""
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, np.ndarray):
+                yield item.name, value
+
+    def take(self, rows_t: slice | NDArray) -> "RoutingRecord":
+        """The same record for some of its tokens, in their order; documents keep their numbers."""
+        return replace(self, **{name: array[rows_t].copy() for name, array in self.arrays()})
+
+    def piece(self, token_id: int) -> str:
+        """The text of a token id, or its number in angle brackets where the record does not hold it."""
+        return self.pieces.get(int(token_id), f"<{int(token_id)}>")
+
+
+_DTYPES: dict[str, tuple[type, ...]] = {
+    "ids_tlk": (np.uint8, np.uint16),
+    "rejected_tl": (np.uint8, np.uint16),
+    "weight_tlk": (np.float16,),
+    "margin_tl": (np.float16,),
+    "entropy_tl": (np.float16,),
+    "lse_tl": (np.float16,),
+    "logit_tle": (np.float16,),
+    "loss_t": (np.float32,),
+    "predicted_t": (np.int32,),
+    "token_t": (np.int32,),
+    "document_t": (np.int32,),
+    "position_t": (np.int32,),
+    "flag_t": (np.uint8,),
+}
+
+
+def _broken(found: str, expected: str) -> RecordError:
+    return RecordError(found, expected=expected, do="capture again; if it repeats, the writer of this record is at fault")
+
+
+def _check_shapes(record: RoutingRecord) -> None:
+    """dtype and shape of every array against its name's axes."""
+    tokens, layers, slots = _axes_of_ids(record)
+    size = {"t": tokens, "l": layers, "k": slots, "e": record.experts}
+    for name, array in record.arrays():
+        if array.dtype.type not in _DTYPES[name]:
+            wanted = " or ".join(np.dtype(kind).name for kind in _DTYPES[name])
+            raise _broken(f"{name} is {array.dtype}", f"{name} to be {wanted}")
+        expected = tuple(size[axis] for axis in name.rsplit("_", 1)[1])
+        if array.shape != expected:
+            raise _broken(f"{name} has shape {array.shape}", f"{expected}, to agree with ids_tlk {record.ids_tlk.shape}")
+    if record.rejected_tl is not None and record.rejected_tl.dtype != record.ids_tlk.dtype:
+        raise _broken(f"rejected_tl is {record.rejected_tl.dtype}", f"the dtype of ids_tlk, {record.ids_tlk.dtype}")
+
+
+def _axes_of_ids(record: RoutingRecord) -> tuple[int, int, int]:
+    shape = record.ids_tlk.shape
+    if not record.layers:
+        raise _broken("a record of 0 layers", "at least one MoE layer")
+    if len(shape) != 3 or shape[1] != len(record.layers):
+        raise _broken(f"ids_tlk has shape {shape} for {len(record.layers)} layers", "(tokens, layers, slots)")
+    numbers = [rule.layer for rule in record.layers]
+    if numbers != list(range(len(numbers))):
+        raise _broken(f"layers are numbered {numbers}", "0, 1, 2 … in order (`block` holds the absolute index)")
+    if shape[2] != max(rule.k for rule in record.layers):
+        raise _broken(f"ids_tlk has {shape[2]} slots", f"the largest k, {max(rule.k for rule in record.layers)}")
+    return shape
+
+
+def _check_ids(record: RoutingRecord) -> None:
+    """Ids within the layer's experts, each at most once per token, empty slots last."""
+    ids_tlk, empty = record.ids_tlk, record.empty
+    if record.experts > empty:
+        raise _broken(f"{ids_tlk.dtype} ids for {record.experts} experts", "uint16 ids above 255 experts")
+    for rule in record.layers:
+        ids_tk = ids_tlk[:, rule.layer]
+        filled_tk = ids_tk != empty
+        _raise_at(filled_tk & (ids_tk >= rule.experts), ids_tk, rule, f"an expert below {rule.experts}")
+        _raise_at(filled_tk[:, 1:] & ~filled_tk[:, :-1], ids_tk[:, 1:], rule, "empty slots after the filled ones")
+        _raise_at(filled_tk[:, rule.k :], ids_tk[:, rule.k :], rule, f"no route beyond the layer's k={rule.k}")
+        sorted_tk = np.sort(ids_tk, axis=1)
+        twice_tk = (sorted_tk[:, 1:] == sorted_tk[:, :-1]) & (sorted_tk[:, 1:] != empty)
+        _raise_at(twice_tk, sorted_tk[:, 1:], rule, "each expert at most once per token")
+
+
+def _raise_at(bad_tk: NDArray[np.bool_], value_tk: NDArray, rule: RouterRule, expected: str) -> None:
+    if bad_tk.any():
+        token, slot = np.argwhere(bad_tk)[0]
+        where = f"token {token}, layer {rule.layer} ({rule.module}), slot {slot}"
+        raise _broken(f"{value_tk[token, slot]} at {where}", expected)
+
+
+def _check_weights(record: RoutingRecord) -> None:
+    """Finite weights in decreasing order, 0 exactly where the slot is empty."""
+    if record.weight_tlk is None:
+        return
+    for rule in record.layers:
+        weight_tk = record.weight_tlk[:, rule.layer]
+        empty_tk = record.ids_tlk[:, rule.layer] == record.empty
+        _raise_at(~np.isfinite(weight_tk), weight_tk, rule, "a finite weight")
+        _raise_at(empty_tk & (weight_tk != 0), weight_tk, rule, "weight 0 in an empty slot")
+        rises_tk = (weight_tk[:, 1:] > weight_tk[:, :-1]) & ~empty_tk[:, 1:]
+        _raise_at(rises_tk, weight_tk[:, 1:], rule, "slots in order of decreasing weight")
+
+
+def _check_documents(record: RoutingRecord) -> None:
+    """Documents in order, each one's tokens together, positions rising within it."""
+    document_t, position_t = record.document_t, record.position_t
+    if record.tokens == 0:
+        return
+    if document_t.min() < 0 or document_t.max() >= len(record.documents):
+        raise _broken(f"document_t runs {document_t.min()}…{document_t.max()}", f"0…{len(record.documents) - 1}")
+    step_t = np.diff(document_t)
+    if (step_t < 0).any():
+        raise _broken("document_t goes back at token %d" % (np.argmax(step_t < 0) + 1), "documents one after another")
+    falls_t = (step_t == 0) & (np.diff(position_t) <= 0)
+    if falls_t.any():
+        raise _broken("position_t does not rise at token %d" % (np.argmax(falls_t) + 1), "rising positions in a document")
