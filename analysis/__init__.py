@@ -1,0 +1,1 @@
+"""The only home of statistics. Imports numpy, scipy and numba, and of ours only `routing`."""
