@@ -1,0 +1,135 @@
+"""Every setting of the dashboard and the command line, each with its default and what it does.
+
+A setting comes from the environment (`GATESCOPE_MODEL=…`), else from the TOML file named by `GATESCOPE_CONFIG`
+(default `gatescope.toml` in the working directory), else from here.
+"""
+
+import os
+from functools import cache
+from pathlib import Path
+from tomllib import TOMLDecodeError
+from typing import Annotated
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from routing.errors import OptionError
+
+BUNDLED = "bundled"
+"""The name under which the trained model that comes with Gatescope is offered."""
+
+
+def default_cache_dir() -> Path:
+    """Where captures are kept unless said otherwise: below `$XDG_CACHE_HOME`, else `~/.cache`."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "gatescope"
+
+
+class Settings(BaseSettings):
+    """What a deployment may choose. Made by `load_settings`, which turns a bad value into an `OptionError`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="GATESCOPE_", extra="forbid", frozen=True, use_attribute_docstrings=True
+    )
+
+    model: str = BUNDLED
+    """Model shown first: `bundled`, a folder, or a hub id."""
+    models: Annotated[tuple[str, ...], NoDecode] = ()
+    """Further models a visitor may choose from, with commas between: `bundled, allenai/OLMoE-1B-7B-0924`. Nobody can
+    name a model that is not listed here."""
+    revision: str = ""
+    """Commit, tag or branch of a hub model; empty means its default branch."""
+    device: str = "auto"
+    """Where the model runs: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
+    dtype: str = "auto"
+    """Number format of the weights: `auto` (as stored), `float32`, `bfloat16`, `float16`."""
+    cache_dir: Path = Field(default_factory=default_cache_dir)
+    """Folder of the captures."""
+    quota_bytes: int | None = Field(default=2_000_000_000, ge=1_000_000)
+    """Most bytes the captures may take together; `none` means no limit."""
+    max_prompt_chars: int = Field(default=40_000, ge=1, le=2_000_000)
+    """Longest text the prompt box takes, in characters."""
+    max_prompt_tokens: int = Field(default=2_048, ge=1, le=1_000_000)
+    """Longest prompt, in tokens of the model; a model's own limit counts where it is smaller."""
+    max_new_tokens: int = Field(default=256, ge=0, le=100_000)
+    """Most tokens a visitor may have generated."""
+    queue_limit: int = Field(default=8, ge=0, le=10_000)
+    """How many captures may wait behind the running one."""
+
+    @field_validator("quota_bytes", mode="before")
+    @classmethod
+    def _no_quota(cls, value: object) -> object:
+        return None if value == "none" else value
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _named_model(self) -> "Settings":
+        if not self.model.strip() or not all(name.strip() for name in self.models):
+            raise ValueError("a model has an empty name")
+        return self
+
+    @property
+    def offered(self) -> tuple[str, ...]:
+        """The models a visitor may choose from, the first one shown first, none twice."""
+        return tuple(dict.fromkeys((self.model, *self.models)))
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over the file, the file over the defaults."""
+        file = Path(os.environ.get("GATESCOPE_CONFIG", "gatescope.toml"))
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=file)
+
+
+def load_settings(**given: object) -> Settings:
+    """The settings in force; `given` values win over all sources.
+
+    Errors   OptionError naming the setting, its value and what it may be.
+    """
+    try:
+        return Settings(**given)  # type: ignore[arg-type]  # validated by pydantic, that is what it is for
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"])) or "model"
+        raise OptionError(
+            f"setting {name} is {first['input']!r}",
+            expected=first["msg"],
+            do=f"correct GATESCOPE_{name.upper()} in the environment, or {name} in gatescope.toml",
+        ) from None
+    except (TOMLDecodeError, OSError) as error:
+        raise OptionError(
+            f"the settings file cannot be read: {error}",
+            expected="a TOML file of settings, such as: queue_limit = 4",
+            do="correct the file named by GATESCOPE_CONFIG (default gatescope.toml)",
+        ) from None
+
+
+@cache
+def settings() -> Settings:
+    """The settings of this process, read once."""
+    return load_settings()
+
+
+def model_source(name: str) -> str | Path:
+    """What `hooks.load_model` is given for an offered name."""
+    if name != BUNDLED:
+        return name
+    from models import BUNDLED_MODEL
+
+    return BUNDLED_MODEL
