@@ -1,0 +1,17 @@
+"""Reading the routers of real models. The only importer of torch and transformers, beside the training recipe."""
+
+from hooks.capture import CaptureOptions, capture, capture_batch
+from hooks.loading import attach, load_model
+from hooks.model import LoadedModel
+from hooks.selfcheck_report import Check, SelfCheckReport
+
+__all__ = [
+    "CaptureOptions",
+    "Check",
+    "LoadedModel",
+    "SelfCheckReport",
+    "attach",
+    "capture",
+    "capture_batch",
+    "load_model",
+]

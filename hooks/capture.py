@@ -1,0 +1,148 @@
+"""A capture: text goes in, a RoutingRecord comes out, prompt and generated tokens in one."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hooks.generation import Sampling, steps
+from hooks.model import LoadedModel
+from hooks.pieces import pieces
+from hooks.prompt import encode
+from hooks.routes import RouteSink
+from routing.errors import OptionError
+from routing.record import Document, RoutingRecord
+
+Progress = Callable[[int, int], None]
+Columns = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptureOptions:
+    """What to record beyond the prompt's own routing.
+
+    `max_new_tokens` continues the text, greedily or sampled (`temperature`, `top_p`, `seed`). `chat` wraps the text in
+    the tokenizer's chat template as one user turn. `logits` keeps the full router scores, many times larger.
+    Errors: OptionError for a value out of range.
+    """
+
+    max_new_tokens: int = 0
+    sample: bool = False
+    temperature: float = 1.0
+    top_p: float = 1.0
+    seed: int = 0
+    chat: bool = False
+    logits: bool = False
+
+    def __post_init__(self) -> None:
+        _check_range("max_new_tokens", self.max_new_tokens, 0, 100_000)
+        _check_range("temperature", self.temperature, 0.01, 100.0)
+        _check_range("top_p", self.top_p, 0.001, 1.0)
+
+    @property
+    def sampling(self) -> Sampling:
+        """The part that says how tokens are generated."""
+        return Sampling(
+            max_new_tokens=self.max_new_tokens,
+            sample=self.sample,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            seed=self.seed,
+        )
+
+    def as_dict(self) -> dict[str, int | float | bool]:
+        """Field names and values: part of a capture's identity."""
+        return asdict(self)
+
+
+def _check_range(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise OptionError(f"{name} is {value}", expected=f"{low:g} … {high:g}", do=f"choose {name} within that range")
+
+
+def capture(
+    model: LoadedModel,
+    text: str | Document,
+    options: CaptureOptions | None = None,
+    *,
+    on_progress: Progress | None = None,
+) -> RoutingRecord:
+    """The routing of one text (and of what the model continues it with), exactly as executed.
+
+    `on_progress(done, total)` is called after every MoE layer of every forward pass, in the calling thread; an exception
+    it raises ends the pass at once and leaves the model as it was. Errors: PromptError (empty, too long), OptionError.
+    """
+    return capture_batch(model, [text], options, on_progress=on_progress)
+
+
+def capture_batch(
+    model: LoadedModel,
+    texts: Sequence[str | Document],
+    options: CaptureOptions | None = None,
+    *,
+    padding_side: str = "",
+    on_progress: Progress | None = None,
+) -> RoutingRecord:
+    """The routing of several texts run as one batch; padding never enters the record.
+
+    `padding_side` is "left" or "right"; unset, it is left when tokens are generated and right otherwise.
+    Errors: as `capture`; OptionError for generation after padding on the right.
+    """
+    options = options or CaptureOptions()
+    documents = tuple(text if isinstance(text, Document) else Document(text) for text in texts)
+    new_tokens = options.max_new_tokens
+    prompts = [encode(model, document.text, chat=options.chat, new_tokens=new_tokens) for document in documents]
+    side = _padding_side(padding_side, options, lengths={len(prompt.ids) for prompt in prompts})
+    total = len(model.layers) * (1 + new_tokens)
+    sink = RouteSink(model.learnt, keeps_logits=options.logits, on_layer=_counter(on_progress, total))
+    passes: list[Columns] = []
+    with torch.no_grad(), model.recorder.recording(sink):
+        for step in steps(model, prompts, options.sampling, padding_side=side):
+            passes.append(step.columns | sink.flush(step.keep_n))
+    return _record(model, documents, options, _joined(passes))
+
+
+def _padding_side(side: str, options: CaptureOptions, *, lengths: set[int]) -> str:
+    if options.max_new_tokens and side == "right" and len(lengths) > 1:
+        raise OptionError(
+            "padding on the right with tokens to generate",
+            expected="padding on the left, so that each text is followed by its own continuation",
+            do="leave padding_side unset",
+        )
+    return side or ("left" if options.max_new_tokens else "right")
+
+
+def _counter(on_progress: Progress | None, total: int) -> Callable[[], None]:
+    """Counts layers and reports them."""
+    done = 0
+
+    def count() -> None:
+        nonlocal done
+        done += 1
+        if on_progress is not None:
+            on_progress(done, max(total, done))
+
+    return count
+
+
+def _joined(passes: Sequence[Columns]) -> Columns:
+    """The columns of all forward passes, rows ordered by document and position."""
+    columns = {name: np.concatenate([one[name] for one in passes]) for name in passes[0]}
+    order_t = np.lexsort((columns["position_t"], columns["document_t"]))
+    return {name: array[order_t] for name, array in columns.items()}
+
+
+def _record(
+    model: LoadedModel, documents: tuple[Document, ...], options: CaptureOptions, columns: Columns
+) -> RoutingRecord:
+    ids = np.union1d(columns["token_t"], columns["predicted_t"]).tolist()
+    return RoutingRecord(
+        **columns,
+        documents=documents,
+        layers=model.layers,
+        provenance=model.provenance(options.as_dict()),
+        pieces=pieces(model.tokenizer, ids),
+    )

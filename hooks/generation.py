@@ -1,0 +1,160 @@
+"""Forward passes over a batch: the prompt in one, then one per generated token, with what each row is."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopPLogitsWarper
+
+from hooks.model import LoadedModel
+from hooks.prompt import Prompt
+from routing.record import Flag
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How the next token is chosen: the likeliest, or drawn."""
+
+    max_new_tokens: int
+    sample: bool
+    temperature: float
+    top_p: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Padded token ids and what each place holds; `real_bs` is False on padding."""
+
+    ids_bs: Tensor
+    real_bs: Tensor
+    position_bs: Tensor
+    flag_bs: Tensor
+
+
+@dataclass(frozen=True)
+class Step:
+    """One forward pass: which rows of the flattened batch to keep, and the token columns of those rows."""
+
+    keep_n: Tensor
+    columns: dict[str, NDArray]
+
+
+def steps(model: LoadedModel, prompts: Sequence[Prompt], sampling: Sampling, *, padding_side: str) -> Iterator[Step]:
+    """Run the prompts, then generate; yields after each forward pass, before the next begins.
+
+    A row that ends with an end-of-sequence token is no longer kept; generation stops when all have ended.
+    """
+    batch = pad_batch(model, prompts, padding_side)
+    chooser = _chooser(sampling)
+    ends = _end_tokens(model)
+    mask_bs, cache = batch.real_bs, None
+    alive_b = torch.ones(len(prompts), dtype=torch.bool, device=mask_bs.device)
+    for remaining in range(sampling.max_new_tokens, -1, -1):
+        output = _forward(model, batch, mask_bs, cache, keeps_cache=sampling.max_new_tokens > 0)
+        cache = output.past_key_values if sampling.max_new_tokens else None
+        logits_bsv = output.logits.float()
+        next_b = chooser(batch.ids_bs, _last(logits_bsv, batch.real_bs)) if remaining else None
+        yield Step((batch.real_bs & alive_b[:, None]).flatten(), _columns(batch, logits_bsv, next_b, alive_b))
+        if next_b is None:
+            return
+        alive_b = alive_b & ~torch.isin(next_b, ends)
+        if not alive_b.any():
+            return
+        batch = _next_batch(batch, next_b, sum_real_b=mask_bs.sum(1))
+        mask_bs = torch.cat([mask_bs, torch.ones_like(mask_bs[:, :1])], dim=1)
+
+
+def pad_batch(model: LoadedModel, prompts: Sequence[Prompt], side: str) -> Batch:
+    """Prompts of any length as one rectangle, padded on the left or the right."""
+    length = max(len(prompt.ids) for prompt in prompts)
+    filler = model.tokenizer.pad_token_id
+    ids_bs = torch.full((len(prompts), length), filler if filler is not None else 0)
+    real_bs, flag_bs = torch.zeros_like(ids_bs, dtype=torch.bool), torch.zeros_like(ids_bs)
+    special = set(model.tokenizer.all_special_ids)
+    for row, prompt in enumerate(prompts):
+        place = slice(length - len(prompt.ids), length) if side == "left" else slice(0, len(prompt.ids))
+        ids_bs[row, place], real_bs[row, place] = torch.tensor(prompt.ids), True
+        flags = [
+            Flag.SPECIAL * (token in special) | Flag.TEMPLATE * template
+            for token, template in zip(prompt.ids, prompt.is_template, strict=True)
+        ]
+        flag_bs[row, place] = torch.tensor(flags)
+    position_bs = (real_bs.long().cumsum(1) - 1).clamp(min=0)
+    device = model.model.device
+    return Batch(ids_bs.to(device), real_bs.to(device), position_bs.to(device), flag_bs.to(device))
+
+
+def _next_batch(batch: Batch, next_b: Tensor, *, sum_real_b: Tensor) -> Batch:
+    ids_bs = next_b[:, None]
+    return Batch(ids_bs, torch.ones_like(ids_bs, dtype=torch.bool), sum_real_b[:, None], torch.full_like(ids_bs, Flag.GENERATED))
+
+
+def _forward(model: LoadedModel, batch: Batch, mask_bs: Tensor, cache: Any, *, keeps_cache: bool) -> Any:
+    extra = {} if mask_bs.all() and mask_bs.shape[0] == 1 else {"attention_mask": mask_bs.long()}
+    return model.model(
+        input_ids=batch.ids_bs, position_ids=batch.position_bs, past_key_values=cache, use_cache=keeps_cache, **extra
+    )
+
+
+def _last(logits_bsv: Tensor, real_bs: Tensor) -> Tensor:
+    """Logits at each row's last real token."""
+    places = torch.arange(real_bs.shape[1], device=real_bs.device)
+    last_b = (places * real_bs).argmax(1)
+    return logits_bsv[torch.arange(len(last_b), device=last_b.device), last_b]
+
+
+def _chooser(sampling: Sampling) -> Any:
+    """(ids so far, logits) → the next token of each row."""
+    if not sampling.sample:
+        return lambda ids_bs, logits_bv: logits_bv.argmax(-1)
+    warpers = LogitsProcessorList([TemperatureLogitsWarper(sampling.temperature)])
+    if sampling.top_p < 1.0:
+        warpers.append(TopPLogitsWarper(sampling.top_p))
+    generator = torch.Generator().manual_seed(sampling.seed)
+
+    def draw(ids_bs: Tensor, logits_bv: Tensor) -> Tensor:
+        share_bv = warpers(ids_bs, logits_bv).softmax(-1).cpu()
+        return torch.multinomial(share_bv, 1, generator=generator)[:, 0].to(ids_bs.device)
+
+    return draw
+
+
+def _end_tokens(model: LoadedModel) -> Tensor:
+    stated = getattr(model.model.generation_config, "eos_token_id", None)
+    stated = model.tokenizer.eos_token_id if stated is None else stated
+    ends = stated if isinstance(stated, list) else [] if stated is None else [stated]
+    return torch.tensor(ends, dtype=torch.long, device=model.model.device)
+
+
+def _columns(batch: Batch, logits_bsv: Tensor, next_b: Tensor | None, alive_b: Tensor) -> dict[str, NDArray]:
+    """The token columns of one pass, padding and ended rows left out."""
+    keep_bs = batch.real_bs & alive_b[:, None]
+    document_bs = torch.arange(len(keep_bs), device=keep_bs.device)[:, None].expand_as(keep_bs)
+    named = {
+        "token_t": (batch.ids_bs, np.int32),
+        "document_t": (document_bs, np.int32),
+        "position_t": (batch.position_bs, np.int32),
+        "flag_t": (batch.flag_bs, np.uint8),
+        "predicted_t": (logits_bsv.argmax(-1), np.int32),
+        "loss_t": (_losses(batch, logits_bsv, next_b), np.float32),
+    }
+    return {name: values_bs[keep_bs].cpu().numpy().astype(dtype) for name, (values_bs, dtype) in named.items()}
+
+
+def _losses(batch: Batch, logits_bsv: Tensor, next_b: Tensor | None) -> Tensor:
+    """Nats of the token that came next, NaN where none did; the last place is judged by the token just chosen."""
+    width = batch.ids_bs.shape[1]
+    target_bs = torch.full_like(batch.ids_bs, -100)
+    target_bs[:, :-1] = batch.ids_bs[:, 1:].masked_fill(~batch.real_bs[:, 1:], -100)
+    if next_b is not None:
+        places = torch.arange(width, device=target_bs.device)
+        last_b = (places * batch.real_bs).argmax(1)
+        target_bs[torch.arange(len(last_b), device=last_b.device), last_b] = next_b
+    loss_bs = cross_entropy(logits_bsv.transpose(1, 2), target_bs, ignore_index=-100, reduction="none")
+    return loss_bs.masked_fill(target_bs == -100, float("nan"))

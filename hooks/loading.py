@@ -1,0 +1,133 @@
+"""A model from a folder or the hub, onto a device, in a dtype, with its routers found and proven."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from hooks.find import find_sites
+from hooks.intervene import Watch
+from hooks.model import LoadedModel
+from hooks.recorder import Recorder
+from hooks.rules import Learnt, learn
+from hooks.selfcheck import check, probe_ids
+from hooks.weights import check_memory, check_weights, fingerprint, resolve
+from routing.errors import ModelError, ModelNotFoundError, OptionError, WeightsError
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+SMALL = 2 * 2**30  # bytes of float32 weights below which a CPU computes in float32: exact, and no slower
+
+
+def load_model(
+    name: str | Path,
+    *,
+    revision: str = "",
+    device: str = "auto",
+    dtype: str = "auto",
+    trust_remote_code: bool = False,
+) -> LoadedModel:
+    """Load a causal language model, find its routers, install the hooks and run the self-check.
+
+    `name` is a folder written by `save_pretrained` or a hub id; `revision` a branch, tag or commit of the latter.
+    `device` is auto, cpu, cuda or mps; `dtype` auto (as stored; float32 for small models on a CPU), float32, bfloat16
+    or float16. Code that comes with a model is never executed unless `trust_remote_code` is set.
+    Errors: ModelNotFoundError, ModelAccessError, WeightsError, ModelMemoryError, DenseModelError, RouterOutputError.
+    """
+    place = choose_device(device)
+    folder = resolve(str(name), revision)
+    files = check_weights(folder.path)
+    number = choose_dtype(dtype, place, files.parameters, files.stored)
+    check_memory(files.parameters * number.itemsize, place, folder.name)
+    model = _read(folder.path, number, place, trust_remote_code)
+    tokenizer = AutoTokenizer.from_pretrained(folder.path, local_files_only=True, trust_remote_code=trust_remote_code)
+    return attach(
+        model, tokenizer, name=folder.name, revision=folder.revision, digest=fingerprint(folder.path, files.paths)
+    )
+
+
+def attach(model: Any, tokenizer: Any, *, name: str, revision: str = "", digest: str = "") -> LoadedModel:
+    """Find the routers of a model already in memory, install the hooks and run the self-check."""
+    vocabulary = model.get_input_embeddings().weight.shape[0]
+    ids_bs = probe_ids(min(vocabulary, len(tokenizer)), tokenizer.all_special_ids, model.device)
+    sites = find_sites(model, lambda: model(input_ids=ids_bs, use_cache=False))
+    recorder, watch = Recorder(sites), Watch()
+    with torch.no_grad(), recorder.recording(watch):
+        model(input_ids=ids_bs, use_cache=False)
+    learnt: tuple[Learnt, ...] = tuple(
+        learn(site, *watch.seen[site.layer], parent=model.get_submodule(site.module)) for site in sites
+    )
+    loaded = LoadedModel(
+        name=name,
+        revision=revision,
+        fingerprint=digest,
+        model=model,
+        tokenizer=tokenizer,
+        sites=sites,
+        learnt=learnt,
+        recorder=recorder,
+    )
+    loaded.selfcheck = check(loaded, ids_bs)
+    return loaded
+
+
+def choose_device(wanted: str) -> torch.device:
+    """The device to compute on; auto takes CUDA, then MPS, then the CPU. Errors: OptionError."""
+    if wanted not in DEVICES:
+        raise OptionError(f"device {wanted!r}", expected=f"one of {', '.join(DEVICES)}", do="choose one of those")
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if wanted == "auto":
+        return torch.device(next(name for name, is_here in present.items() if is_here))
+    if not present[wanted]:
+        raise OptionError(
+            f"device {wanted!r}, which torch {torch.__version__} does not see",
+            expected="a device that is present",
+            do="use device=auto, or install a torch build for it",
+        )
+    return torch.device(wanted)
+
+
+def choose_dtype(wanted: str, device: torch.device, parameters: int, stored: str) -> torch.dtype:
+    """The number format to compute in. Errors: OptionError."""
+    if wanted not in DTYPES:
+        raise OptionError(f"dtype {wanted!r}", expected=f"one of {', '.join(DTYPES)}", do="choose one of those")
+    if wanted != "auto":
+        return getattr(torch, wanted)
+    if device.type == "cpu" and 4 * parameters <= SMALL:
+        return torch.float32
+    return getattr(torch, stored) if stored in DTYPES[1:] else torch.bfloat16
+
+
+def _read(path: Path, dtype: torch.dtype, device: torch.device, trust_remote_code: bool) -> Any:
+    """Config and weights through transformers, its refusals in our words."""
+    options = {"local_files_only": True, "trust_remote_code": trust_remote_code}
+    try:
+        config = AutoConfig.from_pretrained(path, **options)
+        model = AutoModelForCausalLM.from_pretrained(path, config=config, dtype=dtype, use_safetensors=True, **options)
+    except (ValueError, KeyError, ImportError) as refusal:
+        raise ModelNotFoundError(
+            f"{path} is no causal language model that transformers can build: {refusal}",
+            expected="a config.json of a known family, needing no code of its own",
+            do="check config.json's model_type; pass trust_remote_code only for code you have read",
+        ) from refusal
+    except (RuntimeError, OSError) as refusal:
+        if isinstance(refusal, torch.OutOfMemoryError):
+            raise
+        raise WeightsError(
+            f"the weights in {path} do not load: {refusal}",
+            expected="safetensors files that fit the config",
+            do="download the model again, or check that config and weights belong together",
+        ) from refusal
+    return _placed(model, device)
+
+
+def _placed(model: Any, device: torch.device) -> Any:
+    try:
+        return model.eval().to(device)
+    except torch.OutOfMemoryError as refusal:
+        raise ModelError(
+            f"{device} ran out of memory while the weights were copied: {refusal}",
+            expected="room for all weights",
+            do="choose dtype=bfloat16, a smaller model, or device=cpu",
+        ) from refusal

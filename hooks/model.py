@@ -1,0 +1,83 @@
+"""A model ready to be captured: its weights, its tokenizer, its routers and the hooks on them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Any
+
+from hooks.find import Site
+from hooks.recorder import Recorder
+from hooks.rules import Learnt
+from hooks.selfcheck_report import SelfCheckReport
+from routing.record import Provenance
+from routing.router import RouterRule
+
+UNSAID = 10**9  # transformers writes a huge number where a tokenizer states no limit
+
+
+@dataclass(eq=False, kw_only=True)
+class LoadedModel:
+    """A model with permanent hooks. Captures of several threads may run on it at once without mixing."""
+
+    name: str
+    revision: str
+    fingerprint: str
+    model: Any
+    tokenizer: Any
+    sites: tuple[Site, ...]
+    learnt: tuple[Learnt, ...]
+    recorder: Recorder
+    selfcheck: SelfCheckReport = field(default_factory=SelfCheckReport)
+
+    @property
+    def layers(self) -> tuple[RouterRule, ...]:
+        """The routing rule of each MoE layer."""
+        return tuple(learnt.rule for learnt in self.learnt)
+
+    @property
+    def device(self) -> str:
+        """Where the model computes, e.g. "cpu" or "cuda:0"."""
+        return str(self.model.device)
+
+    @property
+    def dtype(self) -> str:
+        """Number format of the weights, e.g. "float32"."""
+        return str(self.model.dtype).removeprefix("torch.")
+
+    @property
+    def parameters(self) -> int:
+        """All parameters, whether a token uses them or not."""
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
+    @property
+    def max_tokens(self) -> int:
+        """Longest text the model was made for, prompt and generated tokens together."""
+        config = self.model.config.get_text_config()
+        stated = getattr(config, "max_position_embeddings", None) or self.tokenizer.model_max_length
+        return int(stated) if stated < UNSAID else 131_072
+
+    @property
+    def has_chat_template(self) -> bool:
+        """Whether the tokenizer can wrap a text as a chat turn."""
+        return bool(getattr(self.tokenizer, "chat_template", None))
+
+    def count_tokens(self, text: str, *, chat: bool = False) -> int:
+        """How many tokens a prompt has, special and template tokens included."""
+        from hooks.prompt import tokenise
+
+        return len(tokenise(self.tokenizer, text, chat=chat).ids)
+
+    def provenance(self, options: Mapping[str, Any] | None = None) -> Provenance:
+        """What a capture of this model is made with."""
+        config = self.model.config
+        return Provenance(
+            model=self.name,
+            revision=self.revision,
+            fingerprint=self.fingerprint,
+            dtype=self.dtype,
+            device=self.device,
+            attention=str(getattr(config, "_attn_implementation", "") or ""),
+            experts_implementation=str(getattr(config, "_experts_implementation", "") or ""),
+            versions={name: version(name) for name in ("torch", "transformers", "tokenizers")},
+            options=dict(options or {}),
+        )
