@@ -1,0 +1,163 @@
+"""A routing record as one Parquet file, and back, bit for bit.
+
+One row per token. Per layer one column of fixed-size binary holds a token's slots together (`ids_layer0`,
+`weight_layer0`, `logit_layer0`), so a layer is read without the others and decoded without touching single values.
+The per-token scalars of all layers lie side by side in one such column each (`margin`, `entropy`, `lse`, `rejected`);
+numbers are little-endian. Any Parquet reader opens the file.
+
+    token document position flag [loss] [predicted]     one number per row
+    ids_layerN weight_layerN logit_layerN               k, k and E numbers per row
+    rejected margin entropy lse                         one number per layer and row
+
+Everything else is JSON under the key `gatescope` of the file's metadata: documents, layers, provenance, pieces, the
+names of the arrays present, and the version of this schema. An array the record lacks has no column.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from routing import Document, Provenance, RouterRule, RoutingRecord
+from routing.errors import RecordError, StoreError
+
+SCHEMA_VERSION = 1
+ROW_GROUP_TOKENS = 131_072
+
+_KEY = b"gatescope"
+_ENCODINGS = {"f": "BYTE_STREAM_SPLIT", "i": "DELTA_BINARY_PACKED", "u": "PLAIN"}
+_WRITER: dict[str, Any] = {  # dictionaries and the Arrow schema would merge unlike NaNs and repeat the texts
+    "compression": "zstd",
+    "compression_level": 3,
+    "use_dictionary": False,
+    "write_statistics": False,
+    "store_schema": False,
+}
+
+
+def encode(record: RoutingRecord) -> memoryview:
+    """The record as the bytes of a Parquet file."""
+    columns: dict[str, pa.Array] = {}
+    encodings: dict[str, str] = {}
+    for name, array in record.arrays():
+        for column, part_tx in _columns(name, array).items():
+            columns[column] = _to_arrow(part_tx)
+            encodings[column] = _ENCODINGS[part_tx.dtype.kind]
+    fields = [pa.field(name, column.type, nullable=False) for name, column in columns.items()]
+    table = pa.Table.from_arrays(list(columns.values()), schema=pa.schema(fields))
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(sink, table.schema, column_encoding=encodings, **_WRITER) as writer:
+        writer.write_table(table, row_group_size=ROW_GROUP_TOKENS)
+        writer.add_key_value_metadata({_KEY: _describe(record)})
+    return memoryview(sink.getvalue())
+
+
+def decode(data: bytes | memoryview) -> RoutingRecord:
+    """The record that `encode` wrote. StoreError when a newer version wrote it, RecordError when it breaks a rule."""
+    file = pq.ParquetFile(pa.BufferReader(pa.py_buffer(data)), thrift_string_size_limit=2**31 - 1)
+    about = json.loads((file.metadata.metadata or {}).get(_KEY, b"{}"))
+    _check_version(about.get("schema_version"))
+    layers = tuple(RouterRule(**rule) for rule in about["layers"])
+    sizes = {"l": len(layers), "k": about["slots"], "e": max(rule.experts for rule in layers)}
+    table = file.read()
+    arrays = {name: _read(table, name, np.dtype(kind), sizes) for name, kind in about["arrays"].items()}
+    absent: dict[str, Any] = {"weight_tlk": None}
+    return RoutingRecord(
+        **(absent | arrays),
+        documents=tuple(Document(**document) for document in about["documents"]),
+        layers=layers,
+        provenance=Provenance(**about["provenance"]),
+        pieces={int(token): piece for token, piece in about["pieces"].items()},
+    )
+
+
+def _check_version(version: object) -> None:
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise StoreError(
+            f"a capture of schema version {version}",
+            expected=f"version {SCHEMA_VERSION} or older",
+            do="open it with the newer Gatescope that wrote it, or capture again",
+        )
+    if version != SCHEMA_VERSION:
+        raise RecordError(
+            f"schema version {version!r}", expected=f"{SCHEMA_VERSION}", do="pass a file that `encode` wrote"
+        )
+
+
+def _describe(record: RoutingRecord) -> bytes:
+    """Everything that is not an array, as JSON."""
+    about = {
+        "schema_version": SCHEMA_VERSION,
+        "slots": record.slots,
+        "arrays": {name: array.dtype.name for name, array in record.arrays()},
+        "layers": [asdict(rule) for rule in record.layers],
+        "documents": [asdict(document) for document in record.documents],
+        "provenance": _provenance(record.provenance),
+        "pieces": {str(int(token)): piece for token, piece in record.pieces.items()},
+    }
+    try:
+        return json.dumps(about, separators=(",", ":")).encode("ascii")
+    except (TypeError, ValueError) as error:
+        raise RecordError(
+            f"documents, layers or provenance that JSON cannot hold: {error}",
+            expected="text, numbers, true, false or nothing",
+            do="convert such values (numpy numbers, paths) before making the record",
+        ) from error
+
+
+def _provenance(provenance: Provenance) -> Mapping[str, object]:
+    """As a dictionary, whatever kind of mapping its options are."""
+    whole = {name: getattr(provenance, name) for name in provenance.__dataclass_fields__}
+    return whole | {"versions": dict(provenance.versions), "options": dict(provenance.options)}
+
+
+def _columns(name: str, array: NDArray) -> dict[str, NDArray]:
+    """Names and parts of the columns an array is kept in."""
+    stem, axes = name.rsplit("_", 1)
+    array = array.astype(array.dtype.newbyteorder("<"), copy=False)
+    if len(axes) < 3:
+        return {stem: array}
+    return {f"{stem}_layer{layer}": array[:, layer] for layer in range(array.shape[1])}
+
+
+def _to_arrow(part_tx: NDArray) -> pa.Array:
+    """One number, or one run of numbers as fixed-size binary, per row; no copy where the rows are contiguous."""
+    if part_tx.ndim == 1:
+        return pa.array(part_tx)
+    part_tx = np.ascontiguousarray(part_tx)
+    width = part_tx.shape[1] * part_tx.itemsize
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(part_tx), [None, pa.py_buffer(part_tx)])
+
+
+def _read(table: pa.Table, name: str, dtype: np.dtype, sizes: Mapping[str, int]) -> NDArray:
+    """One array of a record out of its columns."""
+    stem, axes = name.rsplit("_", 1)
+    out_tx = np.empty((table.num_rows, *(sizes[axis] for axis in axes[1:])), dtype=dtype)
+    if out_tx.ndim < 3:
+        _fill(out_tx, table.column(stem))
+        return out_tx
+    for layer in range(out_tx.shape[1]):
+        _fill(out_tx[:, layer], table.column(f"{stem}_layer{layer}"))
+    return out_tx
+
+
+def _fill(out_tx: NDArray, column: pa.ChunkedArray) -> None:
+    """Copy a column's values, row group by row group."""
+    width = out_tx.itemsize * (out_tx.shape[1] if out_tx.ndim == 2 else 1)
+    if column.type.bit_width != 8 * width or column.null_count:
+        raise RecordError(
+            f"a column of {column.type}", expected=f"{width} bytes in every row", do="pass a file that `encode` wrote"
+        )
+    start = 0
+    for chunk in column.chunks:
+        values = np.frombuffer(
+            chunk.buffers()[1], out_tx.dtype.newbyteorder("<"), count=len(chunk) * width // out_tx.itemsize,
+            offset=chunk.offset * width,
+        )  # fmt: skip
+        out_tx[start : start + len(chunk)] = values.reshape(len(chunk), *out_tx.shape[1:])
+        start += len(chunk)
