@@ -1,0 +1,116 @@
+// The message of encode.py, and what its codes mean in words.
+
+/** Read one message; the layout is at the head of encode.py. */
+function decode(bytes) {
+  let at = 4;
+  const take = (size) => bytes.subarray(at, (at += size));
+  const size = new DataView(bytes.buffer, bytes.byteOffset, 4).getUint32(0, true);
+  const header = JSON.parse(new TextDecoder().decode(take(size)));
+  const [rowCount, columnCount] = header.shape;
+  const codes = take(rowCount * columnCount);
+  const labels = readLabels(take(rowCount * columnCount * header.label_bytes), header.label_bytes);
+  const flags = header.pieces ? take(columnCount) : null;
+  const model = { ...header, rowCount, columnCount, codes, labels, flags };
+  model.rank = rankOf(model.scale);
+  model.hasUndefined = codes.includes(UNDEFINED);
+  return model;
+}
+
+/** Labels of the cells as an array of numbers, or null. */
+function readLabels(bytes, width) {
+  if (width === 0) return null;
+  return width === 1 ? bytes : new Uint16Array(bytes.slice().buffer);
+}
+
+/** How interesting each code is where one pixel covers several cells: the highest rank is shown, undefined only among its like. */
+function rankOf(scale) {
+  const rank = new Int16Array(256);
+  const centre = scale.null === null ? 0 : ((scale.null - scale.low) / (scale.high - scale.low)) * LAST;
+  for (let code = 0; code <= LAST; code++) {
+    rank[code] = { max: code, min: LAST - code, far: Math.abs(code - centre) }[scale.pool];
+  }
+  rank[UNDEFINED] = -1;
+  return rank;
+}
+
+/** Row of the most interesting cell of a column (the first, when several are), or null when all are undefined. */
+function extremeRow(model, column) {
+  let best = -1, found = null;
+  for (let row = 0; row < model.rowCount; row++) {
+    const rank = model.rank[model.codes[row * model.columnCount + column]];
+    if (rank > best) [best, found] = [rank, row];
+  }
+  return found;
+}
+
+const codeAt = (model, row, column) => model.codes[row * model.columnCount + column];
+
+/** Label of a cell, or null. */
+function labelAt(model, row, column) {
+  if (!model.labels) return null;
+  const label = model.labels[row * model.columnCount + column];
+  return label === (model.label_bytes === 1 ? 255 : 65535) ? null : label;
+}
+
+const nameOf = (axis, index) => (axis.labels ? axis.labels[index] : String(index));
+
+/** A number with as many digits as one step of the scale deserves. */
+function formatNumber(value, scale) {
+  const step = (scale.high - scale.low) / LAST;
+  const largest = Math.max(Math.abs(scale.low), Math.abs(scale.high));
+  if (largest < 1e-3 || largest >= 1e6) return value.toExponential(2).replace("-", "−");
+  const digits = Math.max(0, Math.min(6, Math.ceil(-Math.log10(step))));
+  return value.toFixed(digits).replace(/^-(?=.*[1-9])/, "−").replace(/^-/, "");
+}
+
+/** "≥ 2.00": an end of the scale, with a sign when values lie beyond it. */
+function formatEnd(scale, end) {
+  const sign = end === "low" ? (scale.below ? "≤ " : "") : scale.above ? "≥ " : "";
+  return sign + formatShort(scale[end], scale);
+}
+
+/** A number of the legend: no more zeros than it needs. */
+function formatShort(value, scale) {
+  const text = formatNumber(value, scale);
+  return /e/.test(text) || !text.includes(".") ? text : text.replace(/\.?0+$/, "");
+}
+
+/** The value of a code in words, with its unit. */
+function formatCode(code, scale) {
+  if (code === UNDEFINED) return "undefined";
+  const value = scale.low + (code / LAST) * (scale.high - scale.low);
+  const text = code === 0 ? formatEnd(scale, "low") : code === LAST ? formatEnd(scale, "high") : formatNumber(value, scale);
+  return scale.unit ? `${text} ${scale.unit}` : text;
+}
+
+const FLAG_WORDS = [[1, "special"], [2, "template"], [4, "generated"]];
+
+/** The flags of a token in words. */
+function flagWords(model, column) {
+  return model.flags ? FLAG_WORDS.filter(([bit]) => model.flags[column] & bit).map(([, word]) => word) : [];
+}
+
+const MARKS = { " ": "·", "\n": "⏎", "\t": "⇥", "\r": "␍", "\u00a0": "⍽", "\u007f": "␡" };
+const HIDDEN = /[\u0000-\u0020\u007f-\u00a0\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/;
+
+/** One character that would not be seen, as a sign that is. */
+function markOf(character) {
+  const code = character.codePointAt(0);
+  if (MARKS[character]) return MARKS[character];
+  return code < 32 ? String.fromCodePoint(0x2400 + code) : `‹${code.toString(16).toUpperCase().padStart(4, "0")}›`;
+}
+
+/** A token as [text, isMark] runs: marks stand for white space and other invisible characters. */
+function visibleRuns(piece) {
+  const runs = [];
+  for (const character of piece || "\u0000") {
+    const isMark = piece === "" || HIDDEN.test(character);
+    const text = piece === "" ? "∅" : isMark ? markOf(character) : character;
+    const last = runs[runs.length - 1];
+    if (last && last[1] === isMark) last[0] += text;
+    else runs.push([text, isMark]);
+  }
+  return runs;
+}
+
+const visible = (piece) => visibleRuns(piece).map(([text]) => text).join("");

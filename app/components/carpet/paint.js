@@ -1,0 +1,247 @@
+// Drawing: cells, labels and axes on one canvas, cursor and pin on another above it.
+
+/** The code shown by each pixel of one line: the most interesting of the cells under it. */
+function poolLine(model, edges, firstRow, endRow, line) {
+  const { codes, rank, columnCount } = model;
+  for (let pixel = 0; pixel < line.length; pixel++) {
+    const from = edges[pixel * 2], to = Math.min(columnCount, edges[pixel * 2 + 1]);
+    let best = -2, shown = UNDEFINED;
+    for (let row = firstRow; row < endRow; row++) {
+      for (let at = row * columnCount + from, stop = row * columnCount + to; at < stop; at++) {
+        if (rank[codes[at]] > best) best = rank[(shown = codes[at])];
+      }
+    }
+    line[pixel] = shown;
+  }
+}
+
+/** The cells as an image of device pixels. */
+function cellImage(model, view, palette, width, height) {
+  const image = new ImageData(width, height);
+  const pixels = new Uint32Array(image.data.buffer);
+  const columns = pixelEdges(view.left, view.right, width);
+  const rows = pixelEdges(view.top, view.bottom, height);
+  const line = new Uint8Array(width);
+  for (let y = 0; y < height; y++) {
+    const [first, end] = [rows[y * 2], Math.min(model.rowCount, rows[y * 2 + 1])];
+    if (y > 0 && first === rows[y * 2 - 2] && rows[y * 2 + 1] === rows[y * 2 - 1]) {
+      pixels.copyWithin(y * width, (y - 1) * width, y * width);
+      continue;
+    }
+    poolLine(model, columns, first, end, line);
+    for (let x = 0; x < width; x++) pixels[y * width + x] = palette.pixels[line[x]];
+  }
+  return image;
+}
+
+/** A diagonal hatch for cells that have no value. */
+function hatch(context, theme) {
+  const tile = Object.assign(document.createElement("canvas"), { width: 6, height: 6 });
+  const pen = tile.getContext("2d");
+  pen.fillStyle = css(mix(theme.text, theme.paper, 0.07));
+  pen.fillRect(0, 0, 6, 6);
+  pen.strokeStyle = css(mix(theme.text, theme.paper, 0.5));
+  for (const shift of [-6, 0, 6]) {
+    pen.moveTo(shift - 1, 7);
+    pen.lineTo(shift + 7, -1);
+  }
+  pen.stroke();
+  return context.createPattern(tile, "repeat");
+}
+
+/** Cells, then gaps between them where they are large enough to afford one. */
+function paintCells(context, scene) {
+  const { model, view, box, palette, theme, ratio } = scene;
+  const width = Math.max(1, Math.round(box.width * ratio)), height = Math.max(1, Math.round(box.height * ratio));
+  const buffer = Object.assign(document.createElement("canvas"), { width, height });
+  buffer.getContext("2d").putImageData(cellImage(model, view, palette, width, height), 0, 0);
+  if (model.hasUndefined) {
+    context.fillStyle = hatch(context, theme);
+    context.fillRect(box.x, box.y, box.width, box.height);
+  }
+  context.imageSmoothingEnabled = false;
+  context.drawImage(buffer, box.x, box.y, width / ratio, height / ratio);
+  paintGaps(context, scene);
+  if (model.labels) paintCellLabels(context, scene);
+}
+
+/** Hairlines in the colour of the paper between rows and between columns, each exactly on a pixel. */
+function paintGaps(context, { view, box, theme, ratio }) {
+  const snap = (place) => Math.round(place * ratio) / ratio;
+  context.fillStyle = css(theme.paper);
+  if (cellHeight(box, view) >= 10) {
+    for (let row = Math.floor(view.top) + 1; row < view.bottom; row++) context.fillRect(box.x, snap(yOf(box, view, row)), box.width, 1);
+  }
+  if (cellWidth(box, view) >= 10) {
+    for (let column = Math.floor(view.left) + 1; column < view.right; column++) context.fillRect(snap(xOf(box, view, column)), box.y, 1, box.height);
+  }
+}
+
+/** The label of every cell that has room for it; where there is none, a hairline at each change of label along a row. */
+function paintCellLabels(context, scene) {
+  const { model, view, box } = scene;
+  const digits = String(model.labels.reduce((most, label) => Math.max(most, label === 255 || label === 65535 ? 0 : label), 0)).length;
+  const room = cellWidth(box, view) >= digits * 6.4 + 5 && cellHeight(box, view) >= 11;
+  for (let row = Math.floor(view.top); row < Math.min(model.rowCount, view.bottom); row++) {
+    if (room) paintRowLabels(context, scene, row);
+    else if (cellWidth(box, view) >= 1.5) paintRowChanges(context, scene, row);
+  }
+}
+
+/** Labels of one row, centred in their cells. */
+function paintRowLabels(context, { model, view, box, palette, theme }, row) {
+  Object.assign(context, { font: `11px ${theme.font}`, textAlign: "center", textBaseline: "middle" });
+  const y = yOf(box, view, row + 0.5);
+  for (let column = Math.floor(view.left); column < Math.min(model.columnCount, view.right); column++) {
+    const label = labelAt(model, row, column);
+    if (label === null) continue;
+    context.fillStyle = model.scale.palette === "neutral" ? css(theme.text) : palette.inks[codeAt(model, row, column)];
+    context.fillText(String(label), xOf(box, view, column + 0.5), y + 0.5);
+  }
+}
+
+/** Hairlines where the label of a row changes. */
+function paintRowChanges(context, { model, view, box, theme }, row) {
+  context.fillStyle = css(model.scale.palette === "neutral" ? theme.muted : theme.paper);
+  const y = yOf(box, view, row), height = cellHeight(box, view);
+  for (let column = Math.max(1, Math.ceil(view.left)); column < view.right; column++) {
+    if (labelAt(model, row, column) !== labelAt(model, row, column - 1)) context.fillRect(xOf(box, view, column) - 0.5, y, 1, height);
+  }
+}
+
+/** Shorten a text to a width in pixels. */
+function cut(context, text, width) {
+  if (context.measureText(text).width <= width) return text;
+  let kept = [...text];
+  while (kept.length > 1 && context.measureText(kept.join("") + "…").width > width) kept = kept.slice(0, -1);
+  return kept.join("") + "…";
+}
+
+/** Width of the longest row name, within reason. */
+function gutterWidth(context, model, theme, width) {
+  context.font = `12px ${theme.font}`;
+  const longest = Array.from({ length: model.rowCount }, (_, row) => nameOf(model.rows, row)).reduce((a, b) => (b.length > a.length ? b : a), "");
+  const needed = Math.max(context.measureText(longest).width, context.measureText(model.columns.noun).width);
+  return Math.ceil(Math.min(needed, width * 0.28)) + 10;
+}
+
+/** Names of the rows, as many as fit without touching. */
+function paintRowNames(context, { model, view, box, theme }) {
+  Object.assign(context, { font: `12px ${theme.font}`, textAlign: "right", textBaseline: "middle", fillStyle: css(theme.muted) });
+  const step = niceStep(13 / cellHeight(box, view));
+  for (let row = Math.ceil(view.top / step) * step; row < Math.min(model.rowCount, view.bottom); row += step) {
+    const y = yOf(box, view, row + 0.5);
+    if (y <= box.y + box.height) context.fillText(cut(context, nameOf(model.rows, row), box.x - 8), box.x - 8, y + 0.5);
+  }
+}
+
+/** Ticks below the columns: the tokens themselves where they have room, else their numbers. */
+function paintTicks(context, { model, view, box, theme }) {
+  Object.assign(context, { font: `12px ${theme.font}`, textBaseline: "top", fillStyle: css(theme.muted), strokeStyle: css(theme.faint) });
+  const width = cellWidth(box, view), y = box.y + box.height;
+  const inWords = model.pieces !== null && width >= 34;
+  const step = inWords ? 1 : niceStep(tickRoom(context, model) / width);
+  context.textAlign = "center";
+  for (let column = Math.ceil(view.left / step) * step; column < Math.min(model.columnCount, view.right); column += step) {
+    const x = xOf(box, view, column + 0.5);
+    if (x > box.x + box.width) break;
+    context.fillRect(Math.round(x) - 0.5, y + 1, 1, 4);
+    const text = inWords ? visible(model.pieces[column]) : nameOf(model.columns, column);
+    const half = context.measureText(text).width / 2;
+    context.fillText(inWords ? cut(context, text, width - 4) : text, inWords ? x : clamp(x, box.x, box.x + box.width - half), y + 8);
+  }
+  context.textAlign = "right";
+  context.fillText(cut(context, model.columns.noun, box.x - 8), box.x - 8, y + 8);
+}
+
+/** Pixels one tick needs: the longest column name and some air. */
+function tickRoom(context, model) {
+  const last = nameOf(model.columns, model.columnCount - 1);
+  const longest = model.columns.labels ? model.columns.labels.reduce((a, b) => (b.length > a.length ? b : a), "") : last;
+  return Math.min(120, context.measureText(longest).width + 22);
+}
+
+/** A line below the cells whose heavy part is what the window shows of all columns. */
+function paintWindow(context, { model, view, box, theme }) {
+  if (view.right - view.left > model.columnCount - 0.01) return;
+  const y = box.y + box.height + AXIS_HEIGHT;
+  context.fillStyle = css(theme.faint);
+  context.fillRect(box.x, y, box.width, 2);
+  context.fillStyle = css(theme.accent);
+  const start = (view.left / model.columnCount) * box.width, span = ((view.right - view.left) / model.columnCount) * box.width;
+  context.fillRect(box.x + start, y - 1, Math.max(6, span), 4);
+}
+
+/** The whole matrix. */
+function paintMatrix(context, scene) {
+  paintCells(context, scene);
+  paintRowNames(context, scene);
+  paintTicks(context, scene);
+  paintWindow(context, scene);
+}
+
+/** The rectangle of a cell on screen, at least so large that a ring around it can be seen; the whole column when row is null. */
+function cellRectangle({ view, box }, cell, least) {
+  const width = Math.max(least, cellWidth(box, view)), height = Math.max(least, cellHeight(box, view));
+  const x = xOf(box, view, cell.column + 0.5) - width / 2;
+  if (cell.row === null) return [x, box.y, width, box.height];
+  return [x, yOf(box, view, cell.row + 0.5) - height / 2, width, height];
+}
+
+const inView = (view, cell) => cell.column + 1 > view.left && cell.column < view.right && (cell.row === null || (cell.row + 1 > view.top && cell.row < view.bottom));
+
+/** One ring, outside of a rectangle by so many pixels. */
+function ring(context, [x, y, width, height], out, thickness, colour) {
+  Object.assign(context, { strokeStyle: colour, lineWidth: thickness });
+  context.strokeRect(x - out, y - out, width + 2 * out, height + 2 * out);
+}
+
+/** The pinned cell: white inside accent inside paper, so that it stands out on any colour and in any theme. */
+function paintPin(context, scene, pin) {
+  if (!pin || !inView(scene.view, pin)) return;
+  const rectangle = cellRectangle(scene, pin, 5);
+  ring(context, rectangle, 5, 1, css(scene.theme.paper));
+  ring(context, rectangle, 3.5, 2.5, css(scene.theme.accent));
+  ring(context, rectangle, 1.25, 2.5, "#fff");
+}
+
+/** The cursor: hairlines along its row and column and a ring around the cell. */
+function paintCursor(context, scene, cursor) {
+  if (!cursor || !inView(scene.view, cursor)) return;
+  const { box, theme } = scene;
+  const [x, y, width, height] = cellRectangle(scene, cursor, 4);
+  context.fillStyle = `rgba(${theme.text.join(",")},0.16)`;
+  if (cursor.row !== null) {
+    context.fillRect(x, box.y, width, box.height);
+    context.fillRect(box.x, y, box.width, height);
+  }
+  ring(context, [x, y, width, height], 1.5, 1.5, css(theme.paper));
+  ring(context, [x, y, width, height], 0, 1.5, css(theme.text));
+}
+
+/** Cursor and pin, kept inside the plot. */
+function paintMarks(context, scene, pin, cursor) {
+  const { box } = scene;
+  context.save();
+  context.beginPath();
+  context.rect(box.x - 6, 0, box.width + 12, box.y + box.height + 6);
+  context.clip();
+  paintCursor(context, scene, cursor);
+  paintPin(context, scene, pin);
+  context.restore();
+}
+
+/** The palette as a bar, a notch at the null value. */
+function paintLegend(context, scene, width, height) {
+  const { model: { scale }, palette, theme } = scene;
+  for (let x = 0; x < width; x++) {
+    context.fillStyle = palette.fills[Math.round((x / Math.max(1, width - 1)) * LAST)];
+    context.fillRect(x, 0, 1, height);
+  }
+  if (scale.null === null || scale.null < scale.low || scale.null > scale.high) return;
+  const x = ((scale.null - scale.low) / (scale.high - scale.low)) * width;
+  context.fillStyle = css(theme.paper);
+  context.fillRect(x - 2.5, 0, 5, height);
+  context.fillStyle = css(theme.text);
+  context.fillRect(x - 1, 0, 2, height);
+}

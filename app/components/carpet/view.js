@@ -1,0 +1,97 @@
+// Which part of the matrix is on screen, and where. Pure functions: nothing here draws.
+
+const PLOT_HEIGHT = 360;
+const PLOT_LIMIT = 480;
+const AXIS_HEIGHT = 22;
+const WIDEST_CELL = 56;
+
+const clamp = (value, low, high) => Math.max(low, Math.min(high, value));
+
+/** The whole matrix. */
+const wholeView = (model) => ({ left: 0, right: model.columnCount, top: 0, bottom: model.rowCount });
+
+/** Height of the cells in CSS pixels: 8 to 28 a row, never above the limit. */
+function plotHeight(rowCount) {
+  return Math.round(Math.min(PLOT_LIMIT, rowCount * clamp(PLOT_HEIGHT / rowCount, 8, 28)));
+}
+
+/** The rectangle of the cells inside a canvas of this width; row names stand to the left of it, ticks below. */
+function plotBox(model, width, gutter) {
+  return { x: gutter, y: 2, width: Math.max(1, width - gutter - 2), height: plotHeight(model.rowCount) };
+}
+
+const cellWidth = (box, view) => box.width / (view.right - view.left);
+const cellHeight = (box, view) => box.height / (view.bottom - view.top);
+const xOf = (box, view, column) => box.x + (column - view.left) * cellWidth(box, view);
+const yOf = (box, view, row) => box.y + (row - view.top) * cellHeight(box, view);
+
+/** Keep a window of this span inside 0..size. */
+function fitSpan(start, span, size) {
+  const kept = Math.min(span, size);
+  const first = clamp(start, 0, size - kept);
+  return [first, first + kept];
+}
+
+/** Zoom around a cell. Rows zoom too, but only while they are too low to be read. */
+function zoomView(model, view, box, factor, at) {
+  const narrowest = Math.min(model.columnCount, Math.max(1, box.width / WIDEST_CELL));
+  const span = clamp((view.right - view.left) / factor, narrowest, model.columnCount);
+  const lowest = Math.min(model.rowCount, Math.max(1, box.height / 20));
+  const rows = clamp((view.bottom - view.top) / factor, lowest, model.rowCount);
+  const share = (at.column - view.left) / (view.right - view.left);
+  const rowShare = (at.row - view.top) / (view.bottom - view.top);
+  const [left, right] = fitSpan(at.column - share * span, span, model.columnCount);
+  const [top, bottom] = fitSpan(at.row - rowShare * rows, rows, model.rowCount);
+  return { left, right, top, bottom };
+}
+
+/** Move the window by so many columns and rows. */
+function panView(model, view, columns, rows) {
+  const [left, right] = fitSpan(view.left + columns, view.right - view.left, model.columnCount);
+  const [top, bottom] = fitSpan(view.top + rows, view.bottom - view.top, model.rowCount);
+  return { left, right, top, bottom };
+}
+
+/** Move the window just so far that the cell lies in it. */
+function revealCell(model, view, cell) {
+  const row = cell.row ?? view.top;
+  const columns = Math.min(0, cell.column - view.left) + Math.max(0, cell.column + 1 - view.right);
+  const rows = Math.min(0, row - view.top) + Math.max(0, Math.min(model.rowCount, row + 1) - view.bottom);
+  return panView(model, view, columns, cell.row === null ? 0 : rows);
+}
+
+/** A window of about 40 columns around the cell. */
+function fitView(model, view, box, cell) {
+  const factor = (view.right - view.left) / Math.min(model.columnCount, Math.max(12, Math.min(40, box.width / 24)));
+  const zoomed = zoomView(model, view, box, factor, { row: cell.row ?? view.top, column: cell.column });
+  const columns = cell.column + 0.5 - (zoomed.left + zoomed.right) / 2;
+  const rows = cell.row === null ? 0 : cell.row + 0.5 - (zoomed.top + zoomed.bottom) / 2;
+  return panView(model, zoomed, columns, rows);
+}
+
+/** The cell under a point of the canvas, as fractions; clamped to the window. */
+function placeAt(box, view, x, y) {
+  return {
+    column: clamp(view.left + (x - box.x) / cellWidth(box, view), view.left, view.right - 1e-6),
+    row: clamp(view.top + (y - box.y) / cellHeight(box, view), view.top, view.bottom - 1e-6),
+  };
+}
+
+/** 1, 2, 5, 10, 20 ... : the first that is at least this large. */
+function niceStep(least) {
+  for (let power = 1; ; power *= 10) {
+    for (const factor of [1, 2, 5]) if (factor * power >= least) return factor * power;
+  }
+}
+
+/** For every pixel of a side the first and the end index of the cells it covers: each cell is covered by at least one. */
+function pixelEdges(start, end, pixels) {
+  const edges = new Int32Array(pixels * 2);
+  for (let pixel = 0; pixel < pixels; pixel++) {
+    const first = Math.floor(start + ((end - start) * pixel) / pixels + 1e-9);
+    const last = Math.floor(start + ((end - start) * (pixel + 1)) / pixels + 1e-9);
+    edges[pixel * 2] = first;
+    edges[pixel * 2 + 1] = Math.max(first + 1, last);
+  }
+  return edges;
+}

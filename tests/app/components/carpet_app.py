@@ -1,0 +1,115 @@
+"""A page of matrices for the browser tests: `?show=` names one, `?pin=row,column` pins a cell."""
+
+import time
+
+import numpy as np
+import streamlit as st
+
+from app.components import TOKEN_FLAGS, Pick, Scale, matrix, token_matrix
+
+st.set_page_config(layout="wide")
+
+HOSTILE = "<img src=x onerror=alert(1)>"
+TEXT = (
+    "The| mixture| of| experts| sends| every| token| to| a| few| of| its| experts|.|\n|\n|def| f|(|x|):|\n|\t|return| x|"
+    f" **| 2|\n|L'|été| 東京| 大阪| שלום| مرحبا|  |\u200b|\xa0|0xE2|{HOSTILE}| and| the| router| decides"
+).split("|")
+
+
+def tokens_demo() -> dict:
+    """Short text with every kind of token, 24 layers."""
+    pieces = ["<s>", "<|user|>", *TEXT, *[" it", " writes", " this", "\n", "</s>"]]
+    flags = np.zeros(len(pieces), int)
+    flags[0], flags[1], flags[-1] = TOKEN_FLAGS["special"], TOKEN_FLAGS["template"], TOKEN_FLAGS["special"]
+    flags[-5:] += TOKEN_FLAGS["generated"]
+    layer, token = np.mgrid[0:24, 0 : len(pieces)]
+    values = (1 + np.sin(layer / 5 + token / 3) + 0.6 * np.cos(token * 1.7)).clip(0.02).astype(np.float32)
+    values[3:6, 10:14] = np.nan
+    values[:, 0] = np.nan
+    scale = Scale("margin", low=0.0, high=2.5, unit="logits", null=0.5, pool="min")
+    return {"values_rc": values, "pieces": pieces, "flags": flags, "rows": None, "scale": scale}
+
+
+def spikes() -> dict:
+    """64 lone ones in 48 x 8,192 zeros, one spike a column, never two under one pixel."""
+    values = np.zeros((48, 8192), np.float32)
+    values[np.arange(64) % 48, 64 + np.arange(64) * 127] = 1
+    scale = Scale("spike", low=0, high=1)
+    return {"values_rc": values, "rows": None, "columns": None, "scale": scale, "column_noun": "token"}
+
+
+def large() -> dict:
+    """The standing test size: 96 x 8,192 with text."""
+    rng = np.random.default_rng(0)
+    values = rng.gamma(2, 0.4, (96, 8192)).astype(np.float32)
+    words = [" the", " router", " of", " tokens", ".", "\n", " and", " expert"]
+    pieces = [words[i] for i in rng.integers(0, 8, 8192)]
+    scale = Scale("gate entropy", low=0, high=4, unit="bits", null=3.0)
+    return {"values_rc": values, "pieces": pieces, "rows": None, "scale": scale}
+
+
+def difference() -> dict:
+    """Layers x experts on the diverging scale."""
+    layer, expert = np.mgrid[0:16, 0:64]
+    values = (np.sin(layer * 1.3 + expert / 4) * np.cos(expert * 2.1)).astype(np.float32)
+    scale = Scale("load difference", low=-1, high=1, unit="", null=0.0, palette="diverging", pool="far")
+    return {"values_rc": values, "rows": [f"block {2 * i}" for i in range(16)], "columns": None, "scale": scale}
+
+
+def identity() -> dict:
+    """Which expert: labels on a neutral ground."""
+    rng = np.random.default_rng(1)
+    labels = np.repeat(rng.integers(0, 128, (12, 24)), 3, axis=1)
+    labels[2, 5] = -1
+    scale = Scale("top expert", low=0, high=1, palette="neutral")
+    return {
+        "values_rc": np.zeros(labels.shape),
+        "pieces": [f" w{i}" for i in range(72)],
+        "rows": None,
+        "scale": scale,
+        "labels_rc": labels,
+    }
+
+
+def square() -> dict:
+    """Experts x experts, more rows than pixels."""
+    a, b = np.mgrid[0:512, 0:512]
+    values = np.exp(-(((a - b) / 40.0) ** 2)).astype(np.float32)
+    values[7, 400] = 1.0
+    scale = Scale("co-activation lift", low=0, high=1, null=0.25)
+    return {"values_rc": values, "rows": None, "columns": None, "scale": scale, "row_noun": "expert"}
+
+
+SHOWS = {f.__name__: f for f in (tokens_demo, spikes, large, difference, identity, square)}
+
+
+def read_pin() -> tuple[int | None, int] | None:
+    """The pin of the address, as a page would read it."""
+    row, _, column = st.query_params.get("pin", "").partition(",")
+    return (int(row) if row else None, int(column)) if column else None
+
+
+if "pin" not in st.session_state:
+    st.session_state.pin, st.session_state.heard = read_pin(), []
+
+
+def hear(pick: Pick | None) -> None:
+    st.session_state.heard.append(pick)
+
+
+arguments = SHOWS[st.query_params.get("show", "tokens_demo")]()
+draw = token_matrix if "pieces" in arguments else matrix
+st.title("A matrix")
+began = time.perf_counter()
+pin = draw(**arguments, pinned=st.session_state.pin, key="demo", on_pick=hear)
+spent_ms = (time.perf_counter() - began) * 1000
+st.session_state.pin = pin
+st.text(f"pin: {pin}")
+st.text(f"heard: {len(st.session_state.heard)}, last {st.session_state.heard[-1:]}")
+st.text(f"python: {spent_ms:.0f} ms")
+if st.button("Pin 5, 7 from Python"):
+    st.session_state.pin = Pick(5, 7)
+    st.rerun()
+if st.button("Release from Python"):
+    st.session_state.pin = None
+    st.rerun()
