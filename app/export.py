@@ -157,7 +157,7 @@ def _is_unicode(text: str) -> bool:
 def read_trace_csv(source: str | Path | IO[bytes]) -> pd.DataFrame:
     """The table a trace CSV was written from, texts decoded.
 
-    dtypes      whole numbers int64, measurements float64, flags bool, texts object (of str): what a plain `pandas.read_csv` gives;
+    dtypes      whole numbers int64, measurements float64 and flags bool, as a plain `pandas.read_csv` gives them too;
                 only the JSON strings are undone here
     """
     frame = pd.read_csv(source)

@@ -114,9 +114,7 @@ class Tracer:
 
     def identify(self, text: str, options: "CaptureOptions") -> str:
         """The id of the capture that this text and these options give."""
-        model, plain = self._model(), _without_idle_options(options)
-        recipe = plain.as_dict() | {"device": model.device, "dtype": model.dtype}
-        return capture_id(fingerprint=model.fingerprint, text=text, options=recipe, secret=self._secret)
+        return identify(self._model(), text, options, secret=self._secret)
 
     def request(self, text: str, options: "CaptureOptions", watcher: str) -> "Hit | Job[Hit]":
         """The capture if there is one, else the job that makes it (joined when somebody asked before).
@@ -189,15 +187,21 @@ class Tracer:
         def work(tick: Tick) -> Hit:
             from hooks import capture
 
-            record = capture(self._model(), text, _without_idle_options(options), on_progress=tick)
+            record = capture(self._model(), text, without_idle_options(options), on_progress=tick)
             hit = self._shelf.keep(id, record)
             return replace(hit, notice=" ".join(filter(None, (notice, hit.notice))))
 
         return work
 
 
-def explained(error: BaseException) -> GatescopeError:
-    """Any error as the three parts a page or a command line shows."""
+def identify(model: "LoadedModel", text: str, options: "CaptureOptions", *, secret: bytes) -> str:
+    """The id of a capture: of the weights, what they ran on, the text and the options that matter."""
+    recipe = without_idle_options(options).as_dict() | {"device": model.device, "dtype": model.dtype}
+    return capture_id(fingerprint=model.fingerprint, text=text, options=recipe, secret=secret)
+
+
+def explained(error: BaseException, *, log: str = "the server's log") -> GatescopeError:
+    """Any error as the three parts a page or a command line shows; `log` is where the rest of it is found."""
     if isinstance(error, GatescopeError):
         return error
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
@@ -207,11 +211,11 @@ def explained(error: BaseException) -> GatescopeError:
     return GatescopeError(
         f"{type(error).__name__}: {error}",
         expected="no such failure: this is one nobody foresaw",
-        do="look into the server's log, and report it with the model's name",
+        do=f"look into {log}, and report it with the model's name",
     )
 
 
-def _without_idle_options(options: "CaptureOptions") -> "CaptureOptions":
+def without_idle_options(options: "CaptureOptions") -> "CaptureOptions":
     """The same options with those that change nothing at their defaults, so that equal captures have equal ids."""
     if options.sample and options.max_new_tokens:
         return options

@@ -1,6 +1,7 @@
 """Records small enough to check by hand."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -42,3 +43,35 @@ def build_record(pieces: list[str] | None = None, *, layers: int = 2, experts: i
         provenance=Provenance(model="small", fingerprint="0f" * 8, dtype="float32", device="cpu"),
         pieces=dict(enumerate(pieces)),
     )
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory) -> Path:
+    """A folder with a random MoE model (2 layers, 8 experts, 2 a token) and a tokenizer of the probe set's words."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import OlmoeConfig, OlmoeForCausalLM, PreTrainedTokenizerFast
+
+    from corpora.reader import probe
+
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=1000, special_tokens=["<|end|>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+    )
+    core.train_from_iterator((document.text for document in probe()), trainer)
+    core.post_processor = processors.TemplateProcessing(single="<|end|> $A", special_tokens=[("<|end|>", 0)])
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, bos_token="<|end|>", eos_token="<|end|>")
+    sizes = {"hidden_size": 64, "intermediate_size": 32, "num_hidden_layers": 2, "max_position_embeddings": 512}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 4, "num_experts": 8, "num_experts_per_tok": 2}
+    special = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
+    torch.manual_seed(0)
+    model = OlmoeForCausalLM(OlmoeConfig(vocab_size=len(tokenizer), **sizes, **heads, **special))
+    with torch.no_grad():
+        for block in model.model.layers:
+            block.mlp.gate.weight.mul_(50)  # routers that decide
+    folder = tmp_path_factory.mktemp("tiny")
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

@@ -1,0 +1,132 @@
+"""`python -m app`: three files or none, an error in three parts, and help at once."""
+
+import io
+import json
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from app import __version__
+from app.cli import app
+from app.export import read_trace_csv
+from cache.store import Store
+
+TEXT = "The cat sat. =1+1\nNA"
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("GATESCOPE_CACHE_DIR", str(tmp_path / "cache"))
+
+
+def trace(*arguments: object, text: str | None = TEXT):
+    prompt = () if text is None else ("--prompt", text)
+    return CliRunner().invoke(app, ["trace", *map(str, arguments), *prompt])
+
+
+def files_below(folder) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def test_the_version_is_that_of_the_project():
+    assert CliRunner().invoke(app, ["--version"]).stdout == f"gatescope {__version__}\n"
+
+
+def test_help_does_not_wait_for_torch():
+    code = "import sys\nfrom typer.testing import CliRunner\nfrom app.cli import app\n"
+    code += "assert CliRunner().invoke(app, ['trace', '--help']).exit_code == 0\n"
+    code += "assert not {'torch', 'transformers', 'streamlit'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_trace_writes_the_tables_and_the_capture(tiny_model, tmp_path):
+    out = tmp_path / "out"
+    done = trace("--model", tiny_model, "--out", out, "--json")
+    assert done.exit_code == 0, done.output
+    summary = json.loads(done.stdout)
+    assert files_below(out) == sorted(["trace.csv", "counts.csv", f"{summary['capture']}.gsr"])
+    record = Store(out).get(summary["capture"])
+    assert record.documents[0].text == TEXT
+    frame = read_trace_csv(out / "trace.csv")
+    assert len(frame) == record.tokens * 2 * 2
+    first = frame.drop_duplicates("position")
+    assert "".join(first.loc[~first["is_special"], "token"]) == TEXT
+    counts = pd.read_csv(out / "counts.csv")
+    assert counts.groupby("layer")["tokens"].sum().tolist() == [2 * record.tokens] * 2
+
+
+def test_the_summary_is_readable_without_json(tiny_model, tmp_path):
+    done = trace("--model", tiny_model, "--out", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    assert "2 MoE layers" in done.stdout
+    assert str(tmp_path / "out" / "trace.csv") in done.stdout
+
+
+def test_new_tokens_are_written_and_flagged(tiny_model, tmp_path):
+    done = trace("--model", tiny_model, "--out", tmp_path, "--new-tokens", 3, "--sample", "--seed", 4)
+    assert done.exit_code == 0, done.output
+    first = read_trace_csv(tmp_path / "trace.csv").drop_duplicates("position")
+    assert first["is_generated"].sum() in (2, 3)  # the last token chosen is not always run
+
+
+def test_the_text_comes_from_a_file_or_from_stdin(tiny_model, tmp_path):
+    (tmp_path / "text").write_bytes(b"\xef\xbb\xbf" + "naïve\r\n".encode())
+    one = trace("--model", tiny_model, "--out", tmp_path / "a", "--prompt-file", tmp_path / "text", "--json", text=None)
+    two = CliRunner().invoke(
+        app,
+        ["trace", "--model", str(tiny_model), "--out", str(tmp_path / "b"), "--prompt-file", "-", "--json"],
+        input=io.BytesIO("naïve\r\n".encode()),
+    )
+    assert (one.exit_code, two.exit_code) == (0, 0), one.output + two.output
+    assert json.loads(one.stdout)["capture"] == json.loads(two.stdout)["capture"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text", "code"),
+    [
+        ((), None, 2),
+        (("--prompt-file", "x"), "both", 2),
+        (("--new-tokens", -1), TEXT, 2),
+        (("--temperature", 0), TEXT, 2),
+        (("--device", "abacus"), TEXT, 2),
+        (("--prompt-file", "no-such-file"), None, 1),
+        ((), "  \n ", 1),
+        (("--model", "./no/such/folder"), TEXT, 1),
+    ],
+)
+def test_a_mistake_is_explained_and_leaves_nothing_behind(tiny_model, tmp_path, arguments, text, code):
+    out = tmp_path / "out"
+    done = trace("--model", tiny_model, "--out", out, *arguments, text=text)
+    assert done.exit_code == code, done.output
+    assert "Traceback" not in done.output
+    assert not out.exists()
+
+
+def test_an_error_as_json_has_its_three_parts(tiny_model, tmp_path):
+    done = trace("--model", tiny_model, "--out", tmp_path / "out", "--json", text=" ")
+    assert json.loads(done.stdout)["error"].keys() == {"found", "expected", "do", "kind"}
+
+
+def test_bytes_that_are_not_utf8_are_named_with_their_place(tiny_model, tmp_path):
+    (tmp_path / "text").write_bytes(b"abc\xff")
+    done = trace(
+        "--model", tiny_model, "--out", tmp_path / "out", "--prompt-file", tmp_path / "text", "--json", text=None
+    )
+    assert "byte 3 is 0xff" in json.loads(done.stdout)["error"]["found"]
+
+
+def test_a_failure_while_writing_leaves_the_earlier_files_as_they_were(tiny_model, tmp_path, monkeypatch):
+    (tmp_path / "trace.csv").write_text("earlier")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("app.export.write_csv", full)
+    done = trace("--model", tiny_model, "--out", tmp_path)
+    assert done.exit_code == 1
+    assert "No space left" in done.stderr
+    assert (tmp_path / "trace.csv").read_text() == "earlier"
+    assert [name for name in files_below(tmp_path) if "partial" in name or "counts" in name] == []
