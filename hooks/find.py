@@ -82,7 +82,9 @@ def find_sites(model: nn.Module, run: Callable[[], object]) -> tuple[Site, ...]:
 def expert_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Path and module of each experts module: `forward(hidden, ids, weights)`, known by its parameters' names."""
     for path, module in model.named_modules():
-        names = list(inspect.signature(type(module).forward).parameters)[1:]  # the class's: wrappers replace the instance's
+        names = list(inspect.signature(type(module).forward).parameters)[
+            1:
+        ]  # the class's: wrappers replace the instance's
         if len(names) >= 3 and names[1] in IDS_NAMES and names[2] in WEIGHTS_NAMES:
             yield path, module
 
@@ -222,12 +224,16 @@ def _tensors(output: Any) -> list[tuple[int | None, Tensor]]:
 
 
 def _same(tensor: Tensor, ids_nk: Tensor) -> bool:
-    return tensor is ids_nk or (tensor.dtype == ids_nk.dtype and tensor.shape == ids_nk.shape and torch.equal(tensor, ids_nk))
+    return tensor is ids_nk or (
+        tensor.dtype == ids_nk.dtype and tensor.shape == ids_nk.shape and torch.equal(tensor, ids_nk)
+    )
 
 
 def _is_scores(tensor: Tensor, ids_nk: Tensor) -> bool:
     rows, k = ids_nk.shape
-    return tensor.is_floating_point() and tensor.dim() == 2 and tensor.shape[0] == rows and tensor.shape[1] >= k + (k > 1)
+    return (
+        tensor.is_floating_point() and tensor.dim() == 2 and tensor.shape[0] == rows and tensor.shape[1] >= k + (k > 1)
+    )
 
 
 def _agrees(scores_ne: Tensor, ids_nk: Tensor) -> bool:

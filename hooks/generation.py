@@ -92,7 +92,9 @@ def pad_batch(model: LoadedModel, prompts: Sequence[Prompt], side: str) -> Batch
 
 def _next_batch(batch: Batch, next_b: Tensor, *, sum_real_b: Tensor) -> Batch:
     ids_bs = next_b[:, None]
-    return Batch(ids_bs, torch.ones_like(ids_bs, dtype=torch.bool), sum_real_b[:, None], torch.full_like(ids_bs, Flag.GENERATED))
+    return Batch(
+        ids_bs, torch.ones_like(ids_bs, dtype=torch.bool), sum_real_b[:, None], torch.full_like(ids_bs, Flag.GENERATED)
+    )
 
 
 def _forward(model: LoadedModel, batch: Batch, mask_bs: Tensor, cache: Any, *, keeps_cache: bool) -> Any:

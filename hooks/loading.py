@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.utils.logging import disable_progress_bar
 
 from hooks.find import find_sites
 from hooks.intervene import Watch
@@ -17,6 +18,7 @@ from routing.errors import ModelError, ModelNotFoundError, OptionError, WeightsE
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+disable_progress_bar()  # a library draws no bars on the terminal of the program that uses it
 SMALL = 2 * 2**30  # bytes of float32 weights below which a CPU computes in float32: exact, and no slower
 
 

@@ -45,11 +45,11 @@ def _check_length(model: LoadedModel, prompt: Prompt, new_tokens: int) -> None:
 def tokenise(tokenizer: Any, text: str, *, chat: bool) -> Prompt:
     """Token ids of a text, with the special tokens the tokenizer adds, or inside its chat template."""
     if not chat:
-        ids = tokenizer(text)["input_ids"]
+        ids = tokenizer(text, verbose=False)["input_ids"]
         return Prompt(tuple(ids), (False,) * len(ids))
     turn = [{"role": "user", "content": text}]
     rendered = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
-    encoded = tokenizer(rendered, add_special_tokens=False, return_offsets_mapping=tokenizer.is_fast)
+    encoded = tokenizer(rendered, add_special_tokens=False, return_offsets_mapping=tokenizer.is_fast, verbose=False)
     ids = tuple(encoded["input_ids"])
     start = rendered.find(text.strip())
     if start < 0 or not tokenizer.is_fast:

@@ -123,7 +123,9 @@ def weigh(logits_ne: Tensor, ids_nk: Tensor, weights_nk: Tensor) -> Weighing:
             formula_nk = chosen_nk / chosen_nk.sum(-1, keepdim=True) if is_renormalised else chosen_nk
             scale = float((weights_nk.float() / formula_nk).median())
             scale = round(scale, 2) if abs(scale - round(scale, 2)) < 0.01 * abs(scale) else scale
-            error = float(((formula_nk * scale - weights_nk.float()).abs() / weights_nk.float().abs().clamp(min=1e-3)).max())
+            error = float(
+                ((formula_nk * scale - weights_nk.float()).abs() / weights_nk.float().abs().clamp(min=1e-3)).max()
+            )
             fits.append(Weighing(score, is_renormalised, scale, error))
     return min(fits, key=lambda fit: (fit.error > tolerance(weights_nk), fit.error if fit.error > 1e-3 else 0.0))
 
@@ -150,7 +152,9 @@ def selection_bias(site: Site, parent: nn.Module) -> Tensor | None:
     """The balancing bias, a vector of one number per expert called a score or correction bias, if the layer has one."""
     for owner in (site.router, parent):
         for name, value in [*owner.named_buffers(), *owner.named_parameters()]:
-            if re.search(r"(correction|score|expert|routing|balanc)\w*bias", name) and value.shape == (site.expert_count,):
+            if re.search(r"(correction|score|expert|routing|balanc)\w*bias", name) and value.shape == (
+                site.expert_count,
+            ):
                 return value
     return None
 

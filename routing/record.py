@@ -166,7 +166,9 @@ _DTYPES: dict[str, tuple[type, ...]] = {
 
 
 def _broken(found: str, expected: str) -> RecordError:
-    return RecordError(found, expected=expected, do="capture again; if it repeats, the writer of this record is at fault")
+    return RecordError(
+        found, expected=expected, do="capture again; if it repeats, the writer of this record is at fault"
+    )
 
 
 def _check_shapes(record: RoutingRecord) -> None:
@@ -179,7 +181,9 @@ def _check_shapes(record: RoutingRecord) -> None:
             raise _broken(f"{name} is {array.dtype}", f"{name} to be {wanted}")
         expected = tuple(size[axis] for axis in name.rsplit("_", 1)[1])
         if array.shape != expected:
-            raise _broken(f"{name} has shape {array.shape}", f"{expected}, to agree with ids_tlk {record.ids_tlk.shape}")
+            raise _broken(
+                f"{name} has shape {array.shape}", f"{expected}, to agree with ids_tlk {record.ids_tlk.shape}"
+            )
     if record.rejected_tl is not None and record.rejected_tl.dtype != record.ids_tlk.dtype:
         raise _broken(f"rejected_tl is {record.rejected_tl.dtype}", f"the dtype of ids_tlk, {record.ids_tlk.dtype}")
 
@@ -246,4 +250,6 @@ def _check_documents(record: RoutingRecord) -> None:
         raise _broken("document_t goes back at token %d" % (np.argmax(step_t < 0) + 1), "documents one after another")
     falls_t = (step_t == 0) & (np.diff(position_t) <= 0)
     if falls_t.any():
-        raise _broken("position_t does not rise at token %d" % (np.argmax(falls_t) + 1), "rising positions in a document")
+        raise _broken(
+            "position_t does not rise at token %d" % (np.argmax(falls_t) + 1), "rising positions in a document"
+        )

@@ -1,0 +1,262 @@
+"""Loading: what works, and every way a model can fail to be there, be whole, fit or have a router."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+from hooks import CaptureOptions, attach, capture, load_model
+from hooks.weights import check_memory, check_weights, fingerprint, resolve
+from routing.errors import (
+    DenseModelError,
+    ModelAccessError,
+    ModelMemoryError,
+    ModelNotFoundError,
+    OptionError,
+    RouterOutputError,
+    WeightsError,
+)
+
+ROOT = Path(__file__).parents[2]
+ALICE = ROOT.parent / "shared" / "realdata" / "alice_glm4moe" / "hf_glm4moe_top2"
+
+
+@pytest.fixture
+def copy(folder, tmp_path):
+    """A model folder that may be damaged."""
+    return Path(shutil.copytree(folder, tmp_path / "copy"))
+
+
+def test_a_saved_folder_loads_checks_itself_and_captures(folder):
+    loaded = load_model(folder, device="cpu")
+    assert loaded.selfcheck.passed
+    assert (loaded.name, loaded.dtype, loaded.device, loaded.max_tokens) == ("tiny-qwen3-moe", "float32", "cpu", 128)
+    assert loaded.count_tokens("four") == 5
+    record = capture(loaded, "four")
+    assert record.provenance.fingerprint == loaded.fingerprint
+    assert record.provenance.versions["transformers"] == transformers.__version__
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_passes_the_self_check(folder, dtype):
+    loaded = load_model(folder, device="cpu", dtype=dtype)
+    assert loaded.dtype == dtype
+    assert loaded.selfcheck.passed, loaded.selfcheck
+
+
+@pytest.mark.skipif(
+    not ALICE.is_dir(), reason="the trained GLM-4-MoE sample is not beside the project (../shared/realdata)"
+)
+def test_a_trained_sigmoid_router_with_a_selection_bias_is_read():
+    loaded = load_model(ALICE, device="cpu")
+    rule = loaded.layers[0]
+    assert (rule.score, rule.has_selection_bias, rule.shared_experts) == ("sigmoid", True, 1)
+    record = capture(loaded, "Alice was beginning to get very tired", CaptureOptions(logits=True))
+    assert record.tokens == 37
+    score_tlk = np.take_along_axis(1 / (1 + np.exp(-record.logit_tle.astype(float))), record.ids_tlk.astype(int), 2)
+    np.testing.assert_allclose(record.weight_tlk, score_tlk, atol=2e-3)
+    assert np.median(record.loss_t[:-1]) < 0.01, "it has learnt this sentence by heart"
+
+
+def test_the_fingerprint_changes_with_one_weight(copy):
+    files = check_weights(copy).paths
+    before = fingerprint(copy, files)
+    with files[0].open("r+b") as stream:
+        stream.seek(-1, os.SEEK_END)
+        last = stream.read(1)
+        stream.seek(-1, os.SEEK_END)
+        stream.write(bytes([last[0] ^ 1]))
+    assert fingerprint(copy, files) != before
+
+
+def test_a_truncated_weights_file_is_named(copy):
+    file = copy / "model.safetensors"
+    with file.open("r+b") as stream:
+        stream.truncate(file.stat().st_size - 100)
+    with pytest.raises(WeightsError, match=r"model\.safetensors is damaged"):
+        load_model(copy)
+
+
+def test_a_weights_file_of_noise_is_named(copy):
+    (copy / "model.safetensors").write_bytes(b"not a tensor in sight" * 50)
+    with pytest.raises(WeightsError, match="is not readable"):
+        load_model(copy)
+
+
+def test_pickled_weights_are_never_read(copy):
+    (copy / "model.safetensors").rename(copy / "pytorch_model.bin")
+    with pytest.raises(WeightsError, match="is a pickle, which is never read"):
+        load_model(copy)
+
+
+def test_a_missing_shard_is_named(copy):
+    (copy / "model.safetensors.index.json").write_text(
+        json.dumps({"weight_map": {"a": "model.safetensors", "b": "model-00002.safetensors"}})
+    )
+    with pytest.raises(WeightsError, match=r"lacks model-00002\.safetensors"):
+        load_model(copy)
+
+
+def test_weights_that_do_not_fit_the_config_are_refused(copy):
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(config | {"hidden_size": 64}))
+    with pytest.raises(WeightsError, match="do not load"):
+        load_model(copy)
+
+
+def test_a_folder_that_is_no_model_says_what_it_holds(tmp_path):
+    (tmp_path / "holiday.jpg").touch()
+    with pytest.raises(ModelNotFoundError, match=r"no config\.json \(it holds holiday\.jpg\)"):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["/nowhere/at/all", "./nor-here", "a b c"])
+def test_a_name_that_is_nothing_is_refused_without_a_network(name):
+    with pytest.raises(ModelNotFoundError):
+        load_model(name)
+
+
+def test_an_unknown_model_type_is_refused(copy):
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(config | {"model_type": "martian"}))
+    with pytest.raises(ModelNotFoundError, match="martian"):
+        load_model(copy)
+
+
+def test_weights_larger_than_memory_are_refused_before_they_are_read(copy):
+    # a sparse file: four terabytes by its header, a few bytes on disk
+    header = json.dumps({"w": {"dtype": "F32", "shape": [10**12], "data_offsets": [0, 4 * 10**12]}}).encode()
+    with (copy / "model.safetensors").open("wb") as stream:
+        stream.write(len(header).to_bytes(8, "little") + header)
+        stream.truncate(8 + len(header) + 4 * 10**12)
+    with pytest.raises(ModelMemoryError, match=r"needs 3725\.3 GiB"):
+        load_model(copy, dtype="float32", device="cpu")
+
+
+def test_memory_that_suffices_passes():
+    check_memory(1, torch.device("cpu"), "tiny")
+
+
+def test_a_dense_model_is_told_so_with_what_was_looked_for(tokenizer):
+    config = transformers.LlamaConfig(
+        vocab_size=259, hidden_size=32, intermediate_size=24, num_hidden_layers=2, num_attention_heads=4
+    )
+    with pytest.raises(DenseModelError, match="dense: no router found in llama") as caught:
+        attach(transformers.AutoModelForCausalLM.from_config(config), tokenizer, name="llama")
+    assert "num_experts" in caught.value.expected
+
+
+def test_a_family_that_cannot_be_read_is_refused_by_name(tokenizer):
+    config = transformers.JetMoeConfig(
+        vocab_size=259, hidden_size=32, intermediate_size=24, num_hidden_layers=2, num_key_value_heads=2, kv_channels=8
+    )
+    with pytest.raises(RouterOutputError, match="jetmoe is a Mixture-of-Experts family"):
+        attach(transformers.AutoModelForCausalLM.from_config(config), tokenizer, name="jetmoe")
+
+
+@pytest.mark.parametrize("options", [{"device": "tpu"}, {"dtype": "int3"}])
+def test_unknown_devices_and_dtypes_are_refused(folder, options):
+    with pytest.raises(OptionError, match="expected: one of"):
+        load_model(folder, **options)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is present; this checks the answer without one")
+def test_a_missing_gpu_is_said(folder):
+    with pytest.raises(OptionError, match="does not see"):
+        load_model(folder, device="cuda")
+
+
+class Hub(BaseHTTPRequestHandler):
+    """A stand-in for a model hub: knows one folder, one gated id, and nothing else."""
+
+    folder: Path
+
+    def do_GET(self):
+        name = self.path.split("?")[0]
+        if "gated/model" in name:
+            self._answer(401, b"{}", {"X-Error-Code": "GatedRepo", "X-Error-Message": "gated"})
+        elif name.startswith("/api/models/here/tiny/tree"):
+            entries = [
+                {"type": "file", "path": file.name, "size": file.stat().st_size, "oid": file.name}
+                for file in self.folder.iterdir()
+            ]
+            self._answer(200, json.dumps(entries).encode(), {"Content-Type": "application/json"})
+        elif name.startswith("/api/models/here/tiny"):
+            files = [{"rfilename": file.name} for file in self.folder.iterdir()]
+            body = json.dumps({"id": "here/tiny", "sha": "c0ffee" + "0" * 34, "siblings": files}).encode()
+            self._answer(200, body, {"Content-Type": "application/json"})
+        elif name.startswith("/here/tiny/resolve/"):
+            self._answer(200, (self.folder / name.rpartition("/")[2]).read_bytes(), {"ETag": '"' + name[-20:] + '"'})
+        else:
+            self._answer(404, b"{}", {"X-Error-Code": "RepoNotFound", "X-Error-Message": "no such"})
+
+    do_HEAD = do_GET
+
+    def _answer(self, status, body, headers):
+        self.send_response(status)
+        for key, value in {**headers, "X-Repo-Commit": "c0ffee" + "0" * 34}.items():
+            self.send_header(key, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, *arguments):
+        """Quiet."""
+
+
+@pytest.fixture
+def hub(folder):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Hub", (Hub,), {"folder": folder}))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def resolve_in_process(name, endpoint, home):
+    """hooks.weights.resolve in a new process: huggingface_hub reads its settings once, at import."""
+    code = (
+        "import sys\nfrom hooks.weights import resolve\nfrom routing.errors import GatescopeError\n"
+        "try:\n    print(resolve(sys.argv[1]))\n"
+        "except GatescopeError as e:\n    print(type(e).__name__, e.found, '|', e.expected, '|', e.do)\n"
+    )
+    environment = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1"}
+    environment |= {"HF_HUB_ETAG_TIMEOUT": "2", "HF_HUB_DISABLE_TELEMETRY": "1", "no_proxy": "*"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, name], capture_output=True, text=True, cwd=ROOT, env=environment, check=True
+    )
+    return done.stdout
+
+
+def test_a_hub_id_is_downloaded_and_its_commit_kept(hub, tmp_path):
+    said = resolve_in_process("here/tiny", hub, tmp_path)
+    assert "name='here/tiny'" in said and "c0ffee" in said
+
+
+def test_a_gated_id_says_how_to_get_access(hub, tmp_path):
+    said = resolve_in_process("gated/model", hub, tmp_path)
+    assert said.startswith(ModelAccessError.__name__) and "hf auth login" in said
+
+
+def test_an_unknown_id_says_so(hub, tmp_path):
+    said = resolve_in_process("nobody/nothing", hub, tmp_path)
+    assert said.startswith(ModelNotFoundError.__name__) and "knows no model 'nobody/nothing'" in said
+
+
+def test_without_a_network_the_hub_is_said_to_be_out_of_reach(tmp_path):
+    said = resolve_in_process("some/model", "http://127.0.0.1:9", tmp_path)
+    assert said.startswith(ModelNotFoundError.__name__) and "could not be reached" in said
+
+
+def test_a_folder_is_resolved_without_asking_anyone(folder):
+    assert resolve(str(folder)).path == folder
