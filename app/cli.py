@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from app import __version__
 from routing.errors import GatescopeError, OptionError, PromptError, StorageFullError, StoreError
@@ -192,12 +191,10 @@ def _report(traced: Traced, files: dict[str, Path], *, as_json: bool) -> None:
         }
         typer.echo(json.dumps(summary))
         return
-    table = Table.grid(padding=(0, 2))
-    for what, path in files.items():
-        table.add_row(what, str(path))
     _out.print(f"{made.model} @ {made.fingerprint[:8]} · {made.dtype} · {made.device}", highlight=False, markup=False)
     _out.print(f"{record.tokens} tokens × {len(record.layers)} MoE layers; self-check {passed} of {len(checks)} passed")
-    _out.print(table)
+    for what, path in files.items():
+        _out.print(f"{what:<8} {path}", highlight=False, markup=False)
 
 
 @contextmanager

@@ -174,25 +174,18 @@ def counts_frame(record: RoutingRecord) -> pd.DataFrame:
                 layer; the shares of a layer sum to 1); uniform_share (what an even router would give it)
     Undefined   assignment_share is NaN in a layer that routed nothing
     """
-    from analysis.load import expert_counts
+    from analysis.load import assignment_share, expert_counts
 
     counts_le = expert_counts(record)
-    frames = [
-        pd.DataFrame(
-            {
-                "layer": rule.layer,
-                "block": rule.block,
-                "expert": np.arange(rule.experts, dtype=np.int32),
-                "tokens": counts_le[rule.layer, : rule.experts].astype(np.int64),
-                "assignment_share": _shares(counts_le[rule.layer, : rule.experts]),
-                "uniform_share": rule.uniform_share,
-            }
-        )
-        for rule in record.layers
-    ]
-    return pd.concat(frames, ignore_index=True)
-
-
-def _shares(counts_e: NDArray) -> NDArray[np.float64]:
-    total = counts_e.sum()
-    return counts_e / total if total else np.full(len(counts_e), np.nan)
+    share = assignment_share(counts_le)
+    layer, expert = np.nonzero(~np.ma.getmaskarray(counts_le))
+    return pd.DataFrame(
+        {
+            "layer": layer.astype(np.int32),
+            "block": np.array([rule.block for rule in record.layers], np.int32)[layer],
+            "expert": expert.astype(np.int32),
+            "tokens": counts_le.data[layer, expert],
+            "assignment_share": share.share_le[layer, expert],
+            "uniform_share": share.uniform_l[layer],
+        }
+    )

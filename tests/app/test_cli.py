@@ -1,6 +1,5 @@
 """`python -m app`: three files or none, an error in three parts, and help at once."""
 
-import io
 import json
 import subprocess
 import sys
@@ -78,7 +77,7 @@ def test_the_text_comes_from_a_file_or_from_stdin(tiny_model, tmp_path):
     two = CliRunner().invoke(
         app,
         ["trace", "--model", str(tiny_model), "--out", str(tmp_path / "b"), "--prompt-file", "-", "--json"],
-        input=io.BytesIO("naïve\r\n".encode()),
+        input="naïve\r\n".encode(),
     )
     assert (one.exit_code, two.exit_code) == (0, 0), one.output + two.output
     assert json.loads(one.stdout)["capture"] == json.loads(two.stdout)["capture"]
