@@ -1,0 +1,230 @@
+"""Train the bundled model: `python -m models.train --minutes 65`. Run it again to go on after any interruption.
+
+The state is written every minute, atomically; a batch depends on the seed and its number only. With `--tokens` a
+resumed run equals an uninterrupted one step for step; with `--minutes` the schedule follows the time spent training.
+"""
+
+import ctypes
+import json
+import math
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from torch import Tensor
+from torch.nn import functional
+from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
+
+from models.architecture import configuration, fresh_model
+from models.balance import RouterTap, batch_load, load_figures, router_losses
+from models.corpus import DEFAULT_FOLDER
+from models.prepare import prepare
+from models.tokens import Sampler
+from routing.errors import GatescopeError, OptionError
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The numbers of a training run. Exactly one of `minutes` and `tokens` says how long it is."""
+
+    minutes: float | None = None
+    tokens: int | None = None
+    seed: int = 20
+    step_tokens: int = 4096
+    lengths: tuple[int, ...] = (256, 256, 256, 1024)
+    learning_rate: float = 3e-3
+    final_share: float = 0.02
+    constant_until: float = 0.55
+    warmup_steps: int = 60
+    weight_decay: float = 0.05
+    balance_weight: float = 0.03
+    z_weight: float = 1e-3
+    load_memory: float = 0.9
+    clip: float = 1.0
+
+    def __post_init__(self) -> None:
+        if (self.minutes is None) == (self.tokens is None):
+            raise OptionError(
+                f"minutes={self.minutes} and tokens={self.tokens}",
+                expected="exactly one of them",
+                do="pass --minutes to train for a time, or --tokens to train on a number of tokens",
+            )
+
+
+@dataclass
+class State:
+    """How far a run is; everything but the weights that a resumed run needs."""
+
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    load_le: Tensor = field(default_factory=lambda: torch.empty(0))
+
+    def progress(self, recipe: Recipe) -> float:
+        """Share of the run that is done, 0 to 1, by tokens or by time."""
+        done = self.tokens / recipe.tokens if recipe.tokens else self.seconds / (60 * (recipe.minutes or 1.0))
+        return min(1.0, done)
+
+
+def learning_rate(recipe: Recipe, step: int, progress: float) -> float:
+    """Linear warm-up over the first steps, constant, then linear to `final_share` of the peak at progress 1."""
+    warm = min(1.0, (step + 1) / recipe.warmup_steps)
+    left = max(0.0, (1 - progress) / (1 - recipe.constant_until))
+    return recipe.learning_rate * warm * max(recipe.final_share, min(1.0, left))
+
+
+class Trainer:
+    """One training run in one folder: the model, its optimiser and its state."""
+
+    def __init__(self, recipe: Recipe, config: Qwen3MoeConfig, sampler: Sampler, folder: Path) -> None:
+        self.recipe, self.sampler, self.folder = recipe, sampler, folder
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.model = fresh_model(config, recipe.seed)
+        self.model.to(self.device)  # type: ignore[arg-type]  # transformers wraps the signature
+        self.model.set_experts_implementation("grouped_mm")
+        self.tap = RouterTap(self.model)
+        self.optimiser = _optimiser(self.model, recipe)
+        self.state = State(load_le=torch.full((config.num_hidden_layers, config.num_experts), 1 / config.num_experts))
+        self.state.load_le = self.state.load_le.to(self.device)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._resume()
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file that holds the latest state."""
+        return self.folder / "checkpoint.pt"
+
+    @property
+    def log(self) -> Path:
+        """The JSON-lines file of figures along the run."""
+        return self.folder / "log.jsonl"
+
+    def save(self) -> None:
+        """Write the whole state under a temporary name, then rename: a kill leaves the old file or the new one."""
+        parts = {"model": self.model.state_dict(), "optimiser": self.optimiser.state_dict()}
+        scratch = self.checkpoint.with_suffix(".part")
+        torch.save(parts | {"state": vars(self.state), "recipe": asdict(self.recipe)}, scratch)
+        scratch.replace(self.checkpoint)
+
+    def _resume(self) -> None:
+        if not self.checkpoint.exists():
+            self.log.unlink(missing_ok=True)
+            return
+        parts = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
+        self.model.load_state_dict(parts["model"])
+        self.optimiser.load_state_dict(parts["optimiser"])
+        self.state = State(**parts["state"])
+        kept = [line for line in self.log.read_text().splitlines() if json.loads(line)["step"] <= self.state.step]
+        self.log.write_text("".join(f"{line}\n" for line in kept))
+
+    def step(self) -> dict[str, Any]:
+        """Take one optimisation step and return its figures."""
+        started, recipe, state = time.monotonic(), self.recipe, self.state
+        rate = learning_rate(recipe, state.step, state.progress(recipe))
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        length = recipe.lengths[state.step % len(recipe.lengths)]
+        ids = torch.from_numpy(self.sampler.batch(state.step, recipe.step_tokens // length, length)).to(self.device)
+        figures = self._descend(ids)
+        state.step += 1
+        state.tokens += ids.shape[0] * length
+        state.seconds += time.monotonic() - started
+        return {"step": state.step, "tokens": state.tokens, "seconds": round(state.seconds, 1), "rate": rate, **figures}
+
+    def _descend(self, ids_bt: Tensor) -> dict[str, float]:
+        recipe, state = self.recipe, self.state
+        self.tap.clear()
+        with torch.autocast(self.device.type, torch.bfloat16):
+            logits = self.model(ids_bt[:, :-1], use_cache=False).logits
+        loss = functional.cross_entropy(logits.flatten(0, 1).float(), ids_bt[:, 1:].flatten())
+        load_le = batch_load(self.tap, state.load_le.shape[1])
+        state.load_le = recipe.load_memory * state.load_le + (1 - recipe.load_memory) * load_le
+        extra = router_losses(self.tap, state.load_le)
+        (loss + recipe.balance_weight * len(load_le) * extra.balance + recipe.z_weight * extra.z).backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        return {"loss": loss.item(), "balance": extra.balance.item(), "z": extra.z.item(), "gradient": norm.item()}
+
+    def run(self, save_seconds: float = 60.0, say_steps: int = 25) -> None:
+        """Train until the recipe's end, saving at least every `save_seconds`; a finished run returns at once."""
+        saved = said = time.monotonic()
+        losses: list[float] = []
+        while self.state.progress(self.recipe) < 1 and math.isfinite(sum(losses)):
+            figures = self.step()
+            losses.append(figures["loss"])
+            if self.state.step % say_steps == 0:
+                pace = say_steps * self.recipe.step_tokens / (time.monotonic() - said)
+                self._say(figures | {"loss": sum(losses) / len(losses), "tokens_per_second": round(pace)})
+                losses, said = [], time.monotonic()
+            if time.monotonic() - saved > save_seconds:
+                self.save()
+                saved = time.monotonic()
+        if not math.isfinite(sum(losses)):
+            raise OptionError(
+                f"loss {losses[-1]} at step {self.state.step}",
+                expected="a finite number",
+                do=f"lower the recipe's learning rate, remove {self.folder} and start again",
+            )
+        self.save()
+
+    def _say(self, figures: dict[str, Any]) -> None:
+        load = load_figures(self.state.load_le)
+        row = figures | {"variation_l": [round(v, 3) for v in load.variation_l], "dead_l": load.dead_l}
+        with self.log.open("a") as lines:
+            lines.write(json.dumps(row) + "\n")
+        typer.echo(
+            f"step {row['step']:5d}  {row['tokens'] / 1e6:6.2f} M tokens  "
+            f"{100 * self.state.progress(self.recipe):5.1f}%  loss {row['loss']:.3f}  "
+            f"{row['tokens_per_second']} tokens/s  lr {row['rate']:.1e}  grad {row['gradient']:.2f}  "
+            f"load CV {' '.join(f'{v:.2f}' for v in load.variation_l)}  dead {sum(load.dead_l)}"
+        )
+
+
+def _optimiser(model: Qwen3MoeForCausalLM, recipe: Recipe) -> torch.optim.AdamW:
+    """AdamW; embeddings, norms and routers are not decayed."""
+    decayed: list[Tensor] = []
+    free: list[Tensor] = []
+    for name, parameter in model.named_parameters():
+        is_matrix = parameter.ndim > 1 and "embed" not in name and "gate.weight" not in name
+        (decayed if is_matrix else free).append(parameter)
+    groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": free, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.95))
+
+
+def keep_freed_memory() -> None:
+    """Ask the C library to keep freed memory: returning each batch's logits to the kernel costs a quarter of a step."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(-4, 0)  # M_MMAP_MAX: never a mapping of its own for a large block
+        mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: never give the heap's top back
+
+
+def main(
+    minutes: Annotated[float | None, typer.Option(help="Train for this long; the schedule follows the clock.")] = None,
+    tokens: Annotated[int | None, typer.Option(help="Train on this many tokens instead.")] = None,
+    corpus: Annotated[Path, typer.Option(help="Folder that models.corpus wrote.")] = DEFAULT_FOLDER,
+    out: Annotated[Path, typer.Option(help="Folder for checkpoints and the log.")] = Path(".cache/run"),
+    threads: Annotated[int, typer.Option(help="CPU threads.")] = 2,
+    seed: Annotated[int, typer.Option(help="Seed of the weights and the batches.")] = Recipe.seed,
+) -> None:
+    """Train, or go on training, the bundled model."""
+    keep_freed_memory()
+    torch.set_num_threads(threads)
+    try:
+        recipe = Recipe(minutes=minutes, tokens=tokens, seed=seed)
+        prepared = prepare(corpus)
+    except GatescopeError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from error
+    trainer = Trainer(recipe, configuration(prepared.tokenizer), Sampler(prepared.streams, seed), out)
+    size = sum(parameter.numel() for parameter in trainer.model.parameters())
+    typer.echo(f"{size / 1e6:.1f} M parameters on {trainer.device}, from step {trainer.state.step}")
+    trainer.run()
+
+
+if __name__ == "__main__":
+    typer.run(main)
