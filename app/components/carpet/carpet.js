@@ -9,16 +9,17 @@ export default function (component) {
   const carpet = carpets.get(parentElement) ?? createCarpet(parentElement);
   carpets.set(parentElement, carpet);
   carpet.send = (pick) => setTriggerValue("pick", pick);
-  if (!sameBytes(carpet.bytes, data)) loadModel(carpet, data);
+  const isNew = !sameBytes(carpet.bytes, data);
+  if (isNew) loadModel(carpet, data);
   listen(carpet);
-  redraw(carpet);
+  if (isNew || carpet.look !== lookOf(carpet)) redraw(carpet);
   return () => disposeCarpet(carpet, parentElement);
 }
 
 /** State and parts of a new component. */
 function createCarpet(parentElement) {
   const part = (name) => parentElement.querySelector(`[data-part="${name}"]`);
-  const names = ["root", "title", "legend", "bar", "low", "high", "null", "keys-of-marks", "caption", "text", "stage", "cells", "marks", "readout", "help"];
+  const names = ["root", "title", "legend", "bar", "low", "high", "null", "samples", "pooled", "caption", "text", "stage", "cells", "marks", "readout", "help"];
   const parts = Object.fromEntries(names.map((name) => [name, part(name)]));
   const carpet = { parts, bytes: null, model: null, view: null, pin: null, cursor: null, tokens: [], sent: 0, drag: null };
   carpet.buttons = [...parentElement.querySelectorAll("button[data-key]")];
@@ -30,13 +31,16 @@ function createCarpet(parentElement) {
 /** Let go of everything outside the component. */
 function disposeCarpet(carpet, parentElement) {
   carpet.observer.disconnect();
-  registry().delete(carpet.model.channel);
+  const place = registry().get(carpet.model.channel);
+  if (place?.carpet === carpet) registry().delete(carpet.model.channel);
   carpets.delete(parentElement);
 }
 
 /** Same message as before? Streamlit hands over a new array at every rerun. */
 function sameBytes(a, b) {
-  return a !== null && a.length === b.length && a.every((byte, i) => byte === b[i]);
+  if (a === null || a.length !== b.length) return false;
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
+  return true;
 }
 
 /** Take over a new matrix. Window, pin and text stay when it has the same shape and the same tokens. */
@@ -51,9 +55,15 @@ function loadModel(carpet, bytes) {
   parts.text.hidden = parts.caption.hidden = !model.pieces;
   parts.title.textContent = model.scale.name;
   parts.stage.setAttribute("aria-label", `${model.scale.name}, ${model.rowCount} ${model.rows.noun}s by ${model.columnCount} ${model.columns.noun}s. ${model.description}`);
-  registry().set(model.channel, Object.assign(registry().get(model.channel) ?? {}, { apply: (message) => applyPin(carpet, message) }));
-  const waiting = registry().get(model.channel).message;
-  if (waiting && !sameShape) applyPin(carpet, waiting);
+  carpet.scene = null;
+  subscribe(carpet, !sameShape);
+}
+
+/** Be told of pins from Python, also of one that came before the matrix did. */
+function subscribe(carpet, isEager) {
+  const place = registry().get(carpet.model.channel) ?? {};
+  registry().set(carpet.model.channel, Object.assign(place, { carpet, apply: (message) => applyPin(carpet, message) }));
+  if (place.message && isEager) applyPin(carpet, place.message);
 }
 
 /** Pins set by Python arrive through another, tiny component, so that the matrix is not sent again: they meet here. */
@@ -64,9 +74,10 @@ function registry() {
 /** Take over the pin from Python, unless it answers an older pick than the last one made here. */
 function applyPin(carpet, message) {
   if (message.answers && message.answers < carpet.sent) return;
-  const pin = message.column === null ? null : { row: message.row, column: message.column };
-  if (samePin(pin, carpet.pin)) return;
-  setPin(carpet, pin);
+  const { rowCount, columnCount } = carpet.model;
+  const isCell = message.column !== null && message.column < columnCount && (message.row ?? 0) < rowCount;
+  const pin = isCell ? { row: message.row, column: message.column } : null;
+  if (!samePin(pin, carpet.pin)) setPin(carpet, pin);
 }
 
 const samePin = (a, b) => a === b || (a !== null && b !== null && a.row === b.row && a.column === b.column);
@@ -93,16 +104,23 @@ function sceneOf(carpet, ratio) {
   return { model, theme, palette: buildPalette(model.scale, theme), box, view: carpet.view, ratio };
 }
 
+/** What, besides the data, a drawing depends on. */
+const lookOf = ({ parts }) => JSON.stringify([readTheme(parts.root), parts.stage.clientWidth, window.devicePixelRatio]);
+
 /** Draw everything anew: after new data, theme or size. */
 function redraw(carpet) {
   const { parts, model } = carpet;
+  const isFirst = !carpet.scene;
   carpet.width = parts.stage.clientWidth;
   if (carpet.width === 0) return;
+  carpet.look = lookOf(carpet);
   carpet.scene = sceneOf(carpet, window.devicePixelRatio || 1);
   drawLegend(carpet);
   drawCells(carpet);
   drawText(carpet);
   showReadout(carpet);
+  parts.text.tabIndex = parts.text.scrollHeight > parts.text.clientHeight ? 0 : -1;
+  if (isFirst && carpet.pin) revealBoth(carpet, carpet.pin);
   parts.root.dataset.shape = `${model.rowCount}x${model.columnCount}`;
   parts.root.dataset.ready = "true";
 }
@@ -116,7 +134,16 @@ function drawCells(carpet) {
   prepare(parts.marks, carpet.width, height, scene.ratio);
   parts.root.dataset.window = [carpet.view.left, carpet.view.right].map((edge) => edge.toFixed(2)).join(" ");
   markWindow(carpet.tokens, carpet.view);
+  parts.pooled.textContent = poolingWords(scene);
   drawMarks(carpet);
+}
+
+/** Says that one pixel stands for several cells, and which of them it shows. */
+function poolingWords({ model, box, view }) {
+  const { columns, rows } = cellsPerPixel(box, view);
+  if (columns <= 1 && rows <= 1) return "";
+  const many = (count) => (count < 10 ? count.toFixed(1).replace(".0", "") : Math.round(count));
+  return `1 pixel = ${many(Math.max(1, columns) * Math.max(1, rows))} cells, the ${extremeWord(model)} shown`;
 }
 
 /** Draw cursor and pin: after every move of the mouse, so nothing else is touched. */
@@ -132,7 +159,8 @@ function drawText(carpet) {
   if (!carpet.tokens.length) return;
   const row = carpet.pin?.row ?? null;
   colourText(carpet.tokens, carpet.model, carpet.scene.palette, row);
-  carpet.parts.caption.textContent = `Text coloured by the ${textCaption(carpet.model, row)}`;
+  labelText(carpet.tokens, carpet.model, row);
+  carpet.parts.caption.textContent = textCaption(carpet.model, row);
 }
 
 /** The bar of the palette, its ends, and a key to the marks that occur. */
@@ -145,7 +173,7 @@ function drawLegend(carpet) {
   parts.high.textContent = [formatEnd(scale, "high"), scale.unit].filter(Boolean).join(" ");
   parts.null.textContent = scale.null === null ? "" : `┃ null ${formatShort(scale.null, scale)}`;
   const seen = new Set(carpet.tokens.length ? [...model.flags].flatMap((_, column) => flagWords(model, column)) : []);
-  for (const sample of parts["keys-of-marks"].children) {
+  for (const sample of parts.samples.querySelectorAll("[data-mark]")) {
     sample.hidden = sample.dataset.mark === "undefined" ? !model.hasUndefined : !seen.has(sample.dataset.mark);
   }
 }
@@ -166,12 +194,13 @@ function showReadout(carpet) {
 /** The words of the read-out: column, row, value. */
 function describe(model, cell, isPinned) {
   const strong = (text) => Object.assign(document.createElement("b"), { textContent: text });
-  const row = cell.row ?? extremeRow(model, cell.column);
+  const row = cell.row ?? model.extremeRows[cell.column];
+  const code = codeAt(model, row, cell.column);
   const words = [strong(`${model.columns.noun} ${nameOf(model.columns, cell.column)}`)];
   if (model.pieces) words.push(...pieceWords(model, cell.column));
-  words.push(" · ", ...(row === null ? [] : [cell.row === null ? "extreme at " : "", strong(`${model.rows.noun} ${nameOf(model.rows, row)}`), " · "]));
-  words.push(`${model.scale.name} `, strong(formatCode(row === null ? UNDEFINED : codeAt(model, row, cell.column), model.scale)));
-  const label = row === null ? null : labelAt(model, row, cell.column);
+  words.push(cell.row === null ? ` · ${extremeWord(model)} in ` : " · ", strong(`${model.rows.noun} ${nameOf(model.rows, row)}`));
+  if (model.scale.palette !== "neutral") words.push(` · ${model.scale.name} `, strong(formatCode(code, model.scale)));
+  const label = labelAt(model, row, cell.column);
   if (label !== null) words.push(` · ${model.label_noun} `, strong(String(label)));
   if (isPinned) words.push(" · pinned");
   return words;
@@ -248,8 +277,7 @@ function cellUnder(carpet, event) {
   const { left, top } = carpet.parts.marks.getBoundingClientRect();
   const [x, y] = [event.clientX - left, event.clientY - top];
   if (x < box.x - 1 || x > box.x + box.width + 1 || y < box.y - 1 || y > box.y + box.height + 1) return null;
-  const place = placeAt(box, carpet.view, x, y);
-  return { row: Math.floor(place.row), column: Math.floor(place.column), place };
+  return { ...cellAtPixel(carpet.model, carpet.view, box, Math.floor(x), Math.floor(y)), place: placeAt(box, carpet.view, x, y) };
 }
 
 const bare = (cell) => cell && { row: cell.row, column: cell.column };
@@ -327,19 +355,17 @@ function pickToken(carpet, event) {
 // ---------------------------------------------------------------- keyboard
 
 /** Where the keyboard starts: the cursor, else the pin, else the first cell on screen. */
-function startCell(carpet) {
-  const { cursor, pin, view } = carpet;
-  return cursor ?? pin ?? { row: null, column: Math.ceil(view.left) };
+function startCell({ cursor, pin, view }) {
+  const cell = cursor ?? pin;
+  return { row: cell?.row ?? Math.ceil(view.top), column: cell?.column ?? Math.ceil(view.left), isFresh: !cell };
 }
 
 /** Move the cursor by so many columns and rows. */
 function moveCursor(carpet, columns, rows) {
   const { model } = carpet;
-  const { row, column } = startCell(carpet);
-  const first = row === null || (!carpet.cursor && !carpet.pin);
-  const next = first ? { row: row ?? Math.ceil(carpet.view.top), column } : { row: clamp(row + rows, 0, model.rowCount - 1), column: clamp(column + columns, 0, model.columnCount - 1) };
-  if (row === null && carpet.cursor) next.column = clamp(column + columns, 0, model.columnCount - 1);
-  setCursor(carpet, next, { reveal: true });
+  const { row, column, isFresh } = startCell(carpet);
+  const next = { row: clamp(row + rows, 0, model.rowCount - 1), column: clamp(column + columns, 0, model.columnCount - 1) };
+  setCursor(carpet, isFresh ? { row, column } : next, { reveal: true });
 }
 
 /** What `.` and `,` compare: the label of a cell, else on which side of the null value (or the middle) it lies. */
@@ -355,9 +381,8 @@ function classOf(model, row, column) {
 function stepClass(carpet, direction) {
   const { model } = carpet;
   const { row, column } = startCell(carpet);
-  const at = row ?? 0;
   for (let next = column + direction; next >= 0 && next < model.columnCount; next += direction) {
-    if (classOf(model, at, next) !== classOf(model, at, next - direction)) return setCursor(carpet, { row: at, column: next }, { reveal: true });
+    if (classOf(model, row, next) !== classOf(model, row, next - direction)) return setCursor(carpet, { row, column: next }, { reveal: true });
   }
 }
 
@@ -372,8 +397,8 @@ const KEYS = {
   ArrowRight: (carpet) => moveCursor(carpet, 1, 0),
   ArrowUp: (carpet) => moveCursor(carpet, 0, -1),
   ArrowDown: (carpet) => moveCursor(carpet, 0, 1),
-  Home: (carpet) => setCursor(carpet, { row: startCell(carpet).row ?? 0, column: 0 }, { reveal: true }),
-  End: (carpet) => setCursor(carpet, { row: startCell(carpet).row ?? 0, column: carpet.model.columnCount - 1 }, { reveal: true }),
+  Home: (carpet) => setCursor(carpet, { row: startCell(carpet).row, column: 0 }, { reveal: true }),
+  End: (carpet) => setCursor(carpet, { row: startCell(carpet).row, column: carpet.model.columnCount - 1 }, { reveal: true }),
   Enter: (carpet) => carpet.cursor && pick(carpet, carpet.cursor),
   " ": (carpet) => carpet.cursor && pick(carpet, carpet.cursor),
   Escape: (carpet) => escape(carpet),

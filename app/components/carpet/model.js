@@ -12,6 +12,7 @@ function decode(bytes) {
   const flags = header.pieces ? take(columnCount) : null;
   const model = { ...header, rowCount, columnCount, codes, labels, flags };
   model.rank = rankOf(model.scale);
+  model.extremeRows = extremeRows(model);
   model.hasUndefined = codes.includes(UNDEFINED);
   return model;
 }
@@ -33,12 +34,26 @@ function rankOf(scale) {
   return rank;
 }
 
-/** Row of the most interesting cell of a column (the first, when several are), or null when all are undefined. */
-function extremeRow(model, column) {
-  let best = -1, found = null;
-  for (let row = 0; row < model.rowCount; row++) {
-    const rank = model.rank[model.codes[row * model.columnCount + column]];
-    if (rank > best) [best, found] = [rank, row];
+/** Row of the most interesting cell of each column, the first when several are: one pass over the cells. */
+function extremeRows(model) {
+  const { codes, rank, rowCount, columnCount } = model;
+  const best = new Int16Array(columnCount).fill(-2), found = new Uint16Array(columnCount);
+  for (let row = 0, at = 0; row < rowCount; row++) {
+    for (let column = 0; column < columnCount; column++, at++) {
+      if (rank[codes[at]] > best[column]) [best[column], found[column]] = [rank[codes[at]], row];
+    }
+  }
+  return found;
+}
+
+/** The most interesting cell of a block, both ends included; the first, when several are. */
+function mostInteresting(model, firstRow, lastRow, firstColumn, lastColumn) {
+  let best = -2, found = null;
+  for (let row = firstRow; row <= lastRow; row++) {
+    for (let column = firstColumn; column <= lastColumn; column++) {
+      const rank = model.rank[codeAt(model, row, column)];
+      if (rank > best) [best, found] = [rank, { row, column }];
+    }
   }
   return found;
 }
@@ -82,6 +97,9 @@ function formatCode(code, scale) {
   const text = code === 0 ? formatEnd(scale, "low") : code === LAST ? formatEnd(scale, "high") : formatNumber(value, scale);
   return scale.unit ? `${text} ${scale.unit}` : text;
 }
+
+/** The extreme of interest in words. */
+const extremeWord = (model) => ({ max: "largest", min: "smallest", far: "most unusual" })[model.scale.pool];
 
 const FLAG_WORDS = [[1, "special"], [2, "template"], [4, "generated"]];
 

@@ -66,47 +66,50 @@ function paintCells(context, scene) {
 }
 
 /** Hairlines in the colour of the paper between rows and between columns, each exactly on a pixel. */
-function paintGaps(context, { view, box, theme, ratio }) {
+function paintGaps(context, { model, view, box, theme, ratio }) {
   const snap = (place) => Math.round(place * ratio) / ratio;
   context.fillStyle = css(theme.paper);
   if (cellHeight(box, view) >= 10) {
     for (let row = Math.floor(view.top) + 1; row < view.bottom; row++) context.fillRect(box.x, snap(yOf(box, view, row)), box.width, 1);
   }
-  if (cellWidth(box, view) >= 10) {
+  if (cellWidth(box, view) >= 10 && model.scale.palette !== "neutral") {
     for (let column = Math.floor(view.left) + 1; column < view.right; column++) context.fillRect(snap(xOf(box, view, column)), box.y, 1, box.height);
   }
 }
 
-/** The label of every cell that has room for it; where there is none, a hairline at each change of label along a row. */
-function paintCellLabels(context, scene) {
-  const { model, view, box } = scene;
-  const digits = String(model.labels.reduce((most, label) => Math.max(most, label === 255 || label === 65535 ? 0 : label), 0)).length;
-  const room = cellWidth(box, view) >= digits * 6.4 + 5 && cellHeight(box, view) >= 11;
-  for (let row = Math.floor(view.top); row < Math.min(model.rowCount, view.bottom); row++) {
-    if (room) paintRowLabels(context, scene, row);
-    else if (cellWidth(box, view) >= 1.5) paintRowChanges(context, scene, row);
-  }
-}
-
-/** Labels of one row, centred in their cells. */
-function paintRowLabels(context, { model, view, box, palette, theme }, row) {
-  Object.assign(context, { font: `11px ${theme.font}`, textAlign: "center", textBaseline: "middle" });
-  const y = yOf(box, view, row + 0.5);
+/** Runs of cells of one row that share a label, as [first, end, label]; every cell by itself when asked. */
+function labelRuns(model, view, row, isEachAlone) {
+  const runs = [];
   for (let column = Math.floor(view.left); column < Math.min(model.columnCount, view.right); column++) {
-    const label = labelAt(model, row, column);
-    if (label === null) continue;
-    context.fillStyle = model.scale.palette === "neutral" ? css(theme.text) : palette.inks[codeAt(model, row, column)];
-    context.fillText(String(label), xOf(box, view, column + 0.5), y + 0.5);
+    const label = labelAt(model, row, column), last = runs[runs.length - 1];
+    if (last && last[2] === label && !isEachAlone) last[1] = column + 1;
+    else runs.push([column, column + 1, label]);
+  }
+  return runs;
+}
+
+/** The labels that have room. On a neutral ground a run of equal labels is named once, between hairlines; on colours each cell is. */
+function paintCellLabels(context, scene) {
+  const { model, view, box, theme } = scene;
+  const isNeutral = model.scale.palette === "neutral";
+  if (cellWidth(box, view) < (isNeutral ? 1.5 : 10) || cellHeight(box, view) < 6) return;
+  Object.assign(context, { font: `11px ${theme.font}`, textAlign: "center", textBaseline: "middle" });
+  for (let row = Math.floor(view.top); row < Math.min(model.rowCount, view.bottom); row++) {
+    for (const run of labelRuns(model, view, row, !isNeutral)) paintRun(context, scene, row, run, isNeutral);
   }
 }
 
-/** Hairlines where the label of a row changes. */
-function paintRowChanges(context, { model, view, box, theme }, row) {
-  context.fillStyle = css(model.scale.palette === "neutral" ? theme.muted : theme.paper);
-  const y = yOf(box, view, row), height = cellHeight(box, view);
-  for (let column = Math.max(1, Math.ceil(view.left)); column < view.right; column++) {
-    if (labelAt(model, row, column) !== labelAt(model, row, column - 1)) context.fillRect(xOf(box, view, column) - 0.5, y, 1, height);
+/** One label in the middle of the part of its run that is on screen. */
+function paintRun(context, { model, view, box, palette, theme }, row, [first, end, label], isNeutral) {
+  const start = Math.max(box.x, xOf(box, view, first)), stop = Math.min(box.x + box.width, xOf(box, view, end));
+  const height = cellHeight(box, view), text = label === null ? "" : String(label);
+  if (isNeutral && start > box.x) {
+    context.fillStyle = css(theme.muted);
+    context.fillRect(Math.round(start), yOf(box, view, row) + 1, 1, height - 1);
   }
+  if (height < 11 || context.measureText(text).width + 3 > stop - start) return;
+  context.fillStyle = isNeutral ? css(theme.text) : palette.inks[codeAt(model, row, first)];
+  context.fillText(text, (start + stop) / 2 + 0.5, yOf(box, view, row + 0.5) + 1);
 }
 
 /** Shorten a text to a width in pixels. */
@@ -121,18 +124,21 @@ function cut(context, text, width) {
 function gutterWidth(context, model, theme, width) {
   context.font = `12px ${theme.font}`;
   const longest = Array.from({ length: model.rowCount }, (_, row) => nameOf(model.rows, row)).reduce((a, b) => (b.length > a.length ? b : a), "");
-  const needed = Math.max(context.measureText(longest).width, context.measureText(model.columns.noun).width);
+  const needed = Math.max(...[longest, model.rows.noun, model.columns.noun].map((text) => context.measureText(text).width));
   return Math.ceil(Math.min(needed, width * 0.28)) + 10;
 }
 
 /** Names of the rows, as many as fit without touching. */
 function paintRowNames(context, { model, view, box, theme }) {
   Object.assign(context, { font: `12px ${theme.font}`, textAlign: "right", textBaseline: "middle", fillStyle: css(theme.muted) });
-  const step = niceStep(13 / cellHeight(box, view));
+  const height = cellHeight(box, view);
+  const step = height >= 12.5 ? 1 : niceStep(20 / height);
   for (let row = Math.ceil(view.top / step) * step; row < Math.min(model.rowCount, view.bottom); row += step) {
-    const y = yOf(box, view, row + 0.5);
-    if (y <= box.y + box.height) context.fillText(cut(context, nameOf(model.rows, row), box.x - 8), box.x - 8, y + 0.5);
+    const y = clamp(yOf(box, view, row + 0.5), box.y + 5, box.y + box.height - 5);
+    context.fillText(cut(context, nameOf(model.rows, row), box.x - 8), box.x - 8, y + 0.5);
   }
+  context.textBaseline = "top";
+  context.fillText(cut(context, model.rows.noun, box.x - 8), box.x - 8, 1);
 }
 
 /** Ticks below the columns: the tokens themselves where they have room, else their numbers. */

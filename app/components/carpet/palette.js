@@ -3,17 +3,16 @@
 const UNDEFINED = 255;
 const LAST = 254;
 
-/** Cividis as the polynomial published in d3-scale-chromatic (ISC licence): lightness rises evenly for every kind of sight. */
-function cividis(t) {
-  return [
-    -4.54 - t * (35.34 - t * (2381.73 - t * (6402.7 - t * (7024.72 - t * 2710.57)))),
-    32.49 + t * (170.73 + t * (52.82 - t * (131.46 - t * (176.58 - t * 67.37)))),
-    81.24 + t * (442.36 - t * (2482.43 - t * (6167.24 - t * (6614.94 - t * 2475.67)))),
-  ].map((channel) => Math.max(0, Math.min(255, Math.round(channel))));
-}
+/** Ten stops of cividis (Nuñez, Anderton and Renslow 2018): lightness rises evenly, for colour-blind readers too. */
+const CIVIDIS = ["#00224e", "#123570", "#3b496c", "#575d6d", "#707173", "#8a8678", "#a59c74", "#c3b369", "#e1cc55", "#fee838"].map(fromHex);
 
-/** Blue, grey, orange: the blue and vermillion of Okabe and Ito, darkened at the ends. */
-const DIVERGING = [[0, 68, 120], [0, 114, 178], [142, 186, 214], [228, 228, 228], [236, 178, 136], [213, 94, 0], [128, 50, 0]];
+/** Blue, grey, orange: the diverging colours of the theme. */
+const DIVERGING = ["#0b4f8a", "#3b76ad", "#6f9ccb", "#a3c1de", "#d2dae2", "#e2d8cf", "#e3bd94", "#d99b59", "#c3762a", "#94510f"].map(fromHex);
+
+/** "#00224e" as [0, 34, 78]. */
+function fromHex(text) {
+  return [1, 3, 5].map((at) => parseInt(text.slice(at, at + 2), 16));
+}
 
 /** The colour at t (0 to 1) between evenly spaced stops. */
 function ramp(stops, t) {
@@ -76,8 +75,7 @@ function placeOf(code, scale) {
 /** Colour of one code. */
 function colourOf(code, scale, theme) {
   if (scale.palette === "neutral") return theme.panel;
-  const place = placeOf(code, scale);
-  return scale.palette === "diverging" ? ramp(DIVERGING, place) : cividis(place);
+  return ramp(scale.palette === "diverging" ? DIVERGING : CIVIDIS, placeOf(code, scale));
 }
 
 /** Everything a painter looks up by code: packed pixels, CSS colours and inks. Undefined cells are transparent: hatching shows through. */

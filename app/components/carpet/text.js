@@ -27,8 +27,7 @@ function buildText(container, model) {
 
 /** The code a token is coloured by: its value in the pinned row, else the extreme of its column. */
 function tokenCode(model, column, pinnedRow) {
-  const row = pinnedRow ?? extremeRow(model, column);
-  return row === null ? UNDEFINED : codeAt(model, row, column);
+  return codeAt(model, pinnedRow ?? model.extremeRows[column], column);
 }
 
 /** Colour every token whose code changed. */
@@ -41,6 +40,16 @@ function colourText(tokens, model, palette, pinnedRow) {
     element.style.setProperty("--fill", fill);
     element.style.setProperty("--ink", palette.inks[code]);
     element.classList.toggle("undefined", code === UNDEFINED);
+  });
+}
+
+/** Where colour says nothing, the label of the pinned row stands behind each token. */
+function labelText(tokens, model, pinnedRow) {
+  const isShown = model.labels && model.scale.palette === "neutral" && pinnedRow !== null;
+  tokens.forEach((element, column) => {
+    const label = isShown ? labelAt(model, pinnedRow, column) : null;
+    if (label !== null) element.dataset.label = label;
+    else if (element.dataset.label) delete element.dataset.label;
   });
 }
 
@@ -64,15 +73,16 @@ function moveMark(tokens, mark, from, to) {
 /** Scroll the text, not the page, just so far that the token can be seen. */
 function revealToken(container, element) {
   if (!element) return;
-  const top = element.offsetTop - container.offsetTop, bottom = top + element.offsetHeight;
+  const top = element.offsetTop, bottom = top + element.offsetHeight;
   if (top < container.scrollTop) container.scrollTop = top - 8;
   else if (bottom > container.scrollTop + container.clientHeight) container.scrollTop = bottom - container.clientHeight + 8;
 }
 
 /** What the colours of the text show, in words. */
 function textCaption(model, pinnedRow) {
-  const { name, pool } = model.scale;
-  if (pinnedRow !== null) return `${name} in ${model.rows.noun} ${nameOf(model.rows, pinnedRow)}`;
-  const extreme = { max: "largest", min: "smallest", far: "most unusual" }[pool];
-  return model.rowCount === 1 ? name : `${extreme} ${name} over all ${model.rows.noun}s`;
+  const { name, palette } = model.scale;
+  const place = pinnedRow === null ? null : `in ${model.rows.noun} ${nameOf(model.rows, pinnedRow)}`;
+  if (palette === "neutral") return place ? `The number behind each token: ${name} ${place}` : `Pin a cell to see its ${model.rows.noun} in the text`;
+  if (place || model.rowCount === 1) return `Text coloured by ${name} ${place ?? ""}`;
+  return `Text coloured by the ${extremeWord(model)} ${name} over all ${model.rows.noun}s`;
 }

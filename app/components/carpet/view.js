@@ -3,6 +3,7 @@
 const PLOT_HEIGHT = 360;
 const PLOT_LIMIT = 480;
 const AXIS_HEIGHT = 22;
+const TOP_MARGIN = 18;
 const WIDEST_CELL = 56;
 
 const clamp = (value, low, high) => Math.max(low, Math.min(high, value));
@@ -15,9 +16,9 @@ function plotHeight(rowCount) {
   return Math.round(Math.min(PLOT_LIMIT, rowCount * clamp(PLOT_HEIGHT / rowCount, 8, 28)));
 }
 
-/** The rectangle of the cells inside a canvas of this width; row names stand to the left of it, ticks below. */
+/** The rectangle of the cells inside a canvas of this width; row names stand to the left of it, their noun above, ticks below. */
 function plotBox(model, width, gutter) {
-  return { x: gutter, y: 2, width: Math.max(1, width - gutter - 2), height: plotHeight(model.rowCount) };
+  return { x: gutter, y: TOP_MARGIN, width: Math.max(1, width - gutter - 2), height: plotHeight(model.rowCount) };
 }
 
 const cellWidth = (box, view) => box.width / (view.right - view.left);
@@ -75,6 +76,19 @@ function placeAt(box, view, x, y) {
     column: clamp(view.left + (x - box.x) / cellWidth(box, view), view.left, view.right - 1e-6),
     row: clamp(view.top + (y - box.y) / cellHeight(box, view), view.top, view.bottom - 1e-6),
   };
+}
+
+/** How many columns and rows lie under one pixel of the screen (below 1: a cell is larger than a pixel). */
+const cellsPerPixel = (box, view) => ({ columns: 1 / cellWidth(box, view), rows: 1 / cellHeight(box, view) });
+
+/** The cell a reader means by pointing at a pixel: where it covers several, the one whose colour it shows. */
+function cellAtPixel(model, view, box, x, y) {
+  const at = placeAt(box, view, x, y), end = placeAt(box, view, x + 1, y + 1);
+  const per = cellsPerPixel(box, view);
+  const [row, column] = [Math.floor(at.row), Math.floor(at.column)];
+  const lastRow = per.rows > 1 ? Math.max(row, Math.ceil(end.row) - 1) : row;
+  const lastColumn = per.columns > 1 ? Math.max(column, Math.ceil(end.column) - 1) : column;
+  return mostInteresting(model, row, lastRow, column, lastColumn);
 }
 
 /** 1, 2, 5, 10, 20 ... : the first that is at least this large. */

@@ -11,8 +11,8 @@ st.set_page_config(layout="wide")
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 TEXT = (
-    "The| mixture| of| experts| sends| every| token| to| a| few| of| its| experts|.|\n|\n|def| f|(|x|):|\n|\t|return| x|"
-    f" **| 2|\n|L'|été| 東京| 大阪| שלום| مرحبا|  |\u200b|\xa0|0xE2|{HOSTILE}| and| the| router| decides"
+    "The| mixture| of| experts| sends| every| token| to| a| few| of| its| experts|.|\n|\n|def| f|(|x|):|\n|\t|"
+    f"return| x| **| 2|\n|L'|été| 東京| 大阪| שלום| مرحبا|  |\u200b|\xa0|0xE2|{HOSTILE}| and| the| router| decides"
 ).split("|")
 
 
@@ -53,13 +53,22 @@ def difference() -> dict:
     layer, expert = np.mgrid[0:16, 0:64]
     values = (np.sin(layer * 1.3 + expert / 4) * np.cos(expert * 2.1)).astype(np.float32)
     scale = Scale("load difference", low=-1, high=1, unit="", null=0.0, palette="diverging", pool="far")
-    return {"values_rc": values, "rows": [f"block {2 * i}" for i in range(16)], "columns": None, "scale": scale}
+    return {
+        "values_rc": values,
+        "rows": [str(2 * i) for i in range(16)],
+        "columns": None,
+        "scale": scale,
+        "row_noun": "block",
+    }
 
 
 def identity() -> dict:
     """Which expert: labels on a neutral ground."""
     rng = np.random.default_rng(1)
-    labels = np.repeat(rng.integers(0, 128, (12, 24)), 3, axis=1)
+    starts = rng.random((12, 72)) < 0.4
+    labels = rng.integers(0, 128, (12, 72))[
+        np.arange(12)[:, None], np.maximum.accumulate(starts * np.arange(72), axis=1)
+    ]
     labels[2, 5] = -1
     scale = Scale("top expert", low=0, high=1, palette="neutral")
     return {
