@@ -72,8 +72,9 @@ def capture(
 ) -> RoutingRecord:
     """The routing of one text (and of what the model continues it with), exactly as executed.
 
-    `on_progress(done, total)` is called after every MoE layer of every forward pass, in the calling thread; an exception
-    it raises ends the pass at once and leaves the model as it was. Errors: PromptError (empty, too long), OptionError.
+    `on_progress(done, total)` is called after every MoE layer of every forward pass, in the calling thread; an
+    exception it raises ends the pass at once and leaves the model as it was.
+    Errors: PromptError (empty, too long), OptionError.
     """
     return capture_batch(model, [text], options, on_progress=on_progress)
 

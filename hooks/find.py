@@ -91,7 +91,7 @@ def expert_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 def _nothing_found(model: nn.Module) -> RouterError:
     """The right error for a model without a readable experts module."""
-    config = getattr(model, "config", None)
+    config: Any = getattr(model, "config", None)
     kind = getattr(config, "model_type", type(model).__name__)
     if kind in UNREADABLE:
         return RouterOutputError(
@@ -141,7 +141,7 @@ def _neighbours(model: nn.Module, experts_path: str) -> Iterator[tuple[str, nn.M
     path = experts_path
     for _ in range(CLIMB):
         path = path.rpartition(".")[0]
-        if not path or path.rpartition(".")[2].isdigit() and seen:
+        if not path or (path.rpartition(".")[2].isdigit() and seen):
             return  # a whole decoder layer is as far as a router can be
         for name, module in model.get_submodule(path).named_modules(prefix=path):
             if name not in seen and name != path and not any((name + ".").startswith(p + ".") for p in inside):

@@ -120,7 +120,7 @@ def _chooser(sampling: Sampling) -> Any:
         warpers.append(TopPLogitsWarper(sampling.top_p))
     generator = torch.Generator().manual_seed(sampling.seed)
 
-    def draw(ids_bs: Tensor, logits_bv: Tensor) -> Tensor:
+    def draw(ids_bs: Any, logits_bv: Any) -> Tensor:
         share_bv = warpers(ids_bs, logits_bv).softmax(-1).cpu()
         return torch.multinomial(share_bv, 1, generator=generator)[:, 0].to(ids_bs.device)
 

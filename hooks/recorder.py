@@ -19,7 +19,7 @@ class Sink(Protocol):
     """Receives one MoE layer's routing as it happens; may hand back changed routes."""
 
     def layer(self, layer: int, logits_ne: Tensor, ids_nk: Tensor, weights_nk: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Called once per MoE layer and forward pass, before the experts run. Returning (ids, weights) replaces them."""
+        """Called once per MoE layer and forward pass, before its experts run; (ids, weights) returned replace them."""
 
 
 class Recorder:

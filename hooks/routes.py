@@ -68,7 +68,7 @@ def _arrays(passed: Sequence[Reduced], learnt: Sequence[Learnt], keep_n: Tensor)
 
 
 def _scores(passed: Sequence[Reduced], keep_n: Tensor, dtype: type) -> dict[str, NDArray]:
-    """Margin, entropy and first rejected expert; NaN and empty where a layer's rule is unknown or nothing is left over."""
+    """Margin, entropy, first rejected expert; NaN and empty where the rule is unknown or no expert is left over."""
     blank_n = torch.full_like(passed[0].lse_n, float("nan"))
     margin_tl = _column([blank_n if each.margin_n is None else each.margin_n for each in passed], keep_n)
     entropy_tl = _column([blank_n if each.entropy_n is None else each.entropy_n for each in passed], keep_n)

@@ -115,7 +115,7 @@ def gate(logits_ne: Tensor, score: Score) -> Tensor:
 
 
 def weigh(logits_ne: Tensor, ids_nk: Tensor, weights_nk: Tensor) -> Weighing:
-    """The formula that best reproduces the executed weights: gate, renormalised over the chosen or not, times a scale."""
+    """The formula nearest to the executed weights: a gate, renormalised over the chosen or not, times a scale."""
     fits = []
     for score in ("softmax", "sigmoid"):
         chosen_nk = gate(logits_ne, score).gather(1, ids_nk.long())

@@ -79,7 +79,7 @@ def _formulas(learnt: Sequence[Learnt], watch: Watch) -> Iterator[Check]:
     yield Check(
         "choice",
         least.selector is not None,
-        f"the rule picks the executed experts for {least.ids_agree:.1%} of tokens at worst, in layer {least.rule.layer}",
+        f"the rule picks the executed experts for {least.ids_agree:.1%} of tokens or more (layer {least.rule.layer})",
     )
 
 

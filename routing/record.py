@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import IntFlag
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,8 +70,8 @@ class RoutingRecord:
     """What one or more documents' tokens were routed to, layer by layer, exactly as executed.
 
     Shapes
-        ids_tlk      (tokens, layers, slots)   uint8 (uint16 when a layer has more than 255 experts), by decreasing weight
-        weight_tlk   (tokens, layers, slots)   float16, the combine weight multiplied into the output; 0 in an empty slot
+        ids_tlk      (tokens, layers, slots)   uint8 (uint16 above 255 experts), by decreasing weight
+        weight_tlk   (tokens, layers, slots)   float16, the weight multiplied into the output; 0 in an empty slot
         rejected_tl  (tokens, layers)          same dtype as ids: the best expert that was not chosen
         margin_tl    (tokens, layers)          float16, k-th minus (k+1)-th selection score
         entropy_tl   (tokens, layers)          float16, nats, of the normalised gate over all experts
@@ -141,7 +142,8 @@ class RoutingRecord:
 
     def take(self, rows_t: slice | NDArray) -> "RoutingRecord":
         """The same record for some of its tokens, in their order; documents keep their numbers."""
-        return replace(self, **{name: array[rows_t].copy() for name, array in self.arrays()})
+        taken: dict[str, Any] = {name: array[rows_t].copy() for name, array in self.arrays()}
+        return replace(self, **taken)
 
     def piece(self, token_id: int) -> str:
         """The text of a token id, or its number in angle brackets where the record does not hold it."""
@@ -247,9 +249,7 @@ def _check_documents(record: RoutingRecord) -> None:
         raise _broken(f"document_t runs {document_t.min()}…{document_t.max()}", f"0…{len(record.documents) - 1}")
     step_t = np.diff(document_t)
     if (step_t < 0).any():
-        raise _broken("document_t goes back at token %d" % (np.argmax(step_t < 0) + 1), "documents one after another")
+        raise _broken(f"document_t goes back at token {np.argmax(step_t < 0) + 1}", "documents one after another")
     falls_t = (step_t == 0) & (np.diff(position_t) <= 0)
     if falls_t.any():
-        raise _broken(
-            "position_t does not rise at token %d" % (np.argmax(falls_t) + 1), "rising positions in a document"
-        )
+        raise _broken(f"position_t does not rise at token {np.argmax(falls_t) + 1}", "rising positions in a document")

@@ -1,4 +1,4 @@
-"""Tiny models of eight families, random but with routers that decide: for the capture of routing, never for its meaning."""
+"""Tiny models of eight families, random but with routers that decide: they test the capture, they mean nothing."""
 
 from pathlib import Path
 

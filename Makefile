@@ -1,0 +1,34 @@
+# Two commands for a fresh clone: `make run` opens the dashboard, `make test` runs the tests.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: run test check browser bench clean
+
+run: .venv/run.stamp
+	$(BIN)/streamlit run streamlit_app.py
+
+test: .venv/dev.stamp
+	$(BIN)/python -m pytest
+
+check: .venv/dev.stamp
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+browser: .venv/dev.stamp
+	$(BIN)/python -m pytest -m browser
+
+bench: .venv/run.stamp
+	$(BIN)/python -m benchmarks.capture_overhead
+
+clean:
+	rm -rf .venv
+
+.venv/run.stamp: requirements.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+.venv/dev.stamp: requirements-dev.txt .venv/run.stamp
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
