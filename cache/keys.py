@@ -35,6 +35,8 @@ def capture_id(
     >>> first == capture_id(options={"max_tokens": 65, "logits": True}, **recipe)
     False
     """
+    if not all(isinstance(name, str) for name in options):
+        raise _unspeakable(f"option names {list(options)!r}")
     recipe = {"fingerprint": fingerprint, "text": text, "options": dict(options), "schema": SCHEMA_VERSION}
     digest = hmac.new(secret, _canonical(recipe), hashlib.sha256).digest()
     return base64.b32encode(digest[:10]).decode("ascii").lower()
@@ -101,9 +103,6 @@ def _create_once(path: Path, content: bytes) -> None:
 
 def _canonical(recipe: Mapping[str, object]) -> bytes:
     """The one way this recipe is spelt as bytes: sorted keys, no spaces, ASCII, no NaN."""
-    options = recipe["options"]
-    if not all(isinstance(name, str) for name in options):  # type: ignore[attr-defined]
-        raise _unspeakable(f"option names {list(options)!r}")  # type: ignore[call-overload]
     try:
         spelt = json.dumps(recipe, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     except (TypeError, ValueError) as error:

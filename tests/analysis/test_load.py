@@ -101,7 +101,7 @@ def test_absent_experts_do_not_make_a_layer_uneven(records):
     assert max_violation(expert_counts(record)).tolist() == [0, 0]
 
 
-PUBLISHED_FLOORS = [  # experts, k, tokens, (MaxVio, CV): simulated even routers, METRICS table of noise floors
+PUBLISHED_FLOORS = [  # experts, k, tokens, (MaxVio, CV): each simulated from one even router
     (8, 2, 1_000, 0.08, 0.047),
     (8, 2, 10_000, 0.02, 0.015),
     (64, 8, 1_000, 0.20, 0.082),
