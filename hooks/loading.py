@@ -33,7 +33,7 @@ def load_model(
     """Load a causal language model, find its routers, install the hooks and run the self-check.
 
     `name` is a folder written by `save_pretrained` or a hub id; `revision` a branch, tag or commit of the latter.
-    `device` is auto, cpu, cuda or mps; `dtype` auto (as stored; float32 for small models on a CPU), float32, bfloat16
+    `device` is auto, cpu, cuda (or cuda:1 …) or mps; `dtype` auto (as stored; float32 for small models on a CPU), float32, bfloat16
     or float16. Code that comes with a model is never executed unless `trust_remote_code` is set.
     Errors: ModelNotFoundError, ModelAccessError, WeightsError, ModelMemoryError, DenseModelError, RouterOutputError.
     """
@@ -75,13 +75,14 @@ def attach(model: Any, tokenizer: Any, *, name: str, revision: str = "", digest:
 
 
 def choose_device(wanted: str) -> torch.device:
-    """The device to compute on; auto takes CUDA, then MPS, then the CPU. Errors: OptionError."""
-    if wanted not in DEVICES:
+    """The device to compute on (`cuda:1` is the second GPU); auto takes CUDA, then MPS, then the CPU. Errors: OptionError."""
+    kind, _, number = wanted.partition(":")
+    if kind not in DEVICES or (number and not number.isdigit()):
         raise OptionError(f"device {wanted!r}", expected=f"one of {', '.join(DEVICES)}", do="choose one of those")
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if wanted == "auto":
         return torch.device(next(name for name, is_here in present.items() if is_here))
-    if not present[wanted]:
+    if not present[kind]:
         raise OptionError(
             f"device {wanted!r}, which torch {torch.__version__} does not see",
             expected="a device that is present",

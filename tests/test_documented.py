@@ -1,0 +1,51 @@
+"""The docs say what is true: families, settings, commands and errors that they name exist, and none is missing."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from app.settings import Settings
+
+ROOT = Path(__file__).parents[1]
+DOCS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def test_every_tested_family_has_a_row_and_every_row_a_test():
+    text = (ROOT / "docs" / "guarantees.md").read_text(encoding="utf-8")
+    rows = set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE))
+    tests = (ROOT / "tests" / "hooks" / "conftest.py").read_text(encoding="utf-8")
+    assert rows == families(tests) and rows
+
+
+def families(text):
+    """The keys of FAMILIES in the tests."""
+    block = text[text.index("FAMILIES = {") : text.index("def byte_tokenizer")]
+    return set(re.findall(r'^    "(\w+)": \(', block, re.MULTILINE))
+
+
+def test_families_that_are_refused_are_named():
+    from hooks.families import UNREADABLE
+
+    text = (ROOT / "docs" / "guarantees.md").read_text(encoding="utf-8")
+    assert [kind for kind in UNREADABLE if kind.removesuffix("_text") not in text] == []
+
+
+def test_every_setting_is_in_the_readme():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [name for name in Settings.model_fields if f"GATESCOPE_{name.upper()}" not in text] == []
+
+
+@pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)
+def test_links_and_paths_lead_somewhere(page):
+    text = page.read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
+    paths = re.findall(r"`((?:app|analysis|cache|corpora|docs|hooks|models|routing|tests)/[\w./-]+)`", text)
+    missing = [link for link in links if not (page.parent / link).exists()]
+    assert missing + [path for path in paths if not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)
+def test_make_targets_exist(page):
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"`make (\w+)`", page.read_text(encoding="utf-8"))) <= targets
