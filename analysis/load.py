@@ -175,7 +175,7 @@ def _counts(ids_tlk: NDArray, whose_t: NDArray[np.int32], groups: int, experts: 
     return counts_gle
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True)  # not cached on disk: that fails at import where no folder is writable, and saves 0.2 s
 def _count(ids_tlk: NDArray, whose_t: NDArray, counts_gle: NDArray) -> None:  # pragma: no cover
     """One pass; an id that is no expert (the empty slot) is passed over."""
     tokens, layers, slots = ids_tlk.shape
