@@ -33,8 +33,8 @@ def load_model(
     """Load a causal language model, find its routers, install the hooks and run the self-check.
 
     `name` is a folder written by `save_pretrained` or a hub id; `revision` a branch, tag or commit of the latter.
-    `device` is auto, cpu, cuda (or cuda:1 …) or mps; `dtype` auto (as stored; float32 for small models on a CPU), float32, bfloat16
-    or float16. Code that comes with a model is never executed unless `trust_remote_code` is set.
+    `device` is auto, cpu, cuda (or cuda:1 …) or mps; `dtype` auto (as stored; float32 for small models on a CPU),
+    float32, bfloat16 or float16. Code that comes with a model is never executed unless `trust_remote_code` is set.
     Errors: ModelNotFoundError, ModelAccessError, WeightsError, ModelMemoryError, DenseModelError, RouterOutputError.
     """
     place = choose_device(device)
@@ -75,7 +75,7 @@ def attach(model: Any, tokenizer: Any, *, name: str, revision: str = "", digest:
 
 
 def choose_device(wanted: str) -> torch.device:
-    """The device to compute on (`cuda:1` is the second GPU); auto takes CUDA, then MPS, then the CPU. Errors: OptionError."""
+    """The device to compute on; auto takes CUDA, then MPS, then the CPU. Errors: OptionError."""
     kind, _, number = wanted.partition(":")
     if kind not in DEVICES or (number and not number.isdigit()):
         raise OptionError(f"device {wanted!r}", expected=f"one of {', '.join(DEVICES)}", do="choose one of those")

@@ -83,9 +83,9 @@ def learn(site: Site, logits_ne: Tensor, ids_nk: Tensor, weights_nk: Tensor, par
     """The rule of one layer, from what its router did with N tokens. `parent` holds router and experts."""
     logits_ne = logits_ne.float()
     weighing = weigh(logits_ne, ids_nk, weights_nk)
-    fits = [(agreement(selector(logits_ne), ids_nk), selector) for selector in candidates(site, parent, weighing.score)]
+    score = weighing.score if weighing.error <= tolerance(weights_nk) else "unknown"
+    fits = [(agreement(selector(logits_ne), ids_nk), selector) for selector in candidates(site, parent, score)]
     agree, selector = max(fits, key=lambda fit: fit[0])  # the first of equals: candidates come most specific first
-    known = weighing.error <= tolerance(weights_nk) and agree >= SAME_IDS
     rule = RouterRule(
         layer=site.layer,
         block=site.block,
@@ -93,7 +93,7 @@ def learn(site: Site, logits_ne: Tensor, ids_nk: Tensor, weights_nk: Tensor, par
         module=site.module,
         experts=site.expert_count,
         k=site.k,
-        score=weighing.score if known else "unknown",
+        score=score,
         has_selection_bias=selector.bias_e is not None,
         groups=selector.groups,
         groups_kept=selector.groups_kept,
@@ -101,7 +101,7 @@ def learn(site: Site, logits_ne: Tensor, ids_nk: Tensor, weights_nk: Tensor, par
         scale=weighing.scale,
         shared_experts=shared_experts(parent),
     )
-    return Learnt(rule, selector if known else None, weighing.error, agree)
+    return Learnt(rule, selector if agree >= SAME_IDS else None, weighing.error, agree)
 
 
 def tolerance(weights_nk: Tensor) -> float:
@@ -190,8 +190,10 @@ def reduce(selector: Selector | None, logits_ne: Tensor, ids_nk: Tensor, weights
     return Reduced(ids_nk, weights_nk, rejected_n, last_n - best_n, entropy(logits_ne, lse_n, selector.score), lse_n)
 
 
-def entropy(logits_ne: Tensor, lse_n: Tensor, score: Score) -> Tensor:
-    """Entropy in nats of the gate over all experts; sigmoid scores are first made to sum to 1."""
+def entropy(logits_ne: Tensor, lse_n: Tensor, score: Score) -> Tensor | None:
+    """Entropy in nats of the gate over all experts, sigmoid scores first made to sum to 1; None for an unknown gate."""
+    if score == "unknown":
+        return None
     if score == "softmax":
         log_ne = logits_ne - lse_n.unsqueeze(-1)
         return -(log_ne.exp() * log_ne).nan_to_num(0.0).sum(-1)

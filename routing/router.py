@@ -16,7 +16,7 @@ class RouterRule:
     `layer` counts MoE layers (0, 1, 2 …); `block` is the absolute index in the model, so that a model whose first
     blocks are dense has layer 0 at block 1 or 3. `experts` are the routed ones; shared experts are always on and never
     appear as routes. `score` is "unknown" when no known formula reproduces the recorded weights: ids and weights are
-    then still what was executed, but margin and entropy are absent.
+    then still what was executed, but the gate's entropy is absent.
 
     >>> RouterRule(layer=0, block=1, module="model.layers.1.mlp", experts=8, k=2, score="softmax").sentence
     'softmax over 8 experts, the best 2 kept'
