@@ -21,6 +21,7 @@ function createCarpet(parentElement) {
   const part = (name) => parentElement.querySelector(`[data-part="${name}"]`);
   const names = ["root", "title", "legend", "bar", "low", "high", "null", "samples", "pooled", "caption", "text", "stage", "cells", "marks", "readout", "help"];
   const parts = Object.fromEntries(names.map((name) => [name, part(name)]));
+  parts.root.dataset.pin = "";
   const carpet = { parts, bytes: null, model: null, view: null, pin: null, cursor: null, tokens: [], sent: 0, drag: null };
   carpet.buttons = [...parentElement.querySelectorAll("button[data-key]")];
   carpet.observer = new ResizeObserver(() => parts.stage.clientWidth !== carpet.width && redraw(carpet));
@@ -121,7 +122,8 @@ function redraw(carpet) {
   showReadout(carpet);
   parts.text.tabIndex = parts.text.scrollHeight > parts.text.clientHeight ? 0 : -1;
   if (isFirst && carpet.pin) revealBoth(carpet, carpet.pin);
-  parts.root.dataset.shape = `${model.rowCount}x${model.columnCount}`;
+  const { x, y, width, height } = carpet.scene.box;
+  Object.assign(parts.root.dataset, { shape: `${model.rowCount}x${model.columnCount}`, plot: `${x} ${y} ${width} ${height}` });
   parts.root.dataset.ready = "true";
 }
 

@@ -13,15 +13,22 @@ function tokenElement(model, column) {
   return element;
 }
 
-/** All tokens; the line breaks where the text does. */
+const SHORT_TEXT = 1024;
+const CHUNK = 200;
+
+/** All tokens; a new line begins where the text does. Long texts also break at every chunk, so that the browser can skip what is out of sight. */
 function buildText(container, model) {
-  const fragment = document.createDocumentFragment();
-  const tokens = [];
-  for (let column = 0; column < model.columnCount; column++) {
-    tokens.push(fragment.appendChild(tokenElement(model, column)));
-    if (model.pieces[column].includes("\n")) fragment.append(document.createElement("br"));
+  const limit = model.columnCount > SHORT_TEXT ? CHUNK : SHORT_TEXT + 1;
+  const lines = [], tokens = [];
+  for (let column = 0, inLine = limit; column < model.columnCount; column++, inLine++) {
+    if (inLine >= limit) {
+      lines.push(Object.assign(document.createElement("div"), { className: "line" }));
+      inLine = 0;
+    }
+    tokens.push(lines[lines.length - 1].appendChild(tokenElement(model, column)));
+    if (model.pieces[column].includes("\n")) inLine = limit;
   }
-  container.replaceChildren(fragment);
+  container.replaceChildren(...lines);
   return tokens;
 }
 
@@ -70,12 +77,15 @@ function moveMark(tokens, mark, from, to) {
   if (to !== null && tokens[to]) tokens[to].classList.add(mark);
 }
 
-/** Scroll the text, not the page, just so far that the token can be seen. */
-function revealToken(container, element) {
+/** Scroll the text, not the page, just so far that the token can be seen; again when lines that were skipped turn out higher. */
+function revealToken(container, element, tries = 4) {
   if (!element) return;
-  const top = element.offsetTop, bottom = top + element.offsetHeight;
-  if (top < container.scrollTop) container.scrollTop = top - 8;
-  else if (bottom > container.scrollTop + container.clientHeight) container.scrollTop = bottom - container.clientHeight + 8;
+  const box = container.getBoundingClientRect(), token = element.getBoundingClientRect();
+  const above = token.top - box.top - 8, below = token.bottom - box.top - container.clientHeight + 8;
+  if (above < 0) container.scrollTop += above;
+  else if (below > 0) container.scrollTop += below;
+  else return;
+  if (tries > 1) requestAnimationFrame(() => revealToken(container, element, tries - 1));
 }
 
 /** What the colours of the text show, in words. */

@@ -30,11 +30,13 @@ def tokens_demo() -> dict:
     return {"values_rc": values, "pieces": pieces, "flags": flags, "rows": None, "scale": scale}
 
 
-def spikes() -> dict:
-    """64 lone ones in 48 x 8,192 zeros, one spike a column, never two under one pixel."""
-    values = np.zeros((48, 8192), np.float32)
-    values[np.arange(64) % 48, 64 + np.arange(64) * 127] = 1
-    scale = Scale("spike", low=0, high=1)
+def spikes(pool: str = "max") -> dict:
+    """64 lone cells in 48 x 8,192 equal ones, one a column, never two under one pixel."""
+    ground, spike = {"max": (0, 1), "min": (1, 0), "far": (0, -1)}[pool]
+    values = np.full((48, 8192), ground, np.float32)
+    values[np.arange(64) % 48, 64 + np.arange(64) * 127] = spike
+    ends = {"low": -1, "null": 0, "palette": "diverging"} if pool == "far" else {"low": 0}
+    scale = Scale("spike", high=1, pool=pool, **ends)
     return {"values_rc": values, "rows": None, "columns": None, "scale": scale, "column_noun": "token"}
 
 
@@ -90,6 +92,7 @@ def square() -> dict:
 
 
 SHOWS = {f.__name__: f for f in (tokens_demo, spikes, large, difference, identity, square)}
+SHOWS |= {"low_spikes": lambda: spikes("min"), "far_spikes": lambda: spikes("far")}
 
 
 def read_pin() -> tuple[int | None, int] | None:

@@ -1,0 +1,75 @@
+"""The Python side of the pin: who wins, and what a browser may not say."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from app.components.carpet.component import SCRIPTS, Pick, _inside, _read_event
+
+HERE = Path(__file__).parent
+CARPET = HERE.parents[2] / "app" / "components" / "carpet"
+SHAPE = (24, 100)
+
+
+@pytest.mark.parametrize(
+    ("row", "column", "pick"),
+    [(3, 5, Pick(3, 5)), (None, 5, Pick(None, 5)), (23, 99, Pick(23, 99)), (0, 0, Pick(0, 0)), (None, None, None)],
+)
+def test_an_event_of_the_browser_is_a_pick_or_a_release(row, column, pick):
+    event = _read_event({"row": row, "column": column, "serial": 7}, SHAPE)
+    assert event is not None
+    assert (event.pick, event.serial) == (pick, 7)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        None,
+        "3,5",
+        {},
+        {"row": 3, "column": 5},
+        {"row": 3, "column": 5, "serial": -1},
+        {"row": 24, "column": 5, "serial": 1},
+        {"row": 3, "column": 100, "serial": 1},
+        {"row": -1, "column": 5, "serial": 1},
+        {"row": 3, "column": None, "serial": 1},
+        {"row": 3.0, "column": 5, "serial": 1},
+        {"row": True, "column": 5, "serial": 1},
+        {"row": "3", "column": 5, "serial": 1},
+        {"row": 3, "column": "5; drop", "serial": 1},
+    ],
+)
+def test_anything_else_from_the_browser_is_no_event(payload):
+    assert _read_event(payload, SHAPE) is None
+
+
+@pytest.mark.parametrize(
+    ("pinned", "pick"),
+    [(None, None), ((3, 5), Pick(3, 5)), (Pick(None, 5), Pick(None, 5)), ((24, 5), None), ((3, -1), None)],
+)
+def test_a_pin_outside_the_matrix_counts_as_none(pinned, pick):
+    assert _inside(pinned, SHAPE) == pick
+
+
+def test_a_pin_holds_python_numbers_whatever_came_in():
+    pick = _inside((np.int64(3), np.uint16(5)), SHAPE)
+    assert [type(pick.row), type(pick.column)] == [int, int]
+
+
+@pytest.mark.parametrize("show", ["tokens_demo", "spikes", "difference", "identity"])
+def test_the_page_draws_without_a_browser_and_keeps_the_pin_it_was_given(show):
+    app = AppTest.from_file(str(HERE / "carpet_app.py"))
+    app.query_params["show"], app.query_params["pin"] = show, "3,7"
+    app.run(timeout=30)
+    assert not app.exception
+    assert app.text[0].value == "pin: Pick(row=3, column=7)"
+
+
+def test_every_script_of_the_folder_is_sent_and_none_reaches_out():
+    assert {path.name for path in CARPET.glob("*.js")} == {*SCRIPTS, "pin.js"}
+    for path in CARPET.glob("*.*"):
+        text = path.read_text("utf-8")
+        if path.suffix in {".js", ".css", ".html"}:
+            assert not [word for word in ("http:", "https:", "innerHTML", "eval(", "fetch(", "import ") if word in text]
