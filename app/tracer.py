@@ -179,9 +179,7 @@ class Tracer:
         from hooks import load_model
 
         chosen = self._settings
-        return load_model(
-            model_source(self.name), revision=chosen.revision, device=chosen.device, dtype=chosen.dtype
-        )
+        return load_model(model_source(self.name), revision=chosen.revision, device=chosen.device, dtype=chosen.dtype)
 
     def _work(self, id: str, text: str, options: "CaptureOptions", notice: str) -> Callable[[Tick], Hit]:
         def work(tick: Tick) -> Hit:

@@ -1,7 +1,7 @@
 """The address of a view: whatever it says is checked, what it cannot say is dropped in words, and it reads back."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.state import View, read_view
@@ -64,6 +64,7 @@ def test_the_defaults_leave_the_address_bare():
     assert read().params(default=read()) == {}
 
 
+@settings(deadline=None)
 @given(
     capture=st.none() | st.from_regex(r"[a-z2-7]{16}", fullmatch=True),
     token=st.none() | st.integers(0, 9_999_999),
@@ -76,6 +77,7 @@ def test_an_address_reads_back_as_the_view_it_was_written_from(capture, token, l
     assert read(**view.params(default=read())) == view
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(["c", "t", "l", "view", "m", "x"]), st.text()))
 def test_no_address_breaks_the_reader(params):
     found = read(**params)

@@ -1,0 +1,142 @@
+"""The pinned token as a card: what it is, what came next, and layer by layer the experts that took it.
+
+The card is HTML, for it is a table of bars and no chart; everything that comes from a text or a model is escaped.
+"""
+
+import re
+from html import escape
+
+import numpy as np
+
+from routing.record import Flag, RoutingRecord
+
+_HIDDEN = re.compile(r"[\x00-\x20\x7f-\xa0\xad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
+_MARKS = {" ": "·", "\n": "⏎", "\t": "⇥", "\r": "␍", "\xa0": "⍽", "\x7f": "␡"}
+_KINDS = {
+    Flag.SPECIAL: "special",
+    Flag.TEMPLATE: "chat template",
+    Flag.GENERATED: "generated",
+    Flag.IMAGE: "image",
+}
+
+STYLE = """<style>
+.gs-card { --faint: color-mix(in srgb, currentColor 14%, transparent); font-size: .875rem; line-height: 1.4; }
+.gs-card .piece { font-size: 1.35rem; font-weight: 600; overflow-wrap: anywhere; margin: 0 0 .5rem; }
+.gs-card .piece i { font-style: normal; opacity: .5; }
+.gs-card dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem .9rem; margin: 0 0 .9rem; }
+.gs-card dt { opacity: .75; } .gs-card dd { margin: 0; overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }
+.gs-card .scroll { max-height: 30rem; overflow: auto; }
+.gs-card .scroll:focus-visible { outline: 3px solid; outline-offset: 2px; }
+.gs-card table { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; }
+.gs-card caption { text-align: left; opacity: .75; padding-bottom: .35rem; }
+.gs-card th, .gs-card td { border: 0; border-top: 1px solid var(--faint); padding: .3rem .4rem .3rem 0;
+  text-align: left; vertical-align: top; font-weight: 400; }
+.gs-card thead th { opacity: .75; font-size: .8125rem; border-top: 0; }
+.gs-card tr.pinned th, .gs-card tr.pinned td { background: var(--faint); }
+.gs-card tr.pinned th { font-weight: 700; box-shadow: inset 3px 0 currentColor; }
+.gs-card tbody th { padding-left: .5rem; }
+.gs-card .experts { display: flex; flex-wrap: wrap; gap: .25rem .6rem; }
+.gs-card .expert { min-width: 3.6rem; }
+.gs-card .expert b { font-weight: 600; margin-right: .3rem; } .gs-card .expert small { opacity: .8; }
+.gs-card .bar { display: block; height: 4px; border-radius: 2px; background: var(--faint); margin-top: 1px; }
+.gs-card .bar span { display: block; height: 100%; border-radius: 2px; background: currentColor; opacity: .75; }
+.gs-card .rejected { opacity: .72; white-space: nowrap; }
+</style>"""
+
+
+def visible(piece: str) -> str:
+    """A token's text as HTML, its white space and hidden characters as signs.
+
+    >>> visible(" <b>")
+    '<i>·</i>&lt;b&gt;'
+    """
+    if not piece:
+        return "<i>∅</i>"
+    return _SPLIT.sub(lambda run: f"<i>{_marks(run[0])}</i>", escape(piece))
+
+
+_SPLIT = re.compile(f"{_HIDDEN.pattern}+")
+
+
+def _marks(hidden: str) -> str:
+    return "".join(_MARKS.get(character, _code(character)) for character in hidden)
+
+
+def _code(character: str) -> str:
+    return chr(0x2400 + ord(character)) if ord(character) < 32 else f"‹{ord(character):04X}›"
+
+
+def card(record: RoutingRecord, token: int, layer: int | None) -> str:
+    """The card of one token, the row of the pinned layer marked."""
+    rows = "".join(_row(record, token, rule.layer, is_pinned=rule.layer == layer) for rule in record.layers)
+    caption = "Each layer's experts by weight, and the first one it rejected"
+    head = '<th scope="col">Layer</th><th scope="col">Expert, weight</th><th scope="col">Rejected, gap</th>'
+    return (
+        f'{STYLE}<section class="gs-card" aria-label="Pinned token">'
+        f'<p class="piece"><bdi>{visible(record.piece(record.token_t[token]))}</bdi></p>'
+        f"<dl>{''.join(f'<dt>{name}</dt><dd>{text}</dd>' for name, text in _facts(record, token))}</dl>"
+        f'<div class="scroll" tabindex="0" role="region" aria-label="Experts by layer"><table>'
+        f"<caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div></section>"
+    )
+
+
+def kinds(record: RoutingRecord, token: int) -> str:
+    """What kind of token it is, in words."""
+    flag = int(record.flag_t[token])
+    return ", ".join(name for bit, name in _KINDS.items() if flag & bit) or "prompt"
+
+
+def _facts(record: RoutingRecord, token: int) -> list[tuple[str, str]]:
+    facts = [
+        ("Token", f"{token} of {record.tokens}, counted from 0"),
+        ("Id", f"{record.token_t[token]}"),
+        ("Kind", kinds(record, token)),
+    ]
+    if len(record.documents) > 1:
+        facts.append(("Document", f"{record.document_t[token]}, position {record.position_t[token]}"))
+    if record.predicted_t is not None and record.predicted_t[token] >= 0:
+        facts.append(("Expected next", f"<bdi>{visible(record.piece(record.predicted_t[token]))}</bdi>"))
+    facts.append(("Came next", _next(record, token)))
+    return facts
+
+
+def _next(record: RoutingRecord, token: int) -> str:
+    """The token that followed, and how much it surprised the model."""
+    after = token + 1
+    if after >= record.tokens or record.document_t[after] != record.document_t[token]:
+        return "nothing, the text ends"
+    text = f"<bdi>{visible(record.piece(record.token_t[after]))}</bdi>"
+    if record.loss_t is None or not np.isfinite(record.loss_t[token]):
+        return text
+    return f"{text} (loss {record.loss_t[token]:.2f} nats)"
+
+
+def _row(record: RoutingRecord, token: int, layer: int, *, is_pinned: bool) -> str:
+    mark = ' class="pinned"' if is_pinned else ""
+    return (
+        f'<tr{mark}><th scope="row">{layer}</th><td><div class="experts">{_experts(record, token, layer)}</div></td>'
+        f'<td class="rejected">{_rejected(record, token, layer)}</td></tr>'
+    )
+
+
+def _experts(record: RoutingRecord, token: int, layer: int) -> str:
+    ids_k = record.ids_tlk[token, layer]
+    filled = int((ids_k != record.empty).sum())
+    if not filled:
+        return "none: the token was dropped"
+    if record.weight_tlk is None:
+        return "".join(f'<span class="expert"><b>{expert}</b></span>' for expert in ids_k[:filled])
+    weight_k = record.weight_tlk[token, layer, :filled].astype(np.float32)
+    share_k = np.abs(weight_k) / max(float(np.abs(weight_k).max()), 1e-9)
+    return "".join(
+        f'<span class="expert"><b>{expert}</b><small>{weight:.2f}</small>'
+        f'<span class="bar"><span style="width:{100 * share:.0f}%"></span></span></span>'
+        for expert, weight, share in zip(ids_k[:filled], weight_k, share_k, strict=True)
+    )
+
+
+def _rejected(record: RoutingRecord, token: int, layer: int) -> str:
+    if record.rejected_tl is None or record.rejected_tl[token, layer] == record.empty:
+        return "–"
+    gap = "" if record.margin_tl is None else f" <small>{record.margin_tl[token, layer]:.3f}</small>"
+    return f"{record.rejected_tl[token, layer]}{gap}"

@@ -1,0 +1,148 @@
+"""The token-by-token picture: a quantity of a capture as the arguments of the matrix component."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.trace import QUANTITIES, Quantity, takeaway, top_expert
+from app.components import TOKEN_FLAGS, Scale
+from routing.record import Flag, RoutingRecord
+
+TOP_EXPERT = "expert"
+"""The view of identities beside the registry's quantities: the number of each token's first expert."""
+
+SHORT = {
+    "margin": "Margin",
+    "entropy": "Entropy",
+    "top1-weight": "Top weight",
+    TOP_EXPERT: "Top expert",
+    "overlap": "Overlap with previous",
+}
+"""Names short enough for a row of buttons; a quantity without one goes by its title."""
+
+CLIPPED = 0.02
+"""Share of the values at the dull end that may lie beyond the scale: a few outliers must not grey out the rest."""
+
+
+@dataclass(frozen=True, eq=False)
+class TokenFigure:
+    """What is drawn for one view of one capture: `values_lt` or `expert_lt` by layer and token, and the sentence."""
+
+    values_lt: NDArray[np.float32]
+    scale: Scale
+    sentence: str
+    expert_lt: NDArray[np.int32] | None = None
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What a view means, in the reader's words."""
+
+    says: str
+    low: str
+    high: str
+    unit: str
+    not_this: str
+
+
+def views(record: RoutingRecord | None = None) -> tuple[str, ...]:
+    """The views there are, or those a record holds the numbers for; in the order of their buttons."""
+    every = (*(slug for slug in SHORT if slug in QUANTITIES or slug == TOP_EXPERT), *(set(QUANTITIES) - set(SHORT)))
+    return tuple(
+        view for view in every if record is None or view == TOP_EXPERT or QUANTITIES[view].is_available(record)
+    )
+
+
+def view_title(view: str) -> str:
+    """The name of a view on its button."""
+    return SHORT.get(view) or QUANTITIES[view].title.capitalize()
+
+
+def token_figure(record: RoutingRecord, view: str) -> TokenFigure:
+    """One view of a capture, ready to draw.
+
+    Shapes      (layers, tokens): the record's axes swapped, for layers are the rows of the picture
+    """
+    if view == TOP_EXPERT:
+        return _identities(record)
+    quantity = QUANTITIES[view]
+    values_lt = np.ascontiguousarray(quantity.values(record).T)
+    return TokenFigure(values_lt, _scale(quantity, record, values_lt), takeaway(record, quantity))
+
+
+def explain(view: str) -> Explanation:
+    """What a view means."""
+    if view == TOP_EXPERT:
+        return Explanation(
+            says="The number of the expert with the largest weight, at each layer.",
+            low="",
+            high="",
+            unit="an identity, not an amount: there is nothing to average",
+            not_this="not comparable between layers: expert 3 of two layers are different experts",
+        )
+    quantity = QUANTITIES[view]
+    return Explanation(quantity.says, quantity.low, quantity.high, quantity.unit, quantity.not_this)
+
+
+def striking_cell(record: RoutingRecord, view: str) -> tuple[int | None, int] | None:
+    """The (layer, token) at the interesting end of a view, the one its sentence names; None without any value."""
+    if view == TOP_EXPERT or not record.tokens:
+        return (None, 0) if record.tokens else None
+    quantity = QUANTITIES[view]
+    values_tl = quantity.values(record)
+    own_t = (record.flag_t & (Flag.SPECIAL | Flag.TEMPLATE)) == 0
+    known_tl = np.isfinite(values_tl) & (own_t | ~own_t.any())[:, None]
+    if not known_tl.any():
+        return None, 0
+    ranked_tl = np.where(known_tl, values_tl if quantity.extreme == "low" else -values_tl, np.inf)
+    token, layer = np.unravel_index(int(np.argmin(ranked_tl)), ranked_tl.shape)
+    return int(layer), int(token)
+
+
+def token_pieces(record: RoutingRecord) -> list[str]:
+    """The text of each token."""
+    return [record.piece(token) for token in record.token_t.tolist()]
+
+
+def token_flags(record: RoutingRecord) -> NDArray[np.uint8]:
+    """The flags of each token as the component knows them."""
+    names = {Flag.SPECIAL: "special", Flag.TEMPLATE: "template", Flag.GENERATED: "generated"}
+    flag_t = np.zeros(record.tokens, np.uint8)
+    for bit, name in names.items():
+        flag_t |= np.where(record.flag_t & bit, TOKEN_FLAGS[name], 0).astype(np.uint8)
+    return flag_t
+
+
+def layer_names(record: RoutingRecord) -> list[str] | None:
+    """Names of the rows; None where a layer's number says it all."""
+    if all(rule.block == rule.layer for rule in record.layers):
+        return None
+    return [f"{rule.layer} (block {rule.block})" for rule in record.layers]
+
+
+def _identities(record: RoutingRecord) -> TokenFigure:
+    expert_lt = np.ascontiguousarray(top_expert(record).T)
+    taken = len(np.unique(expert_lt[0][expert_lt[0] >= 0]))
+    sentence = (
+        f"In {_first_layer(record)}, {taken} of {record.layers[0].experts} experts come first for some token. "
+        f"N = {record.tokens:,} token{'s' * (record.tokens != 1)}."
+    )
+    scale = Scale("expert with the largest weight", low=0, high=1, palette="neutral")
+    return TokenFigure(np.zeros(expert_lt.shape, np.float32), scale, sentence, expert_lt)
+
+
+def _first_layer(record: RoutingRecord) -> str:
+    return "the first layer" if len(record.layers) > 1 else "this layer"
+
+
+def _scale(quantity: Quantity, record: RoutingRecord, values_lt: NDArray[np.float32]) -> Scale:
+    """The ends of the colours: the interesting end in full, the dull one without its outliers."""
+    null_l = np.unique(quantity.null_l(record))
+    null = float(null_l[0]) if len(null_l) == 1 and np.isfinite(null_l[0]) else None
+    known = values_lt[np.isfinite(values_lt)]
+    if known.size:
+        low, high = np.quantile(known, [0.0, 1 - CLIPPED] if quantity.extreme == "low" else [CLIPPED, 1.0])
+        known = np.clip(known, low, high)
+    pool = "min" if quantity.extreme == "low" else "max"
+    return Scale.of(known, quantity.title, unit=quantity.unit, null=null, pool=pool)

@@ -1,0 +1,62 @@
+"""The pages of the dashboard, read from the files in `app/pages`: a page is one script with a `PAGE` literal.
+
+    PAGE = {"title": "Prompt", "icon": ":material/short_text:", "help": "One sentence.", "order": 10}
+
+The literal is read, not run, so that building the navigation never executes a page. The page with the lowest `order` is
+the one at the bare address; every other file's name is its address.
+"""
+
+import ast
+from dataclasses import dataclass
+from pathlib import Path
+
+from routing.errors import OptionError
+
+PAGES = Path(__file__).parent / "pages"
+_KINDS: dict[str, type] = {"title": str, "icon": str, "help": str, "order": int}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageFile:
+    """One page: its script and what the navigation says about it."""
+
+    path: Path
+    title: str
+    icon: str
+    help: str
+    order: int
+
+
+def find_pages(folder: Path = PAGES) -> list[PageFile]:
+    """All pages of a folder, in the order of the navigation.
+
+    Errors   OptionError when a file has no `PAGE` literal, or one with a key missing, unknown or of the wrong kind
+    """
+    pages = [read_page(path) for path in folder.glob("*.py") if path.name != "__init__.py"]
+    return sorted(pages, key=lambda page: (page.order, page.path.name))
+
+
+def read_page(path: Path) -> PageFile:
+    """The page in a file, from its `PAGE` literal."""
+    for node in ast.parse(path.read_text("utf-8"), str(path)).body:
+        if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == ["PAGE"]:
+            return PageFile(path=path, **_checked(path, node.value))
+    raise _unreadable(path, "no PAGE literal")
+
+
+def _checked(path: Path, node: ast.expr) -> dict:
+    try:
+        found = ast.literal_eval(node)
+    except ValueError:
+        raise _unreadable(path, "a PAGE that is not a literal") from None
+    kinds = {name: type(value) for name, value in found.items()} if isinstance(found, dict) else found
+    if kinds != _KINDS:
+        raise _unreadable(path, f"PAGE = {found!r}")
+    return found
+
+
+def _unreadable(path: Path, found: str) -> OptionError:
+    wanted = ", ".join(f"{name} ({kind.__name__})" for name, kind in _KINDS.items())
+    return OptionError(
+        f"{path}: {found}", expected=f"PAGE = {{...}} with {wanted}", do="write it at the head of the file"
+    )

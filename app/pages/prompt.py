@@ -1,0 +1,96 @@
+"""Paste a text, see where its tokens were routed."""
+
+from dataclasses import replace
+
+import streamlit as st
+
+from app import server
+from app.figures.trace import striking_cell
+from app.sections import address
+from app.sections.ask import ask, asked, follow, follow_loading, leave, welcome
+from app.sections.messages import plain, show_error, show_notices
+from app.sections.show import show
+from app.state import View
+from app.tracer import Hit, Tracer
+from routing.errors import CaptureDamagedError, CaptureNotFoundError, GatescopeError
+
+PAGE = {
+    "title": "Prompt",
+    "icon": ":material/short_text:",
+    "help": "Paste a text and see which experts took each of its tokens, layer by layer.",
+    "order": 10,
+}
+
+
+def main() -> None:
+    """The page from top to bottom."""
+    st.title("What did the model do with my text?")
+    view = address.current()
+    tracer = server.tracer(view.model)
+    ask(tracer)
+    follow_loading(tracer)
+    follow(tracer)
+    view = address.current()
+    if asked().error is not None:
+        show_error(asked().error)
+    hit = _found(view, tracer)
+    if hit is not None:
+        _shown(hit, view, tracer)
+    elif tracer.model is None or asked().job is not None:
+        st.skeleton(height=420)
+
+
+def _found(view: View, tracer: Tracer) -> Hit | None:
+    """The capture the address names, else the one a first visitor sees."""
+    if view.capture is not None:
+        try:
+            return server.shelf().find(view.capture)
+        except CaptureNotFoundError:
+            _unknown(view.capture, tracer)
+        except CaptureDamagedError as error:
+            show_error(error)
+        return None
+    if tracer.model is None or asked().job is not None or asked().error is not None:
+        return None
+    return welcome(tracer) or _after_a_moment(tracer)
+
+
+def _after_a_moment(tracer: Tracer) -> Hit | None:
+    """The welcome again, once its pass has ended."""
+    follow(tracer)
+    return welcome(tracer) if asked().job is None and asked().error is None else None
+
+
+def _shown(hit: Hit, view: View, tracer: Tracer) -> None:
+    if view.capture is None:
+        model, layers = plain(hit.record.provenance.model), len(hit.record.layers)
+        st.markdown(
+            f"**This is {model} reading an example.** Each column is a token, each row one of its {layers} "
+            "layers of experts. Click a token to see which experts took it, then try a text of your own."
+        )
+        layer, token = striking_cell(hit.record, view.quantity) or (None, None)
+        view = replace(view, token=token, layer=layer)
+    view = view.within(tokens=hit.record.tokens, layers=len(hit.record.layers))
+    show_notices(tuple(filter(None, (asked().notice, *view.problems))))
+    show(hit, view, tracer)
+
+
+def _unknown(capture: str, tracer: Tracer) -> None:
+    st.warning(
+        f"This server holds no capture **{plain(capture)}**. It may have been made on another server, or been removed "
+        "since. The same text, model and options give the same capture: run the text again, if you have it.",
+        title="Capture not found",
+        icon=":material/search_off:",
+    )
+    st.button("Show the example", on_click=_start_afresh, args=(tracer,))
+
+
+def _start_afresh(tracer: Tracer) -> None:
+    leave(tracer)
+    address.change(capture=None, token=None, layer=None)
+
+
+try:
+    main()
+except GatescopeError as error:
+    show_error(error)

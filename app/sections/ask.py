@@ -1,0 +1,259 @@
+"""Asking for a capture: the text, its examples and options, Run and Cancel, and how far a pass is."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from app.figures.trace import striking_cell
+from app.jobs import Job, Phase
+from app.sections import address
+from app.sections.messages import plain, show_error
+from app.server import watcher
+from app.settings import settings
+from app.tracer import Hit, Tracer, explained
+from corpora.reader import domains, languages
+from routing.errors import GatescopeError
+from routing.record import Document
+
+if TYPE_CHECKING:
+    from hooks import CaptureOptions
+
+POLL_SECONDS = 0.4
+QUICK_SECONDS = 0.6
+"""How long a page waits for a pass before it starts to show progress."""
+
+NEAR = 0.8
+"""Share of the limit from which on the count warns."""
+
+WELCOME = "The bank raised its rates while a heron slept on the river bank. 17 + 25 = 42, she said."
+"""The text of the capture a first visitor sees."""
+
+_LANGUAGES = {"de": "German", "es": "Spanish", "fr": "French", "it": "Italian", "pt": "Portuguese", "ru": "Russian"}
+_LANGUAGES |= {"zh": "Chinese", "ja": "Japanese", "ar": "Arabic", "tr": "Turkish", "pl": "Polish", "nl": "Dutch"}
+
+
+@dataclass
+class Asked:
+    """What this session is waiting for, and how the last request ended."""
+
+    job: Job[Hit] | None = None
+    is_welcome: bool = False
+    wanted: bool = False
+    error: GatescopeError | None = None
+    notice: str = ""
+
+
+def asked() -> Asked:
+    """This session's request."""
+    return st.session_state.setdefault("asked", Asked())
+
+
+def ask(tracer: Tracer) -> None:
+    """Draw the box with everything around it."""
+    box, beside = st.columns([5, 2], gap="medium")
+    with box:
+        st.text_area(
+            "Your text",
+            key="text",
+            height=132,
+            placeholder="Type or paste a text …",
+            persist_state="session",
+            help="It is read by the model on this server and goes nowhere else.",
+        )
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.button(
+                "Run",
+                type="primary",
+                icon=":material/play_arrow:",
+                shortcut="ctrl+enter",
+                on_click=run,
+                args=(tracer,),
+            )
+            with st.popover("Options", icon=":material/tune:"):
+                _options(tracer)
+            _model_choice()
+            _count(tracer)
+    with beside:
+        st.pills("Or try an example", list(_examples()), key="example", on_change=_take_example, args=(tracer,))
+
+
+def run(tracer: Tracer) -> None:
+    """Ask for a capture of the text in the box; what was asked before is left."""
+    leave(tracer)
+    request = asked()
+    request.wanted = tracer.model is None
+    if request.wanted:
+        return
+    try:
+        found = tracer.request(st.session_state.get("text", ""), _chosen(tracer), watcher())
+    except GatescopeError as error:
+        request.error = error
+        return
+    if isinstance(found, Hit):
+        arrive(found)
+    else:
+        request.job = found
+
+
+def leave(tracer: Tracer) -> None:
+    """Stop waiting; the pass ends when nobody else waits for it."""
+    request = asked()
+    if request.job is not None:
+        tracer.queue.leave(request.job, watcher())
+    st.session_state["asked"] = Asked()
+
+
+def welcome(tracer: Tracer) -> Hit | None:
+    """The capture a first visitor sees; asked for like any other."""
+    from hooks import CaptureOptions
+
+    request = asked()
+    try:
+        found = tracer.request(WELCOME, CaptureOptions(), watcher())
+    except GatescopeError as error:
+        request.error = error
+        return None
+    if isinstance(found, Hit):
+        return found
+    request.job, request.is_welcome = found, True
+    return None
+
+
+def follow(tracer: Tracer) -> None:
+    """Wait a moment for a pass; show how far it is when it takes longer, and what came of it when it is over."""
+    request = asked()
+    if request.wanted and tracer.model is not None:
+        run(tracer)
+        request = asked()
+    if request.job is None:
+        return
+    if request.job.wait(QUICK_SECONDS):
+        _settle(request)
+    else:
+        _progress(tracer, request.job)
+
+
+def follow_loading(tracer: Tracer) -> None:
+    """Say that the model is being read, or why it could not be."""
+    if tracer.loading.phase in (Phase.FAILED, Phase.CANCELLED):
+        show_error(explained(tracer.loading.error or RuntimeError("loading was stopped")))
+        st.button("Try again", icon=":material/refresh:", on_click=tracer.reload)
+    elif tracer.model is None:
+        _loading(tracer)
+
+
+def arrive(hit: Hit) -> None:
+    """Show a capture that has just been made or found, its most striking cell pinned."""
+    view = address.current()
+    layer, token = striking_cell(hit.record, view.quantity) or (None, None)
+    asked().notice = hit.notice
+    address.change(capture=hit.id, layer=layer, token=token)
+
+
+def _settle(request: Asked) -> None:
+    job, request.job = request.job, None
+    if job is None:
+        return
+    if job.phase is Phase.FAILED and job.error is not None:
+        request.error = explained(job.error)
+    elif job.phase is Phase.CANCELLED:
+        request.notice = f"Cancelled after {job.progress[0]} of {job.progress[1]} steps."
+    elif job.result is not None and not request.is_welcome:
+        arrive(job.result)
+    request.is_welcome = False
+
+
+@st.fragment(run_every=POLL_SECONDS)
+def _progress(tracer: Tracer, job: Job[Hit]) -> None:
+    if job.is_over:
+        st.rerun()
+    before = tracer.queue.position(job)
+    done, total = job.progress
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if before:
+            st.progress(0.0, text=f"Waiting: {before} before you")
+        else:
+            st.progress(done / max(total, 1), text=f"Layer by layer: {done} of {total}" if total else "Starting")
+        st.button("Cancel", icon=":material/stop:", on_click=leave, args=(tracer,), key="cancel")
+
+
+@st.fragment(run_every=POLL_SECONDS)
+def _loading(tracer: Tracer) -> None:
+    if tracer.loading.is_over:
+        st.rerun()
+    wanted = " Your text runs as soon as it is ready." if asked().wanted else ""
+    st.progress(0.0, text=f"Reading the model {plain(tracer.name)} and checking its routers.{wanted}")
+
+
+def _count(tracer: Tracer) -> None:
+    """How long the text is for this model, before it is too long."""
+    if tracer.model is None:
+        st.caption("The model is still loading.")
+        return
+    tokens = tracer.count_tokens(st.session_state.get("text", ""), chat=st.session_state.get("chat", False))
+    limit = tracer.prompt_limit
+    said = f"{tokens:,} of {limit:,} tokens"
+    if tokens > limit:
+        st.caption(f":red[{said}: shorten it by {tokens - limit:,}]")
+    elif tokens > NEAR * limit:
+        st.caption(f":orange[{said}: {limit - tokens:,} left]")
+    else:
+        st.caption(said)
+
+
+def _options(tracer: Tracer) -> None:
+    most = settings().max_new_tokens
+    keep = {"persist_state": "session"}
+    new = st.number_input("Tokens to generate", 0, most, 0, key="new_tokens", help=f"0 to {most}.", **keep)
+    is_sampled = st.toggle("Sample at random", key="sample", disabled=not new, help="Off: the likeliest.", **keep)
+    off = not (new and is_sampled)
+    st.number_input("Temperature", 0.1, 5.0, 1.0, 0.1, key="temperature", disabled=off, **keep)
+    st.number_input("Seed", 0, 2**31 - 1, 0, key="seed", disabled=off, **keep)
+    if tracer.model is not None and tracer.model.has_chat_template:
+        st.toggle("Use the chat template", key="chat", help="Wraps the text as a user's turn.", **keep)
+
+
+def _chosen(tracer: Tracer) -> "CaptureOptions":
+    """The options as the widgets say; a widget's limits hold in the browser only, so hooks and tracer check again."""
+    from hooks import CaptureOptions
+
+    state = st.session_state
+    return CaptureOptions(
+        max_new_tokens=state.get("new_tokens") or 0,
+        sample=bool(state.get("sample")),
+        temperature=state.get("temperature") or 1.0,
+        seed=state.get("seed") or 0,
+        chat=bool(state.get("chat")) and tracer.model is not None and tracer.model.has_chat_template,
+    )
+
+
+def _model_choice() -> None:
+    offered = settings().offered
+    if len(offered) == 1:
+        return
+    st.session_state["model"] = address.current().model
+    st.selectbox("Model", offered, key="model", label_visibility="collapsed", width=260, on_change=_take_model)
+
+
+def _take_model() -> None:
+    address.change(model=st.session_state["model"])
+
+
+def _take_example(tracer: Tracer) -> None:
+    document = _examples().get(st.session_state["example"] or "")
+    if document is not None:
+        st.session_state["text"] = document.text
+        run(tracer)
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def _examples() -> dict[str, Document]:
+    """A few words, one text of each domain, and one passage in a few languages; by the name on its button."""
+    found = {"A few words": Document(WELCOME)}
+    for document in domains():
+        found.setdefault(document.domain.capitalize(), document)
+    for document in languages():
+        found.setdefault(_LANGUAGES.get(document.language, ""), document)
+    found.pop("", None)
+    return found

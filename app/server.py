@@ -1,0 +1,36 @@
+"""What all sessions of this server share: the captures, and each model behind its queue."""
+
+import streamlit as st
+from streamlit.runtime import exists, get_instance
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+
+from app.settings import settings
+from app.tracer import Shelf, Tracer
+from cache.store import Store
+
+MODELS_LOADED = 2
+"""How many models are in memory at once; the one used longest ago makes room."""
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def shelf() -> Shelf:
+    """The captures of this server. Errors: StoreError when their folder cannot be used."""
+    chosen = settings()
+    return Shelf(Store(chosen.cache_dir, quota_bytes=chosen.quota_bytes))
+
+
+@st.cache_resource(max_entries=MODELS_LOADED, show_spinner=False, on_release=Tracer.close)
+def tracer(name: str) -> Tracer:
+    """The model of that name, loaded once for everybody; returns at once, see `Tracer.loading`."""
+    return Tracer(name, settings=settings(), shelf=shelf(), is_present=_is_connected)
+
+
+def watcher() -> str:
+    """The name under which this session watches a job."""
+    context = get_script_run_ctx()
+    return context.session_id if context else "no session"
+
+
+def _is_connected(session: str) -> bool:
+    """Whether a browser is connected to that session right now."""
+    return not exists() or get_instance().is_active_session(session)
