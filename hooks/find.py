@@ -9,6 +9,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import torch
@@ -81,12 +82,14 @@ def find_sites(model: nn.Module, run: Callable[[], object]) -> tuple[Site, ...]:
 
 def expert_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Path and module of each experts module: `forward(hidden, ids, weights)`, known by its parameters' names."""
-    for path, module in model.named_modules():
-        names = list(inspect.signature(type(module).forward).parameters)[
-            1:
-        ]  # the class's: wrappers replace the instance's
-        if len(names) >= 3 and names[1] in IDS_NAMES and names[2] in WEIGHTS_NAMES:
-            yield path, module
+    return ((path, module) for path, module in model.named_modules() if _takes_routes(type(module)))
+
+
+@cache
+def _takes_routes(kind: type[nn.Module]) -> bool:
+    """Whether a class has the contract; asked of the class, since wrappers replace the instance's `forward`."""
+    names = list(inspect.signature(kind.forward).parameters)[1:]
+    return len(names) >= 3 and names[1] in IDS_NAMES and names[2] in WEIGHTS_NAMES
 
 
 def _nothing_found(model: nn.Module) -> RouterError:
@@ -121,9 +124,10 @@ def _watch(model: nn.Module, probes: list[Probe], run: Callable[[], object]) -> 
     """Run once with temporary hooks around every experts module; the paths in the order they were called."""
     order: list[str] = []
     handles = []
+    inside = tuple(f"{probe.path}." for probe in probes)
     for probe in probes:
         handles.append(probe.experts.register_forward_pre_hook(_note_call(probe, order), with_kwargs=True))
-        for path, module in _neighbours(model, probe.path):
+        for path, module in _neighbours(model, probe.path, inside):
             handles.append(module.register_forward_hook(_note_output(probe, path)))
     try:
         with torch.no_grad():
@@ -134,9 +138,8 @@ def _watch(model: nn.Module, probes: list[Probe], run: Callable[[], object]) -> 
     return order
 
 
-def _neighbours(model: nn.Module, experts_path: str) -> Iterator[tuple[str, nn.Module]]:
-    """Modules near an experts module, nearest first: below its ancestors, but not inside any experts module."""
-    inside = [path for path, _ in expert_modules(model)]
+def _neighbours(model: nn.Module, experts_path: str, inside: tuple[str, ...]) -> Iterator[tuple[str, nn.Module]]:
+    """Modules near an experts module, nearest first: below its ancestors, but not `inside` any experts module."""
     seen: set[str] = set()
     path = experts_path
     for _ in range(CLIMB):
@@ -144,7 +147,7 @@ def _neighbours(model: nn.Module, experts_path: str) -> Iterator[tuple[str, nn.M
         if not path or (path.rpartition(".")[2].isdigit() and seen):
             return  # a whole decoder layer is as far as a router can be
         for name, module in model.get_submodule(path).named_modules(prefix=path):
-            if name not in seen and name != path and not any((name + ".").startswith(p + ".") for p in inside):
+            if name not in seen and name != path and not f"{name}.".startswith(inside):
                 seen.add(name)
                 yield name, module
 
