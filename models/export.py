@@ -1,5 +1,6 @@
 """Write a training checkpoint as a model folder that `transformers` loads: `python -m models.export`."""
 
+import json
 import shutil
 import tempfile
 from pathlib import Path
@@ -32,9 +33,17 @@ def export(checkpoint: Path, tokenizer: PreTrainedTokenizerFast, folder: Path, c
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         model.save_pretrained(scratch)
         tokenizer.save_pretrained(scratch)
+        _forget_origin(Path(scratch) / "tokenizer_config.json")
         for path in Path(scratch).iterdir():
             path.chmod(0o644)
             shutil.move(path, folder / path.name)
+
+
+def _forget_origin(path: Path) -> None:
+    """Drop the fields that say how the tokenizer was loaded before it was saved."""
+    fields = json.loads(path.read_text())
+    kept = {key: value for key, value in fields.items() if key not in {"is_local", "local_files_only"}}
+    path.write_text(json.dumps(kept, indent=2) + "\n")
 
 
 def main(

@@ -14,11 +14,18 @@ from models.archive import members
 from models.extract import Page, batches
 from models.markup import squeeze, text_of_html
 from models.packages import Package
+from routing.errors import CorpusError
 
 
 def _only(archive: Path, suffix: str) -> bytes:
     """The content of the archive's first file whose path ends in `suffix`."""
-    return next(content for _, content in members(archive, lambda name: name.endswith(suffix)))
+    for _, content in members(archive, lambda name: name.endswith(suffix)):
+        return content
+    raise CorpusError(
+        f"no file {suffix} in {archive}",
+        expected="the layout of the version in models/packages.py",
+        do="delete the archive to fetch it again, or correct its row or its extractor",
+    )
 
 
 def king_james(archive: Path, package: Package) -> Iterator[Page]:

@@ -4,7 +4,6 @@ The state is written every minute, atomically; a batch depends on the seed and i
 resumed run equals an uninterrupted one step for step; with `--minutes` the schedule follows the time spent training.
 """
 
-import ctypes
 import json
 import math
 import time
@@ -21,6 +20,7 @@ from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
 from models.architecture import configuration, fresh_model
 from models.balance import RouterTap, batch_load, load_figures, router_losses
 from models.corpus import DEFAULT_FOLDER
+from models.memory import keep_freed_memory
 from models.prepare import prepare
 from models.tokens import Sampler
 from routing.errors import GatescopeError, OptionError
@@ -111,7 +111,7 @@ class Trainer:
 
     def _resume(self) -> None:
         if not self.checkpoint.exists():
-            self.log.unlink(missing_ok=True)
+            self.log.write_text("")
             return
         parts = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
         self.model.load_state_dict(parts["model"])
@@ -193,14 +193,6 @@ def _optimiser(model: Qwen3MoeForCausalLM, recipe: Recipe) -> torch.optim.AdamW:
         (decayed if is_matrix else free).append(parameter)
     groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": free, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.95))
-
-
-def keep_freed_memory() -> None:
-    """Ask the C library to keep freed memory: returning each batch's logits to the kernel costs a quarter of a step."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(-4, 0)  # M_MMAP_MAX: never a mapping of its own for a large block
-        mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: never give the heap's top back
 
 
 def main(
