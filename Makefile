@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test check browser bench clean
+.PHONY: run test check browser bench fresh clean
 
 run: .venv/run.stamp
 	$(BIN)/streamlit run streamlit_app.py
@@ -32,3 +32,6 @@ clean:
 .venv/dev.stamp: requirements-dev.txt .venv/run.stamp
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
+
+fresh:
+	dir=$$(mktemp -d) && git clone --quiet . $$dir/gatescope && $(MAKE) -C $$dir/gatescope test && rm -rf $$dir

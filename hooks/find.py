@@ -82,7 +82,7 @@ def find_sites(model: nn.Module, run: Callable[[], object]) -> tuple[Site, ...]:
 
 def expert_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Path and module of each experts module: `forward(hidden, ids, weights)`, known by its parameters' names."""
-    return ((path, module) for path, module in model.named_modules() if _takes_routes(type(module)))
+    return ((path, module) for path, module in model.named_modules() if _takes_routes(type(module)))  # type: ignore[arg-type]  # classes hash
 
 
 @cache
