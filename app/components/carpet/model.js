@@ -78,11 +78,11 @@ function formatNumber(value, scale) {
   return value.toFixed(digits).replace(/^-(?=.*[1-9])/, "−").replace(/^-/, "");
 }
 
-/** "≥ 2.00": an end of the scale, with a sign when values lie beyond it. */
-function formatEnd(scale, end) {
-  const sign = end === "low" ? (scale.below ? "≤ " : "") : scale.above ? "≥ " : "";
-  return sign + formatShort(scale[end], scale);
-}
+/** The sign before an end of the scale beyond which values lie. */
+const signOf = (scale, end) => (end === "low" ? (scale.below ? "≤ " : "") : scale.above ? "≥ " : "");
+
+/** "≥ 2": an end of the scale for the legend. */
+const formatEnd = (scale, end) => signOf(scale, end) + formatShort(scale[end], scale);
 
 /** A number of the legend: no more zeros than it needs. */
 function formatShort(value, scale) {
@@ -94,8 +94,8 @@ function formatShort(value, scale) {
 function formatCode(code, scale) {
   if (code === UNDEFINED) return "undefined";
   const value = scale.low + (code / LAST) * (scale.high - scale.low);
-  const text = code === 0 ? formatEnd(scale, "low") : code === LAST ? formatEnd(scale, "high") : formatNumber(value, scale);
-  return scale.unit ? `${text} ${scale.unit}` : text;
+  const sign = code === 0 ? signOf(scale, "low") : code === LAST ? signOf(scale, "high") : "";
+  return [sign + formatNumber(value, scale), scale.unit].filter(Boolean).join(" ");
 }
 
 /** The extreme of interest in words. */

@@ -33,11 +33,11 @@ function fitSpan(start, span, size) {
   return [first, first + kept];
 }
 
-/** Zoom around a cell. Rows zoom too, but only while they are too low to be read. */
+/** Zoom around a cell. Rows zoom too where all of them together are too low to be read. */
 function zoomView(model, view, box, factor, at) {
   const narrowest = Math.min(model.columnCount, Math.max(1, box.width / WIDEST_CELL));
   const span = clamp((view.right - view.left) / factor, narrowest, model.columnCount);
-  const lowest = Math.min(model.rowCount, Math.max(1, box.height / 20));
+  const lowest = box.height / model.rowCount >= 8 ? model.rowCount : box.height / 14;
   const rows = clamp((view.bottom - view.top) / factor, lowest, model.rowCount);
   const share = (at.column - view.left) / (view.right - view.left);
   const rowShare = (at.row - view.top) / (view.bottom - view.top);
