@@ -36,6 +36,15 @@ def _information(figures: Figures, name: str) -> str:
     return f"{title}\n\n{_table(head, rows)}"
 
 
+def _specialists(figures: Figures) -> str:
+    rows = [
+        (kind, r["label"], r["layer"], r["expert"], f"{r['lift']:.1f}", f"{r['share']:.0%}", f"{r['base']:.0%}")
+        for kind in ("language", "domain")
+        for r in sorted(figures["trained"]["specialists"][kind], key=lambda row: -row["lift"])
+    ]
+    return _table(("", "label", "layer", "expert", "lift", "share of the expert", "share of all"), rows)
+
+
 def _load(figures: Figures) -> str:
     columns = zip(*(figures["trained"]["load"][key] for key in ("variation_l", "violation_l", "dead_l")), strict=True)
     rows = [(layer, f"{cv:.2f}", f"{most:.2f}", dead) for layer, (cv, most, dead) in enumerate(columns)]
@@ -122,6 +131,11 @@ observed less the permuted mean.
 
 {information}
 
+The expert that leans most towards each label, named on one half of the documents and measured on the other. Lift =
+share of the expert's assignments that come from the label, over the share of all assignments that do.
+
+{specialists}
+
 ## Load
 
 Over all held-out documents. MaxVio is the largest load over the mean load, less 1; dead means below 1% of the mean
@@ -194,6 +208,7 @@ def render(figures: Figures) -> str:
         loss_by_domain=_losses(figures, "domain"),
         loss_by_language=_losses(figures, "language"),
         information="\n\n".join(_information(figures, name) for name in figures["trained"]["information"]),
+        specialists=_specialists(figures),
         load=_load(figures),
         curve=_curve(figures),
         packages=_packages(),

@@ -26,6 +26,7 @@ from models.card import render
 from models.corpus import DEFAULT_FOLDER, Document, inventory, read
 from models.measure import Measurement, choose, measure
 from models.memory import keep_freed_memory
+from models.specialists import specialists
 from routing.errors import GatescopeError, ModelNotFoundError
 
 _CURVE_POINTS = 24
@@ -86,6 +87,14 @@ def information(measured: Measurement, documents: Sequence[Document], *, permuta
 def load(measured: Measurement) -> dict[str, list[float]]:
     """How evenly each layer used its experts over all documents."""
     return load_figures(torch.from_numpy(measured.count_dle.sum(axis=0)))._asdict()
+
+
+def leanings(measured: Measurement, documents: Sequence[Document]) -> dict[str, list[dict[str, Any]]]:
+    """For each domain and each language the expert that leans most towards it."""
+    return {
+        field: [found._asdict() for found in specialists(measured.count_dle, [getattr(d, field) for d in documents])]
+        for field in ("domain", "language")
+    }
 
 
 def training(run: Path) -> dict[str, Any]:
@@ -156,6 +165,7 @@ def evaluate(
             "loss": losses(measured, heldout),
             "information": information(measured, heldout, permutations=permutations),
             "load": load(measured),
+            "specialists": leanings(measured, heldout),
         }
         tokens = int(measured.predicted_d.sum())
     result["heldout"] = {"documents": len(heldout), "tokens": tokens, "length": length, "permutations": permutations}

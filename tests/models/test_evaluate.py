@@ -15,6 +15,7 @@ from models.evaluate import information, load, losses, training
 from models.measure import Measurement
 from models.packages import Package
 from models.prepare import prepare
+from models.specialists import specialists
 from models.train import Recipe, State
 from routing.errors import ModelNotFoundError
 
@@ -52,6 +53,23 @@ def test_experts_that_give_the_language_away_tell_one_bit_of_it_and_none_of_the_
     assert result["language given domain"][0]["p_value"] == pytest.approx(1 / 201)
     assert result["domain"][0]["observed_bits"] == pytest.approx(0, abs=1e-9)
     assert result["domain in English"][0]["documents"] == 12
+
+
+def test_the_specialist_of_a_label_is_named_on_one_half_and_measured_on_the_other():
+    """Expert 1 of layer 1 sees only "rare" documents: 8 of 8, where the label has 1 in 4 of all assignments."""
+    is_rare_d = np.array([True, False, False, False] * 4)
+    shared_de = np.full((16, 2), 4)
+    leaning_de = np.stack([np.where(is_rare_d, 0, 8), np.where(is_rare_d, 8, 0)], axis=1)
+    found = specialists(np.stack([shared_de, leaning_de], axis=1), ["rare" if rare else "usual" for rare in is_rare_d])
+    assert found[0] == ("rare", 1, 1, pytest.approx(4.0), 1.0, 0.25)
+
+
+def test_the_lift_of_a_specialist_found_in_noise_is_near_one():
+    """1,200 documents that choose alike: the most leaning of 64 experts hardly leans on the other half."""
+    draw = np.random.default_rng(0)
+    count_dle = draw.multinomial(100, np.full(32, 1 / 32), size=(1200, 2))
+    labels = [str(label) for label in draw.integers(4, size=1200)]
+    assert all(abs(found.lift - 1) < 0.15 for found in specialists(count_dle, labels))
 
 
 def test_load_is_taken_over_all_documents():
