@@ -1,10 +1,12 @@
 """From a text to its capture: the store first, else the model's queue; nothing is lost when the store is in trouble."""
 
+import hashlib
 import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.jobs import Job, JobQueue, Phase, Tick
@@ -133,6 +135,27 @@ class Tracer:
         except StoreError as error:
             notice = f"The stored captures could not be looked through: {error.found}."
         return self.queue.submit(id, self._work(id, text, options, notice), watcher=watcher)
+
+    def remember(self, text: str, id: str) -> None:
+        """Note which capture a text gave, so that a later start can show it before the model is loaded."""
+        note = self._note(text)
+        try:
+            if not note.exists() or note.read_text("ascii") != id:
+                note.write_text(id, "ascii")
+        except OSError as error:
+            log.warning("%s could not be noted: %s", note, error)
+
+    def recall(self, text: str) -> Hit | None:
+        """The capture a text gave when this server last ran with these settings; its provenance says what made it."""
+        try:
+            return self._shelf.find(self._note(text).read_text("ascii"))
+        except (OSError, UnicodeDecodeError, StoreError):
+            return None
+
+    def _note(self, text: str) -> Path:
+        chosen = self._settings
+        recipe = "\0".join((self.name, chosen.revision, chosen.device, chosen.dtype, text))
+        return chosen.cache_dir / f"recall-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}"
 
     def check(self, text: str, options: "CaptureOptions") -> None:
         """Refuse, before anything is queued, what this server does not take."""

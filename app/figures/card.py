@@ -23,8 +23,9 @@ STYLE = """<style>
 .gs-card { --faint: color-mix(in srgb, currentColor 14%, transparent); font-size: .875rem; line-height: 1.4; }
 .gs-card .piece { font-size: 1.35rem; font-weight: 600; overflow-wrap: anywhere; margin: 0 0 .5rem; }
 .gs-card .piece i { font-style: normal; opacity: .5; }
-.gs-card dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem .9rem; margin: 0 0 .9rem; }
-.gs-card dt { opacity: .75; } .gs-card dd { margin: 0; overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }
+.gs-card dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem .9rem; margin: 0 0 .9rem; padding: 0; }
+.gs-card dt { opacity: .75; margin: 0; padding: 0; font-weight: 400; }
+.gs-card dd { margin: 0; padding: 0; overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }
 .gs-card .scroll { max-height: 30rem; overflow: auto; }
 .gs-card .scroll:focus-visible { outline: 3px solid; outline-offset: 2px; }
 .gs-card table { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; }
@@ -88,7 +89,7 @@ def kinds(record: RoutingRecord, token: int) -> str:
 
 def _facts(record: RoutingRecord, token: int) -> list[tuple[str, str]]:
     facts = [
-        ("Token", f"{token} of {record.tokens}, counted from 0"),
+        ("Token", f"{token} of 0 … {record.tokens - 1}"),
         ("Id", f"{record.token_t[token]}"),
         ("Kind", kinds(record, token)),
     ]

@@ -6,13 +6,14 @@ import streamlit as st
 
 from app import server
 from app.figures.trace import striking_cell
+from app.jobs import Phase
 from app.sections import address
 from app.sections.ask import ask, asked, follow, follow_loading, leave, welcome
 from app.sections.messages import plain, show_error, show_notices
 from app.sections.show import show
 from app.state import View
 from app.tracer import Hit, Tracer
-from routing.errors import CaptureDamagedError, CaptureNotFoundError, GatescopeError
+from routing.errors import CaptureNotFoundError, GatescopeError, StoreError
 
 PAGE = {
     "title": "Prompt",
@@ -27,7 +28,7 @@ def main() -> None:
     st.title("What did the model do with my text?")
     view = address.current()
     tracer = server.tracer(view.model)
-    ask(tracer)
+    ask(tracer, _linked(view))
     follow_loading(tracer)
     follow(tracer)
     view = address.current()
@@ -36,29 +37,35 @@ def main() -> None:
     hit = _found(view, tracer)
     if hit is not None:
         _shown(hit, view, tracer)
-    elif tracer.model is None or asked().job is not None:
+    elif tracer.loading.phase in (Phase.WAITING, Phase.RUNNING) or asked().job is not None:
         st.skeleton(height=420)
 
 
+def _linked(view: View) -> Hit | None:
+    """The capture the address names, if it can be had."""
+    try:
+        return server.shelf().find(view.capture) if view.capture else None
+    except StoreError:
+        return None
+
+
 def _found(view: View, tracer: Tracer) -> Hit | None:
-    """The capture the address names, else the one a first visitor sees."""
-    if view.capture is not None:
-        try:
-            return server.shelf().find(view.capture)
-        except CaptureNotFoundError:
-            _unknown(view.capture, tracer)
-        except CaptureDamagedError as error:
-            show_error(error)
-        return None
-    if tracer.model is None or asked().job is not None or asked().error is not None:
-        return None
-    return welcome(tracer) or _after_a_moment(tracer)
+    """The capture the address names, else the one a first visitor sees; why not, where there is none."""
+    if view.capture is None:
+        return None if asked().is_busy else welcome(tracer) or _after_a_moment(tracer)
+    try:
+        return server.shelf().find(view.capture)
+    except CaptureNotFoundError:
+        _unknown(view.capture, tracer)
+    except StoreError as error:
+        show_error(error)
+    return None
 
 
 def _after_a_moment(tracer: Tracer) -> Hit | None:
     """The welcome again, once its pass has ended."""
     follow(tracer)
-    return welcome(tracer) if asked().job is None and asked().error is None else None
+    return None if asked().is_busy else welcome(tracer)
 
 
 def _shown(hit: Hit, view: View, tracer: Tracer) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hooks import CaptureOptions
 
 POLL_SECONDS = 0.4
-QUICK_SECONDS = 0.6
+QUICK_SECONDS = 1.0
 """How long a page waits for a pass before it starts to show progress."""
 
 NEAR = 0.8
@@ -43,14 +43,20 @@ class Asked:
     error: GatescopeError | None = None
     notice: str = ""
 
+    @property
+    def is_busy(self) -> bool:
+        """Waiting for a pass, or stopped by an error."""
+        return self.job is not None or self.wanted or self.error is not None
+
 
 def asked() -> Asked:
     """This session's request."""
     return st.session_state.setdefault("asked", Asked())
 
 
-def ask(tracer: Tracer) -> None:
-    """Draw the box with everything around it."""
+def ask(tracer: Tracer, hit: Hit | None) -> None:
+    """Draw the box with everything around it; a reader who follows a link finds the text of its capture in it."""
+    st.session_state.setdefault("text", hit.record.documents[0].text if hit else "")
     box, beside = st.columns([5, 2], gap="medium")
     with box:
         st.text_area(
@@ -75,7 +81,9 @@ def ask(tracer: Tracer) -> None:
             _model_choice()
             _count(tracer)
     with beside:
-        st.pills("Or try an example", list(_examples()), key="example", on_change=_take_example, args=(tracer,))
+        st.pills(
+            "Or try an example", list(_examples()), key="example", on_change=_take_example, args=(tracer,), wrap=True
+        )
 
 
 def run(tracer: Tracer) -> None:
@@ -105,7 +113,9 @@ def leave(tracer: Tracer) -> None:
 
 
 def welcome(tracer: Tracer) -> Hit | None:
-    """The capture a first visitor sees; asked for like any other."""
+    """The capture a first visitor sees; asked for like any other, or recalled while the model is still loading."""
+    if tracer.model is None:
+        return tracer.recall(WELCOME)
     from hooks import CaptureOptions
 
     request = asked()
@@ -115,6 +125,7 @@ def welcome(tracer: Tracer) -> Hit | None:
         request.error = error
         return None
     if isinstance(found, Hit):
+        tracer.remember(WELCOME, found.id)
         return found
     request.job, request.is_welcome = found, True
     return None
