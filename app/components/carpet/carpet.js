@@ -448,7 +448,7 @@ function toggleHelp(carpet) {
 function savePicture(carpet) {
   const { model, width } = carpet;
   const scene = sceneOf(carpet, 2);
-  const height = scene.box.y + scene.box.height + AXIS_HEIGHT + 48;
+  const height = scene.box.y + scene.box.height + AXIS_HEIGHT + 72;
   const canvas = document.createElement("canvas");
   const context = prepare(canvas, width, height, 2);
   context.fillStyle = css(scene.theme.paper);
@@ -457,6 +457,8 @@ function savePicture(carpet) {
   context.translate(0, 40);
   paintMatrix(context, scene);
   paintMarks(context, scene, carpet.pin, null);
+  Object.assign(context, { font: `11px ${scene.theme.font}`, fillStyle: css(scene.theme.muted), textAlign: "left", textBaseline: "top" });
+  context.fillText(cut(context, model.description, scene.box.width), scene.box.x, height - 60);
   canvas.toBlob((blob) => download(blob, `${model.scale.name.replace(/[^\p{L}\p{N}]+/gu, "-")}.png`));
 }
 
@@ -464,9 +466,10 @@ function savePicture(carpet) {
 function paintPictureHead(context, scene) {
   const { theme, model: { scale } } = scene;
   Object.assign(context, { font: `600 14px ${theme.font}`, fillStyle: css(theme.text), textBaseline: "middle", textAlign: "left" });
-  context.fillText(scale.name, scene.box.x, 18);
+  const title = scale.name.charAt(0).toUpperCase() + scale.name.slice(1);
+  context.fillText(title, scene.box.x, 18);
   if (scale.palette === "neutral") return;
-  const start = scene.box.x + context.measureText(scale.name).width + 24;
+  const start = scene.box.x + context.measureText(title).width + 24;
   context.font = `12px ${theme.font}`;
   const low = formatEnd(scale, "low"), lowWidth = context.measureText(low).width;
   context.fillText(low, start, 18);

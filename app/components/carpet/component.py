@@ -61,8 +61,8 @@ def matrix(
 
     Shapes: `values_rc` and `labels_rc` have one row per row of the picture. Undefined: NaN is drawn hatched.
     `rows`, `columns`: the names, or None for 0, 1, 2 ... `labels_rc`: whole numbers written into cells that have room,
-    negative for none. `description`: a takeaway for readers who do not see the picture.
-    A pin that lies outside this matrix counts as none.
+    negative for none. `description`: the takeaway, for readers who do not see the picture and under the saved one.
+    A pin that lies outside this matrix counts as none. Not for use inside `st.form`, where Streamlit drops clicks.
     """
     data = encode(
         values_rc,
@@ -171,4 +171,4 @@ def _cell(row: Any, column: Any, shape: tuple[int, ...]) -> Pick | None:
 
 def _is_index(number: Any, size: int) -> bool:
     """A whole number from 0 to size - 1; true and false are not numbers."""
-    return isinstance(number, (int, np.integer)) and not isinstance(number, bool) and 0 <= number < size
+    return isinstance(number, (int, np.integer)) and not isinstance(number, bool) and bool(0 <= number < size)

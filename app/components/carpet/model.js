@@ -111,22 +111,20 @@ function flagWords(model, column) {
 const MARKS = { " ": "·", "\n": "⏎", "\t": "⇥", "\r": "␍", "\u00a0": "⍽", "\u007f": "␡" };
 const HIDDEN = /[\u0000-\u0020\u007f-\u00a0\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/;
 
-/** One character that would not be seen, as a sign that is. */
-function markOf(character) {
+/** One character as it is shown: white space as a sign, anything else that would not be seen as its code. */
+function signOfCharacter(character) {
   const code = character.codePointAt(0);
-  if (MARKS[character]) return MARKS[character];
+  if (MARKS[character] || !HIDDEN.test(character)) return MARKS[character] ?? character;
   return code < 32 ? String.fromCodePoint(0x2400 + code) : `‹${code.toString(16).toUpperCase().padStart(4, "0")}›`;
 }
 
-/** A token as [text, isMark] runs: marks stand for white space and other invisible characters. */
+/** A token as [text, isFaint] runs: the signs of white space are faint, everything else is not. */
 function visibleRuns(piece) {
-  const runs = [];
-  for (const character of piece || "\u0000") {
-    const isMark = piece === "" || HIDDEN.test(character);
-    const text = piece === "" ? "∅" : isMark ? markOf(character) : character;
-    const last = runs[runs.length - 1];
-    if (last && last[1] === isMark) last[0] += text;
-    else runs.push([text, isMark]);
+  const runs = piece === "" ? [["∅", true]] : [];
+  for (const character of piece) {
+    const isFaint = character in MARKS, last = runs[runs.length - 1];
+    if (last && last[1] === isFaint) last[0] += signOfCharacter(character);
+    else runs.push([signOfCharacter(character), isFaint]);
   }
   return runs;
 }

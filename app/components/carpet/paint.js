@@ -145,16 +145,17 @@ function paintRowNames(context, { model, view, box, theme }) {
 function paintTicks(context, { model, view, box, theme }) {
   Object.assign(context, { font: `12px ${theme.font}`, textBaseline: "top", fillStyle: css(theme.muted), strokeStyle: css(theme.faint) });
   const width = cellWidth(box, view), y = box.y + box.height;
-  const inWords = model.pieces !== null && width >= 34;
+  const inWords = Boolean(model.pieces || model.columns.labels) && width >= 34;
   const step = inWords ? 1 : niceStep(tickRoom(context, model) / width);
   context.textAlign = "center";
   for (let column = Math.ceil(view.left / step) * step; column < Math.min(model.columnCount, view.right); column += step) {
     const x = xOf(box, view, column + 0.5);
     if (x > box.x + box.width) break;
     context.fillRect(Math.round(x) - 0.5, y + 1, 1, 4);
-    const text = inWords ? visible(model.pieces[column]) : nameOf(model.columns, column);
-    const half = context.measureText(text).width / 2;
-    context.fillText(inWords ? cut(context, text, width - 4) : text, inWords ? x : clamp(x, box.x, box.x + box.width - half), y + 8);
+    const text = model.pieces && inWords ? visible(model.pieces[column]) : nameOf(model.columns, column);
+    const beyond = x + context.measureText(text).width / 2 - (box.x + box.width);
+    if (inWords) context.fillText(cut(context, text, width - 4), x, y + 8);
+    else if (beyond < 16) context.fillText(text, x - Math.max(0, beyond), y + 8);
   }
   context.textAlign = "right";
   context.fillText(cut(context, model.columns.noun, box.x - 8), box.x - 8, y + 8);
@@ -202,6 +203,13 @@ function ring(context, [x, y, width, height], out, thickness, colour) {
   context.strokeRect(x - out, y - out, width + 2 * out, height + 2 * out);
 }
 
+/** Bars at both axes beside the row and the column of a cell. */
+function paintAxisMarks(context, { box }, [x, y, width, height], colour) {
+  context.fillStyle = colour;
+  context.fillRect(box.x - 5, y, 3, height);
+  context.fillRect(x, box.y + box.height + 2, width, 3);
+}
+
 /** The pinned cell: white inside accent inside paper, so that it stands out on any colour and in any theme. */
 function paintPin(context, scene, pin) {
   if (!pin || !inView(scene.view, pin)) return;
@@ -209,17 +217,18 @@ function paintPin(context, scene, pin) {
   ring(context, rectangle, 5, 1, css(scene.theme.paper));
   ring(context, rectangle, 3.5, 2.5, css(scene.theme.accent));
   ring(context, rectangle, 1.25, 2.5, "#fff");
+  if (pin.row !== null) paintAxisMarks(context, scene, rectangle, css(scene.theme.accent));
 }
 
-/** The cursor: hairlines along its row and column and a ring around the cell. */
+/** The cursor: hairlines along its row and column, bars at the axes and a ring around the cell. */
 function paintCursor(context, scene, cursor) {
   if (!cursor || !inView(scene.view, cursor)) return;
   const { box, theme } = scene;
   const [x, y, width, height] = cellRectangle(scene, cursor, 4);
-  context.fillStyle = `rgba(${theme.text.join(",")},0.16)`;
   if (cursor.row !== null) {
-    context.fillRect(x, box.y, width, box.height);
-    context.fillRect(box.x, y, box.width, height);
+    paintAxisMarks(context, scene, [x, y, width, height], css(theme.text));
+    ring(context, [x, box.y - 4, width, box.height + 6], 0, 1, `rgba(${theme.paper.join(",")},0.75)`);
+    ring(context, [box.x - 2, y, box.width + 6, height], 0, 1, `rgba(${theme.paper.join(",")},0.75)`);
   }
   ring(context, [x, y, width, height], 1.5, 1.5, css(theme.paper));
   ring(context, [x, y, width, height], 0, 1.5, css(theme.text));

@@ -6,8 +6,8 @@ function tokenElement(model, column) {
   const words = flagWords(model, column);
   element.className = ["token", ...words].join(" ");
   element.dataset.column = column;
-  for (const [text, isMark] of visibleRuns(model.pieces[column])) {
-    if (isMark) element.appendChild(document.createElement("i")).textContent = text;
+  for (const [text, isFaint] of visibleRuns(model.pieces[column])) {
+    if (isFaint) element.appendChild(document.createElement("i")).textContent = text;
     else element.append(text);
   }
   return element;

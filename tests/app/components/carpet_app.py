@@ -110,6 +110,10 @@ def hear(pick: Pick | None) -> None:
 
 
 arguments = SHOWS[st.query_params.get("show", "tokens_demo")]()
+if st.toggle("Another quantity"):
+    arguments["values_rc"] = arguments["values_rc"][::-1] / 2
+    arguments["scale"] = Scale("entropy", low=0, high=2, unit="bits")
+arguments["description"] = "Every number here is made up."
 draw = token_matrix if "pieces" in arguments else matrix
 st.title("A matrix")
 began = time.perf_counter()

@@ -310,6 +310,27 @@ def test_window_and_focus_survive_a_rerun(visit):
     assert page.get_by_test_id("matrix").evaluate("(e) => e.getRootNode().activeElement === e")
 
 
+def test_another_quantity_of_the_same_tokens_keeps_window_pin_and_text(visit):
+    page = visit("tokens_demo", pin="7,20")
+    page.get_by_test_id("matrix").focus()
+    page.keyboard.press("+")
+    before = window(page)
+    page.locator(".token.pinned").evaluate("(e) => (e.isTheSame = true)")
+    page.get_by_text("Another quantity").click()
+    expect(page.get_by_test_id("readout")).to_contain_text(re.compile(r"layer 7 · entropy \d\.\d+ bits · pinned"))
+    expect(page.get_by_text("Text coloured by entropy in layer 7")).to_be_visible()
+    assert window(page) == before
+    assert page.locator(".token.pinned").evaluate("(e) => e.isTheSame")
+    expect_pin(page, 7, 20)
+
+
+def test_the_matrix_has_a_name_and_a_takeaway_for_screen_readers(visit):
+    page = visit("tokens_demo")
+    name = "margin, 24 layers by 50 tokens. Every number here is made up."
+    assert page.get_by_test_id("matrix").get_attribute("aria-label") == name
+    assert page.get_by_test_id("readout").get_attribute("aria-live") == "polite"
+
+
 def test_the_keyboard_moves_pins_zooms_and_helps(visit):
     page = visit("tokens_demo")
     page.get_by_test_id("matrix").focus()
