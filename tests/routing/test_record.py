@@ -116,6 +116,6 @@ def test_a_rule_says_itself_in_words():
         groups_kept=4, is_renormalised=True, scale=2.5, shared_experts=1,
     )  # fmt: skip
     assert grouped.sentence == (
-        "sigmoid over 256 experts, a balancing bias added for the choice only, the best 4 of 8 groups, the best 8 kept, "
-        "their weights made to sum to 1, times 2.5, beside 1 shared expert"
+        "sigmoid over 256 experts, a balancing bias added for the choice only, the best 4 of 8 groups, "
+        "the best 8 kept, their weights made to sum to 1, times 2.5, beside 1 shared expert"
     )
