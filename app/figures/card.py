@@ -7,6 +7,7 @@ import re
 from html import escape
 
 import numpy as np
+from numpy.typing import NDArray
 
 from routing.record import Flag, RoutingRecord
 
@@ -24,6 +25,7 @@ STYLE = """<style>
 .gs-card .piece { font-size: 1.35rem; font-weight: 600; overflow-wrap: anywhere; margin: 0 0 .5rem; }
 .gs-card .piece i { font-style: normal; opacity: .5; }
 .gs-card dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem .9rem; margin: 0 0 .9rem; padding: 0; }
+.gs-card dt, .gs-card dd { font-size: .875rem; }
 .gs-card dt { opacity: .75; margin: 0; padding: 0; font-weight: 400; }
 .gs-card dd { margin: 0; padding: 0; overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }
 .gs-card .scroll { max-height: 30rem; overflow: auto; }
@@ -36,12 +38,14 @@ STYLE = """<style>
 .gs-card tr.pinned th, .gs-card tr.pinned td { background: var(--faint); }
 .gs-card tr.pinned th { font-weight: 700; box-shadow: inset 3px 0 currentColor; }
 .gs-card tbody th { padding-left: .5rem; }
-.gs-card .experts { display: flex; flex-wrap: wrap; gap: .25rem .6rem; }
-.gs-card .expert { min-width: 3.6rem; }
+.gs-card .experts { display: flex; flex-wrap: wrap; gap: .3rem .7rem; }
+.gs-card .expert { min-width: 3.4rem; }
 .gs-card .expert b { font-weight: 600; margin-right: .3rem; } .gs-card .expert small { opacity: .8; }
 .gs-card .bar { display: block; height: 4px; border-radius: 2px; background: var(--faint); margin-top: 1px; }
 .gs-card .bar span { display: block; height: 100%; border-radius: 2px; background: currentColor; opacity: .75; }
-.gs-card .rejected { opacity: .72; white-space: nowrap; }
+.gs-card .rejected { opacity: .74; border-bottom: 1px dashed; white-space: nowrap; }
+.gs-card .here { border-left: 3px solid; padding: .1rem 0 .25rem .7rem; margin: 0 0 .9rem; }
+.gs-card .here p { margin: 0 0 .2rem; font-weight: 600; font-size: .875rem; }
 </style>"""
 
 
@@ -68,16 +72,29 @@ def _code(character: str) -> str:
 
 
 def card(record: RoutingRecord, token: int, layer: int | None) -> str:
-    """The card of one token, the row of the pinned layer marked."""
-    rows = "".join(_row(record, token, rule.layer, is_pinned=rule.layer == layer) for rule in record.layers)
-    caption = "Each layer's experts by weight, and the first one it rejected"
-    head = '<th scope="col">Layer</th><th scope="col">Expert, weight</th><th scope="col">Rejected, gap</th>'
+    """The card of one token; the pinned layer's experts come first, then those of all layers in order."""
+    facts = "".join(f"<dt>{name}</dt><dd>{text}</dd>" for name, text in _facts(record, token))
     return (
         f'{STYLE}<section class="gs-card" aria-label="Pinned token">'
-        f'<p class="piece"><bdi>{visible(record.piece(record.token_t[token]))}</bdi></p>'
-        f"<dl>{''.join(f'<dt>{name}</dt><dd>{text}</dd>' for name, text in _facts(record, token))}</dl>"
-        f'<div class="scroll" tabindex="0" role="region" aria-label="Experts by layer"><table>'
-        f"<caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div></section>"
+        f'<p class="piece"><bdi>{visible(record.piece(record.token_t[token]))}</bdi></p><dl>{facts}</dl>'
+        f"{'' if layer is None else _pinned_layer(record, token, layer)}{_layers(record, token, layer)}</section>"
+    )
+
+
+def _pinned_layer(record: RoutingRecord, token: int, layer: int) -> str:
+    rule = record.layers[layer]
+    block = "" if rule.block == layer else f" (block {rule.block})"
+    return f'<div class="here"><p>Layer {layer}{block}</p>{_experts(record, token, layer)}</div>'
+
+
+def _layers(record: RoutingRecord, token: int, layer: int | None) -> str:
+    """All layers, in a box of their own that scrolls when they are many."""
+    rows = "".join(_row(record, token, rule.layer, is_pinned=rule.layer == layer) for rule in record.layers)
+    return (
+        '<div class="scroll" tabindex="0" role="region" aria-label="Experts by layer"><table>'
+        "<caption>Every layer: its experts by weight, and the first one it rejected</caption>"
+        '<thead><tr><th scope="col">Layer</th><th scope="col">Expert and weight</th></tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>"
     )
 
 
@@ -114,30 +131,36 @@ def _next(record: RoutingRecord, token: int) -> str:
 
 def _row(record: RoutingRecord, token: int, layer: int, *, is_pinned: bool) -> str:
     mark = ' class="pinned"' if is_pinned else ""
-    return (
-        f'<tr{mark}><th scope="row">{layer}</th><td><div class="experts">{_experts(record, token, layer)}</div></td>'
-        f'<td class="rejected">{_rejected(record, token, layer)}</td></tr>'
-    )
+    return f'<tr{mark}><th scope="row">{layer}</th><td>{_experts(record, token, layer)}</td></tr>'
 
 
 def _experts(record: RoutingRecord, token: int, layer: int) -> str:
+    """The experts of one token at one layer with their weights as bars, then the first one rejected."""
     ids_k = record.ids_tlk[token, layer]
-    filled = int((ids_k != record.empty).sum())
-    if not filled:
-        return "none: the token was dropped"
-    if record.weight_tlk is None:
-        return "".join(f'<span class="expert"><b>{expert}</b></span>' for expert in ids_k[:filled])
-    weight_k = record.weight_tlk[token, layer, :filled].astype(np.float32)
-    share_k = np.abs(weight_k) / max(float(np.abs(weight_k).max()), 1e-9)
-    return "".join(
-        f'<span class="expert"><b>{expert}</b><small>{weight:.2f}</small>'
-        f'<span class="bar"><span style="width:{100 * share:.0f}%"></span></span></span>'
-        for expert, weight, share in zip(ids_k[:filled], weight_k, share_k, strict=True)
+    taken = [
+        _expert(int(expert), None if record.weight_tlk is None else record.weight_tlk[token, layer].astype(float), slot)
+        for slot, expert in enumerate(ids_k)
+        if expert != record.empty
+    ]
+    nobody = [] if taken else ["none: the token was dropped"]
+    return f'<div class="experts">{"".join(taken + nobody + _rejected(record, token, layer))}</div>'
+
+
+def _expert(expert: int, weight_k: NDArray[np.float64] | None, slot: int) -> str:
+    if weight_k is None:
+        return f'<span class="expert"><b>{expert}</b></span>'
+    largest = max(float(np.abs(weight_k).max()), 1e-9)
+    width = 100 * abs(float(weight_k[slot])) / largest
+    return (
+        f'<span class="expert"><b>{expert}</b><small>{weight_k[slot]:.2f}</small>'
+        f'<span class="bar"><span style="width:{width:.0f}%"></span></span></span>'
     )
 
 
-def _rejected(record: RoutingRecord, token: int, layer: int) -> str:
+def _rejected(record: RoutingRecord, token: int, layer: int) -> list[str]:
+    """The best expert that was not chosen and by how much it missed, if that was recorded."""
     if record.rejected_tl is None or record.rejected_tl[token, layer] == record.empty:
-        return "–"
-    gap = "" if record.margin_tl is None else f" <small>{record.margin_tl[token, layer]:.3f}</small>"
-    return f"{record.rejected_tl[token, layer]}{gap}"
+        return []
+    gap = "" if record.margin_tl is None else f" by {record.margin_tl[token, layer]:.2g}"
+    expert = record.rejected_tl[token, layer]
+    return [f'<span class="expert rejected"><b>{expert}</b><small>rejected{gap}</small></span>']

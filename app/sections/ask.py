@@ -78,7 +78,7 @@ def ask(tracer: Tracer, hit: Hit | None) -> None:
             )
             with st.popover("Options", icon=":material/tune:"):
                 _options(tracer)
-            _model_choice()
+            _model_choice(tracer)
             _count(tracer)
     with beside:
         st.pills(
@@ -110,6 +110,14 @@ def leave(tracer: Tracer) -> None:
     if request.job is not None:
         tracer.queue.leave(request.job, watcher())
     st.session_state["asked"] = Asked()
+
+
+def cancel(tracer: Tracer) -> None:
+    """Stop waiting because the reader said so."""
+    job = asked().job
+    leave(tracer)
+    if job is not None:
+        asked().notice = f"Cancelled. {_how_far(tracer, job)}."
 
 
 def welcome(tracer: Tracer) -> Hit | None:
@@ -169,7 +177,7 @@ def _settle(request: Asked) -> None:
     if job.phase is Phase.FAILED and job.error is not None:
         request.error = explained(job.error)
     elif job.phase is Phase.CANCELLED:
-        request.notice = f"Cancelled after {job.progress[0]} of {job.progress[1]} steps."
+        request.notice = "The pass was stopped."
     elif job.result is not None and not request.is_welcome:
         arrive(job.result)
     request.is_welcome = False
@@ -179,14 +187,22 @@ def _settle(request: Asked) -> None:
 def _progress(tracer: Tracer, job: Job[Hit]) -> None:
     if job.is_over:
         st.rerun()
-    before = tracer.queue.position(job)
     done, total = job.progress
     with st.container(horizontal=True, vertical_alignment="center"):
-        if before:
-            st.progress(0.0, text=f"Waiting: {before} before you")
-        else:
-            st.progress(done / max(total, 1), text=f"Layer by layer: {done} of {total}" if total else "Starting")
-        st.button("Cancel", icon=":material/stop:", on_click=leave, args=(tracer,), key="cancel")
+        st.progress(done / max(total, 1), text=_how_far(tracer, job))
+        st.button("Cancel", icon=":material/stop:", on_click=cancel, args=(tracer,), key="cancel")
+
+
+def _how_far(tracer: Tracer, job: Job[Hit]) -> str:
+    """Where a pass is, in words: waiting, reading the prompt, or writing one token after another."""
+    if before := tracer.queue.position(job):
+        return f"Waiting, {before} before you"
+    if tracer.model is None or not job.progress[1]:
+        return "Starting"
+    layers = len(tracer.model.layers)
+    (step, layer), steps = divmod(max(job.progress[0] - 1, 0), layers), job.progress[1] // layers
+    doing = f"Writing token {step} of {steps - 1}" if step else "Reading the text"
+    return f"{doing}: layer {layer + 1} of {layers}"
 
 
 @st.fragment(run_every=POLL_SECONDS)
@@ -194,7 +210,7 @@ def _loading(tracer: Tracer) -> None:
     if tracer.loading.is_over:
         st.rerun()
     wanted = " Your text runs as soon as it is ready." if asked().wanted else ""
-    st.progress(0.0, text=f"Reading the model {plain(tracer.name)} and checking its routers.{wanted}")
+    st.status(f"Reading the model {plain(tracer.name)} and checking its routers.{wanted}", state="running")
 
 
 def _count(tracer: Tracer) -> None:
@@ -239,16 +255,21 @@ def _chosen(tracer: Tracer) -> "CaptureOptions":
     )
 
 
-def _model_choice() -> None:
+def _model_choice(tracer: Tracer) -> None:
     offered = settings().offered
     if len(offered) == 1:
         return
     st.session_state["model"] = address.current().model
-    st.selectbox("Model", offered, key="model", label_visibility="collapsed", width=260, on_change=_take_model)
+    st.selectbox(
+        "Model", offered, key="model", label_visibility="collapsed", width=260, on_change=_take_model, args=(tracer,)
+    )
 
 
-def _take_model() -> None:
-    address.change(model=st.session_state["model"])
+def _take_model(left: Tracer) -> None:
+    """Another model reads the same text, as soon as it is loaded."""
+    leave(left)
+    address.change(model=st.session_state["model"], capture=None, token=None, layer=None)
+    asked().wanted = bool(st.session_state.get("text", "").strip())
 
 
 def _take_example(tracer: Tracer) -> None:
