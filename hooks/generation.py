@@ -15,6 +15,9 @@ from hooks.model import LoadedModel
 from hooks.prompt import Prompt
 from routing.record import Flag
 
+NOTHING = -100  # a target that is no token
+CHUNK = 256  # places whose scores over the vocabulary are widened to float32 at once
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
@@ -58,9 +61,8 @@ def steps(model: LoadedModel, prompts: Sequence[Prompt], sampling: Sampling, *, 
     for remaining in range(sampling.max_new_tokens, -1, -1):
         output = _forward(model, batch, mask_bs, cache, keeps_cache=sampling.max_new_tokens > 0)
         cache = output.past_key_values if sampling.max_new_tokens else None
-        logits_bsv = output.logits.float()
-        next_b = chooser(batch.ids_bs, _last(logits_bsv, batch.real_bs)) if remaining else None
-        yield Step((batch.real_bs & alive_b[:, None]).flatten(), _columns(batch, logits_bsv, next_b, alive_b))
+        next_b = chooser(batch.ids_bs, _last(output.logits, batch.real_bs).float()) if remaining else None
+        yield Step((batch.real_bs & alive_b[:, None]).flatten(), _columns(batch, output.logits, next_b, alive_b))
         if next_b is None:
             return
         alive_b = alive_b & ~torch.isin(next_b, ends)
@@ -106,9 +108,14 @@ def _forward(model: LoadedModel, batch: Batch, mask_bs: Tensor, cache: Any, *, k
 
 def _last(logits_bsv: Tensor, real_bs: Tensor) -> Tensor:
     """Logits at each row's last real token."""
+    rows_b, last_b = _last_places(real_bs)
+    return logits_bsv[rows_b, last_b]
+
+
+def _last_places(real_bs: Tensor) -> tuple[Tensor, Tensor]:
+    """Row and column of each row's last real token."""
     places = torch.arange(real_bs.shape[1], device=real_bs.device)
-    last_b = (places * real_bs).argmax(1)
-    return logits_bsv[torch.arange(len(last_b), device=last_b.device), last_b]
+    return torch.arange(len(real_bs), device=real_bs.device), (places * real_bs).argmax(1)
 
 
 def _chooser(sampling: Sampling) -> Any:
@@ -138,25 +145,32 @@ def _columns(batch: Batch, logits_bsv: Tensor, next_b: Tensor | None, alive_b: T
     """The token columns of one pass, padding and ended rows left out."""
     keep_bs = batch.real_bs & alive_b[:, None]
     document_bs = torch.arange(len(keep_bs), device=keep_bs.device)[:, None].expand_as(keep_bs)
+    predicted_bs, loss_bs = _judged(logits_bsv, _next_tokens(batch, next_b))
     named = {
         "token_t": (batch.ids_bs, np.int32),
         "document_t": (document_bs, np.int32),
         "position_t": (batch.position_bs, np.int32),
         "flag_t": (batch.flag_bs, np.uint8),
-        "predicted_t": (logits_bsv.argmax(-1), np.int32),
-        "loss_t": (_losses(batch, logits_bsv, next_b), np.float32),
+        "predicted_t": (predicted_bs, np.int32),
+        "loss_t": (loss_bs, np.float32),
     }
     return {name: values_bs[keep_bs].cpu().numpy().astype(dtype) for name, (values_bs, dtype) in named.items()}
 
 
-def _losses(batch: Batch, logits_bsv: Tensor, next_b: Tensor | None) -> Tensor:
-    """Nats of the token that came next, NaN where none did; the last place is judged by the token just chosen."""
-    width = batch.ids_bs.shape[1]
-    target_bs = torch.full_like(batch.ids_bs, -100)
-    target_bs[:, :-1] = batch.ids_bs[:, 1:].masked_fill(~batch.real_bs[:, 1:], -100)
+def _next_tokens(batch: Batch, next_b: Tensor | None) -> Tensor:
+    """The token that came after each place, NOTHING where none did; after the last place, the one just chosen."""
+    target_bs = torch.full_like(batch.ids_bs, NOTHING)
+    target_bs[:, :-1] = batch.ids_bs[:, 1:].masked_fill(~batch.real_bs[:, 1:], NOTHING)
     if next_b is not None:
-        places = torch.arange(width, device=target_bs.device)
-        last_b = (places * batch.real_bs).argmax(1)
-        target_bs[torch.arange(len(last_b), device=last_b.device), last_b] = next_b
-    loss_bs = cross_entropy(logits_bsv.transpose(1, 2), target_bs, ignore_index=-100, reduction="none")
-    return loss_bs.masked_fill(target_bs == -100, float("nan"))
+        target_bs[_last_places(batch.real_bs)] = next_b
+    return target_bs
+
+
+def _judged(logits_bsv: Tensor, target_bs: Tensor) -> tuple[Tensor, Tensor]:
+    """The likeliest next token of each place, and the nats of the one that came; a few places at a time, for memory."""
+    predicted, losses = [], []
+    for logits_bcv, target_bc in zip(logits_bsv.split(CHUNK, 1), target_bs.split(CHUNK, 1), strict=True):
+        predicted.append(logits_bcv.argmax(-1))
+        nats_bc = cross_entropy(logits_bcv.float().transpose(1, 2), target_bc, ignore_index=NOTHING, reduction="none")
+        losses.append(nats_bc.masked_fill(target_bc == NOTHING, float("nan")))
+    return torch.cat(predicted, 1), torch.cat(losses, 1)

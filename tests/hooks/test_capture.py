@@ -149,3 +149,11 @@ def test_options_out_of_range_are_refused(options):
 def test_right_padding_cannot_generate(qwen):
     with pytest.raises(OptionError, match="padding on the right"):
         capture_batch(qwen, ["a", "bcd"], CaptureOptions(max_new_tokens=1), padding_side="right")
+
+
+def test_losses_are_the_same_however_many_places_are_judged_at_once(qwen, monkeypatch):
+    whole = capture(qwen, TEXTS[1])
+    monkeypatch.setattr("hooks.generation.CHUNK", 5)
+    pieces = capture(qwen, TEXTS[1])
+    np.testing.assert_allclose(pieces.loss_t, whole.loss_t, rtol=1e-6)
+    np.testing.assert_array_equal(pieces.predicted_t, whole.predicted_t)
