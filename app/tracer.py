@@ -216,8 +216,10 @@ class Tracer:
 
 
 def identify(model: "LoadedModel", text: str, options: "CaptureOptions", *, secret: bytes) -> str:
-    """The id of a capture: of the weights, what they ran on, the text and the options that matter."""
-    recipe = without_idle_options(options).as_dict() | {"device": model.device, "dtype": model.dtype}
+    """The id of a capture: of the weights, what they ran on and with, the text and the options that matter."""
+    made = model.provenance()
+    ran_on = {"device": made.device, "dtype": made.dtype, "experts": made.experts_implementation, **made.versions}
+    recipe = without_idle_options(options).as_dict() | ran_on
     return capture_id(fingerprint=model.fingerprint, text=text, options=recipe, secret=secret)
 
 
