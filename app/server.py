@@ -1,5 +1,10 @@
 """What all sessions of this server share: the captures, and each model behind its queue."""
 
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
 import streamlit as st
 from streamlit.runtime import exists, get_instance
 from streamlit.runtime.scriptrunner import get_script_run_ctx
@@ -7,6 +12,12 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from app.settings import settings
 from app.tracer import Shelf, Tracer
 from cache.store import Store
+from routing.errors import GatescopeError
+
+log = logging.getLogger(__name__)
+
+FRAME = Path(__file__).parent / "sections" / "frame.py"
+"""The script every session runs. No folder called `pages` lies beside it: Streamlit would take that for its own."""
 
 MODELS_LOADED = 2
 """How many models are in memory at once; the one used longest ago makes room."""
@@ -34,3 +45,14 @@ def watcher() -> str:
 def _is_connected(session: str) -> bool:
     """Whether a browser is connected to that session right now."""
     return not exists() or get_instance().is_active_session(session)
+
+
+@asynccontextmanager
+async def lifespan(_: st.App) -> AsyncIterator[None]:
+    """Begin to load the model when the server starts, and end the passes under way when it stops."""
+    try:
+        tracer(settings().model)
+    except GatescopeError as error:  # the page says it too, to whoever comes
+        log.error("%s", error)
+    yield
+    tracer.clear()

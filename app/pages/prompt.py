@@ -32,8 +32,8 @@ def main() -> None:
     follow_loading(tracer)
     follow(tracer)
     view = address.current()
-    if asked().error is not None:
-        show_error(asked().error)
+    if (error := asked().error) is not None:
+        show_error(error)
     hit = _found(view, tracer)
     if hit is not None:
         _shown(hit, view, tracer)

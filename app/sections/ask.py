@@ -231,14 +231,17 @@ def _count(tracer: Tracer) -> None:
 
 def _options(tracer: Tracer) -> None:
     most = settings().max_new_tokens
-    keep = {"persist_state": "session"}
-    new = st.number_input("Tokens to generate", 0, most, 0, key="new_tokens", help=f"0 to {most}.", **keep)
-    is_sampled = st.toggle("Sample at random", key="sample", disabled=not new, help="Off: the likeliest.", **keep)
+    new = st.number_input(
+        "Tokens to generate", 0, most, 0, key="new_tokens", help=f"0 to {most}.", persist_state="session"
+    )
+    is_sampled = st.toggle(
+        "Sample at random", key="sample", disabled=not new, help="Off: the likeliest.", persist_state="session"
+    )
     off = not (new and is_sampled)
-    st.number_input("Temperature", 0.1, 5.0, 1.0, 0.1, key="temperature", disabled=off, **keep)
-    st.number_input("Seed", 0, 2**31 - 1, 0, key="seed", disabled=off, **keep)
+    st.number_input("Temperature", 0.1, 5.0, 1.0, 0.1, key="temperature", disabled=off, persist_state="session")
+    st.number_input("Seed", 0, 2**31 - 1, 0, key="seed", disabled=off, persist_state="session")
     if tracer.model is not None and tracer.model.has_chat_template:
-        st.toggle("Use the chat template", key="chat", help="Wraps the text as a user's turn.", **keep)
+        st.toggle("Use the chat template", key="chat", help="Wraps the text as a user's turn.", persist_state="session")
 
 
 def _chosen(tracer: Tracer) -> "CaptureOptions":

@@ -127,6 +127,12 @@ def test_a_first_visit_ends_in_a_picture_with_one_sentence_over_it(visit):
     assert page.locator(".gs-card").is_visible()
 
 
+def test_every_answer_carries_the_safe_headers(address):
+    with urllib.request.urlopen(address, timeout=10) as answer:
+        assert answer.headers["Content-Security-Policy"].startswith("default-src 'self'")
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
 def test_paste_run_pin_read_take_away_and_come_back(visit):
     page = visit()
     capture = run(page, TEXT)
@@ -140,7 +146,7 @@ def test_paste_run_pin_read_take_away_and_come_back(visit):
     assert trace["capture"].unique().tolist() == [capture]
     counts = pd.read_csv(download(page, "Counts"))
     assert counts["tokens"].sum() == len(trace)
-    shown = page.locator(".gs-card tbody tr").first.locator(".expert b").all_inner_texts()
+    shown = page.locator(".gs-card tbody tr").first.locator(".expert:not(.rejected) b").all_inner_texts()
     rows = trace[(trace["position"] == 3) & (trace["layer"] == 0)].sort_values("slot")
     assert shown == rows["expert"].astype(str).tolist()
     page.reload()
@@ -212,9 +218,10 @@ def test_a_long_pass_shows_its_layers_and_stops_when_cancelled(visit):
     page.get_by_role("spinbutton", name="Tokens to generate").press("Enter")
     page.keyboard.press("Escape")
     ask(page, "This takes a while " * 20)
-    page.get_by_text("Layer by layer").wait_for()
+    page.get_by_text("Writing token").wait_for()
     page.get_by_role("button", name="Cancel").click()
     page.get_by_role("button", name="Cancel").wait_for(state="detached")
+    page.get_by_text("Cancelled. Writing token").wait_for()
     assert "c=" not in page.url
 
 

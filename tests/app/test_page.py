@@ -1,5 +1,7 @@
 """The Prompt page without a browser: every first sight, every ending, and addresses nobody should have typed."""
 
+import shutil
+
 import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
@@ -7,7 +9,7 @@ from streamlit.testing.v1 import AppTest
 from app import server
 from app.sections import ask
 from app.settings import settings
-from routing.errors import ModelNotFoundError
+from routing.errors import ModelNotFoundError, StorageFullError
 
 TEXT = "The cat sat on the mat."
 FIRST_SIGHT = "reading an example"
@@ -34,7 +36,7 @@ def _forget():
 
 @pytest.fixture
 def page(place):
-    return AppTest.from_file("../../streamlit_app.py", default_timeout=60)
+    return AppTest.from_file(server.FRAME, default_timeout=60)
 
 
 def run_text(page: AppTest, text: str) -> AppTest:
@@ -91,7 +93,7 @@ def test_a_text_that_is_run_is_shown_with_its_most_striking_cell_pinned(page):
 def test_the_same_text_in_another_session_does_not_run_the_model(page, place, monkeypatch):
     run_text(page.run(), TEXT)
     monkeypatch.setattr("hooks.capture", lambda *_, **__: pytest.fail("the model ran again"))
-    other = run_text(AppTest.from_file("../../streamlit_app.py", default_timeout=60).run(), TEXT)
+    other = run_text(AppTest.from_file(server.FRAME, default_timeout=60).run(), TEXT)
     assert capture_of(other) == capture_of(page)
 
 
@@ -128,7 +130,7 @@ def test_an_example_fills_the_box_and_runs(page):
 
 def test_a_link_opens_at_the_pinned_token_of_the_same_view(page, place):
     capture = capture_of(run_text(page.run(), TEXT))
-    link = AppTest.from_file("../../streamlit_app.py", default_timeout=60)
+    link = AppTest.from_file(server.FRAME, default_timeout=60)
     for name, value in {"c": capture, "t": "2", "l": "1", "view": "entropy"}.items():
         link.query_params[name] = value
     settled(link.run())
@@ -202,6 +204,34 @@ def test_markup_in_a_text_stays_text(page):
         assert "**bold**" not in "".join(one.value for one in page.markdown)
 
 
+def test_a_capture_that_cannot_be_kept_is_shown_with_a_notice(page, monkeypatch):
+    def full(*_):
+        raise StorageFullError("the disk is full", expected="room", do="make room")
+
+    settled(page.run())
+    monkeypatch.setattr("cache.store.Store.put", full)
+    run_text(page, "A text there is no room for.")
+    assert "could not be kept: the disk is full" in words(page)
+    assert "captured by hooks" in words(page)
+
+
+def test_another_model_reads_the_same_text(place, tiny_model, tmp_path, monkeypatch):
+    other = tmp_path / "other"
+    shutil.copytree(tiny_model, other)
+    monkeypatch.setenv("GATESCOPE_MODELS", str(other))
+    _forget()
+    for name in settings().offered:
+        assert server.tracer(name).loading.wait(120)
+    page = AppTest.from_file(server.FRAME, default_timeout=60).run()
+    first = capture_of(run_text(page, TEXT))
+    page.selectbox(key="model").select(str(other)).run()
+    settled(page.run())
+    assert page.query_params["m"] in (str(other), [str(other)])
+    assert capture_of(page) == first  # the weights are the same, whatever their folder is called
+    monkeypatch.undo()
+    _forget()
+
+
 def test_a_model_that_does_not_load_says_why_and_can_be_tried_again(place, monkeypatch, tmp_path):
     def refuse(*_, **__):
         raise ModelNotFoundError("no such folder", expected="a folder", do="name one")
@@ -210,7 +240,7 @@ def test_a_model_that_does_not_load_says_why_and_can_be_tried_again(place, monke
         patch.setenv("GATESCOPE_MODEL", str(tmp_path / "nothing"))
         patch.setattr("hooks.load_model", refuse)
         _forget()
-        page = AppTest.from_file("../../streamlit_app.py", default_timeout=60).run()
+        page = AppTest.from_file(server.FRAME, default_timeout=60).run()
         server.tracer(settings().model).loading.wait(60)
         page.run()
         assert "no such folder" in page.error[0].value
@@ -219,10 +249,10 @@ def test_a_model_that_does_not_load_says_why_and_can_be_tried_again(place, monke
 
 
 def test_the_first_picture_does_not_wait_for_the_model(place, monkeypatch):
-    settled(AppTest.from_file("../../streamlit_app.py", default_timeout=60).run())
+    settled(AppTest.from_file(server.FRAME, default_timeout=60).run())
     _forget()
     monkeypatch.setattr("app.tracer.Tracer._read_model", lambda self, tick: __import__("time").sleep(3))
-    page = AppTest.from_file("../../streamlit_app.py", default_timeout=60).run()
+    page = AppTest.from_file(server.FRAME, default_timeout=60).run()
     assert server.tracer(settings().model).model is None
     assert FIRST_SIGHT in words(page)
     monkeypatch.undo()
