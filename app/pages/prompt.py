@@ -24,21 +24,27 @@ PAGE = {
 
 
 def main() -> None:
-    """The page from top to bottom."""
+    """The page from top to bottom; each part has its place, so that none is drawn anew when another comes or goes."""
     st.title("What did the model do with my text?")
+    asking, waiting, saying, picture = (st.container() for _ in range(4))
     view = address.current()
     tracer = server.tracer(view.model)
-    ask(tracer, _linked(view))
-    follow_loading(tracer)
-    follow(tracer)
-    view = address.current()
-    if (error := asked().error) is not None:
-        show_error(error)
-    hit = _found(view, tracer)
-    if hit is not None:
-        _shown(hit, view, tracer)
-    elif tracer.loading.phase in (Phase.WAITING, Phase.RUNNING) or asked().job is not None:
-        st.skeleton(height=420)
+    with asking:
+        ask(tracer, _linked(view))
+    with waiting:
+        follow_loading(tracer)
+        follow(tracer)
+    with saying:
+        view = address.current()
+        if (error := asked().error) is not None:
+            show_error(error)
+        hit = _found(view, tracer)
+        view = view if hit is None else _introduced(hit, view)
+    with picture:
+        if hit is not None:
+            show(hit, view, tracer)
+        elif tracer.loading.phase in (Phase.WAITING, Phase.RUNNING) or asked().job is not None:
+            st.skeleton(height=420)
 
 
 def _linked(view: View) -> Hit | None:
@@ -68,7 +74,8 @@ def _after_a_moment(tracer: Tracer) -> Hit | None:
     return None if asked().is_busy else welcome(tracer)
 
 
-def _shown(hit: Hit, view: View, tracer: Tracer) -> None:
+def _introduced(hit: Hit, view: View) -> View:
+    """Say what the reader should know before the picture; the view with its pins checked against the capture."""
     if view.capture is None:
         model, layers = plain(hit.record.provenance.model), len(hit.record.layers)
         st.markdown(
@@ -79,7 +86,7 @@ def _shown(hit: Hit, view: View, tracer: Tracer) -> None:
         view = replace(view, token=token, layer=layer)
     view = view.within(tokens=hit.record.tokens, layers=len(hit.record.layers))
     show_notices(tuple(filter(None, (asked().notice, *view.problems))))
-    show(hit, view, tracer)
+    return view
 
 
 def _unknown(capture: str, tracer: Tracer) -> None:

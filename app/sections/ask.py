@@ -45,8 +45,8 @@ class Asked:
 
     @property
     def is_busy(self) -> bool:
-        """Waiting for a pass, or stopped by an error."""
-        return self.job is not None or self.wanted or self.error is not None
+        """Waiting for a pass; or the first one failed, and asking for it again would fail again."""
+        return self.job is not None or self.wanted or (self.is_welcome and self.error is not None)
 
 
 def asked() -> Asked:
@@ -130,7 +130,7 @@ def welcome(tracer: Tracer) -> Hit | None:
     try:
         found = tracer.request(WELCOME, CaptureOptions(), watcher())
     except GatescopeError as error:
-        request.error = error
+        request.error, request.is_welcome = error, True
         return None
     if isinstance(found, Hit):
         tracer.remember(WELCOME, found.id)
@@ -180,7 +180,7 @@ def _settle(request: Asked) -> None:
         request.notice = "The pass was stopped."
     elif job.result is not None and not request.is_welcome:
         arrive(job.result)
-    request.is_welcome = False
+    request.is_welcome = request.is_welcome and request.error is not None
 
 
 @st.fragment(run_every=POLL_SECONDS)

@@ -96,18 +96,20 @@ def ask(page, text: str) -> None:
     page.get_by_role("button", name="Run").click()
 
 
+def at_rest(page) -> None:
+    """Wait until what is shown is what was asked for, nothing older beside it."""
+    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
+    page.get_by_test_id("matrix").wait_for()
+
+
 def run(page, text: str) -> str:
     """Run a text; the id of its capture."""
     page.get_by_test_id("matrix").wait_for()
     before = page.url
     ask(page, text)
     page.wait_for_function("before => location.href != before && location.search.includes('c=')", arg=before)
-    page.get_by_test_id("matrix").wait_for()
+    at_rest(page)
     return re.search(r"[?&]c=([a-z2-7]{16})", page.url)[1]
-
-
-def pinned(page) -> str:
-    return page.locator(".gs-card dd").first.inner_text()
 
 
 def wait_for_pin(page, token: int) -> None:
@@ -205,7 +207,7 @@ def test_two_people_with_two_texts_each_see_their_own(visit):
     ask(two, "two or more than two people")
     for page, text in ((one, "one and only one"), (two, "two or more than two people")):
         page.wait_for_url(re.compile(r"c=[a-z2-7]{16}"))
-        page.get_by_test_id("matrix").wait_for()
+        at_rest(page)
         first = read_trace_csv(download(page, "Trace")).drop_duplicates("position")
         assert "".join(first.loc[~first["is_special"], "token"]) == text
 
