@@ -89,7 +89,8 @@ def margin(record: RoutingRecord) -> NDArray[np.float32]:
     """Gap between the last expert chosen and the best one left out.
 
     Shapes      (tokens, layers).
-    Units       Those of the router's selection score: probability, sigmoid or logit; compare within one model only.
+    Units       Those of the router's selection score: logits, or sigmoid scores plus the balancing bias where there is
+                one; compare within one model only.
     Undefined   NaN where not recorded.
     Not this    Confidence in the first choice.
     Source      Near-tie analysis of routing under changes of precision.
