@@ -9,8 +9,9 @@ import streamlit as st
 from streamlit.runtime import exists, get_instance
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from app.settings import settings
+from app.settings import BUNDLED, settings
 from app.tracer import Shelf, Tracer
+from app.welcome import TEXT, shipped
 from cache.store import Store
 from routing.errors import GatescopeError
 
@@ -33,7 +34,10 @@ def shelf() -> Shelf:
 @st.cache_resource(max_entries=MODELS_LOADED, show_spinner=False, on_release=Tracer.close)
 def tracer(name: str) -> Tracer:
     """The model of that name, loaded once for everybody; returns at once, see `Tracer.loading`."""
-    return Tracer(name, settings=settings(), shelf=shelf(), is_present=_is_connected)
+    made = Tracer(name, settings=settings(), shelf=shelf(), is_present=_is_connected)
+    if name == BUNDLED and made.recall(TEXT) is None and (record := shipped()) is not None:
+        made.adopt(record)
+    return made
 
 
 def watcher() -> str:

@@ -21,7 +21,7 @@ from routing.errors import (
     PromptError,
     StoreError,
 )
-from routing.record import RoutingRecord
+from routing.record import Provenance, RoutingRecord
 
 if TYPE_CHECKING:  # torch takes seconds to import: only the worker thread does it
     from hooks import CaptureOptions, LoadedModel
@@ -116,7 +116,7 @@ class Tracer:
 
     def identify(self, text: str, options: "CaptureOptions") -> str:
         """The id of the capture that this text and these options give."""
-        return identify(self._model(), text, options, secret=self._secret)
+        return identify(self._model().provenance(), text, options, secret=self._secret)
 
     def request(self, text: str, options: "CaptureOptions", watcher: str) -> "Hit | Job[Hit]":
         """The capture if there is one, else the job that makes it (joined when somebody asked before).
@@ -151,6 +151,13 @@ class Tracer:
             return self._shelf.find(self._note(text).read_text("ascii"))
         except (OSError, UnicodeDecodeError, StoreError):
             return None
+
+    def adopt(self, record: RoutingRecord) -> None:
+        """Take in a capture made elsewhere, under the id that the same text, model and options give here."""
+        text, made = record.documents[0].text, record.provenance
+        id = capture_id(fingerprint=made.fingerprint, text=text, options=_recipe(made), secret=self._secret)
+        self._shelf.keep(id, record)
+        self.remember(text, id)
 
     def _note(self, text: str) -> Path:
         chosen = self._settings
@@ -215,12 +222,16 @@ class Tracer:
         return work
 
 
-def identify(model: "LoadedModel", text: str, options: "CaptureOptions", *, secret: bytes) -> str:
+def identify(made: Provenance, text: str, options: "CaptureOptions", *, secret: bytes) -> str:
     """The id of a capture: of the weights, what they ran on and with, the text and the options that matter."""
-    made = model.provenance()
-    ran_on = {"device": made.device, "dtype": made.dtype, "experts": made.experts_implementation, **made.versions}
-    recipe = without_idle_options(options).as_dict() | ran_on
-    return capture_id(fingerprint=model.fingerprint, text=text, options=recipe, secret=secret)
+    recipe = _recipe(replace(made, options=without_idle_options(options).as_dict()))
+    return capture_id(fingerprint=made.fingerprint, text=text, options=recipe, secret=secret)
+
+
+def _recipe(made: Provenance) -> dict[str, str | int | float | bool | None]:
+    """What decides a capture beside its weights and its text."""
+    ran_on = {"device": made.device, "dtype": made.dtype, "experts": made.experts_implementation}
+    return {**made.options, **ran_on, **made.versions}
 
 
 def explained(error: BaseException, *, log: str = "the server's log") -> GatescopeError:

@@ -12,6 +12,7 @@ from app.sections.messages import plain, show_error
 from app.server import watcher
 from app.settings import settings
 from app.tracer import Hit, Tracer, explained
+from app.welcome import TEXT
 from corpora.reader import domains, languages
 from routing.errors import GatescopeError
 from routing.record import Document
@@ -25,9 +26,6 @@ QUICK_SECONDS = 1.0
 
 NEAR = 0.8
 """Share of the limit from which on the count warns."""
-
-WELCOME = "The bank raised its rates while a heron slept on the river bank. 17 + 25 = 42, she said."
-"""The text of the capture a first visitor sees."""
 
 _LANGUAGES = {"de": "German", "es": "Spanish", "fr": "French", "it": "Italian", "pt": "Portuguese", "ru": "Russian"}
 _LANGUAGES |= {"zh": "Chinese", "ja": "Japanese", "ar": "Arabic", "tr": "Turkish", "pl": "Polish", "nl": "Dutch"}
@@ -123,17 +121,17 @@ def cancel(tracer: Tracer) -> None:
 def welcome(tracer: Tracer) -> Hit | None:
     """The capture a first visitor sees; asked for like any other, or recalled while the model is still loading."""
     if tracer.model is None:
-        return tracer.recall(WELCOME)
+        return tracer.recall(TEXT)
     from hooks import CaptureOptions
 
     request = asked()
     try:
-        found = tracer.request(WELCOME, CaptureOptions(), watcher())
+        found = tracer.request(TEXT, CaptureOptions(), watcher())
     except GatescopeError as error:
         request.error, request.is_welcome = error, True
         return None
     if isinstance(found, Hit):
-        tracer.remember(WELCOME, found.id)
+        tracer.remember(TEXT, found.id)
         return found
     request.job, request.is_welcome = found, True
     return None
@@ -285,7 +283,7 @@ def _take_example(tracer: Tracer) -> None:
 @st.cache_resource(max_entries=1, show_spinner=False)
 def _examples() -> dict[str, Document]:
     """A few words, one text of each domain, and one passage in a few languages; by the name on its button."""
-    found = {"A few words": Document(WELCOME)}
+    found = {"A few words": Document(TEXT)}
     for document in domains():
         found.setdefault(document.domain.capitalize(), document)
     for document in languages():

@@ -6,8 +6,7 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from app import server
-from app.sections import ask
+from app import server, welcome
 from app.settings import settings
 from routing.errors import ModelNotFoundError, StorageFullError
 
@@ -124,7 +123,7 @@ def test_an_error_goes_away_with_the_next_text(page):
 def test_an_example_fills_the_box_and_runs(page):
     settled(page.run())
     settled(page.pills(key="example").select("A few words").run())
-    assert page.text_area(key="text").value == ask.WELCOME
+    assert page.text_area(key="text").value == welcome.TEXT
     assert "c" in page.query_params
 
 

@@ -120,7 +120,7 @@ def test_options_that_change_nothing_do_not_make_another_capture(tracer):
 def test_other_weights_and_another_number_format_are_another_capture(tracer, tiny_model):
     before = tracer.identify("one two", CaptureOptions())
     half = load_model(tiny_model, dtype="bfloat16")
-    assert identify(half, "one two", CaptureOptions(), secret=tracer._secret) != before
+    assert identify(half.provenance(), "one two", CaptureOptions(), secret=tracer._secret) != before
     tracer.model.fingerprint = "other"
     assert tracer.identify("one two", CaptureOptions()) != before
 
