@@ -216,7 +216,11 @@ def _count(tracer: Tracer) -> None:
     if tracer.model is None:
         st.caption("The model is still loading.")
         return
-    tokens = tracer.count_tokens(st.session_state.get("text", ""), chat=st.session_state.get("chat", False))
+    text, most = st.session_state.get("text", ""), settings().max_prompt_chars
+    if len(text) > most:  # too long to be worth counting on every rerun
+        st.caption(f":red[{len(text):,} of {most:,} characters: shorten it]")
+        return
+    tokens = tracer.count_tokens(text, chat=bool(st.session_state.get("chat")))
     limit = tracer.prompt_limit
     said = f"{tokens:,} of {limit:,} tokens"
     if tokens > limit:

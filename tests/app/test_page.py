@@ -113,6 +113,14 @@ def test_the_count_warns_before_the_limit_and_run_refuses_beyond_it(page):
     assert "at most 64" in page.error[0].value
 
 
+def test_a_text_far_too_long_is_not_even_counted(page, monkeypatch):
+    settled(page.run())
+    monkeypatch.setattr("app.tracer.Tracer.count_tokens", lambda *_, **__: pytest.fail("was counted"))
+    run_text(page, "x" * 50_000)
+    assert "50,000 of 40,000 characters" in words(page)
+    assert "50,000 characters" in page.error[0].value.replace("\\", "")
+
+
 def test_an_error_goes_away_with_the_next_text(page):
     run_text(page.run(), "")
     assert page.error
