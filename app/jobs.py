@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 ABSENCE_SECONDS = 10.0
 """How long a watcher may be out of sight (a reload, a lost connection) before it counts as gone."""
 
+CLOSING_SECONDS = 5.0
+"""How long a closing queue waits for its worker to come to its next tick."""
+
 
 class Phase(Enum):
     """Where a job is in its life; the last three are the end of it."""
@@ -111,12 +114,13 @@ class JobQueue:
             return self._waiting.index(job) + (self._running is not None)
 
     def close(self) -> None:
-        """Cancel everything and let the worker end."""
+        """Cancel everything and wait a moment for the worker: a thread inside a model dies badly with its process."""
         with self._changed:
             self._closed = True
             for job in list(self._live.values()):
                 self._cancel(job)
             self._changed.notify()
+        self._thread.join(CLOSING_SECONDS)
 
     def _refuse_when_full(self) -> None:
         ahead = len(self._waiting)

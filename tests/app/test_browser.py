@@ -153,7 +153,7 @@ def test_paste_run_pin_read_take_away_and_come_back(visit):
     assert shown == rows["expert"].astype(str).tolist()
     page.reload()
     wait_for_pin(page, 3)
-    assert page.get_by_role("textbox", name="Your text").input_value() == TEXT
+    page.wait_for_function("text => document.querySelector('textarea').value === text", arg=TEXT)
 
 
 def test_a_cell_is_pinned_by_mouse_and_released_by_escape(visit):

@@ -223,7 +223,8 @@ def test_a_reload_shorter_than_the_allowance_keeps_the_pass(monkeypatch):
     queue.close()
 
 
-def test_closing_cancels_what_waits_and_what_runs():
+def test_closing_cancels_what_waits_and_what_runs(monkeypatch):
+    monkeypatch.setattr(jobs, "CLOSING_SECONDS", 0.05)
     queue = JobQueue(limit=3)
     running, waiting = Gate(), Gate()
     jobs_ = [queue.submit("a", running, watcher="one"), queue.submit("b", waiting, watcher="one")]
@@ -234,6 +235,13 @@ def test_closing_cancels_what_waits_and_what_runs():
     assert [job.phase for job in jobs_] == [Phase.CANCELLED] * 2
     with pytest.raises(QueueFullError):
         queue.submit("c", waiting, watcher="one")
+
+
+def test_closing_waits_for_the_worker_to_end():
+    queue = JobQueue(limit=3)
+    queue.submit("a", lambda tick: time.sleep(0.2), watcher="one")
+    queue.close()
+    assert not queue._thread.is_alive()
 
 
 def test_work_may_be_stopped_by_its_own_cancellation(queue):
