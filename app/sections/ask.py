@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from app.components import draft
 from app.figures.trace import striking_cell
 from app.jobs import Job, Phase
 from app.sections import address
@@ -20,6 +21,7 @@ from routing.record import Document
 if TYPE_CHECKING:
     from hooks import CaptureOptions
 
+BOX = "Your text"
 POLL_SECONDS = 0.4
 QUICK_SECONDS = 1.0
 """How long a page waits for a pass before it starts to show progress."""
@@ -33,9 +35,10 @@ _LANGUAGES |= {"zh": "Chinese", "ja": "Japanese", "ar": "Arabic", "tr": "Turkish
 
 @dataclass
 class Asked:
-    """What this session is waiting for, and how the last request ended."""
+    """What this session is waiting for, and how the last request ended; `hit` came, but is not in the address yet."""
 
     job: Job[Hit] | None = None
+    hit: Hit | None = None
     is_welcome: bool = False
     wanted: bool = False
     error: GatescopeError | None = None
@@ -58,7 +61,7 @@ def ask(tracer: Tracer, hit: Hit | None) -> None:
     box, beside = st.columns([5, 2], gap="medium")
     with box:
         st.text_area(
-            "Your text",
+            BOX,
             key="text",
             height=132,
             placeholder="Type or paste a text …",
@@ -97,7 +100,7 @@ def run(tracer: Tracer) -> None:
         request.error = error
         return
     if isinstance(found, Hit):
-        arrive(found)
+        request.hit = found
     else:
         request.job = found
 
@@ -143,12 +146,13 @@ def follow(tracer: Tracer) -> None:
     if request.wanted and tracer.model is not None:
         run(tracer)
         request = asked()
-    if request.job is None:
-        return
-    if request.job.wait(QUICK_SECONDS):
-        _settle(request)
-    else:
+    if request.job is not None and not request.job.wait(QUICK_SECONDS):
         _progress(tracer, request.job)
+        return
+    _settle(request)
+    if request.hit is not None:
+        arrive(request.hit)
+        request.hit = None  # last: Streamlit may end a run at any call, and the next one then arrives
 
 
 def follow_loading(tracer: Tracer) -> None:
@@ -176,8 +180,8 @@ def _settle(request: Asked) -> None:
         request.error = explained(job.error)
     elif job.phase is Phase.CANCELLED:
         request.notice = "The pass was stopped."
-    elif job.result is not None and not request.is_welcome:
-        arrive(job.result)
+    elif not request.is_welcome:
+        request.hit = job.result
     request.is_welcome = request.is_welcome and request.error is not None
 
 
@@ -211,12 +215,19 @@ def _loading(tracer: Tracer) -> None:
     st.status(f"Reading the model {plain(tracer.name)} and checking its routers.{wanted}", state="running")
 
 
+@st.fragment
 def _count(tracer: Tracer) -> None:
-    """How long the text is for this model, before it is too long."""
+    """How long the text is for this model while it is typed, before it is too long."""
+    with st.container(gap=None, width="content"):
+        text = draft(BOX, text=st.session_state.get("text", ""), key="draft")
+        _length(tracer, text)
+
+
+def _length(tracer: Tracer, text: str) -> None:
     if tracer.model is None:
         st.caption("The model is still loading.")
         return
-    text, most = st.session_state.get("text", ""), settings().max_prompt_chars
+    most = settings().max_prompt_chars
     if len(text) > most:  # too long to be worth counting on every rerun
         st.caption(f":red[{len(text):,} of {most:,} characters: shorten it]")
         return

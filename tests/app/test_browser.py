@@ -156,6 +156,22 @@ def test_paste_run_pin_read_take_away_and_come_back(visit):
     page.wait_for_function("text => document.querySelector('textarea').value === text", arg=TEXT)
 
 
+def test_tokens_are_counted_while_the_text_is_typed(visit):
+    page = visit()
+    at_rest(page)
+    box = page.get_by_role("textbox", name="Your text")
+    box.press_sequentially("a b", delay=20)
+    page.get_by_text("3 of 512 tokens").wait_for()
+    box.press_sequentially(" c d", delay=20)
+    page.get_by_text("5 of 512 tokens").wait_for()
+    assert box.input_value() == "a b c d"
+    assert box.evaluate("area => area === document.activeElement")
+    box.fill("x " * 600)
+    page.get_by_text("shorten it by").wait_for()
+    page.get_by_text("A few words").click()
+    page.get_by_text("shorten it by").wait_for(state="detached")
+
+
 def test_a_cell_is_pinned_by_mouse_and_released_by_escape(visit):
     page = visit()
     run(page, TEXT)
