@@ -111,6 +111,8 @@ tokenizer = AutoTokenizer.from_pretrained(BUNDLED_MODEL)
 - Parallel sources are split by page, not by meaning: the English version of a held-out French page may have been
   trained on.
 - It was trained on windows of up to {context:,} tokens; longer prompts run, with routing nobody has measured.
+- A run of so many minutes follows the clock: repeating it gives a similar model, not the same one. A run of so many
+  tokens (`--tokens`) repeats itself.
 - Routing specialises by token first. What the words alone explain is part of every number in the tables below.
 
 ## Held-out loss
