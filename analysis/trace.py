@@ -135,7 +135,7 @@ def _equal_weight(rule: RouterRule) -> float:
 @_quantity(
     "top1-weight",
     title="weight of the first expert",
-    unit="share of the output",
+    unit="combine weight",
     low="the chosen experts speak about equally loud",
     high="one expert dominates the output",
     extreme="high",
