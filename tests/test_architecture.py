@@ -1,6 +1,9 @@
 """The house rules that a reader may rely on: imports point one way, and nothing hides."""
 
 import ast
+import re
+import sys
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -75,6 +78,15 @@ def test_errors_in_the_tree_are_the_errors_that_exist():
     drawn = {word for word in errors.__doc__.split() if word.endswith("Error")}
     exist = {item for item, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, Exception)}
     assert drawn == exist
+
+
+def test_every_library_in_use_is_pinned():
+    pins = set(re.findall(r"^([\w-]+)==[\w.]+$", (ROOT / "requirements.txt").read_text(), re.MULTILINE))
+    pinned = {name.lower().replace("_", "-") for name in pins}
+    used = {word for path in FILES for word in imported(ast.parse(path.read_text(encoding="utf-8")))}
+    foreign = used - set(sys.stdlib_module_names) - set(MAY_IMPORT)
+    owners = packages_distributions()
+    assert {word for word in foreign if owners[word][0].lower().replace("_", "-") not in pinned} == set()
 
 
 def test_caches_are_never_keyed_by_arrays():
