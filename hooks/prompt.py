@@ -6,6 +6,8 @@ from typing import Any
 from hooks.model import LoadedModel
 from routing.errors import OptionError, PromptError
 
+PLACE = "the-text-stands-here"  # rendered in the text's stead, to find where a chat template puts it
+
 
 @dataclass(frozen=True)
 class Prompt:
@@ -47,12 +49,18 @@ def tokenise(tokenizer: Any, text: str, *, chat: bool) -> Prompt:
     if not chat:
         ids = tokenizer(text, verbose=False)["input_ids"]
         return Prompt(tuple(ids), (False,) * len(ids))
-    turn = [{"role": "user", "content": text}]
-    rendered = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
+    rendered = _as_turn(tokenizer, text)
     encoded = tokenizer(rendered, add_special_tokens=False, return_offsets_mapping=tokenizer.is_fast, verbose=False)
     ids = tuple(encoded["input_ids"])
-    start = rendered.find(text.strip())
-    if start < 0 or not tokenizer.is_fast:
+    start = len(_as_turn(tokenizer, PLACE).partition(PLACE)[0])
+    inside = next((own for own in (text, text.strip()) if rendered.startswith(own, start)), None)
+    if inside is None or not tokenizer.is_fast:
         return Prompt(ids, (False,) * len(ids))
-    end = start + len(text.strip())
+    end = start + len(inside)
     return Prompt(ids, tuple(not (low < end and high > start) for low, high in encoded["offset_mapping"]))
+
+
+def _as_turn(tokenizer: Any, text: str) -> str:
+    """The text as one user turn, ready for the model's answer."""
+    turn = [{"role": "user", "content": text}]
+    return tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)

@@ -95,17 +95,16 @@ def test_a_batch_that_generates_equals_its_texts_one_by_one(qwen):
         np.testing.assert_array_equal(np.sort(batched.ids_tlk, -1), np.sort(single.ids_tlk, -1))
 
 
-def test_special_and_template_tokens_are_flagged(make_tiny, make_tokenizer):
+@pytest.mark.parametrize("text", ["Hi!", "user", "assistant] "])
+def test_special_and_template_tokens_are_flagged(make_tiny, make_tokenizer, text):
     template = "{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }}{% endfor %}{{ '\\n[assistant]' }}"
     loaded = attach(make_tiny("mixtral"), make_tokenizer(chat_template=template), name="chatty")
-    plain, chat = capture(loaded, "Hi!"), capture(loaded, "Hi!", CaptureOptions(chat=True))
-    assert plain.flag_t.tolist() == [Flag.SPECIAL, 0, 0, 0]
-    words = "".join(chat.piece(token) for token in chat.token_t)
-    assert words == "[user] Hi!\n[assistant]"
-    inside = "".join(
-        chat.piece(token) for token, flag in zip(chat.token_t, chat.flag_t, strict=True) if not flag & Flag.TEMPLATE
-    )
-    assert inside == "Hi!"
+    plain, chat = capture(loaded, text), capture(loaded, text, CaptureOptions(chat=True))
+    assert plain.flag_t.tolist() == [Flag.SPECIAL] + [0] * len(text)
+    assert "".join(chat.piece(token) for token in chat.token_t) == f"[user] {text}\n[assistant]"
+    own_t = chat.flag_t & Flag.TEMPLATE == 0
+    assert "".join(chat.piece(token) for token in chat.token_t[own_t]) == text
+    assert own_t.tolist() == [False] * 7 + [True] * len(text) + [False] * 12
 
 
 def test_logits_are_kept_only_when_asked_for(qwen):
