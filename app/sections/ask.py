@@ -225,7 +225,7 @@ def _count(tracer: Tracer) -> None:
 
 def _length(tracer: Tracer, text: str) -> None:
     if tracer.model is None:
-        st.caption("The model is still loading.")
+        st.caption("No model is loaded." if tracer.loading.is_over else "The model is still loading.")
         return
     most = settings().max_prompt_chars
     if len(text) > most:  # too long to be worth counting on every rerun
