@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test check browser bench fresh clean
+.PHONY: run test check browser docs bench fresh clean
 
 run: .venv/run.stamp
 	$(BIN)/streamlit run streamlit_app.py
@@ -17,6 +17,9 @@ check: .venv/dev.stamp
 
 browser: .venv/dev.stamp
 	$(BIN)/python -m pytest -m browser
+
+docs: .venv/run.stamp
+	$(BIN)/python -m app.reference
 
 bench: .venv/run.stamp
 	$(BIN)/python -m benchmarks.capture_overhead

@@ -48,7 +48,8 @@ class Settings(BaseSettings):
     device: str = "auto"
     """Where the model runs: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
     dtype: str = "auto"
-    """Number format of the weights: `auto` (as stored), `float32`, `bfloat16`, `float16`."""
+    """Number format of the weights: `auto` (as stored; float32 for small models on a CPU), `float32`, `bfloat16`,
+    `float16`."""
     cache_dir: Path = Field(default_factory=default_cache_dir)
     """Folder of the captures."""
     quota_bytes: int | None = Field(default=2_000_000_000, ge=1_000_000)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from app.reference import with_settings
 from app.settings import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -31,9 +32,16 @@ def test_families_that_are_refused_are_named():
     assert [kind for kind in UNREADABLE if kind.removesuffix("_text") not in text] == []
 
 
-def test_every_setting_is_in_the_readme():
+def test_the_settings_in_the_readme_are_the_settings():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert with_settings(text) == text, "run `make docs`"
     assert [name for name in Settings.model_fields if f"GATESCOPE_{name.upper()}" not in text] == []
+    assert all(field.description for field in Settings.model_fields.values())
+
+
+def test_a_readme_without_the_marks_is_refused():
+    with pytest.raises(ValueError, match="lacks the lines"):
+        with_settings("no table here")
 
 
 @pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)
