@@ -6,6 +6,7 @@ from importlib.metadata import version
 from typing import Any
 
 from hooks.find import Site
+from hooks.prompt import tokenise
 from hooks.recorder import Recorder
 from hooks.rules import Learnt
 from hooks.selfcheck_report import SelfCheckReport
@@ -63,8 +64,6 @@ class LoadedModel:
 
     def count_tokens(self, text: str, *, chat: bool = False) -> int:
         """How many tokens a prompt has, special and template tokens included."""
-        from hooks.prompt import tokenise
-
         return len(tokenise(self.tokenizer, text, chat=chat).ids)
 
     def provenance(self, options: Mapping[str, Any] | None = None) -> Provenance:

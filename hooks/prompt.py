@@ -1,10 +1,12 @@
 """A text as the model will read it: its token ids, and which of them the chat template added."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hooks.model import LoadedModel
 from routing.errors import OptionError, PromptError
+
+if TYPE_CHECKING:  # the model counts the tokens of a prompt, so it imports this file
+    from hooks.model import LoadedModel
 
 PLACE = "the-text-stands-here"  # rendered in the text's stead, to find where a chat template puts it
 
@@ -17,7 +19,7 @@ class Prompt:
     is_template: tuple[bool, ...]
 
 
-def encode(model: LoadedModel, text: str, *, chat: bool, new_tokens: int) -> Prompt:
+def encode(model: "LoadedModel", text: str, *, chat: bool, new_tokens: int) -> Prompt:
     """Tokenise one text and check that it fits the model. Errors: PromptError, OptionError."""
     if not isinstance(text, str):
         raise PromptError(f"a prompt of type {type(text).__name__}", expected="text", do="pass a string")
@@ -34,7 +36,7 @@ def encode(model: LoadedModel, text: str, *, chat: bool, new_tokens: int) -> Pro
     return prompt
 
 
-def _check_length(model: LoadedModel, prompt: Prompt, new_tokens: int) -> None:
+def _check_length(model: "LoadedModel", prompt: Prompt, new_tokens: int) -> None:
     limit = model.max_tokens
     if len(prompt.ids) + new_tokens > limit:
         raise PromptError(

@@ -82,7 +82,7 @@ class Reduced(NamedTuple):
 def learn(site: Site, logits_ne: Tensor, ids_nk: Tensor, weights_nk: Tensor, parent: nn.Module) -> Learnt:
     """The rule of one layer, from what its router did with N tokens. `parent` holds router and experts."""
     logits_ne = logits_ne.float()
-    weighing = weigh(logits_ne, ids_nk, weights_nk)
+    weighing = weigh(logits_ne, ids_nk, weights_nk, known_scales=known_scales(site.router, parent))
     score = weighing.score if weighing.error <= tolerance(weights_nk) else "unknown"
     fits = [(agreement(selector(logits_ne), ids_nk), selector) for selector in candidates(site, parent, score)]
     agree, selector = max(fits, key=lambda fit: fit[0])  # the first of equals: candidates come most specific first
@@ -114,20 +114,30 @@ def gate(logits_ne: Tensor, score: Score) -> Tensor:
     return logits_ne.sigmoid() if score == "sigmoid" else logits_ne.softmax(-1)
 
 
-def weigh(logits_ne: Tensor, ids_nk: Tensor, weights_nk: Tensor) -> Weighing:
-    """The formula nearest to the executed weights: a gate, renormalised over the chosen or not, times a scale."""
+def weigh(logits_ne: Tensor, ids_nk: Tensor, weights_nk: Tensor, *, known_scales: tuple[float, ...]) -> Weighing:
+    """The formula nearest to the executed weights: a gate, renormalised over the chosen or not, times a scale.
+
+    The scale is measured; one of `known_scales` is taken for it where rounding alone could make the difference.
+    """
     fits = []
     for score in ("softmax", "sigmoid"):
         chosen_nk = gate(logits_ne, score).gather(1, ids_nk.long())
         for is_renormalised in (False, True):
             formula_nk = chosen_nk / chosen_nk.sum(-1, keepdim=True) if is_renormalised else chosen_nk
             scale = float((weights_nk.float() / formula_nk).median())
-            scale = round(scale, 2) if abs(scale - round(scale, 2)) < 0.01 * abs(scale) else scale
+            scale = next((known for known in known_scales if abs(scale / known - 1) <= tolerance(weights_nk)), scale)
             error = float(
                 ((formula_nk * scale - weights_nk.float()).abs() / weights_nk.float().abs().clamp(min=1e-3)).max()
             )
             fits.append(Weighing(score, is_renormalised, scale, error))
     return min(fits, key=lambda fit: (fit.error > tolerance(weights_nk), fit.error if fit.error > 1e-3 else 0.0))
+
+
+def known_scales(router: nn.Module, parent: nn.Module) -> tuple[float, ...]:
+    """Factors a layer's weights may carry: none, and the one the model's configuration states."""
+    owners = (router, parent, getattr(parent, "config", None))
+    stated = [getattr(owner, "routed_scaling_factor", None) for owner in owners]
+    return (1.0, *(float(scale) for scale in stated if scale))
 
 
 def candidates(site: Site, parent: nn.Module, score: Score) -> Iterator[Selector]:

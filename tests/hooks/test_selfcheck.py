@@ -65,6 +65,28 @@ def test_weights_two_percent_off_are_noticed(make_tiny, tokenizer):
     assert "weights" in failed(attach(model, tokenizer, name="odd"))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("scale", [1.0, 2.446, 16.0])
+def test_the_scale_of_the_weights_is_measured(make_tiny, tokenizer, scale, dtype):
+    loaded = attach(make_tiny("deepseek_v3", routed_scaling_factor=scale).to(dtype), tokenizer, name="scaled")
+    assert failed(loaded) == []
+    assert {rule.scale for rule in loaded.layers} == {scale}
+
+
+def test_a_scale_that_nobody_states_is_measured_too(make_tiny, tokenizer):
+    model = make_tiny("mixtral")
+    usual = type(model.model.layers[0].mlp.gate).forward
+
+    def tripled(self, hidden):
+        logits, weights, ids = usual(self, hidden)
+        return logits, 3.3 * weights, ids
+
+    replace_forward(model.model.layers[0].mlp.gate, tripled)
+    loaded = attach(model, tokenizer, name="tripled")
+    assert failed(loaded) == []
+    assert [round(rule.scale, 4) for rule in loaded.layers] == [3.3, 1.0, 1.0]
+
+
 def test_experts_that_ignore_their_routes_fail_the_causal_check(make_tiny, tokenizer):
     model = make_tiny("qwen3_moe")
     usual = type(model.model.layers[2].mlp.experts).forward
