@@ -118,11 +118,6 @@ class Store:
         except FileNotFoundError:
             raise _not_found(id) from None
 
-    def check_writable(self) -> None:
-        """StoreError when nothing can be written here: ask at the start, not after a long capture."""
-        with self._temporary("a" * 16, 0) as (descriptor, _):
-            os.close(descriptor)
-
     def _path(self, id: str) -> Path:
         return self.folder / f"{check_capture_id(id)}.gsr"
 

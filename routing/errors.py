@@ -8,8 +8,7 @@ GatescopeError
 │   └── WeightsError         a weights file is missing, truncated or altered
 ├── RouterError              a router could not be read
 │   ├── DenseModelError      there is no router: the model is dense
-│   ├── RouterOutputError    a router answered in a shape nobody can read
-│   └── SelfCheckError       what was recorded is not what was executed
+│   └── RouterOutputError    a router answered in a shape nobody can read
 ├── RecordError              a record breaks one of its own rules
 ├── PromptError              the text cannot be captured (empty, too long, not text)
 ├── OptionError              a setting or option is out of range
@@ -77,10 +76,6 @@ class DenseModelError(RouterError):
 
 class RouterOutputError(RouterError):
     """A router answered in a shape nobody can read."""
-
-
-class SelfCheckError(RouterError):
-    """What was recorded is not what was executed."""
 
 
 class RecordError(GatescopeError):

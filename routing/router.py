@@ -46,11 +46,6 @@ class RouterRule:
             )
 
     @property
-    def uniform_share(self) -> float:
-        """Share of assignments each expert would get from a perfectly even router, 1/E."""
-        return 1.0 / self.experts
-
-    @property
     def sentence(self) -> str:
         """The rule in words, in the order the router applies it."""
         parts = [f"{self.score} over {self.experts} experts"]

@@ -59,7 +59,7 @@ def test_a_full_disk_leaves_whole_captures_only(process, tmp_path):
 @LINUX
 @pytest.mark.skipif(not _may_mount(), reason="needs leave to mount in a user namespace (unshare --user --mount)")
 def test_a_read_only_disk_is_named(process, tmp_path):
-    lines = "try:\n    Store(folder).check_writable()\nexcept StoreError as error:\n    print(error)"
+    lines = "try:\n    Store(folder).put('a' * 16, record)\nexcept StoreError as error:\n    print(error)"
     out, err = process(lines, tmp_path / "disk", *_disk(tmp_path / "disk", "ro")).communicate(timeout=120)
     assert "Read-only file system" in out and str(tmp_path / "disk") in out, err
 
