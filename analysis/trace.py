@@ -223,20 +223,37 @@ def takeaway(record: RoutingRecord, quantity: Quantity) -> str:
     Tokens that belong to the model's format (special, template) are left out when there are others.
     """
     values_tl, rows_t = quantity.values(record), _own_rows(record)
-    values_tl = values_tl[rows_t]
-    if not np.isfinite(values_tl).any():
+    cell = _extreme(values_tl, rows_t, quantity)
+    if cell is None:
         return f"This capture holds no {quantity.title}."
-    sign = 1.0 if quantity.extreme == "low" else -1.0
-    ranked_tl = np.where(np.isfinite(values_tl), sign * values_tl, np.inf)
-    token, layer = np.unravel_index(int(np.argmin(ranked_tl)), ranked_tl.shape)
-    ties = int(np.count_nonzero(ranked_tl == ranked_tl[token, layer]))
+    row, layer = cell
+    value, values_tl = values_tl[cell], values_tl[rows_t]
+    ties = int(np.count_nonzero(values_tl == value))
     counted = int(np.isfinite(values_tl).any(axis=1).sum())
-    where = f"{'first ' if ties > 1 else ''}at {_place(record, int(rows_t[token]))} in {_layer(record, int(layer))}"
-    number = f"{values_tl[token, layer]:.3g}" + (f" ({ties:,} times)" if ties > 1 else "")
+    where = f"{'first ' if ties > 1 else ''}at {_place(record, row)} in {_layer(record, layer)}"
+    number = f"{value:.3g}" + (f" ({ties:,} times)" if ties > 1 else "")
     end = "lowest" if quantity.extreme == "low" else "highest"
     return (
         f"{_layers(record, quantity, values_tl)}; {end} {where}, {number}. N = {counted:,} token{'s' * (counted != 1)}."
     )
+
+
+def extreme_cell(record: RoutingRecord, quantity: Quantity) -> tuple[int, int] | None:
+    """The row of the token and the layer at the quantity's interesting end, the first of equals; None without any.
+
+    Tokens that belong to the model's format are left out when there are others.
+    """
+    return _extreme(quantity.values(record), _own_rows(record), quantity)
+
+
+def _extreme(values_tl: NDArray[np.float32], rows_t: NDArray[np.intp], quantity: Quantity) -> tuple[int, int] | None:
+    own_tl = values_tl[rows_t]
+    if not np.isfinite(own_tl).any():
+        return None
+    sign = 1.0 if quantity.extreme == "low" else -1.0
+    ranked_tl = np.where(np.isfinite(own_tl), sign * own_tl, np.inf)
+    token, layer = np.unravel_index(int(np.argmin(ranked_tl)), ranked_tl.shape)
+    return int(rows_t[token]), int(layer)
 
 
 def _layers(record: RoutingRecord, quantity: Quantity, values_tl: NDArray[np.float32]) -> str:

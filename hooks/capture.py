@@ -1,15 +1,15 @@
 """A capture: text goes in, a RoutingRecord comes out, prompt and generated tokens in one."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hooks.generation import Sampling, steps
+from hooks.generation import steps
 from hooks.model import LoadedModel
+from hooks.options import CaptureOptions
 from hooks.pieces import pieces
 from hooks.prompt import encode
 from hooks.routes import RouteSink
@@ -18,49 +18,6 @@ from routing.record import Document, RoutingRecord
 
 Progress = Callable[[int, int], None]
 Columns = dict[str, NDArray[Any]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class CaptureOptions:
-    """What to record beyond the prompt's own routing.
-
-    `max_new_tokens` continues the text, greedily or sampled (`temperature`, `top_p`, `seed`). `chat` wraps the text in
-    the tokenizer's chat template as one user turn. `logits` keeps the full router scores, many times larger.
-    Errors: OptionError for a value out of range.
-    """
-
-    max_new_tokens: int = 0
-    sample: bool = False
-    temperature: float = 1.0
-    top_p: float = 1.0
-    seed: int = 0
-    chat: bool = False
-    logits: bool = False
-
-    def __post_init__(self) -> None:
-        _check_range("max_new_tokens", self.max_new_tokens, 0, 100_000)
-        _check_range("temperature", self.temperature, 0.01, 100.0)
-        _check_range("top_p", self.top_p, 0.001, 1.0)
-
-    @property
-    def sampling(self) -> Sampling:
-        """The part that says how tokens are generated."""
-        return Sampling(
-            max_new_tokens=self.max_new_tokens,
-            sample=self.sample,
-            temperature=self.temperature,
-            top_p=self.top_p,
-            seed=self.seed,
-        )
-
-    def as_dict(self) -> dict[str, int | float | bool]:
-        """Field names and values: part of a capture's identity."""
-        return asdict(self)
-
-
-def _check_range(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise OptionError(f"{name} is {value}", expected=f"{low:g} … {high:g}", do=f"choose {name} within that range")
 
 
 def capture(
@@ -101,7 +58,7 @@ def capture_batch(
     sink = RouteSink(model.learnt, keeps_logits=options.logits, on_layer=_counter(on_progress, total))
     passes: list[Columns] = []
     with torch.no_grad(), model.recorder.recording(sink):
-        for step in steps(model, prompts, options.sampling, padding_side=side):
+        for step in steps(model, prompts, options, padding_side=side):
             passes.append(step.columns | sink.flush(step.keep_n))
     return _record(model, documents, options, _joined(passes))
 

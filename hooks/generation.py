@@ -12,22 +12,12 @@ from torch.nn.functional import cross_entropy
 from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopPLogitsWarper
 
 from hooks.model import LoadedModel
+from hooks.options import CaptureOptions
 from hooks.prompt import Prompt
 from routing.record import Flag
 
 NOTHING = -100  # a target that is no token
 CHUNK = 256  # places whose scores over the vocabulary are widened to float32 at once
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sampling:
-    """How the next token is chosen: the likeliest, or drawn."""
-
-    max_new_tokens: int
-    sample: bool
-    temperature: float
-    top_p: float
-    seed: int
 
 
 @dataclass(frozen=True)
@@ -48,19 +38,21 @@ class Step:
     columns: dict[str, NDArray]
 
 
-def steps(model: LoadedModel, prompts: Sequence[Prompt], sampling: Sampling, *, padding_side: str) -> Iterator[Step]:
+def steps(
+    model: LoadedModel, prompts: Sequence[Prompt], options: CaptureOptions, *, padding_side: str
+) -> Iterator[Step]:
     """Run the prompts, then generate; yields after each forward pass, before the next begins.
 
     A row that ends with an end-of-sequence token is no longer kept; generation stops when all have ended.
     """
     batch = pad_batch(model, prompts, padding_side)
-    chooser = _chooser(sampling)
+    chooser = _chooser(options)
     ends = _end_tokens(model)
     mask_bs, cache = batch.real_bs, None
     alive_b = torch.ones(len(prompts), dtype=torch.bool, device=mask_bs.device)
-    for remaining in range(sampling.max_new_tokens, -1, -1):
-        output = _forward(model, batch, mask_bs, cache, keeps_cache=sampling.max_new_tokens > 0)
-        cache = output.past_key_values if sampling.max_new_tokens else None
+    for remaining in range(options.max_new_tokens, -1, -1):
+        output = _forward(model, batch, mask_bs, cache, keeps_cache=options.max_new_tokens > 0)
+        cache = output.past_key_values if options.max_new_tokens else None
         next_b = chooser(batch.ids_bs, _last(output.logits, batch.real_bs).float()) if remaining else None
         yield Step((batch.real_bs & alive_b[:, None]).flatten(), _columns(batch, output.logits, next_b, alive_b))
         if next_b is None:
@@ -118,14 +110,14 @@ def _last_places(real_bs: Tensor) -> tuple[Tensor, Tensor]:
     return torch.arange(len(real_bs), device=real_bs.device), (places * real_bs).argmax(1)
 
 
-def _chooser(sampling: Sampling) -> Any:
+def _chooser(options: CaptureOptions) -> Any:
     """(ids so far, logits) → the next token of each row."""
-    if not sampling.sample:
+    if not options.sample:
         return lambda ids_bs, logits_bv: logits_bv.argmax(-1)
-    warpers = LogitsProcessorList([TemperatureLogitsWarper(sampling.temperature)])
-    if sampling.top_p < 1.0:
-        warpers.append(TopPLogitsWarper(sampling.top_p))
-    generator = torch.Generator().manual_seed(sampling.seed)
+    warpers = LogitsProcessorList([TemperatureLogitsWarper(options.temperature)])
+    if options.top_p < 1.0:
+        warpers.append(TopPLogitsWarper(options.top_p))
+    generator = torch.Generator().manual_seed(options.seed)
 
     def draw(ids_bs: Any, logits_bv: Any) -> Tensor:
         share_bv = warpers(ids_bs, logits_bv).softmax(-1).cpu()

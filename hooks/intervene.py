@@ -1,9 +1,18 @@
 """Change routes while a model runs: the proof that a recorded route is the one that matters."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from hooks.recorder import Recorder, Sink
+
+
+def run(model: Any, recorder: Recorder, sink: Sink, ids_bs: Tensor) -> Tensor:
+    """One forward pass over a single text with `sink` in place; the output logits, shape (tokens, vocabulary)."""
+    with torch.no_grad(), recorder.recording(sink):
+        return model(input_ids=ids_bs, use_cache=False).logits[0].float()
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
 from hooks.find import find_sites
-from hooks.intervene import Watch
+from hooks.intervene import Watch, run
 from hooks.model import LoadedModel
 from hooks.recorder import Recorder
 from hooks.rules import Learnt, learn
 from hooks.selfcheck import check, probe_ids
 from hooks.weights import check_memory, check_weights, fingerprint, resolve
-from routing.errors import ModelError, ModelNotFoundError, OptionError, WeightsError
+from routing.errors import ModelMemoryError, ModelNotFoundError, OptionError, WeightsError
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -55,8 +55,7 @@ def attach(model: Any, tokenizer: Any, *, name: str, revision: str = "", digest:
     ids_bs = probe_ids(min(vocabulary, len(tokenizer)), tokenizer.all_special_ids, model.device)
     sites = find_sites(model, lambda: model(input_ids=ids_bs, use_cache=False))
     recorder, watch = Recorder(sites), Watch()
-    with torch.no_grad(), recorder.recording(watch):
-        model(input_ids=ids_bs, use_cache=False)
+    logits_tv = run(model, recorder, watch, ids_bs)
     learnt: tuple[Learnt, ...] = tuple(
         learn(site, *watch.seen[site.layer], parent=model.get_submodule(site.module)) for site in sites
     )
@@ -70,7 +69,7 @@ def attach(model: Any, tokenizer: Any, *, name: str, revision: str = "", digest:
         learnt=learnt,
         recorder=recorder,
     )
-    loaded.selfcheck = check(loaded, ids_bs)
+    loaded.selfcheck = check(loaded, ids_bs, watch, logits_tv)
     return loaded
 
 
@@ -129,7 +128,7 @@ def _placed(model: Any, device: torch.device) -> Any:
     try:
         return model.eval().to(device)
     except torch.OutOfMemoryError as refusal:
-        raise ModelError(
+        raise ModelMemoryError(
             f"{device} ran out of memory while the weights were copied: {refusal}",
             expected="room for all weights",
             do="choose dtype=bfloat16, a smaller model, or device=cpu",

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from hooks.intervene import Reroute, Watch, unused_expert
+from hooks.intervene import Reroute, Watch, run, unused_expert
 from hooks.model import LoadedModel
 from hooks.rules import Learnt, tolerance
 from hooks.selfcheck_report import Check, SelfCheckReport
@@ -27,19 +27,15 @@ def _ordinary(vocabulary: int, special: Sequence[int]) -> int:
     return next((token for token in range(vocabulary) if token not in set(special)), 0)
 
 
-def check(model: LoadedModel, ids_bs: Tensor) -> SelfCheckReport:
-    """Run every claim on one probing text. A failed claim is reported, never hidden."""
-    first, logits_tv = _run(model, ids_bs)
-    second, _ = _run(model, ids_bs)
+def check(model: LoadedModel, ids_bs: Tensor, first: Watch, logits_tv: Tensor) -> SelfCheckReport:
+    """Run every claim on one probing text. A failed claim is reported, never hidden.
+
+    `first` and `logits_tv` are what the pass that the rules were learnt from showed.
+    """
+    second = Watch()
+    run(model.model, model.recorder, second, ids_bs)
     checks = [_routers(model, first), *_formulas(model.learnt, first), _repeats(first, second)]
     return SelfCheckReport((*checks, *_causes(model, ids_bs, first, logits_tv)))
-
-
-def _run(model: LoadedModel, ids_bs: Tensor) -> tuple[Watch, Tensor]:
-    watch = Watch()
-    with torch.no_grad(), model.recorder.recording(watch):
-        logits_tv = model.model(input_ids=ids_bs, use_cache=False).logits[0].float()
-    return watch, logits_tv
 
 
 def _routers(model: LoadedModel, watch: Watch) -> Check:
@@ -99,8 +95,7 @@ def _causes(model: LoadedModel, ids_bs: Tensor, watch: Watch, logits_tv: Tensor)
     for layer in layers:
         rule = model.learnt[layer].rule
         sink = Reroute(layer, row, unused_expert(watch.seen[layer][1][row], rule.experts))
-        with torch.no_grad(), model.recorder.recording(sink):
-            changed_tv = model.model(input_ids=ids_bs, use_cache=False).logits[0].float()
+        changed_tv = run(model.model, model.recorder, sink, ids_bs)
         shift_t = (changed_tv - logits_tv).abs().amax(-1)
         changes.append(float(shift_t[row]))
         leaks.append(float(shift_t[:row].max()))

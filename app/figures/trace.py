@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.trace import QUANTITIES, Quantity, takeaway, top_expert
+from analysis.trace import QUANTITIES, Quantity, extreme_cell, takeaway, top_expert
 from app.components import TOKEN_FLAGS, Scale
 from routing.record import Flag, RoutingRecord
 
@@ -48,7 +48,10 @@ class Explanation:
 
 def views(record: RoutingRecord | None = None) -> tuple[str, ...]:
     """The views there are, or those a record holds the numbers for; in the order of their buttons."""
-    every = (*(slug for slug in SHORT if slug in QUANTITIES or slug == TOP_EXPERT), *(set(QUANTITIES) - set(SHORT)))
+    every = (
+        *(slug for slug in SHORT if slug in QUANTITIES or slug == TOP_EXPERT),
+        *(slug for slug in QUANTITIES if slug not in SHORT),
+    )
     return tuple(
         view for view in every if record is None or view == TOP_EXPERT or QUANTITIES[view].is_available(record)
     )
@@ -87,17 +90,10 @@ def explain(view: str) -> Explanation:
 
 def striking_cell(record: RoutingRecord, view: str) -> tuple[int | None, int] | None:
     """The (layer, token) at the interesting end of a view, the one its sentence names; None without any value."""
-    if view == TOP_EXPERT or not record.tokens:
-        return (None, 0) if record.tokens else None
-    quantity = QUANTITIES[view]
-    values_tl = quantity.values(record)
-    own_t = (record.flag_t & (Flag.SPECIAL | Flag.TEMPLATE)) == 0
-    known_tl = np.isfinite(values_tl) & (own_t | ~own_t.any())[:, None]
-    if not known_tl.any():
-        return None, 0
-    ranked_tl = np.where(known_tl, values_tl if quantity.extreme == "low" else -values_tl, np.inf)
-    token, layer = np.unravel_index(int(np.argmin(ranked_tl)), ranked_tl.shape)
-    return int(layer), int(token)
+    if not record.tokens:
+        return None
+    cell = None if view == TOP_EXPERT else extreme_cell(record, QUANTITIES[view])
+    return (None, 0) if cell is None else (cell[1], cell[0])
 
 
 def token_pieces(record: RoutingRecord) -> list[str]:

@@ -1,7 +1,9 @@
 """Showing a capture: where it comes from, the picture of its tokens, the pinned token, and its tables to take away."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
+import pandas as pd
 import streamlit as st
 
 from app.components import Pick, token_matrix
@@ -129,30 +131,26 @@ def _pinned(record: RoutingRecord, view: View) -> None:
 
 def _take_away(hit: Hit) -> None:
     """Tables, made when they are asked for, and the link."""
-    name = f"gatescope-{hit.id}"
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.download_button(
-            "Trace (CSV)",
-            data=lambda: csv_bytes(trace_frame(hit.record, hit.id)),
-            file_name=f"{name}-trace.csv",
-            mime="text/csv",
-            icon=":material/download:",
-            on_click="ignore",
-            help="One row per token, layer and expert.",
-        )
-        st.download_button(
-            "Counts (CSV)",
-            data=lambda: csv_bytes(counts_frame(hit.record)),
-            file_name=f"{name}-counts.csv",
-            mime="text/csv",
-            icon=":material/download:",
-            on_click="ignore",
-            help="How often each expert of each layer was taken.",
-        )
+        _table("Trace", hit, lambda: trace_frame(hit.record, hit.id), "One row per token, layer and expert.")
+        _table("Counts", hit, lambda: counts_frame(hit.record), "How often each expert of each layer was taken.")
         st.caption(
             "The address of this page is the link to this view: capture, pinned token and quantity. "
             "The text is not part of it; it stays on this server."
         )
+
+
+def _table(name: str, hit: Hit, frame: Callable[[], pd.DataFrame], says: str) -> None:
+    """A button that makes one table as CSV when it is pressed."""
+    st.download_button(
+        f"{name} (CSV)",
+        data=lambda: csv_bytes(frame()),
+        file_name=f"gatescope-{hit.id}-{name.lower()}.csv",
+        mime="text/csv",
+        icon=":material/download:",
+        on_click="ignore",
+        help=says,
+    )
 
 
 def _take_view() -> None:
