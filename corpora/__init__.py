@@ -1,5 +1,6 @@
 """Labelled text to capture: the bundled probe set, and a reader of one's own files."""
 
-from corpora.reader import domains, languages, probe, read_jsonl
+from corpora.bundled import Pair, Side, domains, languages, pairs, probe
+from corpora.reader import read_jsonl
 
-__all__ = ["domains", "languages", "probe", "read_jsonl"]
+__all__ = ["Pair", "Side", "domains", "languages", "pairs", "probe", "read_jsonl"]

@@ -1,4 +1,4 @@
-"""Files of labelled text: the bundled probe set, and JSON Lines files of one's own.
+"""Files of labelled text: JSON Lines, one text a line.
 
 A file is read whole or not at all: a line that cannot be read is an error, never skipped.
 """
@@ -10,8 +10,6 @@ from pathlib import Path
 from corpora.line import Place, read_line
 from routing.errors import CorpusError
 from routing.record import Document
-
-PROBE = Path(__file__).parent / "probe"
 
 
 def read_jsonl(path: str | os.PathLike[str]) -> list[Document]:
@@ -27,33 +25,6 @@ def read_jsonl(path: str | os.PathLike[str]) -> list[Document]:
         do = "write at least one line; docs/corpora.md shows one"
         raise CorpusError(f"{path}: an empty file", expected="one JSON object a line", do=do)
     return documents
-
-
-def probe() -> list[Document]:
-    """The bundled probe set: the texts of `domains`, then the texts of `languages`.
-
-    Returns     128 documents, each with an id, a domain and a language
-    Errors      CorpusError when the installed files are missing or altered
-    """
-    return domains() + languages()
-
-
-def domains() -> list[Document]:
-    """The English half of the probe set: eight domains, eight unrelated texts each.
-
-    Returns     64 documents, grouped by domain
-    Errors      CorpusError when the installed file is missing or altered
-    """
-    return read_jsonl(PROBE / "domains.jsonl")
-
-
-def languages() -> list[Document]:
-    """The multilingual half of the probe set: eight passages, each said in eight languages.
-
-    Returns     64 documents, grouped by passage; an id is the passage, a hyphen and the language (`weather-de`)
-    Errors      CorpusError when the installed file is missing or altered
-    """
-    return read_jsonl(PROBE / "languages.jsonl")
 
 
 def _lines(path: Path) -> Iterator[tuple[Place, Document]]:

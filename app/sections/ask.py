@@ -14,7 +14,7 @@ from app.server import watcher
 from app.settings import settings
 from app.tracer import Hit, Tracer, explained
 from app.welcome import TEXT
-from corpora.reader import domains, languages
+from corpora.bundled import domains, languages
 from routing.errors import GatescopeError
 from routing.record import Document
 

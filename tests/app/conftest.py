@@ -52,7 +52,7 @@ def tiny_model(tmp_path_factory) -> Path:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import OlmoeConfig, OlmoeForCausalLM, PreTrainedTokenizerFast
 
-    from corpora.reader import probe
+    from corpora.bundled import probe
 
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
