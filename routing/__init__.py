@@ -1,6 +1,16 @@
 """The words everything else speaks: the record of routing, the rule of a router, the errors. Imports numpy only."""
 
-from routing.record import EMPTY8, EMPTY16, Document, Flag, Provenance, RoutingRecord, empty_slot
+from routing.record import EMPTY8, EMPTY16, Document, Flag, Provenance, RoutingRecord, empty_slot, joined
 from routing.router import RouterRule
 
-__all__ = ["EMPTY8", "EMPTY16", "Document", "Flag", "Provenance", "RouterRule", "RoutingRecord", "empty_slot"]
+__all__ = [
+    "EMPTY8",
+    "EMPTY16",
+    "Document",
+    "Flag",
+    "Provenance",
+    "RouterRule",
+    "RoutingRecord",
+    "empty_slot",
+    "joined",
+]

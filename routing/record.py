@@ -4,7 +4,7 @@ Array names end in their axes: `t` token, `l` MoE layer, `k` slot, `e` routed ex
 documents append. A record that breaks a rule cannot be constructed; one that exists is read-only.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from enum import IntFlag
 from types import MappingProxyType
@@ -148,6 +148,31 @@ class RoutingRecord:
     def piece(self, token_id: int) -> str:
         """The text of a token id, or its number in angle brackets where the record does not hold it."""
         return self.pieces.get(int(token_id), f"<{int(token_id)}>")
+
+
+def joined(records: Sequence[RoutingRecord]) -> RoutingRecord:
+    """The records of several runs of one model as one: documents one after another, nothing else changed.
+
+    Errors      RecordError when there are none, or when they differ in layers, provenance or the arrays they hold.
+    """
+    if not records:
+        raise _broken("no records to join", "at least one")
+    first = records[0]
+    for other in records[1:]:
+        for what in ("layers", "provenance"):
+            if getattr(other, what) != getattr(first, what):
+                raise _broken(f"records of different {what}", f"the same {what} in all of them")
+        if [name for name, _ in other.arrays()] != [name for name, _ in first.arrays()]:
+            raise _broken("records that hold different arrays", "the same arrays in all of them")
+    start_r = np.cumsum([0] + [len(record.documents) for record in records[:-1]])
+    columns = {name: np.concatenate([getattr(record, name) for record in records]) for name, _ in first.arrays()}
+    shifted = [record.document_t + start for record, start in zip(records, start_r, strict=True)]
+    columns["document_t"] = np.concatenate(shifted).astype(np.int32)
+    pieces: dict[int, str] = {}
+    for record in records:
+        pieces |= record.pieces
+    documents = tuple(document for record in records for document in record.documents)
+    return replace(first, **columns, documents=documents, pieces=pieces)
 
 
 _DTYPES: dict[str, tuple[type, ...]] = {

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from routing import Document, Flag, Provenance, RouterRule, RoutingRecord, empty_slot
+from routing import Document, Flag, Provenance, RouterRule, RoutingRecord, empty_slot, joined
 from routing.errors import RecordError
 
 EMPTY = empty_slot(np.uint8)
@@ -119,3 +119,30 @@ def test_a_rule_says_itself_in_words():
         "sigmoid over 256 experts, a balancing bias added for the choice only, the best 4 of 8 groups, "
         "the best 8 kept, their weights made to sum to 1, times 2.5, beside 1 shared expert"
     )
+
+
+def test_joined_records_keep_every_document_apart():
+    first = RoutingRecord(**fields())
+    whole = joined([first, first.take(slice(0, 2))])
+    assert whole.document_t.tolist() == [0, 0, 1, 2, 2]
+    assert whole.token_t.tolist() == [5, 6, 5, 5, 6]
+    assert whole.ids_tlk[3:].tolist() == first.ids_tlk[:2].tolist()
+    assert len(whole.documents) == 4 and whole.pieces == first.pieces
+
+
+@pytest.mark.parametrize(
+    ("others", "found"),
+    [
+        ({"layers": (rule(0), rule(1, experts=4, k=1))}, "different layers"),
+        ({"provenance": Provenance(model="n", fingerprint="f", dtype="float32", device="cpu")}, "different provenance"),
+        ({"weight_tlk": None}, "different arrays"),
+    ],
+)
+def test_records_that_do_not_fit_are_not_joined(others, found):
+    with pytest.raises(RecordError, match=found):
+        joined([RoutingRecord(**fields()), RoutingRecord(**fields(**others))])
+
+
+def test_nothing_is_not_joined():
+    with pytest.raises(RecordError, match="no records"):
+        joined([])

@@ -1,0 +1,78 @@
+"""A corpus through a model: many documents, in batches of similar length, into one record."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from hooks.capture import capture_batch
+from hooks.model import LoadedModel
+from hooks.options import CaptureOptions
+from routing.errors import PromptError
+from routing.record import Document, RoutingRecord, joined
+
+BATCH_TOKENS = 4096
+
+
+def capture_corpus(
+    model: LoadedModel,
+    documents: Sequence[Document],
+    options: CaptureOptions | None = None,
+    *,
+    batch_tokens: int = BATCH_TOKENS,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> RoutingRecord:
+    """The routing of every document, in one record and in the order given; each document is read on its own.
+
+    Documents of similar length share a batch of at most `batch_tokens` places (a longer document runs alone), so that
+    little padding is computed. `on_progress(done, total)` counts documents after every batch.
+    Errors: PromptError for no documents, or for one that is blank or too long, which is named; OptionError.
+    """
+    if not documents:
+        raise PromptError("no documents", expected="at least one", do="pass the documents to read")
+    length_d = [_length(model, document) for document in documents]
+    batches, done = [], 0
+    order_d: list[int] = []
+    for index_d in _batches(length_d, batch_tokens):
+        batches.append(capture_batch(model, [documents[index] for index in index_d], options))
+        order_d += index_d
+        done += len(index_d)
+        if on_progress is not None:
+            on_progress(done, len(documents))
+    return _in_order(joined(batches), order_d, documents)
+
+
+def _length(model: LoadedModel, document: Document) -> int:
+    """Tokens of a document, blank ones refused by name before anything has run."""
+    if not document.text.strip():
+        raise PromptError(
+            f"document {document.id!r} is blank", expected="at least one visible character", do="leave it out"
+        )
+    tokens = model.count_tokens(document.text)
+    if tokens > model.max_tokens:
+        raise PromptError(
+            f"document {document.id!r} has {tokens} tokens",
+            expected=f"at most {model.max_tokens}, the length {model.name} was made for",
+            do="cut it into shorter documents",
+        )
+    return tokens
+
+
+def _batches(length_d: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
+    """Numbers of documents, the shortest first, as many together as fit when padded to the longest."""
+    held: list[int] = []
+    for index in sorted(range(len(length_d)), key=length_d.__getitem__):
+        if held and (len(held) + 1) * length_d[index] > batch_tokens:
+            yield held
+            held = []
+        held.append(index)
+    yield held
+
+
+def _in_order(record: RoutingRecord, order_d: Sequence[int], documents: Sequence[Document]) -> RoutingRecord:
+    """The same record with its documents as they were given: `order_d` holds where each one was."""
+    given_t = np.asarray(order_d, dtype=np.int32)[record.document_t]
+    row_t = np.argsort(given_t, kind="stable")
+    columns = {name: array[row_t] for name, array in record.arrays()}
+    columns["document_t"] = given_t[row_t]
+    return replace(record, **columns, documents=tuple(documents))
