@@ -73,14 +73,16 @@ def pairs() -> list[Pair]:
 def _read_pairs(path: Path) -> Iterator[Pair]:
     """The pairs of a file in which the two sides of each stand on consecutive lines."""
     try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        with path.open(encoding="utf-8") as file:
+            rows = [json.loads(line) for line in file]
     except OSError as error:
         raise _altered(f"{path}: {error.strerror}") from error
     except ValueError as error:
         raise _altered(f"{path}: {error}") from error
     for number in range(0, len(rows), len(SIDES)):
         try:
-            yield _pair(*rows[number : number + len(SIDES)])
+            one, other = rows[number : number + len(SIDES)]
+            yield _pair(one, other)
         except (KeyError, TypeError, ValueError) as error:
             raise _altered(f"{path}, from line {number + 1}: {type(error).__name__}: {error}") from error
 
