@@ -95,7 +95,7 @@ def text_of(name: str) -> str:
 
 
 def lines(name: str) -> list[dict[str, str]]:
-    return [json.loads(line) for line in (FOLDER / name).read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line) for line in (FOLDER / name).read_text(encoding="utf-8-sig").split("\n") if line]
 
 
 def said_by(pair: Pair) -> tuple[str, str]:
