@@ -13,15 +13,17 @@ _TIE_BITS = 1e-9
 
 
 class ExcessInformation(NamedTuple):
-    """One layer's information about a document label, and what chance alone would give.
+    """One layer's information about a label, and what chance alone would give.
+
+    The function that returns it says what a deal is: for `excess_information`, labels dealt to the documents at random.
 
     observed_bits       plug-in mutual information of expert and label over assignments
-    null_mean_bits      its mean when labels are dealt to the documents at random
+    null_mean_bits      its mean over the deals
     excess_bits         observed minus null mean; about 0, also below, when experts know nothing of the label
     z                   excess in standard deviations of the null; NaN when the null does not vary
     p_value             share of deals at least as informative, the observed one included: never 0
     label_entropy_bits  the most that could be told: entropy of the label over assignments
-    documents           labelled documents with at least one assignment at this layer
+    documents           documents that count, with at least one assignment at this layer
     assignments         their slots, empty ones not counted
     """
 
@@ -45,8 +47,9 @@ def excess_information(
 ) -> tuple[ExcessInformation, ...]:
     """Bits that experts tell about the label of a document, against labels permuted over documents.
 
-    Shapes      counts_dle (documents, layers, experts) assignments; labels_d and strata_d (documents,). One result per
-                layer. A negative label leaves its document out. With strata, labels move only within a stratum.
+    Shapes      counts_dle (documents, layers, experts) assignments, or expected ones; labels_d and strata_d
+                (documents,). One result per layer. A negative label leaves its document out. With strata, labels move
+                only within a stratum.
     Units       Bits. 0: experts are used alike under every label; label entropy: the expert gives the label away.
     Undefined   NaN where a layer has no assignments; z is NaN where every permutation gives the same value.
     Not this    The plug-in value `observed_bits`, which grows with the number of experts and labels and shrinks with
@@ -68,7 +71,7 @@ def excess_information(
     used_d = (labels_d >= 0) & (counts_dle.sum(axis=(1, 2)) > 0)
     counts_dle = counts_dle[used_d].astype(np.float64)
     _, group_d = np.unique(labels_d[used_d], return_inverse=True)
-    deals = _permuted(group_d, strata_d[used_d], permutations, np.random.default_rng(seed))
+    deals = dealt(group_d, strata_d[used_d], permutations, np.random.default_rng(seed))
     observed_lge = _by_group(counts_dle, group_d[None])[0]
     null_bl = np.concatenate([mutual_information_bits(sums) for sums in _null_sums(counts_dle, deals)])
     documents_l = np.count_nonzero(counts_dle.sum(axis=2), axis=0)
@@ -100,7 +103,7 @@ def mutual_information_bits(counts_ge: NDArray) -> NDArray[np.float64]:
 
 def _n_log_n(counts: NDArray[np.float64]) -> NDArray[np.float64]:
     """n log2 n, with 0 log2 0 = 0."""
-    return counts * np.log2(np.maximum(counts, 1.0))
+    return counts * np.log2(np.where(counts > 0, counts, 1.0))
 
 
 def _entropy_bits(counts_g: NDArray[np.float64]) -> float:
@@ -110,7 +113,19 @@ def _entropy_bits(counts_g: NDArray[np.float64]) -> float:
 
 def _layer(observed_ge: NDArray[np.float64], null_b: NDArray[np.float64], documents: int) -> ExcessInformation:
     """One layer's result from its observed table and its permuted values."""
-    observed = float(mutual_information_bits(observed_ge))
+    return against_null(
+        float(mutual_information_bits(observed_ge)),
+        null_b,
+        label_entropy_bits=_entropy_bits(observed_ge.sum(axis=1)),
+        documents=documents,
+        assignments=round(float(observed_ge.sum())),
+    )
+
+
+def against_null(
+    observed: float, null_b: NDArray[np.float64], *, label_entropy_bits: float, documents: int, assignments: int
+) -> ExcessInformation:
+    """An observed value beside the values of the deals: excess, z and p, NaN where nothing was observed."""
     mean, deviation = float(null_b.mean()), float(null_b.std(ddof=1)) if len(null_b) > 1 else 0.0
     nan = float("nan")
     p_value = float((1 + np.count_nonzero(null_b >= observed - _TIE_BITS)) / (1 + len(null_b)))
@@ -119,19 +134,19 @@ def _layer(observed_ge: NDArray[np.float64], null_b: NDArray[np.float64], docume
         null_mean_bits=mean,
         excess_bits=observed - mean,
         z=(observed - mean) / deviation if deviation > _TIE_BITS else nan,
-        p_value=p_value if observed_ge.any() else nan,
-        label_entropy_bits=_entropy_bits(observed_ge.sum(axis=1)),
+        p_value=nan if np.isnan(observed) else p_value,
+        label_entropy_bits=label_entropy_bits,
         documents=documents,
-        assignments=int(observed_ge.sum()),
+        assignments=assignments,
     )
 
 
-def _permuted(
-    group_d: NDArray[np.intp], strata_d: NDArray[np.integer], permutations: int, generator: np.random.Generator
+def dealt(
+    group_d: NDArray[np.integer], strata_d: NDArray[np.integer], deals: int, generator: np.random.Generator
 ) -> NDArray[np.intp]:
-    """Labels dealt at random within each stratum, one row per permutation."""
+    """Labels dealt at random within each stratum: (deals, documents)."""
     place_d = np.argsort(strata_d, kind="stable")
-    dealt_bd = np.empty((permutations, len(group_d)), dtype=np.intp)
+    dealt_bd = np.empty((deals, len(group_d)), dtype=np.intp)
     for row_d in dealt_bd:
         row_d[place_d] = group_d[np.lexsort((generator.random(len(group_d)), strata_d))]
     return dealt_bd
