@@ -45,7 +45,7 @@ def make_record(
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def records() -> Callable[..., RoutingRecord]:
     """The maker of small records."""
     return make_record
