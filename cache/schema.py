@@ -96,7 +96,7 @@ def _describe(record: RoutingRecord) -> bytes:
         "slots": record.slots,
         "arrays": {name: array.dtype.name for name, array in record.arrays()},
         "layers": [asdict(rule) for rule in record.layers],
-        "documents": [asdict(document) for document in record.documents],
+        "documents": [_document(document) for document in record.documents],
         "provenance": _provenance(record.provenance),
         "pieces": {str(int(token)): piece for token, piece in record.pieces.items()},
     }
@@ -108,6 +108,14 @@ def _describe(record: RoutingRecord) -> bytes:
             expected="text, numbers, true, false or nothing",
             do="convert such values (numpy numbers, paths) before making the record",
         ) from error
+
+
+def _document(document: Document) -> Mapping[str, object]:
+    """As a dictionary; what came after the first captures were kept is written only where it is true."""
+    whole = asdict(document)
+    if not whole["language_guessed"]:
+        del whole["language_guessed"]
+    return whole
 
 
 def _provenance(provenance: Provenance) -> Mapping[str, object]:

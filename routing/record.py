@@ -31,13 +31,17 @@ class Flag(IntFlag):
 
 @dataclass(frozen=True)
 class Document:
-    """One text and what is known of it; an empty label means "not said"."""
+    """One text and what is known of it; an empty label means "not said".
+
+    `language_guessed` tells a language that was worked out from the text from one that its owner gave.
+    """
 
     text: str
     id: str = ""
     source: str = ""
     domain: str = ""
     language: str = ""
+    language_guessed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +169,9 @@ def joined(records: Sequence[RoutingRecord]) -> RoutingRecord:
         if [name for name, _ in other.arrays()] != [name for name, _ in first.arrays()]:
             raise _broken("records that hold different arrays", "the same arrays in all of them")
     start_r = np.cumsum([0] + [len(record.documents) for record in records[:-1]])
-    columns = {name: np.concatenate([getattr(record, name) for record in records]) for name, _ in first.arrays()}
+    columns: dict[str, Any] = {
+        name: np.concatenate([getattr(record, name) for record in records]) for name, _ in first.arrays()
+    }
     shifted = [record.document_t + start for record, start in zip(records, start_r, strict=True)]
     columns["document_t"] = np.concatenate(shifted).astype(np.int32)
     pieces: dict[int, str] = {}

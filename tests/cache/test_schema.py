@@ -160,6 +160,18 @@ def test_documents_longer_than_a_hundred_megabytes_survive(record):
     assert decode(encode(long)).documents == long.documents
 
 
+@pytest.mark.parametrize("is_guessed", [False, True])
+def test_a_guessed_language_stays_marked(record, is_guessed):
+    documents = (dataclasses.replace(record.documents[0], language="de", language_guessed=is_guessed),)
+    assert decode(encode(dataclasses.replace(record, documents=documents))).documents == documents
+
+
+def test_a_capture_from_before_languages_were_guessed_is_read_as_said(record):
+    about = json.loads(pq.read_schema(io.BytesIO(encode(record))).metadata[b"gatescope"])
+    assert set(about["documents"][0]) == {"text", "id", "source", "domain", "language"}, "written as it always was"
+    assert decode(encode(record)).documents[0].language_guessed is False
+
+
 def test_ids_and_weights_take_less_than_they_do_in_memory(records):
     record = records(tokens=20_000, layers=8, experts=64, k=8)
     only = dataclasses.replace(record, margin_tl=None, entropy_tl=None)
