@@ -47,7 +47,6 @@ BAD = {
     "empty line inside": Bad(GOOD + b"\n" + GOOD, 2, "an empty line", "remove the line"),
     "empty line at the end": Bad(GOOD + b"  \n", 2, "an empty line", "remove the line"),
     "latin-1": Bad(GOOD + '{"text": "café"}\n'.encode("latin-1"), 2, "byte 0xe9 at byte 14", "UTF-8"),
-    "utf-16": Bad('{"text": "one"}\n'.encode("utf-16"), 1, "byte 0xff at byte 1", "UTF-8"),
     "byte order mark inside": Bad(GOOD + b"\xef\xbb\xbf" + GOOD, 2, "not JSON", "on one line"),
     "half a surrogate pair": Bad(b'{"text": "\\ud83d"}\n', 1, "half a surrogate pair in text", "whole characters"),
 }
@@ -103,6 +102,10 @@ def test_text_alone_gets_its_place_as_id(tmp_path: Path) -> None:
 def test_windows_file_reads_the_same(tmp_path: Path) -> None:
     path = write(tmp_path, b"\xef\xbb\xbf" + GOOD.replace(b"\n", b"\r\n") + b'{"text": "two"}\r\n')
     assert [document.text for document in read_jsonl(path)] == ["one", "two"]
+
+
+def test_a_file_in_utf16_with_its_mark_reads_the_same(tmp_path: Path) -> None:
+    assert read_jsonl(write(tmp_path, GOOD.decode().encode("utf-16")))[0].text == "one"
 
 
 def test_unicode_line_separators_do_not_end_a_line(tmp_path: Path) -> None:

@@ -5,8 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +23,7 @@ from routing.errors import (
     RouterOutputError,
     WeightsError,
 )
+from tests.hub import environment, serving
 
 ROOT = Path(__file__).parents[2]
 ALICE = ROOT.parent / "shared" / "realdata" / "alice_glm4moe" / "hf_glm4moe_top2"
@@ -175,52 +174,10 @@ def test_a_missing_gpu_is_said(folder):
         load_model(folder, device="cuda")
 
 
-class Hub(BaseHTTPRequestHandler):
-    """A stand-in for a model hub: knows one folder, one gated id, and nothing else."""
-
-    folder: Path
-
-    def do_GET(self):
-        name = self.path.split("?")[0]
-        if "gated/model" in name:
-            self._answer(401, b"{}", {"X-Error-Code": "GatedRepo", "X-Error-Message": "gated"})
-        elif name.startswith("/api/models/here/tiny/tree"):
-            entries = [
-                {"type": "file", "path": file.name, "size": file.stat().st_size, "oid": file.name}
-                for file in self.folder.iterdir()
-            ]
-            self._answer(200, json.dumps(entries).encode(), {"Content-Type": "application/json"})
-        elif name.startswith("/api/models/here/tiny"):
-            files = [{"rfilename": file.name} for file in self.folder.iterdir()]
-            body = json.dumps({"id": "here/tiny", "sha": "c0ffee" + "0" * 34, "siblings": files}).encode()
-            self._answer(200, body, {"Content-Type": "application/json"})
-        elif name.startswith("/here/tiny/resolve/"):
-            self._answer(200, (self.folder / name.rpartition("/")[2]).read_bytes(), {"ETag": '"' + name[-20:] + '"'})
-        else:
-            self._answer(404, b"{}", {"X-Error-Code": "RepoNotFound", "X-Error-Message": "no such"})
-
-    do_HEAD = do_GET
-
-    def _answer(self, status, body, headers):
-        self.send_response(status)
-        for key, value in {**headers, "X-Repo-Commit": "c0ffee" + "0" * 34}.items():
-            self.send_header(key, value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    def log_message(self, *arguments):
-        """Quiet."""
-
-
 @pytest.fixture
 def hub(folder):
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Hub", (Hub,), {"folder": folder}))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with serving(folder) as address:
+        yield address
 
 
 def resolve_in_process(name, endpoint, home):
@@ -230,10 +187,13 @@ def resolve_in_process(name, endpoint, home):
         "try:\n    print(resolve(sys.argv[1]))\n"
         "except GatescopeError as e:\n    print(type(e).__name__, e.found, '|', e.expected, '|', e.do)\n"
     )
-    environment = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1"}
-    environment |= {"HF_HUB_ETAG_TIMEOUT": "2", "HF_HUB_DISABLE_TELEMETRY": "1", "no_proxy": "*"}
     done = subprocess.run(
-        [sys.executable, "-c", code, name], capture_output=True, text=True, cwd=ROOT, env=environment, check=True
+        [sys.executable, "-c", code, name],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=environment(endpoint, home),
+        check=True,
     )
     return done.stdout
 

@@ -1,0 +1,5 @@
+"""`python -m corpora`: the command line."""
+
+from corpora.cli import app
+
+app()
