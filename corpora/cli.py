@@ -135,7 +135,7 @@ def _print(name: str, report: Report) -> None:
     lengths, mean = report.characters, report.characters.total / report.kept
     _say(f"characters {lengths.shortest:,} to {lengths.longest:,} a text, {mean:,.0f} on average")
     if report.guessed:
-        _say(f"guessed    the language of {report.guessed:,} texts")
+        _say(f"guessed    {report.guessed:,} of the languages")
     if report.passed_over:
         _say(f"not read   {', '.join(report.passed_over[:5])}" + (" …" if len(report.passed_over) > 5 else ""))
     _print_labels("domain", report.domains)
