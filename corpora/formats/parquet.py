@@ -38,7 +38,7 @@ def _open(path: Path) -> Iterator[pq.ParquetFile]:
     """The file, its pages read as they are needed."""
     place = Place(path)
     try:
-        with pq.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False) as file:
+        with pq.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False, page_checksum_verification=True) as file:
             yield file
     except pa.ArrowException as error:
         raise _damaged(place, error) from error

@@ -125,13 +125,15 @@ def test_one_damaged_file_of_a_folder_is_counted_and_the_others_read(tmp_path):
         list(open_corpus(tmp_path))
 
 
-def test_a_parquet_file_damaged_in_the_middle_is_refused_not_read_wrong(tmp_path):
+@pytest.mark.parametrize("damage", [b"\0" * 20_000, b"!"], ids=["a stretch", "one byte of a text"])
+def test_a_parquet_file_damaged_in_the_middle_is_refused_not_read_wrong(tmp_path, damage):
     path = tmp_path / "a.parquet"
     texts = [f"{n} {os.urandom(40).hex()}" for n in range(5000)]
-    pq.write_table(pa.table({"text": texts}), path, row_group_size=1000, write_page_checksum=True)
+    options = {"compression": "none", "use_dictionary": False, "write_page_checksum": True}
+    pq.write_table(pa.table({"text": texts}), path, row_group_size=1000, **options)
     whole = bytearray(path.read_bytes())
     middle = len(whole) // 2
-    whole[middle : middle + 20_000] = b"\0" * 20_000
+    whole[middle : middle + len(damage)] = damage
     path.write_bytes(whole)
     corpus, read = open_corpus(path), []
     with pytest.raises(CorpusError, match="damaged"):
