@@ -23,6 +23,7 @@ docs: .venv/run.stamp
 
 bench: .venv/run.stamp
 	$(BIN)/python -m benchmarks.capture_overhead
+	$(BIN)/python -m benchmarks.bundled
 
 clean:
 	rm -rf .venv

@@ -66,7 +66,9 @@ def _top(
 @app.command()
 def trace(
     out: Annotated[Path, typer.Option(help="Folder for trace.csv, counts.csv and the capture; made when missing.")],
-    model: Annotated[str, typer.Option(help="A model folder, a hub id, or 'bundled' (default: the setting).")] = "",
+    model: Annotated[
+        str, typer.Option(help="A bundled model's name, a folder or a hub id (default: the setting).")
+    ] = "",
     prompt: Annotated[str | None, typer.Option(help="The text.")] = None,
     prompt_file: Annotated[Path | None, typer.Option(help="A UTF-8 file holding the text; - reads stdin.")] = None,
     new_tokens: Annotated[int, typer.Option(min=0, help="Tokens to generate after the text.")] = 0,

@@ -9,10 +9,11 @@ import streamlit as st
 from streamlit.runtime import exists, get_instance
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from app.settings import BUNDLED, settings
+from app.settings import settings
 from app.tracer import Shelf, Tracer
-from app.welcome import TEXT, shipped
 from cache.store import Store
+from models import BUNDLED_MODELS
+from models.box import WELCOME_TEXT, welcome
 from routing.errors import GatescopeError
 
 log = logging.getLogger(__name__)
@@ -35,9 +36,17 @@ def shelf() -> Shelf:
 def tracer(name: str) -> Tracer:
     """The model of that name, loaded once for everybody; returns at once, see `Tracer.loading`."""
     made = Tracer(name, settings=settings(), shelf=shelf(), is_present=_is_connected)
-    if name == BUNDLED and made.recall(TEXT) is None and (record := shipped()) is not None:
-        made.adopt(record)
+    if name in BUNDLED_MODELS and made.recall(WELCOME_TEXT) is None:
+        _adopt_welcome(made, name)
     return made
+
+
+def _adopt_welcome(made: Tracer, name: str) -> None:
+    """Take in the capture that came with a bundled model; without it the first visitor waits for the model."""
+    try:
+        made.adopt(welcome(name))
+    except GatescopeError as error:
+        log.warning("%s", error)
 
 
 def watcher() -> str:

@@ -19,10 +19,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from models import BUNDLED_MODELS
 from routing.errors import OptionError
-
-BUNDLED = "bundled"
-"""The name under which the trained model that comes with Gatescope is offered."""
 
 
 def default_cache_dir() -> Path:
@@ -38,11 +36,11 @@ class Settings(BaseSettings):
         env_prefix="GATESCOPE_", extra="forbid", frozen=True, use_attribute_docstrings=True
     )
 
-    model: str = BUNDLED
-    """Model shown first: `bundled`, a folder, or a hub id."""
-    models: Annotated[tuple[str, ...], NoDecode] = ()
-    """Further models a visitor may choose from, with commas between: `bundled, allenai/OLMoE-1B-7B-0924`. Nobody can
-    name a model that is not listed here."""
+    model: str = next(iter(BUNDLED_MODELS))
+    """Model shown first: a bundled one by its name (`sift-softmax`, `sift-sigmoid`), a folder, or a hub id."""
+    models: Annotated[tuple[str, ...], NoDecode] = tuple(BUNDLED_MODELS)
+    """Models a visitor may choose from besides it, with commas between: `sift-sigmoid, allenai/OLMoE-1B-7B-0924`.
+    Nobody can name a model that is not listed here."""
     revision: str = ""
     """Commit, tag or branch of a hub model; empty means its default branch."""
     device: str = "auto"
@@ -129,8 +127,4 @@ def settings() -> Settings:
 
 def model_source(name: str) -> str | Path:
     """What `hooks.load_model` is given for an offered name."""
-    if name != BUNDLED:
-        return name
-    from models import BUNDLED_MODEL
-
-    return BUNDLED_MODEL
+    return BUNDLED_MODELS.get(name, name)

@@ -16,7 +16,7 @@ _CAPTURE = re.compile(r"[a-z2-7]{16}")
 class View:
     """One state of the page. None means "not said"; `problems` are sentences about what was dropped.
 
-    >>> view = read_view({"c": "abcdefghijklmnop", "t": "7"}, quantities=("margin",), models=("bundled",))
+    >>> view = read_view({"c": "abcdefghijklmnop", "t": "7"}, quantities=("margin",), models=("sift-softmax",))
     >>> view.capture, view.token, view.layer, view.quantity
     ('abcdefghijklmnop', 7, None, 'margin')
     """

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -73,6 +74,6 @@ def _in_order(record: RoutingRecord, order_d: Sequence[int], documents: Sequence
     """The same record with its documents as they were given: `order_d` holds where each one was."""
     given_t = np.asarray(order_d, dtype=np.int32)[record.document_t]
     row_t = np.argsort(given_t, kind="stable")
-    columns = {name: array[row_t] for name, array in record.arrays()}
+    columns: dict[str, Any] = {name: array[row_t] for name, array in record.arrays()}
     columns["document_t"] = given_t[row_t]
     return replace(record, **columns, documents=tuple(documents))

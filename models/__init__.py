@@ -1,6 +1,11 @@
-"""The bundled model and the recipe that trained it."""
+"""The bundled models and the recipe that trained them."""
 
 from pathlib import Path
 
-BUNDLED_MODEL: Path = Path(__file__).resolve().parent / "sift-11m"
-"""Folder of the trained Mixture-of-Experts model that ships with Gatescope; load it with `AutoModelForCausalLM`."""
+_HERE = Path(__file__).resolve().parent
+
+BUNDLED_MODELS: dict[str, Path] = {name: _HERE / name for name in ("sift-softmax", "sift-sigmoid")}
+"""Folders of the trained Mixture-of-Experts models that ship with Gatescope; `AutoModelForCausalLM` loads them."""
+
+BUNDLED_MODEL: Path = BUNDLED_MODELS["sift-softmax"]
+"""The one of them that the dashboard opens with."""

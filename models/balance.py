@@ -1,28 +1,38 @@
-"""Losses that keep every expert of every layer in use, and the figures that say whether they are.
+"""What keeps every expert of every layer in use while training, and the figures that say whether they are.
 
-The balancing loss is taken layer by layer: summed over layers first, two layers that collapse onto different experts
-would look perfectly balanced. The load it balances is a running mean over batches, so one batch of one language may use
-few experts.
+Two ways are here, as the models that made them known do it: a loss that pulls the router towards even load, and a bias
+on the selection alone that is moved, outside the gradient, against the load (Wang et al. 2024, arXiv 2408.15664).
+
+The load that is balanced is a running mean over batches, so one batch of one language may use few experts. The
+auxiliary loss is taken layer by layer: summed over layers first, two layers that collapse onto different experts would
+look perfectly balanced.
 """
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
 
 class RouterTap:
-    """Keeps the router logits and the chosen experts of the latest forward pass, one entry a layer."""
+    """Keeps the router logits and the chosen experts of the latest forward pass, one entry a routed layer."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, gates: Sequence[nn.Module]) -> None:
+        self.gates = list(gates)
         self.logit_te: list[Tensor] = []
         self.ids_tk: list[Tensor] = []
-        gates = [module for name, module in model.named_modules() if name.endswith("mlp.gate")]
-        self._handles = [gate.register_forward_hook(self._keep) for gate in gates]
+        self._handles = [gate.register_forward_hook(self._keep) for gate in self.gates]
 
     def _keep(self, module: nn.Module, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
         self.logit_te.append(output[0])
         self.ids_tk.append(output[2])
+
+    @property
+    def experts(self) -> int:
+        """Routed experts of a layer."""
+        return self.gates[0].get_parameter("weight").shape[0]
 
     def clear(self) -> None:
         """Forget the latest forward pass; call before each one."""
@@ -33,6 +43,50 @@ class RouterTap:
         """Take the hooks off the model."""
         for handle in self._handles:
             handle.remove()
+
+
+class Balancer(Protocol):
+    """One way to keep the experts in use, driven by the running load `load_le`, whose rows sum to 1."""
+
+    def loss(self, tap: RouterTap, load_le: Tensor) -> Tensor:
+        """What is added to the training loss for the latest pass; a scalar."""
+
+    def adjust(self, tap: RouterTap, load_le: Tensor, pace: float) -> None:
+        """What is changed in the routers after a step; `pace` falls from 1 as the run ends."""
+
+
+@dataclass(frozen=True)
+class AuxiliaryLoss:
+    """A loss against uneven load, and a z-loss that keeps logits small; both as weights a layer."""
+
+    weight: float = 0.015
+    z_weight: float = 2e-4
+
+    def loss(self, tap: RouterTap, load_le: Tensor) -> Tensor:
+        """`weight` times the imbalance plus `z_weight` times the z-loss, summed over layers."""
+        losses = router_losses(tap, load_le)
+        return len(load_le) * (self.weight * losses.balance + self.z_weight * losses.z)
+
+    def adjust(self, tap: RouterTap, load_le: Tensor, pace: float) -> None:
+        """Nothing: the loss did it."""
+
+
+@dataclass(frozen=True)
+class SelectionBias:
+    """A bias on the selection of each expert, moved by `rate` a step up where its load is low and down where high."""
+
+    rate: float = 1e-2
+
+    def loss(self, tap: RouterTap, load_le: Tensor) -> Tensor:
+        """Zero: nothing disturbs the gradient of the language model."""
+        return load_le.new_zeros(())
+
+    def adjust(self, tap: RouterTap, load_le: Tensor, pace: float) -> None:
+        """Move the bias of every expert one step against its load; the steps shrink with `pace`."""
+        with torch.no_grad():
+            for gate, load_e in zip(tap.gates, load_le, strict=True):
+                bias = gate.get_buffer("e_score_correction_bias")
+                bias += self.rate * pace * torch.sign(load_e.mean() - load_e)
 
 
 class RouterLosses(NamedTuple):

@@ -1,13 +1,13 @@
-"""Measure the bundled model on held-out documents and write its card: `python -m models.evaluate`.
+"""Measure a bundled model and write its card: `python -m models.evaluate sift-softmax`.
 
-Every figure is taken twice: of the trained model, and of the untrained one its training began from.
+Every figure is taken twice: of the trained model, and of the untrained one its training began from. Both read held-out
+documents of the training corpus, and the probe set, which neither was trained on.
 """
 
 import json
 import os
 import platform
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,86 +15,39 @@ import numpy as np
 import torch
 import transformers
 import typer
-from numpy.typing import NDArray
-from transformers import AutoTokenizer, PreTrainedModel, Qwen3MoeForCausalLM
+from transformers import PreTrainedModel
 
-from analysis.information import excess_information
-from models import BUNDLED_MODEL
-from models.architecture import fresh_model
-from models.balance import load_figures
+from analysis.saturation import saturation
+from corpora import probe
+from hooks import LoadedModel, attach, capture_corpus, load_model
+from models import BUNDLED_MODELS
+from models import corpus as training_text
+from models.architecture import architecture, fresh_model
+from models.box import history
 from models.card import render
-from models.corpus import DEFAULT_FOLDER, Document, inventory, read
-from models.measure import Measurement, choose, measure
+from models.corpus import DEFAULT_FOLDER
+from models.evidence import PROBE_QUESTIONS, QUESTIONS, evidence, words
+from models.export import narrowed
 from models.memory import keep_freed_memory
-from models.specialists import specialists
+from models.samples import samples
+from models.train import RUNS
 from routing.errors import GatescopeError, ModelNotFoundError
+from routing.record import Document, RoutingRecord
 
 _CURVE_POINTS = 24
-_SMALLEST_GROUP = 5
-"""A pair of domain and language with fewer held-out documents gets no loss of its own."""
 
 
-def losses(measured: Measurement, documents: Sequence[Document]) -> dict[str, Any]:
-    """Mean loss over all documents, per domain, per language and per pair of them, in nats a token."""
-    domains, languages = ([getattr(d, field) for d in documents] for field in ("domain", "language"))
-    pairs = [f"{domain} / {language}" for domain, language in zip(domains, languages, strict=True)]
-    everything = np.ones(len(documents), dtype=bool)
-    return {
-        "nats": measured.loss_nats(everything),
-        "bits_per_byte": measured.bits_per_byte(everything),
-        "domain": _by_label(measured, domains),
-        "language": _by_label(measured, languages),
-        "pair": _by_label(measured, pairs),
-    }
-
-
-def _by_label(measured: Measurement, labels: Sequence[str]) -> dict[str, dict[str, float]]:
-    array = np.array(labels)
-    return {
-        label: {
-            "documents": int((array == label).sum()),
-            "tokens": int(measured.predicted_d[array == label].sum()),
-            "nats": measured.loss_nats(array == label),
-        }
-        for label in sorted(set(labels))
-        if (array == label).sum() >= _SMALLEST_GROUP
-    }
-
-
-def _codes(labels: Sequence[str]) -> NDArray[np.int64]:
-    return np.unique(np.array(labels), return_inverse=True)[1].astype(np.int64)
-
-
-def information(measured: Measurement, documents: Sequence[Document], *, permutations: int) -> dict[str, Any]:
-    """Bits that experts tell about domain and language, per layer, against permuted document labels.
-
-    "given": labels are permuted only among documents that share the other label, so that a domain cannot profit from
-    its language, nor a language from its domain. "in English": English documents alone.
-    """
-    domain_d, language_d = _codes([d.domain for d in documents]), _codes([d.language for d in documents])
-    english_d = np.array([d.language == "en" for d in documents])
-    count_dle, ask = measured.count_dle, partial(excess_information, permutations=permutations, seed=0)
-    results = {
-        "domain": ask(count_dle, domain_d),
-        "language": ask(count_dle, language_d),
-        "domain given language": ask(count_dle, domain_d, strata_d=language_d),
-        "language given domain": ask(count_dle, language_d, strata_d=domain_d),
-        "domain in English": ask(count_dle[english_d], domain_d[english_d]),
-    }
-    return {name: [layer._asdict() for layer in layers] for name, layers in results.items()}
-
-
-def load(measured: Measurement) -> dict[str, list[float]]:
-    """How evenly each layer used its experts over all documents."""
-    return load_figures(torch.from_numpy(measured.count_dle.sum(axis=0)))._asdict()
-
-
-def leanings(measured: Measurement, documents: Sequence[Document]) -> dict[str, list[dict[str, Any]]]:
-    """For each domain and each language the expert that leans most towards it."""
-    return {
-        field: [found._asdict() for found in specialists(measured.count_dle, [getattr(d, field) for d in documents])]
-        for field in ("domain", "language")
-    }
+def choose(documents: Iterable[training_text.Document], most: int) -> list[Document]:
+    """Return the first `most` documents of every pair of domain and language, in their order."""
+    taken: dict[tuple[str, str], int] = {}
+    chosen = []
+    for number, document in enumerate(documents):
+        key = (document.domain, document.language)
+        taken[key] = taken.get(key, 0) + 1
+        if taken[key] <= most:
+            about = (str(number), document.source, document.domain, document.language)
+            chosen.append(Document(document.text, *about))
+    return chosen
 
 
 def training(run: Path) -> dict[str, Any]:
@@ -103,12 +56,12 @@ def training(run: Path) -> dict[str, Any]:
         raise ModelNotFoundError(
             f"no {run / 'checkpoint.pt'}",
             expected="the folder of a training run",
-            do="run: python -m models.train --minutes 65",
+            do="run: python -m models.train NAME --tokens 16e6",
         )
     parts = torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)
     rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     chosen = np.unique(np.linspace(0, len(rows) - 1, _CURVE_POINTS).astype(int))
-    keys = ("step", "tokens", "loss", "rate")
+    keys = ("step", "tokens", "loss", "rate", "variation_l")
     state = parts["state"]
     return {
         "steps": state["step"],
@@ -131,71 +84,102 @@ def _machine() -> dict[str, Any]:
     }
 
 
-def _size(model: PreTrainedModel, folder: Path) -> dict[str, Any]:
-    config = model.config
-    total = sum(parameter.numel() for parameter in model.parameters())
-    expert = 3 * config.hidden_size * config.moe_intermediate_size
-    idle = config.num_hidden_layers * (config.num_experts - config.num_experts_per_tok) * expert
+def _size(model: LoadedModel, folder: Path) -> dict[str, Any]:
+    rule = model.layers[0]
+    experts = sum(parameter.numel() for name, parameter in model.model.named_parameters() if ".mlp.experts." in name)
     return {
-        "parameters": total,
-        "active_parameters": total - idle,
+        "parameters": model.parameters,
+        "active_parameters": model.parameters - experts * (rule.experts - rule.k) // rule.experts,
         "weights_bytes": (folder / "model.safetensors").stat().st_size,
-        "layers": config.num_hidden_layers,
-        "experts": config.num_experts,
-        "experts_a_token": config.num_experts_per_tok,
-        "vocabulary": config.vocab_size,
+        "class": type(model.model).__name__,
+        "routed": rule.sentence,
+        "layers": len(model.layers),
+        "first_block": rule.block,
+        "experts": rule.experts,
+        "experts_a_token": rule.k,
+        "vocabulary": model.model.config.vocab_size,
     }
 
 
-def evaluate(
-    folder: Path, corpus: Path, run: Path, *, documents: int, length: int, permutations: int
-) -> dict[str, Any]:
-    """Return every figure of the model's card."""
-    tokenizer, trained = AutoTokenizer.from_pretrained(folder), Qwen3MoeForCausalLM.from_pretrained(folder)
-    history = training(run)
-    heldout = choose(read(corpus, "heldout"), documents)
-    untrained = fresh_model(trained.config, history["recipe"]["seed"]).eval()
-    untrained.to(trained.dtype)
-    result: dict[str, Any] = {"name": folder.name, "size": _size(trained, folder), "training": history}
-    result["machine"] = _machine()
-    result["corpus"] = [vars(row) for row in inventory(corpus)]
-    for name, model in (("trained", trained), ("untrained", untrained)):
-        measured = measure(model, tokenizer, [document.text for document in heldout], length=length)
-        result[name] = {
-            "loss": losses(measured, heldout),
-            "information": information(measured, heldout, permutations=permutations),
-            "load": load(measured),
-            "specialists": leanings(measured, heldout),
+def _heldout(model: LoadedModel, documents: list[Document], permutations: int) -> dict[str, Any]:
+    record = capture_corpus(model, documents)
+    figures = _sizes(record) | evidence(record, QUESTIONS, permutations=permutations)
+    return figures | {"words": words(record, permutations=permutations)}
+
+
+def _probe(model: LoadedModel, permutations: int) -> dict[str, Any]:
+    record = capture_corpus(model, probe())
+    return _sizes(record) | evidence(record, PROBE_QUESTIONS, permutations=permutations)
+
+
+def _sizes(record: RoutingRecord) -> dict[str, Any]:
+    return {"documents": len(record.documents), "tokens": record.tokens}
+
+
+def _untrained(model: LoadedModel, seed: int) -> LoadedModel:
+    fresh: PreTrainedModel = narrowed(fresh_model(model.model.config, seed)).eval().to(model.model.dtype)
+    return attach(fresh, model.tokenizer, name=f"{model.name}, untrained")
+
+
+def _saturation(name: str, trained: int) -> list[dict[str, Any]]:
+    """Per step that was kept, the share of a token's experts that are also its experts at the end, layer by layer."""
+    moments = history(name)
+    compared = saturation([moment.record for moment in moments])
+    return [
+        {
+            "step": moment.step,
+            "tokens": moment.tokens,
+            "share": moment.tokens / trained,
+            "overlap_l": [layer.share for layer in layers],
         }
-        tokens = int(measured.predicted_d.sum())
-    result["heldout"] = {"documents": len(heldout), "tokens": tokens, "length": length, "permutations": permutations}
-    return result
+        for moment, layers in zip(moments, compared, strict=True)
+    ]
+
+
+def evaluate(name: str, folder: Path, corpus: Path, run: Path, *, documents: int, permutations: int) -> dict[str, Any]:
+    """Return every figure of the model's card."""
+    past = training(run)
+    heldout = choose(training_text.read(corpus, "heldout"), documents)
+    trained = load_model(folder, device="cpu")
+    readers = {"trained": trained, "untrained": _untrained(trained, past["recipe"]["seed"])}
+    return {
+        "name": name,
+        "about": architecture(name).describe,
+        "balance": vars(architecture(name).balancer()),
+        "size": _size(trained, folder),
+        "training": past,
+        "machine": _machine(),
+        "corpus": [vars(row) for row in training_text.inventory(corpus)],
+        "permutations": permutations,
+        "heldout": {reader: _heldout(model, heldout, permutations) for reader, model in readers.items()},
+        "probe": {reader: _probe(model, permutations) for reader, model in readers.items()},
+        "saturation": _saturation(name, past["tokens"]),
+        "samples": [sample._asdict() for sample in samples(trained, heldout)],
+    }
 
 
 def main(
-    model: Annotated[
-        Path, typer.Option(help="The model folder; its figures and card are written there.")
-    ] = BUNDLED_MODEL,
+    name: Annotated[str, typer.Argument(help="The model to measure: sift-softmax or sift-sigmoid.")],
     corpus: Annotated[Path, typer.Option(help="Folder that models.corpus wrote.")] = DEFAULT_FOLDER,
-    run: Annotated[Path, typer.Option(help="Folder that models.train wrote.")] = Path(".cache/run"),
-    documents: Annotated[int, typer.Option(help="Held-out documents of each domain and language, at most.")] = 40,
-    length: Annotated[int, typer.Option(help="Tokens of each document, at most.")] = 384,
-    permutations: Annotated[int, typer.Option(help="Random deals of the labels.")] = 1000,
-    threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
+    runs: Annotated[Path, typer.Option(help="Folder of runs that models.train wrote.")] = RUNS,
+    documents: Annotated[int, typer.Option(help="Held-out documents of each domain and language, at most.")] = 12,
+    permutations: Annotated[int, typer.Option(help="Random deals of the labels.")] = 2000,
+    threads: Annotated[int, typer.Option(help="CPU threads.")] = 2,
 ) -> None:
-    """Evaluate the model and write evaluation.json and README.md into its folder."""
+    """Evaluate a bundled model and write evaluation.json and README.md into its folder."""
     keep_freed_memory()
     torch.set_num_threads(threads)
     try:
-        figures = evaluate(model, corpus, run, documents=documents, length=length, permutations=permutations)
+        folder = BUNDLED_MODELS[architecture(name).name]
+        figures = evaluate(name, folder, corpus, runs / name, documents=documents, permutations=permutations)
     except GatescopeError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from error
-    (model / "evaluation.json").write_text(json.dumps(figures, indent=1) + "\n")
-    (model / "README.md").write_text(render(figures))
-    typer.echo(f"wrote {model / 'evaluation.json'} and {model / 'README.md'}")
-    for name in ("trained", "untrained"):
-        typer.echo(f"{name}: held-out loss {figures[name]['loss']['nats']:.3f} nats a token")
+    (folder / "evaluation.json").write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n")
+    (folder / "README.md").write_text(render(figures))
+    typer.echo(f"wrote {folder / 'evaluation.json'} and {folder / 'README.md'}")
+    for reader, measured in figures["heldout"].items():
+        typer.echo(f"{reader}: held-out loss {measured['loss']['nats']:.3f} nats a token")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Write a training checkpoint as a model folder that `transformers` loads: `python -m models.export`."""
+"""Write a training run as a model folder that `transformers` loads: `python -m models.export sift-softmax`."""
 
 import json
 import shutil
@@ -8,24 +8,40 @@ from typing import Annotated
 
 import torch
 import typer
-from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3MoeConfig, Qwen3MoeForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
 
-from models import BUNDLED_MODEL
-from models.architecture import configuration
+from models import BUNDLED_MODELS
+from models.architecture import architecture
 from models.corpus import DEFAULT_FOLDER
+from models.train import RUNS
 from routing.errors import GatescopeError, ModelNotFoundError
 
 
-def export(checkpoint: Path, tokenizer: PreTrainedTokenizerFast, folder: Path, config: Qwen3MoeConfig) -> None:
-    """Write the model of `checkpoint` to `folder` in bfloat16, each file replaced whole; other files there are kept."""
-    if not checkpoint.exists():
+def load_weights(weights: Path) -> PreTrainedModel:
+    """The model of a run with the weights of one of its files: the checkpoint, or one that was kept on the way."""
+    if not weights.exists():
         raise ModelNotFoundError(
-            f"no {checkpoint}", expected="the state of a training run", do="run: python -m models.train --minutes 65"
+            f"no {weights}", expected="the state of a training run", do="run: python -m models.train NAME --tokens 16e6"
         )
-    model = Qwen3MoeForCausalLM(config)
-    model.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["model"])
-    model.to(torch.bfloat16)  # type: ignore[arg-type]  # transformers wraps the signature
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(weights.parent))
+    model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True)["model"])
+    return narrowed(model).eval()
+
+
+def narrowed(model: PreTrainedModel) -> PreTrainedModel:
+    """The model as it ships: its parameters in bfloat16; what is no parameter, a selection bias, stays as exact as it
+    was."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(torch.bfloat16)
+    model.config.dtype = torch.bfloat16
     model.tie_weights()
+    return model
+
+
+def export(weights: Path, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Write the model of `weights` to `folder`, each file replaced whole; other files there are kept."""
+    model = load_weights(weights)
+    config = model.config
     model.generation_config = GenerationConfig(
         bos_token_id=config.bos_token_id, eos_token_id=config.eos_token_id, pad_token_id=config.pad_token_id
     )
@@ -47,18 +63,20 @@ def _forget_origin(path: Path) -> None:
 
 
 def main(
-    run: Annotated[Path, typer.Option(help="Folder that models.train wrote.")] = Path(".cache/run"),
+    name: Annotated[str, typer.Argument(help="The model to export: sift-softmax or sift-sigmoid.")],
+    runs: Annotated[Path, typer.Option(help="Folder of runs that models.train wrote.")] = RUNS,
     corpus: Annotated[Path, typer.Option(help="Folder that holds the tokenizer.")] = DEFAULT_FOLDER,
-    out: Annotated[Path, typer.Option(help="The model folder to write.")] = BUNDLED_MODEL,
+    out: Annotated[Path | None, typer.Option(help="The model folder to write; unset, the bundled one.")] = None,
 ) -> None:
     """Export the latest checkpoint of a run."""
     tokenizer = PreTrainedTokenizerFast.from_pretrained(corpus / "tokenizer")
     try:
-        export(run / "checkpoint.pt", tokenizer, out, configuration(tokenizer))
+        folder = out or BUNDLED_MODELS[architecture(name).name]
+        export(runs / name / "checkpoint.pt", tokenizer, folder)
     except GatescopeError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from error
-    typer.echo(f"wrote {out}: {(out / 'model.safetensors').stat().st_size / 1e6:.1f} MB of weights")
+    typer.echo(f"wrote {folder}: {(folder / 'model.safetensors').stat().st_size / 1e6:.1f} MB of weights")
 
 
 if __name__ == "__main__":

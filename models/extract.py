@@ -7,6 +7,7 @@ split, so that no two parts of one article, file or chapter fall on different si
 import gettext
 import gzip
 import io
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 
 from models import arithmetic as problems
+from models import records as structured
 from models.archive import members
 from models.markup import squeeze, text_of_html, text_of_mallard, text_of_roff
 from models.packages import Package
@@ -97,8 +99,29 @@ def _messages(content: bytes) -> list[tuple[str, str]]:
 
 
 def _message(text: str) -> str:
-    text = text.rpartition("\x04")[2].rpartition("^")[2]
-    return squeeze(re.sub(r"</?[a-z_]+[^>]*>", "", text).replace("\n", " "))
+    text = re.sub(r"</?[a-z_]+[^>]*>", "", text.rpartition("\x04")[2].rpartition("^")[2])
+    return squeeze(_MNEMONIC.sub("", _PLACEHOLDER.sub("", text)).replace("\n", " "))
+
+
+_MNEMONIC = re.compile(r"(?<!\w)[~_&](?=\w)")
+_PLACEHOLDER = re.compile(r"%\S*|\$\([^)]*\)|\{\{[^}]*\}\}|\$\d")
+
+
+def interface_messages(archive: Path, package: Package) -> Iterator[Page]:
+    """The sentences of a web program's interface: flat JSON files named after their language, in wiki markup."""
+    labels = {"zh-hans": "zh"} | {language: language for language in package.languages if language != "zh"}
+    for name, content in members(archive, _matching(r"/i18n/([\w-]+/)?[a-z-]+\.json$")):
+        language = labels.get(Path(name).stem)
+        if language:
+            entries = json.loads(content).values()
+            texts = (_message(_without_links(entry)) for entry in entries if isinstance(entry, str))
+            yield from (Page(language, page) for page in batches((text for text in texts if len(text) > 40), 12))
+
+
+def _without_links(text: str) -> str:
+    """Wiki markup as plain words: the label of a link, no quotes of emphasis."""
+    text = re.sub(r"\[\[(?:[^|\]]*\|)?([^\]]*)\]\]", r"\1", text)
+    return re.sub(r"\[\S+ ([^\]]*)\]", r"\1", text).replace("'''", "").replace("''", "")
 
 
 _TALKS = {
@@ -106,9 +129,13 @@ _TALKS = {
     "english": "en",
     "french": "fr",
     "german": "de",
+    "hebrew": "he",
+    "hindi": "hi",
     "japanese": "ja",
+    "korean": "ko",
     "russian": "ru",
     "spanish": "es",
+    "thai": "th",
 }
 
 
@@ -162,6 +189,11 @@ def algebra_manual(archive: Path, package: Package) -> Iterator[Page]:
 def arithmetic(archive: Path, package: Package) -> Iterator[Page]:
     """Generated word problems; `archive` is not read."""
     yield from (Page(language, page) for language in package.languages for page in problems.pages(language))
+
+
+def records(archive: Path, package: Package) -> Iterator[Page]:
+    """Generated structured data; `archive` is not read."""
+    yield from (Page(language, page) for language in package.languages for page in structured.pages(language))
 
 
 def computing_dictionary(archive: Path, package: Package) -> Iterator[Page]:

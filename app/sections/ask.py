@@ -13,8 +13,8 @@ from app.sections.messages import plain, show_error
 from app.server import watcher
 from app.settings import settings
 from app.tracer import Hit, Tracer, explained
-from app.welcome import TEXT
 from corpora.bundled import domains, languages
+from models.box import WELCOME_TEXT
 from routing.errors import GatescopeError
 from routing.record import Document
 
@@ -29,8 +29,9 @@ QUICK_SECONDS = 1.0
 NEAR = 0.8
 """Share of the limit from which on the count warns."""
 
-_LANGUAGES = {"de": "German", "es": "Spanish", "fr": "French", "it": "Italian", "pt": "Portuguese", "ru": "Russian"}
-_LANGUAGES |= {"zh": "Chinese", "ja": "Japanese", "ar": "Arabic", "tr": "Turkish", "pl": "Polish", "nl": "Dutch"}
+_DOMAINS = ("code", "data", "mathematics", "law", "medicine", "recipes", "poetry", "dialogue")
+_LANGUAGES = {"de": "German", "ru": "Russian", "ar": "Arabic", "hi": "Hindi", "zh": "Chinese", "ja": "Japanese"}
+"""The examples offered: as many as stand beside the text box."""
 
 
 @dataclass
@@ -124,17 +125,17 @@ def cancel(tracer: Tracer) -> None:
 def welcome(tracer: Tracer) -> Hit | None:
     """The capture a first visitor sees; asked for like any other, or recalled while the model is still loading."""
     if tracer.model is None:
-        return tracer.recall(TEXT)
+        return tracer.recall(WELCOME_TEXT)
     from hooks import CaptureOptions
 
     request = asked()
     try:
-        found = tracer.request(TEXT, CaptureOptions(), watcher())
+        found = tracer.request(WELCOME_TEXT, CaptureOptions(), watcher())
     except GatescopeError as error:
         request.error, request.is_welcome = error, True
         return None
     if isinstance(found, Hit):
-        tracer.remember(TEXT, found.id)
+        tracer.remember(WELCOME_TEXT, found.id)
         return found
     request.job, request.is_welcome = found, True
     return None
@@ -297,11 +298,12 @@ def _take_example(tracer: Tracer) -> None:
 
 @st.cache_resource(max_entries=1, show_spinner=False)
 def _examples() -> dict[str, Document]:
-    """A few words, one text of each domain, and one passage in a few languages; by the name on its button."""
-    found = {"A few words": Document(TEXT)}
+    """A few words, a text of some domains, and a passage in some languages; by the name on its button."""
+    found = {"A few words": Document(WELCOME_TEXT)}
     for document in domains():
-        found.setdefault(document.domain.capitalize(), document)
+        if document.domain in _DOMAINS:
+            found.setdefault(document.domain.capitalize(), document)
     for document in languages():
-        found.setdefault(_LANGUAGES.get(document.language, ""), document)
-    found.pop("", None)
+        if document.language in _LANGUAGES:
+            found.setdefault(_LANGUAGES[document.language], document)
     return found

@@ -32,7 +32,7 @@ def address(tiny_model, tmp_path_factory):
         port = probe.getsockname()[1]
     folder = tmp_path_factory.mktemp("server")
     own = {"GATESCOPE_MODEL": str(tiny_model), "GATESCOPE_CACHE_DIR": str(folder / "captures")}
-    own |= {"GATESCOPE_MODELS": "bundled", "GATESCOPE_MAX_NEW_TOKENS": "1900"}
+    own |= {"GATESCOPE_MODELS": "sift-softmax", "GATESCOPE_MAX_NEW_TOKENS": "1900"}
     command = [sys.executable, "-m", "streamlit", "run", "streamlit_app.py", "--server.port", str(port)]
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen(command, cwd=ROOT, env=os.environ | own, stdout=log, stderr=log)
@@ -230,7 +230,7 @@ def test_two_people_with_two_texts_each_see_their_own(visit):
 
 
 def test_a_long_pass_shows_its_layers_and_stops_when_cancelled(visit):
-    page = visit("?m=bundled")  # the larger model: its pass lasts long enough to be watched on any machine
+    page = visit("?m=sift-softmax")  # the larger model: its pass lasts long enough to be watched on any machine
     page.get_by_text("0 of 2,048 tokens").wait_for()
     page.get_by_role("button", name="Options").click()
     page.get_by_role("spinbutton", name="Tokens to generate").fill("1900")

@@ -15,9 +15,9 @@ def _bare(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
 
 
-def test_the_defaults_offer_the_bundled_model_and_2048_tokens():
+def test_the_defaults_offer_both_bundled_models_and_2048_tokens():
     found = load_settings()
-    assert (found.offered, found.max_prompt_tokens) == (("bundled",), 2048)
+    assert (found.offered, found.max_prompt_tokens) == (("sift-softmax", "sift-sigmoid"), 2048)
 
 
 def test_the_environment_wins_over_the_file(monkeypatch, tmp_path):
@@ -29,8 +29,8 @@ def test_the_environment_wins_over_the_file(monkeypatch, tmp_path):
 
 def test_the_list_of_models_starts_with_the_first_shown_and_repeats_none(monkeypatch):
     monkeypatch.setenv("GATESCOPE_MODEL", "b")
-    monkeypatch.setenv("GATESCOPE_MODELS", "a, b,bundled,")
-    assert load_settings().offered == ("b", "a", "bundled")
+    monkeypatch.setenv("GATESCOPE_MODELS", "a, b,sift-sigmoid,")
+    assert load_settings().offered == ("b", "a", "sift-sigmoid")
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_a_file_that_is_not_toml_is_named(tmp_path):
 
 def test_a_list_of_models_in_the_file_is_a_toml_list(tmp_path):
     (tmp_path / "gatescope.toml").write_text('models = ["a", "b"]\n')
-    assert load_settings().offered == ("bundled", "a", "b")
+    assert load_settings().offered == ("sift-softmax", "a", "b")
 
 
 def test_no_quota_is_said_with_none(monkeypatch):

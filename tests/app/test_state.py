@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from app.state import View, read_view
 
-QUANTITIES, MODELS = ("margin", "entropy"), ("bundled", "other/model")
+QUANTITIES, MODELS = ("margin", "entropy"), ("sift-softmax", "other/model")
 
 
 def read(**params: str) -> View:
@@ -14,7 +14,7 @@ def read(**params: str) -> View:
 
 
 def test_a_bare_address_shows_the_first_quantity_of_the_first_model():
-    assert read() == View(quantity="margin", model="bundled")
+    assert read() == View(quantity="margin", model="sift-softmax")
 
 
 def test_everything_an_address_may_say():
@@ -41,7 +41,7 @@ def test_everything_an_address_may_say():
 def test_a_value_that_cannot_be_used_is_dropped_and_said(params):
     found = read(**params)
     assert (found.capture, found.token, found.layer) == (None, None, None)
-    assert (found.quantity, found.model) == ("margin", "bundled")
+    assert (found.quantity, found.model) == ("margin", "sift-softmax")
     assert len(found.problems) == 1
     assert len(found.problems[0]) < 120
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import PreTrainedTokenizerFast, Qwen3MoeConfig
+from transformers import PreTrainedConfig, PreTrainedTokenizerFast
 
-from models.architecture import configuration
+from models.architecture import ARCHITECTURES, Architecture
 from models.corpus import Document
 from models.packages import Package
 from models.tokenizer import train_tokenizer
@@ -98,20 +98,40 @@ def streams(tokenizer: PreTrainedTokenizerFast) -> dict[str, Stream]:
     return encode_streams(documents, tokenizer)
 
 
+SMALL = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32}
+SMALL_OF = {
+    "sift-softmax": {
+        "num_key_value_heads": 1,
+        "head_dim": 16,
+        "moe_intermediate_size": 16,
+        "num_experts": 8,
+        "num_experts_per_tok": 2,
+    },
+    "sift-sigmoid": {
+        "num_key_value_heads": 2,
+        "q_lora_rank": 16,
+        "kv_lora_rank": 16,
+        "qk_nope_head_dim": 8,
+        "qk_rope_head_dim": 8,
+        "v_head_dim": 16,
+        "moe_intermediate_size": 8,
+        "n_routed_experts": 8,
+        "n_group": 4,
+        "topk_group": 2,
+        "num_experts_per_tok": 2,
+    },
+}
+
+
+@pytest.fixture(scope="session", params=ARCHITECTURES)
+def shape(request: pytest.FixtureRequest) -> Architecture:
+    """Every shape the recipe can train, one after another."""
+    return ARCHITECTURES[request.param]
+
+
 @pytest.fixture(scope="session")
-def tiny(tokenizer: PreTrainedTokenizerFast) -> Qwen3MoeConfig:
-    return configuration(
-        tokenizer,
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        head_dim=16,
-        intermediate_size=32,
-        moe_intermediate_size=16,
-        num_experts=8,
-        num_experts_per_tok=2,
-    )
+def tiny(shape: Architecture, tokenizer: PreTrainedTokenizerFast) -> PreTrainedConfig:
+    return shape.configuration(tokenizer, **SMALL, **SMALL_OF[shape.name])
 
 
 @pytest.fixture(autouse=True)

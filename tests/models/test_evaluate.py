@@ -9,50 +9,89 @@ import torch
 from typer import Typer
 from typer.testing import CliRunner
 
-from models import corpus, train
-from models.corpus import Document, build
-from models.evaluate import information, load, losses, training
-from models.measure import Measurement
+from models import box, corpus, train
+from models.corpus import build
+from models.evaluate import choose, training
+from models.evidence import PROBE_QUESTIONS, QUESTIONS, information, load, losses, words
 from models.packages import Package
 from models.prepare import prepare
 from models.specialists import specialists
 from models.train import Recipe, State
 from routing.errors import ModelNotFoundError
+from routing.record import Document, Provenance, RoutingRecord
+from routing.router import RouterRule
+
+TOKENS = 10
+"""Tokens of each document below; the last one has nothing to predict."""
 
 
 def documents() -> list[Document]:
-    """Twenty-four documents: domains a and b, languages en and de, in equal numbers."""
-    return [Document("x", domain, language, "s", "heldout") for domain in "ab" for language in ("en", "de")] * 6
+    """Twenty-four documents of 40 bytes: domains a and b, languages en and de, in equal numbers."""
+    return [Document("x" * 40, domain=domain, language=language) for domain in "ab" for language in ("en", "de")] * 6
 
 
-def measurement(count_dle: np.ndarray) -> Measurement:
-    size = len(count_dle)
-    loss_d = np.where([d.domain == "a" for d in documents()], 20.0, 60.0)[:size]
-    return Measurement(loss_d, np.full(size, 10), np.full(size, 40), count_dle)
+def record(expert_d: list[int] | None = None, size: int = 24) -> RoutingRecord:
+    """Every token of document d goes to expert `expert_d[d]` of 2; domain a costs 2 nats a token, domain b 6."""
+    texts = documents()[:size]
+    document_t = np.repeat(np.arange(size, dtype=np.int32), TOKENS)
+    position_t = np.tile(np.arange(TOKENS, dtype=np.int32), size)
+    loss_t = np.where([texts[d].domain == "a" for d in document_t], 2.0, 6.0).astype(np.float32)
+    expert_t = np.asarray(expert_d or [0] * size, np.uint8)[document_t]
+    return RoutingRecord(
+        ids_tlk=expert_t[:, None, None],
+        weight_tlk=None,
+        token_t=position_t,
+        document_t=document_t,
+        position_t=position_t,
+        flag_t=np.zeros(len(document_t), np.uint8),
+        loss_t=np.where(position_t == TOKENS - 1, np.nan, loss_t).astype(np.float32),
+        documents=tuple(texts),
+        layers=(RouterRule(layer=0, block=0, module="mlp", experts=2, k=1, score="softmax"),),
+        provenance=Provenance(model="m", fingerprint="f", dtype="float32", device="cpu"),
+    )
 
 
 def test_losses_are_means_over_tokens_by_domain_language_and_pair():
-    result = losses(measurement(np.ones((24, 1, 2), dtype=int)), documents())
+    result = losses(record())
     assert result["nats"] == pytest.approx(4.0)
-    assert result["bits_per_byte"] == pytest.approx(4.0 / math.log(2) / 4)
-    assert result["domain"]["a"] == {"documents": 12, "tokens": 120, "nats": pytest.approx(2.0)}
+    assert result["bits_per_byte"] == pytest.approx(4.0 * 9 / math.log(2) / 40)
+    assert result["domain"]["a"] == {"documents": 12, "tokens": 108, "nats": pytest.approx(2.0)}
     assert result["language"]["de"]["nats"] == pytest.approx(4.0)
     assert result["pair"]["b / en"]["nats"] == pytest.approx(6.0)
 
 
 def test_a_label_with_few_documents_gets_no_loss_of_its_own():
-    few = documents()[:12]
-    assert losses(measurement(np.ones((12, 1, 2), dtype=int)), few)["pair"] == {}
+    assert losses(record(size=12))["pair"] == {}
 
 
 def test_experts_that_give_the_language_away_tell_one_bit_of_it_and_none_of_the_domain():
-    speaks_d = np.array([d.language == "en" for d in documents()], dtype=int)
-    count_dle = np.stack([speaks_d * 8, (1 - speaks_d) * 8], axis=1)[:, None]
-    result = information(measurement(count_dle), documents(), permutations=200)
+    told = record([int(document.language == "en") for document in documents()])
+    result = information(told, QUESTIONS, permutations=200)
     assert result["language"][0]["observed_bits"] == pytest.approx(1)
     assert result["language given domain"][0]["p_value"] == pytest.approx(1 / 201)
     assert result["domain"][0]["observed_bits"] == pytest.approx(0, abs=1e-9)
     assert result["domain in English"][0]["documents"] == 12
+
+
+def test_the_probe_set_is_asked_for_domains_in_its_texts_and_languages_in_its_passages():
+    result = information(box.probed("sift-softmax"), PROBE_QUESTIONS, permutations=1)
+    domains, languages = (layers[0] for layers in result.values())
+    assert (domains["documents"], languages["documents"]) == (240, 312)
+    assert domains["label_entropy_bits"] <= math.log2(12) and languages["label_entropy_bits"] <= math.log2(13)
+
+
+def test_words_that_every_language_shares_explain_nothing_of_it():
+    """All documents hold the same ten tokens: whatever experts tell of the language, no word does."""
+    told = words(record([int(document.language == "en") for document in documents()]), permutations=80)
+    assert told["token"][0]["observed_bits"] == pytest.approx(0, abs=1e-9)
+    assert abs(told["language"][0]["share_excess"]) < 0.2
+    assert told["language"][0]["given_words"]["observed_bits"] == pytest.approx(1)
+
+
+def test_the_first_documents_of_every_pair_of_labels_are_chosen():
+    rows = [corpus.Document("x", domain, "en", "s", "heldout") for domain in "aab" for _ in range(3)]
+    chosen = choose(rows, 2)
+    assert [(document.domain, document.id) for document in chosen] == [("a", "0"), ("a", "1"), ("b", "6"), ("b", "7")]
 
 
 def test_the_specialist_of_a_label_is_named_on_one_half_and_measured_on_the_other():
@@ -73,18 +112,22 @@ def test_the_lift_of_a_specialist_found_in_noise_is_near_one():
 
 
 def test_load_is_taken_over_all_documents():
-    count_dle = np.array([[[4, 0]], [[0, 4]]])
-    assert load(measurement(count_dle))["variation_l"] == [0.0]
+    even = load(record([0, 1] * 12))
+    assert (even["variation_l"], even["violation_l"], even["dead_l"]) == ([0.0], [0.0], [0])
+    assert load(record())["dead_l"] == [1]
 
 
 def test_the_history_of_a_run_comes_from_its_state_and_log(tmp_path):
     state = State(step=50, tokens=800, seconds=12.5)
     torch.save({"state": vars(state), "recipe": vars(Recipe(tokens=800))}, tmp_path / "checkpoint.pt")
-    rows = [{"step": step, "tokens": 16 * step, "loss": 5.0, "rate": 0.1, "other": 1} for step in range(1, 51)]
+    rows = [
+        {"step": step, "tokens": 16 * step, "loss": 5.0, "rate": 0.1, "variation_l": [0.5], "other": 1}
+        for step in range(1, 51)
+    ]
     (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     history = training(tmp_path)
     assert (history["steps"], history["tokens"], history["seconds"]) == (50, 800, 12.5)
-    assert history["curve"][0] == {"step": 1, "tokens": 16, "loss": 5.0, "rate": 0.1}
+    assert history["curve"][0] == {"step": 1, "tokens": 16, "loss": 5.0, "rate": 0.1, "variation_l": [0.5]}
     assert history["curve"][-1]["step"] == 50
 
 
@@ -96,7 +139,9 @@ def test_a_run_that_is_not_there_names_the_command(tmp_path):
 def test_a_corpus_that_is_not_there_stops_training_with_one_message(tmp_path):
     app = Typer()
     app.command()(train.main)
-    result = CliRunner().invoke(app, ["--tokens", "1", "--corpus", str(tmp_path), "--out", str(tmp_path / "run")])
+    result = CliRunner().invoke(
+        app, ["sift-softmax", "--tokens", "1", "--corpus", str(tmp_path), "--runs", str(tmp_path)]
+    )
     assert result.exit_code == 1
     assert "run: python -m models.corpus --out" in result.output
 

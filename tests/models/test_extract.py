@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from models import extract, scripture
+from models import extract, records, scripture
 from models.archive import members
 from models.arithmetic import pages
 from models.corpus import extractor_of
@@ -88,6 +88,44 @@ def test_catalogues_give_translations_and_english_once(archive):
         ("de", german),
         ("en", english),
     ]
+
+
+def test_a_message_loses_its_tags_mnemonics_and_placeholders(archive):
+    catalogue = catalogue_bytes(
+        {"_Open %s": "Die ausgewählte _Datei <b>%s</b> mit snake_case jetzt öffnen ({{count}})"}
+    )
+    path = archive({"a/locale/de/LC_MESSAGES/b.mo": catalogue}, "deb")
+    german, _ = extract.message_catalogues(path, package("message_catalogues", "de", "en", registry="deb"))
+    assert german == ("de", "Die ausgewählte Datei mit snake_case jetzt öffnen ()")
+
+
+def test_interface_messages_are_sentences_without_wiki_markup(archive):
+    messages = {
+        "@metadata": {"authors": ["A"]},
+        "short": "Open",
+        "long": "See '''[[Help:Pages|the pages]]''' or [//a.example/x this address] for {{PLURAL:$1|x}} what there is.",
+    }
+    files = {f"languages/i18n/{name}.json": json.dumps(messages).encode() for name in ("th", "zh-hans", "xx")}
+    pages = list(extract.interface_messages(archive(files, "deb"), package("interface_messages", "th", "zh")))
+    assert pages == [(language, "See the pages or this address for what there is.") for language in ("th", "zh")]
+
+
+def test_the_hebrew_bible_loses_its_points(archive):
+    path = archive({"a/json/bible.json": json.dumps([[["בְּרֵאשִׁית בָּרָא", "עַל־<i>פְּנֵי</i>"]]]).encode()}, "pypi")
+    assert list(scripture.hebrew_bible(path, package("hebrew_bible", "he"))) == [("he", "בראשית ברא\nעל פני")]
+
+
+def test_structured_data_is_well_formed_and_never_changes():
+    pages = {form: list(records.pages(form, count=20)) for form in ("json", "csv", "log")}
+    assert pages == {form: list(records.pages(form, count=20)) for form in pages}
+    assert all(isinstance(json.loads(line), dict) for page in pages["json"] for line in page.split("\n"))
+    for page in pages["csv"]:
+        head, *rows = (re.split(r"[,;\t]", line) for line in page.split("\n"))
+        assert head[-2:] == ["unit_price", "total"]
+        assert all(float(row[5]) == pytest.approx(int(row[3]) * float(row[4]), abs=0.006) for row in rows)
+    assert all(
+        re.match(r"\d+\.\d+\.\d+\.\d+ |\d{4}-\d\d-\d\d ", line) for page in pages["log"] for line in page.split("\n")
+    )
 
 
 def test_conversations_are_a_turn_a_line(archive):

@@ -2,17 +2,18 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from models.architecture import fresh_model
-from models.balance import RouterTap, batch_load, load_figures, router_losses
+from models.architecture import ARCHITECTURES, architecture
+from models.balance import AuxiliaryLoss, RouterTap, SelectionBias, batch_load, load_figures, router_losses
 from models.corpus import Document
-from models.export import export
-from models.measure import choose, measure
+from models.evaluate import choose
+from models.export import export, load_weights
 from models.tokenizer import balanced_sample
 from models.tokens import Sampler, Stream, load_streams, save_streams
 from models.train import Recipe, State, Trainer, learning_rate
@@ -21,23 +22,33 @@ from routing.errors import ModelNotFoundError, OptionError
 SHORT = Recipe(tokens=6 * 64, step_tokens=64, lengths=(16, 32), warmup_steps=2)
 
 
-def trainer(folder, streams, config, recipe=SHORT) -> Trainer:
-    return Trainer(recipe, config, Sampler(streams, recipe.seed), folder)
+@pytest.fixture
+def trainer(shape, streams, tiny):
+    """Make a run of the tiny model in a folder; made again there, it goes on."""
+
+    def make(folder, recipe=SHORT) -> Trainer:
+        return Trainer(recipe, shape, tiny, Sampler(streams, recipe.seed), folder)
+
+    return make
+
+
+def flat(model: torch.nn.Module) -> torch.Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
 
 
 def weights(run: Trainer) -> torch.Tensor:
-    return torch.cat([parameter.detach().flatten() for parameter in run.model.parameters()])
+    return flat(run.model)
 
 
-def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, streams, tiny):
-    whole = trainer(tmp_path / "whole", streams, tiny)
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, trainer):
+    whole = trainer(tmp_path / "whole")
     whole.run(say_steps=1)
-    cut = trainer(tmp_path / "cut", streams, tiny)
+    cut = trainer(tmp_path / "cut")
     for _ in range(3):
         cut.step()
     cut.save()
     cut.step()  # lost: the process dies before the next save
-    resumed = trainer(tmp_path / "cut", streams, tiny)
+    resumed = trainer(tmp_path / "cut")
     assert resumed.state.step == 3
     resumed.run(say_steps=1)
     assert resumed.state.step == whole.state.step == 6
@@ -45,16 +56,16 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, streams, tiny):
     assert torch.equal(resumed.state.load_le, whole.state.load_le)
 
 
-def test_a_finished_run_does_nothing_more(tmp_path, streams, tiny):
-    first = trainer(tmp_path, streams, tiny)
+def test_a_finished_run_does_nothing_more(tmp_path, trainer):
+    first = trainer(tmp_path)
     first.run()
-    again = trainer(tmp_path, streams, tiny)
+    again = trainer(tmp_path)
     again.run()
     assert again.state.step == first.state.step == 6
 
 
-def test_a_kill_while_saving_leaves_the_state_before_it(tmp_path, streams, tiny, monkeypatch):
-    run = trainer(tmp_path, streams, tiny)
+def test_a_kill_while_saving_leaves_the_state_before_it(tmp_path, trainer, monkeypatch):
+    run = trainer(tmp_path)
     run.step()
     run.save()
     run.step()
@@ -66,21 +77,21 @@ def test_a_kill_while_saving_leaves_the_state_before_it(tmp_path, streams, tiny,
     monkeypatch.setattr(torch, "save", torn)
     with pytest.raises(KeyboardInterrupt):
         run.save()
-    assert trainer(tmp_path, streams, tiny).state.step == 1
+    assert trainer(tmp_path).state.step == 1
 
 
-def test_log_lines_after_the_last_saved_state_are_taken_back(tmp_path, streams, tiny):
-    run = trainer(tmp_path, streams, tiny)
+def test_log_lines_after_the_last_saved_state_are_taken_back(tmp_path, trainer):
+    run = trainer(tmp_path)
     run.step()
     run.save()
     rows = [{"step": 1, "loss": 5.0}, {"step": 2, "loss": 4.0}]
     run.log.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    trainer(tmp_path, streams, tiny)
+    trainer(tmp_path)
     assert [json.loads(line)["step"] for line in run.log.read_text().splitlines()] == [1]
 
 
-def test_training_lowers_the_loss(tmp_path, streams, tiny):
-    run = trainer(tmp_path, streams, tiny, Recipe(tokens=10**6, step_tokens=128, lengths=(32,), warmup_steps=2))
+def test_training_lowers_the_loss(tmp_path, trainer, tiny):
+    run = trainer(tmp_path, Recipe(tokens=10**6, step_tokens=128, lengths=(32,), warmup_steps=2))
     losses = [run.step()["loss"] for _ in range(30)]
     assert losses[0] == pytest.approx(math.log(tiny.vocab_size), abs=0.3)
     assert np.mean(losses[-3:]) < losses[0] - 1
@@ -107,7 +118,7 @@ def test_a_run_needs_exactly_one_length(length):
 
 
 def tap_of(logit_lte: torch.Tensor, chosen: int) -> RouterTap:
-    tap = RouterTap(torch.nn.Module())
+    tap = RouterTap([])
     tap.logit_te = list(logit_lte)
     tap.ids_tk = [logit_te.topk(chosen).indices for logit_te in logit_lte]
     return tap
@@ -180,29 +191,58 @@ def test_the_sample_for_the_tokenizer_is_limited_for_each_domain_and_language():
     assert len(choose(rows, 3)) == 6
 
 
-def test_measuring_in_a_batch_equals_measuring_alone(tokenizer, tiny):
-    model = fresh_model(tiny, 3).eval()
-    texts = ["one two three four five six", "one", "def add(first, second): return first"]
-    together = measure(model, tokenizer, texts, length=32)
-    for index, text in enumerate(texts):
-        alone = measure(model, tokenizer, [text], length=32)
-        assert alone.loss_nats_d[0] == pytest.approx(together.loss_nats_d[index], rel=1e-4)
-        assert np.array_equal(alone.count_dle[0], together.count_dle[index])
-    tokens_d = together.predicted_d + 1
-    assert np.array_equal(together.count_dle.sum(axis=2), np.repeat(tokens_d[:, None] * 2, 2, axis=1))
-    assert together.bytes_d.tolist() == [len(text) for text in texts]
-
-
-def test_an_exported_checkpoint_loads_and_says_the_same(tmp_path, streams, tiny, tokenizer):
-    run = trainer(tmp_path / "run", streams, tiny)
+def test_weights_are_kept_at_the_start_at_every_doubling_and_at_the_end(tmp_path, trainer):
+    run = trainer(tmp_path, replace(SHORT, first_kept_step=2))
     run.run()
-    export(run.checkpoint, tokenizer, tmp_path / "model", tiny)
+    steps = [int(path.stem.removeprefix("kept-")) for path in sorted(tmp_path.glob("kept-*.pt"))]
+    assert steps == [0, 2, 4, 6]
+    kept = torch.load(tmp_path / "kept-000006.pt", weights_only=True)
+    assert kept["tokens"] == run.state.tokens
+    loaded = load_weights(tmp_path / "kept-000006.pt")
+    assert torch.equal(flat(loaded), weights(run).to(torch.bfloat16))
+
+
+def test_the_selection_bias_moves_against_the_load_and_gives_no_loss():
+    gate = torch.nn.Linear(1, 4)
+    gate.register_buffer("e_score_correction_bias", torch.zeros(4))
+    tap, load_le = RouterTap([gate]), torch.tensor([[0.4, 0.1, 0.25, 0.25]])
+    SelectionBias(rate=0.5).adjust(tap, load_le, pace=0.5)
+    assert gate.e_score_correction_bias.tolist() == [-0.25, 0.25, 0, 0]
+    assert SelectionBias().loss(tap, load_le).item() == 0
+
+
+def test_the_auxiliary_loss_adds_balance_and_size_over_layers():
+    tap = tap_of(torch.zeros(2, 10, 4), 2)
+    loss = AuxiliaryLoss(weight=0.5, z_weight=0.25).loss(tap, torch.full((2, 4), 0.25))
+    assert loss.item() == pytest.approx(2 * (0.5 + 0.25 * math.log(4) ** 2))
+
+
+def test_only_the_shape_without_an_auxiliary_loss_has_a_bias_that_training_moves(tmp_path, trainer, shape):
+    run = trainer(tmp_path)
+    run.run()
+    biases = [buffer for name, buffer in run.model.named_buffers() if "e_score_correction_bias" in name]
+    moved = [bool(bias.abs().max() > 0) for bias in biases]
+    assert moved == ([True, True] if shape.name == "sift-sigmoid" else [])
+
+
+def test_a_shape_nobody_knows_is_refused_with_the_names_there_are():
+    with pytest.raises(OptionError, match="sift-huge") as caught:
+        architecture("sift-huge")
+    assert all(name in str(caught.value) for name in ARCHITECTURES)
+
+
+def test_an_exported_checkpoint_loads_and_says_the_same(tmp_path, trainer, tokenizer):
+    run = trainer(tmp_path / "run")
+    run.run()
+    export(run.checkpoint, tokenizer, tmp_path / "model")
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "model", dtype=torch.float32)
-    expected = weights(run).to(torch.bfloat16).float()
-    assert torch.equal(torch.cat([parameter.detach().flatten() for parameter in loaded.parameters()]), expected)
+    assert torch.equal(flat(loaded), weights(run).to(torch.bfloat16).float())
+    before, after = (dict(model.named_buffers()) for model in (run.model, loaded))
+    biases = [name for name in before if "e_score_correction_bias" in name]
+    assert all(torch.equal(before[name], after[name]) for name in biases)
     assert AutoTokenizer.from_pretrained(tmp_path / "model")("Hello")["input_ids"] == tokenizer("Hello")["input_ids"]
 
 
-def test_exporting_before_training_names_the_command(tmp_path, tiny, tokenizer):
+def test_exporting_before_training_names_the_command(tmp_path, tokenizer):
     with pytest.raises(ModelNotFoundError, match=r"python -m models\.train"):
-        export(tmp_path / "none.pt", tokenizer, tmp_path / "model", tiny)
+        export(tmp_path / "none.pt", tokenizer, tmp_path / "model")
