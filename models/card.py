@@ -30,7 +30,7 @@ def _information(measured: Figures, group: str, name: str) -> str:
         (
             number,
             *(f"{layer[key]:.3f}" for key in ("observed_bits", "null_mean_bits", "excess_bits")),
-            f"{layer['p_value']:.2g}",
+            f"{layer['p_value']:.3g}",
             f"{before['excess_bits']:.3f}",
         )
         for number, (layer, before) in enumerate(zip(layers, fresh, strict=True))
@@ -56,7 +56,7 @@ def _word_cells(layer: Figures) -> tuple[str, ...]:
         f"{layer['share_excess']:.0%}",
         f"{layer['agreement']:.2f}",
         f"{given['excess_bits']:.3f}",
-        f"{given['p_value']:.2g}",
+        f"{given['p_value']:.3g}",
         f"{layer['covered']:.0%}",
     )
 

@@ -21,7 +21,7 @@ _SMALLEST_GROUP = 5
 """A label with fewer documents gets no loss of its own."""
 _DEAD_SHARE = 0.01
 """An expert with less than this share of the mean load is dead."""
-WORD_PERMUTATIONS = 4
+WORD_PERMUTATIONS = 2
 """By how much permutations are fewer where every one of them counts every token again."""
 
 Figures = dict[str, Any]

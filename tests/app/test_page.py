@@ -6,8 +6,9 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from app import server, welcome
+from app import server
 from app.settings import settings
+from models.box import WELCOME_TEXT
 from routing.errors import ModelNotFoundError, StorageFullError
 
 TEXT = "The cat sat on the mat."
@@ -133,7 +134,7 @@ def test_an_error_goes_away_with_the_next_text(page):
 def test_an_example_fills_the_box_and_runs(page):
     settled(page.run())
     settled(page.pills(key="example").select("A few words").run())
-    assert page.text_area(key="text").value == welcome.TEXT
+    assert page.text_area(key="text").value == WELCOME_TEXT
     assert "c" in page.query_params
 
 

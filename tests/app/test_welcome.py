@@ -1,5 +1,7 @@
 """The capture a first visitor sees: of a bundled model, and taken in under the id it gets on this server."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from app.settings import load_settings
@@ -45,5 +47,5 @@ def test_a_server_without_it_says_so_and_still_starts(monkeypatch, tmp_path, cap
     monkeypatch.setattr("models.box.folder_of", lambda name: tmp_path)
     with pytest.raises(ModelNotFoundError, match=r"models\.ship"):
         welcome("sift-softmax")
-    server._adopt_welcome(None, "sift-softmax")
+    server._adopt_welcome(SimpleNamespace(adopt=pytest.fail), "sift-softmax")
     assert "welcome.gsr" in caplog.text
