@@ -1,5 +1,4 @@
-"""What comes with a bundled model besides its weights: captures of it, ready to look at; `python -m models.ship` makes
-them.
+"""What comes with a bundled model besides its weights: captures, ready to look at. `python -m models.ship` makes them.
 
     captures/welcome.gsr          the text a first visitor sees
     captures/probe.gsr            the probe set
