@@ -1,8 +1,8 @@
 """What comes with a bundled model besides its weights: captures, ready to look at. `python -m models.ship` makes them.
 
-    captures/welcome.gsr          the text a first visitor sees
-    captures/probe.gsr            the probe set
-    captures/history/<step>.gsr   some of the probe set at steps of the training, routes alone
+captures/welcome.gsr          the text a first visitor sees
+captures/probe.gsr            the probe set
+captures/history/<step>.gsr   some of the probe set at steps of the training, routes alone
 """
 
 from pathlib import Path
