@@ -9,6 +9,7 @@ import torch
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from analysis.composition import composition
 from analysis.information import excess_information
 from analysis.load import counts_by_document, expert_counts, load_cv
 from analysis.words import token_information
@@ -118,6 +119,23 @@ def test_experts_tell_the_label_of_texts_that_no_training_saw(kind, captured):
     layers = excess_information(count_dle, label_d, permutations=PERMUTATIONS)
     assert sum(layer.p_value < 0.001 for layer in layers) > len(layers) / 2
     assert max(layer.excess_bits for layer in layers) > 0.1
+
+
+def test_the_words_alone_do_not_explain_what_experts_tell_of_the_domain(captured):
+    """Among English texts: words lead domains to their experts, but at the same word the domain still counts."""
+    is_english_d = np.array([document.id.startswith(f"{document.domain}-") for document in captured.documents])
+    label_d = np.unique(np.array(labels(captured, "domain")), return_inverse=True)[1]
+    layers = composition(
+        captured.ids_tlk,
+        captured.token_t,
+        captured.document_t,
+        np.where(is_english_d, label_d, -1),
+        permutations=199,
+    )
+    assert {layer.label.documents for layer in layers} == {240}
+    told = [layer.given_words.p_value <= 0.01 and 0.1 < layer.share_excess < 0.95 for layer in layers]
+    assert sum(told) > len(layers) / 2
+    assert all(layer.agreement > 0.5 and layer.covered > 0.3 for layer in layers)
 
 
 def test_experts_tell_the_token(captured):
