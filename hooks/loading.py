@@ -57,7 +57,13 @@ def attach(model: Any, tokenizer: Any, *, name: str, revision: str = "", digest:
     recorder, watch = Recorder(sites), Watch()
     logits_tv = run(model, recorder, watch, ids_bs)
     learnt: tuple[Learnt, ...] = tuple(
-        learn(site, *watch.seen[site.layer], parent=model.get_submodule(site.module)) for site in sites
+        learn(
+            site,
+            *watch.seen[site.layer],
+            parent=model.get_submodule(site.module),
+            around=model.get_submodule(site.module.rpartition(".")[0]),
+        )
+        for site in sites
     )
     loaded = LoadedModel(
         name=name,

@@ -79,8 +79,13 @@ class Reduced(NamedTuple):
     lse_n: Tensor
 
 
-def learn(site: Site, logits_ne: Tensor, ids_nk: Tensor, weights_nk: Tensor, parent: nn.Module) -> Learnt:
-    """The rule of one layer, from what its router did with N tokens. `parent` holds router and experts."""
+def learn(
+    site: Site, logits_ne: Tensor, ids_nk: Tensor, weights_nk: Tensor, parent: nn.Module, around: nn.Module
+) -> Learnt:
+    """The rule of one layer, from what its router did with N tokens.
+
+    `parent` holds router and experts, `around` holds `parent`, and what runs beside it.
+    """
     logits_ne = logits_ne.float()
     weighing = weigh(logits_ne, ids_nk, weights_nk, known_scales=known_scales(site.router, parent))
     score = weighing.score if weighing.error <= tolerance(weights_nk) else "unknown"
@@ -99,7 +104,7 @@ def learn(site: Site, logits_ne: Tensor, ids_nk: Tensor, weights_nk: Tensor, par
         groups_kept=selector.groups_kept,
         is_renormalised=weighing.is_renormalised,
         scale=weighing.scale,
-        shared_experts=shared_experts(parent),
+        shared_experts=shared_experts(parent, around),
     )
     return Learnt(rule, selector if agree >= SAME_IDS else None, weighing.error, agree)
 
@@ -179,9 +184,10 @@ def group_limit(router: nn.Module, parent: nn.Module) -> tuple[int, int]:
     return 1, 1
 
 
-def shared_experts(parent: nn.Module) -> int:
+def shared_experts(parent: nn.Module, around: nn.Module) -> int:
     """How many always-on experts run beside the routed ones (they are often fused into one wider module)."""
-    present = [name for name in SHARED if isinstance(getattr(parent, name, None), nn.Module)]
+    held = (getattr(module, name, None) for module in (parent, around) for name in SHARED)
+    present = any(isinstance(found, nn.Module) for found in held)
     declared = getattr(getattr(parent, "config", None), "n_shared_experts", None)
     return int(declared or 1) if present else 0
 
