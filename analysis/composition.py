@@ -225,7 +225,7 @@ def _one_label(table: ById, deals: _Dealt) -> NDArray[np.float64]:
 
 def _given_words(table: ById, deals: _Dealt, least: int) -> list[ExcessInformation]:
     """Information about the label at the same id, over the ids that the true labels cover."""
-    table = _of_ids(table, np.flatnonzero(_covered_x(table, deals, least)))
+    table = _of_ids(table, _covered_x(table, deals, least))
     group_bp = _covers(table, deals.dealt_bd, deals.groups, least)
     sums_blc = np.zeros((1 + len(deals.dealt_bd), len(table.ids_lpk), 5))
     n_log_n = n_log_n_table(table.ids_lpk.swapaxes(0, 1))
@@ -262,10 +262,10 @@ def _covered_x(table: ById, deals: _Dealt, least: int) -> NDArray[np.bool_]:
     return np.maximum.reduceat(group_p, table.start_x[:-1]) >= 0
 
 
-def _of_ids(table: ById, chosen_x: NDArray[np.intp]) -> ById:
+def _of_ids(table: ById, chosen_x: NDArray[np.bool_]) -> ById:
     """The same table with only some of its ids; documents keep their numbers."""
     length_x = np.diff(table.start_x)
-    kept_p = np.repeat(np.isin(np.arange(len(length_x)), chosen_x), length_x)
+    kept_p = np.repeat(chosen_x, length_x)
     return table._replace(
         ids_lpk=np.ascontiguousarray(table.ids_lpk[:, kept_p]),
         row_p=table.row_p[kept_p],

@@ -12,8 +12,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
+
+from analysis.load import load_cv, max_violation
+
+_DEAD_SHARE = 0.01
+"""An expert with less than this share of the mean load is dead."""
 
 
 class RouterTap:
@@ -121,11 +128,8 @@ class LoadFigures(NamedTuple):
     dead_l: list[int]
 
 
-def load_figures(load_le: Tensor) -> LoadFigures:
-    """Return how even the load is: (0, 0, 0) for an even one."""
-    relative_le = load_le.double() / load_le.double().mean(dim=1, keepdim=True)
-    return LoadFigures(
-        relative_le.std(dim=1, correction=0).tolist(),
-        (relative_le.amax(dim=1) - 1).tolist(),
-        (relative_le < 0.01).sum(dim=1).tolist(),
-    )
+def load_figures(load_le: ArrayLike) -> LoadFigures:
+    """Return how even the load is, in counts or in shares: (0, 0, 0) for an even one."""
+    load_le = np.ma.masked_array(load_le, dtype=np.float64)
+    dead_le = load_le < _DEAD_SHARE * load_le.mean(axis=1, keepdims=True)
+    return LoadFigures(load_cv(load_le).tolist(), max_violation(load_le).tolist(), dead_le.sum(axis=1).tolist())

@@ -23,7 +23,7 @@ from hooks import LoadedModel, attach, capture_corpus, load_model
 from models import BUNDLED_MODELS
 from models import corpus as training_text
 from models.architecture import architecture, fresh_model
-from models.box import history
+from models.box import history, probed
 from models.card import render
 from models.corpus import DEFAULT_FOLDER
 from models.evidence import PROBE_QUESTIONS, QUESTIONS, evidence, words
@@ -107,8 +107,7 @@ def _heldout(model: LoadedModel, documents: list[Document], permutations: int) -
     return figures | {"words": words(record, permutations=permutations)}
 
 
-def _probe(model: LoadedModel, permutations: int) -> dict[str, Any]:
-    record = capture_corpus(model, probe())
+def _probe(record: RoutingRecord, permutations: int) -> dict[str, Any]:
     return _sizes(record) | evidence(record, PROBE_QUESTIONS, permutations=permutations)
 
 
@@ -141,7 +140,9 @@ def evaluate(name: str, folder: Path, corpus: Path, run: Path, *, documents: int
     past = training(run)
     heldout = choose(training_text.read(corpus, "heldout"), documents)
     trained = load_model(folder, device="cpu")
-    readers = {"trained": trained, "untrained": _untrained(trained, past["recipe"]["seed"])}
+    untrained = _untrained(trained, past["recipe"]["seed"])
+    readers = {"trained": trained, "untrained": untrained}
+    captures = {"trained": probed(name), "untrained": capture_corpus(untrained, probe())}
     return {
         "name": name,
         "about": architecture(name).describe,
@@ -152,7 +153,7 @@ def evaluate(name: str, folder: Path, corpus: Path, run: Path, *, documents: int
         "corpus": [vars(row) for row in training_text.inventory(corpus)],
         "permutations": permutations,
         "heldout": {reader: _heldout(model, heldout, permutations) for reader, model in readers.items()},
-        "probe": {reader: _probe(model, permutations) for reader, model in readers.items()},
+        "probe": {reader: _probe(record, permutations) for reader, record in captures.items()},
         "saturation": _saturation(name, past["tokens"]),
         "samples": [sample._asdict() for sample in samples(trained, heldout)],
     }

@@ -12,15 +12,14 @@ from numpy.typing import NDArray
 
 from analysis.composition import composition
 from analysis.information import ExcessInformation, excess_information
-from analysis.load import counts_by_document, expert_counts, load_cv, max_violation
+from analysis.load import counts_by_document, expert_counts
 from analysis.words import token_information
+from models.balance import load_figures
 from models.specialists import specialists
 from routing.record import Document, RoutingRecord
 
 _SMALLEST_GROUP = 5
 """A label with fewer documents gets no loss of its own."""
-_DEAD_SHARE = 0.01
-"""An expert with less than this share of the mean load is dead."""
 WORD_PERMUTATIONS = 2
 """By how much permutations are fewer where every one of them counts every token again."""
 
@@ -176,13 +175,7 @@ def _flat(layer: Any) -> Figures:
 
 def load(record: RoutingRecord) -> dict[str, list[float]]:
     """How evenly each layer used its experts over all documents."""
-    count_le = expert_counts(record)
-    mean_l = count_le.mean(axis=1)
-    return {
-        "variation_l": load_cv(count_le).tolist(),
-        "violation_l": max_violation(count_le).tolist(),
-        "dead_l": (count_le < _DEAD_SHARE * mean_l[:, None]).sum(axis=1).tolist(),
-    }
+    return load_figures(expert_counts(record))._asdict()
 
 
 def leanings(record: RoutingRecord) -> dict[str, list[Figures]]:

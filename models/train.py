@@ -203,7 +203,7 @@ class Trainer:
         return times >= 1 and math.log2(times).is_integer()
 
     def _say(self, figures: dict[str, Any]) -> None:
-        load = load_figures(self.state.load_le)
+        load = load_figures(self.state.load_le.cpu())
         row = figures | {"variation_l": [round(v, 3) for v in load.variation_l], "dead_l": load.dead_l}
         with self.log.open("a") as lines:
             lines.write(json.dumps(row) + "\n")

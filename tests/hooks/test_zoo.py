@@ -15,9 +15,13 @@ SCORE_BY_CONFIG = {"inkling2_text"}
 TEXT = "Every family that follows the common shape is read by one rule."
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_the_general_rule_reads(family, tokenizer):
-    model = attach(small(family), tokenizer, name=family)
+@pytest.fixture(scope="module", params=FAMILIES)
+def model(request, tokenizer):
+    """Every family in turn, read once for all tests of it."""
+    return attach(small(request.param), tokenizer, name=request.param)
+
+
+def test_the_general_rule_reads(model):
     assert [check.name for check in model.selfcheck.checks if not check.passed] == []
     assert all(rule.score in {"softmax", "sigmoid"} and rule.experts >= EXPERTS for rule in model.layers)
     record = capture(model, TEXT)
@@ -38,11 +42,10 @@ def survey():
         return {row["model_type"]: row for row in reversed(list(csv.DictReader(file)))}  # the first of variants
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_the_rule_that_was_learnt_is_the_one_in_the_source(family, tokenizer, survey):
-    found = survey[family]
-    for rule in attach(small(family), tokenizer, name=family).layers:
-        if family not in SCORE_BY_CONFIG:
+def test_the_rule_that_was_learnt_is_the_one_in_the_source(model, survey):
+    found = survey[model.name]
+    for rule in model.layers:
+        if model.name not in SCORE_BY_CONFIG:
             assert rule.score == found["scoring"].split()[0]
         assert rule.has_selection_bias == (found["bias_correction"] != "none")
         if found["group_limited"] == "none":
