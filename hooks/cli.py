@@ -1,0 +1,276 @@
+"""The command line: `python -m hooks check MODEL` tells how a model routes, and whether its recording is proven.
+
+Exit code 0: every check passed; 1: one failed, or the model cannot be read; 2: the command was misused. With `--json`
+one object is written to stdout, `{"error": {kind, found, expected, do}}` where the model cannot be read, else
+
+    model                   name, revision, fingerprint, class, type, parameters, dtype, device, experts_implementation,
+                            attention, versions (of each library)
+    layers                  for each rule that occurs: layers and blocks (their numbers), stack, module (its path, * for
+                            a number), experts, k, shared_experts, rule (in words)
+    blocks_without_experts  their numbers; null where it is not known how many blocks there are
+    checks                  for each check: name, passed, detail (the figure behind it)
+    passed                  whether every check did
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import Annotated, Any, NamedTuple
+
+import typer
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from hooks.loading import load_model
+from hooks.model import LoadedModel
+from hooks.selfcheck_report import SelfCheckReport
+from routing.errors import GatescopeError, OptionError
+from routing.router import RouterRule
+
+app = typer.Typer(
+    name="hooks", help="Reads the routers of models.", add_completion=False, pretty_exceptions_enable=False
+)
+_err = Console(stderr=True, soft_wrap=True)
+
+_DEBUG = "GATESCOPE_DEBUG"
+_UNWRAPPED = 10_000  # columns of a file or pipe: whoever searches it finds each path and rule in one piece
+
+
+class LayerGroup(NamedTuple):
+    """The layers that follow one rule; `module` is the path of their experts, * where the paths have a number."""
+
+    rules: tuple[RouterRule, ...]
+    module: str
+
+    @property
+    def rule(self) -> RouterRule:
+        """The first layer's, which stands for all of them."""
+        return self.rules[0]
+
+    @property
+    def layers(self) -> list[int]:
+        """Numbers of the MoE layers."""
+        return [rule.layer for rule in self.rules]
+
+    @property
+    def blocks(self) -> list[int]:
+        """Numbers of the blocks they are in."""
+        return sorted({rule.block for rule in self.rules})
+
+
+def layer_groups(rules: Sequence[RouterRule]) -> list[LayerGroup]:
+    """The layers by what their rules say, in the order of each group's first layer."""
+    groups: dict[tuple[str, str, str], list[RouterRule]] = {}
+    for rule in rules:
+        module = re.sub(r"(?<![^.])\d+(?![^.])", "*", rule.module)
+        groups.setdefault((rule.stack, module, rule.sentence), []).append(rule)
+    return [LayerGroup(tuple(alike), module) for (_, module, _), alike in groups.items()]
+
+
+def span(numbers: Sequence[int]) -> str:
+    """Rising numbers, as short as they can be said.
+
+    >>> span([0, 1, 2, 5]), span([1, 3, 5, 7])
+    ('0–2, 5', '1, 3 … 7')
+    """
+    steps = {second - first for first, second in pairwise(numbers)}
+    if len(numbers) > 3 and len(steps) == 1 and steps != {1}:
+        return f"{numbers[0]}, {numbers[1]} … {numbers[-1]}"
+    runs: list[list[int]] = []
+    for number in numbers:
+        if not runs or number != runs[-1][-1] + 1:
+            runs.append([])
+        runs[-1].append(number)
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}–{run[-1]}" for run in runs)
+
+
+def blocks_without_experts(model: LoadedModel) -> list[int] | None:
+    """The blocks of a decoder that route nothing; None for other stacks, or where no config counts the blocks."""
+    count = getattr(model.model.config.get_text_config(), "num_hidden_layers", None)
+    if not isinstance(count, int) or any(rule.stack != "decoder" for rule in model.layers):
+        return None
+    return sorted(set(range(count)) - {rule.block for rule in model.layers})
+
+
+def summary(model: LoadedModel) -> dict[str, Any]:
+    """What `--json` writes."""
+    made, config = model.provenance(), model.model.config
+    return {
+        "model": {
+            "name": made.model,
+            "revision": made.revision,
+            "fingerprint": made.fingerprint,
+            "class": type(model.model).__name__,
+            "type": getattr(config, "model_type", ""),
+            "parameters": model.parameters,
+            "dtype": made.dtype,
+            "device": made.device,
+            "experts_implementation": made.experts_implementation,
+            "attention": made.attention,
+            "versions": dict(made.versions),
+        },
+        "layers": [_row(group) for group in layer_groups(model.layers)],
+        "blocks_without_experts": blocks_without_experts(model),
+        "checks": [
+            {"name": check.name, "passed": check.passed, "detail": check.detail} for check in model.selfcheck.checks
+        ],
+        "passed": model.selfcheck.passed,
+    }
+
+
+def _row(group: LayerGroup) -> dict[str, Any]:
+    rule = group.rule
+    return {
+        "layers": group.layers,
+        "blocks": group.blocks,
+        "stack": rule.stack,
+        "module": group.module,
+        "experts": rule.experts,
+        "k": rule.k,
+        "shared_experts": rule.shared_experts,
+        "rule": rule.sentence,
+    }
+
+
+@app.callback()
+def _top() -> None:
+    """Reads the routers of models."""
+
+
+@app.command()
+def check(
+    model: Annotated[str, typer.Argument(help="A folder written by save_pretrained, or a hub id.")],
+    revision: Annotated[str, typer.Option(help="Commit, tag or branch of a hub model.")] = "",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run code that comes with the model; read it first.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Write one JSON object to stdout.")] = False,
+) -> None:
+    """Load a model, find its routers, and prove that what would be recorded is what is executed."""
+    with _errors_shown(as_json), _loading(model):
+        loaded = load_model(model, revision=revision, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
+    report(loaded, as_json=as_json)
+
+
+@contextmanager
+def _loading(name: str) -> Iterator[None]:
+    """How long it has taken so far, on a terminal's stderr."""
+    columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
+    with Progress(*columns, console=_err, transient=True, disable=not _err.is_terminal) as progress:
+        progress.add_task(f"loading {name}")
+        yield
+
+
+def report(model: LoadedModel, *, as_json: bool) -> None:
+    """Write what was found; exits with code 1 where a check failed."""
+    found = summary(model)
+    if as_json:
+        typer.echo(json.dumps(found))
+    else:
+        _print(found, model)
+    if not model.selfcheck.passed:
+        raise typer.Exit(1)
+
+
+def _print(found: dict[str, Any], model: LoadedModel) -> None:
+    out = Console(soft_wrap=True)
+    if not out.is_terminal:
+        out.width = _UNWRAPPED
+    made = found["model"]
+    lines = {
+        "model": " @ ".join(filter(None, (made["name"], made["revision"]))),
+        "class": f"{made['class']} ({made['type']}), {made['parameters']:,} parameters",
+        "runs in": f"{made['dtype']} on {made['device']}, experts {made['experts_implementation'] or 'not said'}, "
+        f"attention {made['attention'] or 'not said'}",
+        "versions": ", ".join(f"{name} {version}" for name, version in made["versions"].items()),
+        "weights": f"fingerprint {made['fingerprint'] or 'none: not from files'}",
+        "blocks": _blocks(found["blocks_without_experts"]),
+    }
+    for name, text in lines.items():
+        _say(out, f"{name:<11}{text}")
+    out.print()
+    out.print(_layers(layer_groups(model.layers)))
+    out.print()
+    out.print(_checks(model.selfcheck))
+    out.print()
+    _say(out, verdict(model.selfcheck))
+
+
+def _blocks(bare: list[int] | None) -> str:
+    if bare is None:
+        return "not counted"
+    return f"without experts: {span(bare)}" if bare else "all with experts"
+
+
+def _layers(groups: Sequence[LayerGroup]) -> Table:
+    table = Table("layers", "blocks", "experts", "k", "module", "rule", box=None, pad_edge=False)
+    for group in groups:
+        rule = group.rule
+        stack = "" if rule.stack == "decoder" else f" ({rule.stack})"
+        cells = span(group.layers), span(group.blocks) + stack, f"{rule.experts:,}", str(rule.k), group.module
+        table.add_row(*map(Text, (*cells, rule.sentence)))
+    for column in table.columns:
+        column.overflow = "fold"
+    return table
+
+
+def _checks(selfcheck: SelfCheckReport) -> Table:
+    table = Table("check", "", "figure", box=None, pad_edge=False)
+    for check in selfcheck.checks:
+        table.add_row(*map(Text, (check.name, "passed" if check.passed else "FAILED", check.detail)))
+    return table
+
+
+def verdict(selfcheck: SelfCheckReport) -> str:
+    """The outcome of all checks in one sentence.
+
+    >>> verdict(SelfCheckReport())
+    'NOT PROVEN: nothing was checked'
+    """
+    failed = [check.name for check in selfcheck.checks if not check.passed]
+    count = len(selfcheck.checks)
+    if failed:
+        return f"NOT PROVEN: {len(failed)} of {count} checks failed: {', '.join(failed)}"
+    return f"proven: {count} of {count} checks passed" if count else "NOT PROVEN: nothing was checked"
+
+
+@contextmanager
+def _errors_shown(as_json: bool) -> Iterator[None]:
+    """Any failure in three parts and an exit code; the traceback only when GATESCOPE_DEBUG is set."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    except GatescopeError as error:
+        _show(error, as_json=as_json)
+        raise typer.Exit(2 if isinstance(error, OptionError) else 1) from None
+    except Exception as error:
+        if os.environ.get(_DEBUG):
+            raise
+        unforeseen = GatescopeError(
+            f"{type(error).__name__}: {error}",
+            expected="a model that runs a short text",
+            do=f"report it with the model's name and the traceback, which {_DEBUG}=1 shows",
+        )
+        _show(unforeseen, as_json=as_json)
+        raise typer.Exit(1) from None
+
+
+def _show(error: GatescopeError, *, as_json: bool) -> None:
+    parts = {"found": error.found, "expected": error.expected, "do": error.do}
+    if as_json:
+        typer.echo(json.dumps({"error": {"kind": type(error).__name__} | parts}))
+        return
+    for name, text in parts.items():
+        _say(_err, f"{name:>8}: {text}")
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(line, markup=False, highlight=False)
