@@ -1,7 +1,8 @@
-"""Each family's published way to route a token, in numpy, from what its router is given.
+"""Each family's routing formula in numpy, from what its router is given: its input, its parameters, the configuration.
 
-Written from the papers and model cards. A formula sees the router's input, the layer's parameters and the configuration;
-none calls the model's own routing code. Shapes: n tokens, e experts, k chosen ones, h hidden size.
+None calls the model's own routing code; what the papers leave open (the order of steps, what wins in a group that is
+ruled out) is as transformers has it. So they tell whether a recording is right; `ablation` tells if transformers is.
+Shapes: n tokens, e experts, k chosen ones, h hidden size.
 """
 
 import math
