@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 
 from hooks import LoadedModel, load_model
-from hooks.routes import RouteSink
+from hooks.sink import RouteSink
 from models import BUNDLED_MODEL
 
 
@@ -32,8 +32,8 @@ def main() -> None:
     kinds: dict[str, Callable[[], object]] = {
         "plain": lambda: forward(plain, ids_bs),
         "idle": lambda: forward(hooked, ids_bs),
-        "recorded": lambda: recorded(hooked, ids_bs, keeps_logits=False),
-        "with logits": lambda: recorded(hooked, ids_bs, keeps_logits=True),
+        "recorded": lambda: recorded(hooked, ids_bs, logits=False),
+        "with logits": lambda: recorded(hooked, ids_bs, logits=True),
     }
     times = measure(kinds, options.pairs)
     print(f"{plain.name} · {plain.device} · {plain.dtype} · {options.tokens} tokens · {options.pairs} rounds")
@@ -50,9 +50,9 @@ def forward(loaded: LoadedModel, ids_bs: torch.Tensor) -> None:
         torch.cuda.synchronize()
 
 
-def recorded(loaded: LoadedModel, ids_bs: torch.Tensor, *, keeps_logits: bool) -> None:
+def recorded(loaded: LoadedModel, ids_bs: torch.Tensor, *, logits: bool) -> None:
     """One pass, its routing handed over as arrays."""
-    sink = RouteSink(loaded.learnt, keeps_logits=keeps_logits, on_layer=lambda: None)
+    sink = RouteSink(loaded.routers.learnt, logits=logits)
     with loaded.recorder.recording(sink):
         forward(loaded, ids_bs)
         sink.flush(torch.ones(ids_bs.numel(), dtype=torch.bool))

@@ -12,7 +12,7 @@ from hooks.model import LoadedModel
 from hooks.options import CaptureOptions
 from hooks.pieces import pieces
 from hooks.prompt import encode
-from hooks.routes import RouteSink
+from hooks.sink import RouteSink
 from routing.errors import OptionError
 from routing.record import Document, RoutingRecord
 
@@ -55,7 +55,7 @@ def capture_batch(
     prompts = [encode(model, document.text, chat=options.chat, new_tokens=new_tokens) for document in documents]
     side = _padding_side(padding_side, options, lengths={len(prompt.ids) for prompt in prompts})
     total = len(model.layers) * (1 + new_tokens)
-    sink = RouteSink(model.learnt, keeps_logits=options.logits, on_layer=_counter(on_progress, total))
+    sink = RouteSink(model.routers.learnt, logits=options.logits, on_layer=_counter(on_progress, total))
     passes: list[Columns] = []
     with torch.no_grad(), model.recorder.recording(sink):
         for step in steps(model, prompts, options, padding_side=side):

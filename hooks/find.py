@@ -2,113 +2,157 @@
 
 Two facts identify them. The experts module of a layer is the one whose `forward` takes hidden states, the chosen expert
 ids and their weights. The router is the module that, in a short probing pass, returned the very ids which the experts
-module then received (or, where the choice is made outside it, the one that returned a score for every expert).
+module then received (or, where the choice is made outside it, the one that returned a score for every expert). Blocks
+that pass their choice in another way have an entry in `hooks.families`.
 """
 
 import inspect
-import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from hooks.families import UNREADABLE
+from hooks.families import BYPASSES, DIVIDED, FAMILIES, Family
+from hooks.output_scale import output_scales
+from hooks.readings import AnswerReading, Call, Reading
+from hooks.site import Divider, Site, block_of, stack_of
 from routing.errors import DenseModelError, RouterError, RouterOutputError
-from routing.router import Stack
 
-IDS_NAMES = {"top_k_index", "router_indices", "topk_indices", "selected_experts", "top_k_indices"}
-WEIGHTS_NAMES = {"top_k_weights", "routing_weights", "topk_weights", "expert_weights"}
+IDS_NAMES = {"top_k_index", "router_indices", "topk_indices", "selected_experts", "top_k_indices", "router_mask"}
+WEIGHTS_NAMES = {"top_k_weights", "routing_weights", "topk_weights", "expert_weights", "router_probs"}
 COUNT_KEYS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
 CLIMB = 3  # how many levels above the experts module its router may hang (wrappers add levels)
+COMMON = Reading()
 
 
-@dataclass(frozen=True)
-class Site:
-    """One MoE layer of a model: where its experts and its router are.
+class Found(NamedTuple):
+    """The MoE layers of a model in the order they ran, and paths of experts that a probing pass did not reach."""
 
-    `logits_at` says where in the router's output the score of every expert stands (None: the output is that tensor).
-    """
-
-    layer: int
-    block: int
-    stack: Stack
-    experts_path: str
-    experts: nn.Module
-    router_path: str
-    router: nn.Module
-    logits_at: int | None
-    expert_count: int
-    k: int
-
-    @property
-    def module(self) -> str:
-        """Path of the module that holds the experts."""
-        return self.experts_path.rpartition(".")[0]
+    sites: tuple[Site, ...]
+    unreached: tuple[str, ...]
 
 
 @dataclass
 class Probe:
-    """What one experts module and the modules around it did in the probing pass."""
+    """One MoE layer to be, and what it and the modules around it did in the probing pass."""
 
-    path: str
-    experts: nn.Module
-    calls: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    path: str  # of the experts module, or of the block of a family with an entry
+    family: Family | None = None
+    calls: list[Call] = field(default_factory=list)
     outputs: list[tuple[str, nn.Module, Any]] = field(default_factory=list)
 
+    @property
+    def experts_path(self) -> str:
+        """Path of the module whose call is read; empty where there is none."""
+        if self.family is None:
+            return self.path
+        return f"{self.path}.{self.family.experts}" if self.family.experts else ""
 
-def find_sites(model: nn.Module, run: Callable[[], object]) -> tuple[Site, ...]:
+    @property
+    def reading(self) -> Reading:
+        """How its call is read."""
+        reading = self.family.reading if self.family else COMMON
+        return reading if isinstance(reading, Reading) else COMMON
+
+    @property
+    def has_run(self) -> bool:
+        """Whether the layer took part in the pass."""
+        return bool(self.calls if self.experts_path else self.outputs)
+
+
+def find_sites(model: nn.Module, run: Callable[[], object]) -> Found:
     """Every MoE layer of `model`, in the order the model runs them.
 
     `run` makes one short forward pass. Errors: DenseModelError when no experts module exists, RouterOutputError when
     one exists but cannot be read, naming the module and what it returned.
     """
-    probes = [Probe(path, module) for path, module in expert_modules(model)]
+    _refuse_bypasses(model)
+    probes = list(_probes(model))
     if not probes:
         raise _nothing_found(model)
     order = _watch(model, probes, run)
-    fired = sorted((probe for probe in probes if probe.calls), key=lambda probe: order.index(probe.path))
-    silent = [probe.path for probe in probes if not probe.calls]
-    if silent:
-        raise RouterOutputError(
-            f"{len(silent)} of {len(probes)} experts modules were never called, the first is {silent[0]}",
-            expected="every experts module to run once in a forward pass over text",
-            do="load the model without fused kernels (use_kernels=False), and not compiled",
-        )
-    return tuple(_site(layer, probe) for layer, probe in enumerate(fired))
+    fired = sorted((probe for probe in probes if probe.has_run), key=lambda probe: order.index(probe.path))
+    unreached = [probe.path for probe in probes if not probe.has_run]
+    _refuse_silent(model, fired, unreached)
+    sites = tuple(_site(model, layer, probe) for layer, probe in enumerate(fired))
+    scales = output_scales(sites, run)
+    return Found(
+        tuple(replace(site, output_scale=scales[site.layer]) for site in sites),
+        tuple(unreached),
+    )
 
 
-def expert_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Path and module of each experts module: `forward(hidden, ids, weights)`, known by its parameters' names."""
-    return ((path, module) for path, module in model.named_modules() if _takes_routes(type(module)))  # type: ignore[arg-type]  # classes hash
+def experts_takes_routes(kind: type[nn.Module]) -> bool:
+    """Whether a class has the common contract; asked of the class, since wrappers replace the instance's `forward`."""
+    return _takes_routes(kind)  # type: ignore[arg-type]  # classes hash
 
 
 @cache
 def _takes_routes(kind: type[nn.Module]) -> bool:
-    """Whether a class has the contract; asked of the class, since wrappers replace the instance's `forward`."""
     names = list(inspect.signature(kind.forward).parameters)[1:]
     return len(names) >= 3 and names[1] in IDS_NAMES and names[2] in WEIGHTS_NAMES
+
+
+def _probes(model: nn.Module) -> Iterator[Probe]:
+    """Every block of a family with an entry, and every other experts module."""
+    claimed: tuple[str, ...] = ()
+    for path, module in model.named_modules():
+        family = next((FAMILIES[kind.__name__] for kind in type(module).__mro__ if kind.__name__ in FAMILIES), None)
+        if family is not None:
+            claimed += (f"{path}.",)
+            yield Probe(path, family)
+        elif experts_takes_routes(type(module)) and not path.startswith(claimed):
+            yield Probe(path)
+
+
+def _refuse_bypasses(model: nn.Module) -> None:
+    """Kernels that compute a block past its modules are named, never recorded as empty."""
+    for path, module in model.named_modules():
+        replaced = vars(module).get("forward")
+        kinds = [type(module).__name__, getattr(replaced, "__qualname__", "").partition(".")[0]]
+        name = next((kind for kind in kinds if kind in BYPASSES), None)
+        if name is not None:
+            kernel, _, cure = BYPASSES[name].partition("; ")
+            raise RouterOutputError(
+                f"{path} runs {name}: {kernel} compute the whole block without calling router or experts",
+                expected="a block whose router and experts are called as modules",
+                do=cure,
+            )
+
+
+def _refuse_silent(model: nn.Module, fired: Sequence[Probe], unreached: Sequence[str]) -> None:
+    """Experts that did not run are an error, unless their whole stack (a vision tower, say) did not."""
+    stacks = {stack_of(probe.path) for probe in fired}
+    silent = [path for path in unreached if not stacks or stack_of(path) in stacks]
+    if silent:
+        holder = model.get_submodule(silent[0].rpartition(".")[0])
+        replaced = vars(holder).get("forward")
+        runs = f" (its block runs {getattr(replaced, '__qualname__', replaced)})" if replaced else ""
+        raise RouterOutputError(
+            f"{len(silent)} of {len(fired) + len(unreached)} experts modules were never called, "
+            f"the first is {silent[0]}{runs}",
+            expected="every experts module to run once in a forward pass over text",
+            do="load the model without fused kernels (use_kernels=False); if it was compiled before, call "
+            "torch._dynamo.reset() first",
+        )
 
 
 def _nothing_found(model: nn.Module) -> RouterError:
     """The right error for a model without a readable experts module."""
     config: Any = getattr(model, "config", None)
     kind = getattr(config, "model_type", type(model).__name__)
-    if kind in UNREADABLE:
-        return RouterOutputError(
-            f"{kind} is a Mixture-of-Experts family whose routing cannot be recorded yet: {UNREADABLE[kind]}",
-            expected="experts called with the chosen ids and weights",
-            do="use a family of the table in docs/guarantees.md",
-        )
     text_config = config.get_text_config() if hasattr(config, "get_text_config") else config
-    declared = {key: getattr(text_config, key) for key in COUNT_KEYS if (getattr(text_config, key, None) or 0) > 1}
+    declared = {key: _declared(text_config, key) for key in COUNT_KEYS if _declared(text_config, key) > 1}
     if declared:
         return RouterOutputError(
             f"the config of {kind} declares experts ({declared}), but no module is called with expert ids and weights",
             expected="a module with forward(hidden_states, top_k_index, top_k_weights)",
-            do="load the model through a transformers class of its family, without remote code or fused kernels",
+            do="load the model through a transformers class of its family, without remote code or fused kernels, or "
+            "add an entry to hooks/families.py",
         )
     return DenseModelError(
         f"dense: no router found in {kind} ({sum(1 for _ in model.modules())} modules looked at)",
@@ -120,22 +164,38 @@ def _nothing_found(model: nn.Module) -> RouterError:
     )
 
 
-def _watch(model: nn.Module, probes: list[Probe], run: Callable[[], object]) -> list[str]:
-    """Run once with temporary hooks around every experts module; the paths in the order they were called."""
-    order: list[str] = []
-    handles = []
-    inside = tuple(f"{probe.path}." for probe in probes)
-    for probe in probes:
-        handles.append(probe.experts.register_forward_pre_hook(_note_call(probe, order), with_kwargs=True))
-        for path, module in _neighbours(model, probe.path, inside):
-            handles.append(module.register_forward_hook(_note_output(probe, path)))
+def _declared(config: Any, key: str) -> int:
+    """A count of experts in a configuration; 0 where it states none, or one for each layer."""
     try:
-        with torch.no_grad():
-            run()
-    finally:
-        for handle in handles:
-            handle.remove()
+        value = getattr(config, key, None)
+    except AttributeError:  # a value that differs between layers
+        return 0
+    return value if isinstance(value, int) else 0
+
+
+def _watch(model: nn.Module, probes: list[Probe], run: Callable[[], object]) -> list[str]:
+    """Run once with temporary hooks around every layer to be; their paths in the order they were called."""
+    order: list[str] = []
+    inside = tuple(f"{probe.path}." for probe in probes if probe.family is None)
+    with ExitStack() as hooks, torch.no_grad():
+        for probe in probes:
+            if probe.experts_path:
+                experts = model.get_submodule(probe.experts_path)
+                handle = experts.register_forward_pre_hook(_note_call(probe, order), with_kwargs=True)
+                hooks.callback(handle.remove)
+            for path, module in _answering(model, probe, inside):
+                hooks.callback(module.register_forward_hook(_note_output(probe, path, order)).remove)
+        run()
     return order
+
+
+def _answering(model: nn.Module, probe: Probe, inside: tuple[str, ...]) -> Iterator[tuple[str, nn.Module]]:
+    """The modules whose answers may be the router's."""
+    if probe.family is None:
+        yield from _neighbours(model, probe.path, inside)
+    else:
+        path = f"{probe.path}.{probe.family.router}"
+        yield path, model.get_submodule(path)
 
 
 def _neighbours(model: nn.Module, experts_path: str, inside: tuple[str, ...]) -> Iterator[tuple[str, nn.Module]]:
@@ -154,68 +214,153 @@ def _neighbours(model: nn.Module, experts_path: str, inside: tuple[str, ...]) ->
 
 def _note_call(probe: Probe, order: list[str]) -> Callable[..., None]:
     def hook(module: nn.Module, args: tuple, kwargs: dict) -> None:
-        values = [*args, *kwargs.values()]
-        if len(values) >= 3 and isinstance(values[1], Tensor) and isinstance(values[2], Tensor):
-            probe.calls.append((values[1], values[2]))
+        values = (*args, *kwargs.values())
+        call = values[probe.reading.leading :]
+        if call and all(isinstance(value, Tensor) for value in call[:2]):
+            probe.calls.append(call)
             order.append(probe.path)
 
     return hook
 
 
-def _note_output(probe: Probe, path: str) -> Callable[..., None]:
+def _note_output(probe: Probe, path: str, order: list[str]) -> Callable[..., None]:
     def hook(module: nn.Module, args: tuple, output: Any) -> None:
         if not probe.calls:  # a router answers before its experts are called
             probe.outputs.append((path, module, output))
+            if not probe.experts_path:
+                order.append(probe.path)
 
     return hook
 
 
-def _site(layer: int, probe: Probe) -> Site:
-    ids_nk, weights_nk = probe.calls[0]
-    _check_call(probe.path, ids_nk, weights_nk)
-    path, router, logits_at, logits_ne = _router_of(probe, ids_nk)
+def _site(model: nn.Module, layer: int, probe: Probe) -> Site:
+    """The layer of a probe that ran."""
+    divider, stack_path = _divider(model, probe.path)
+    at: dict[str, Any] = {
+        "layer": layer,
+        "block": block_of(probe.path),
+        "stack": stack_of(stack_path),
+        "divider": divider,
+    }
+    if probe.family is not None:
+        return _own_site(model, probe, probe.family, at)
+    call = probe.calls[0]
+    _check_call(probe.path, call)
+    path, router, logits_at, logits_ne = _router_of(probe, call[0])
+    holder_path = _holder(probe.path, path)
     return Site(
-        layer=layer,
-        block=block_of(probe.path),
-        stack=stack_of(probe.path),
-        experts_path=probe.path,
-        experts=probe.experts,
+        **at,
+        holder_path=holder_path,
+        holder=model.get_submodule(holder_path),
         router_path=path,
         router=router,
+        reading=COMMON,
         logits_at=logits_at,
-        expert_count=logits_ne.shape[-1],
-        k=ids_nk.shape[-1],
+        options=logits_ne.shape[-1],
+        k=call[0].shape[-1],
+        experts_path=probe.path,
+        experts=model.get_submodule(probe.path),
     )
 
 
-def _check_call(path: str, ids_nk: Tensor, weights_nk: Tensor) -> None:
+def _own_site(model: nn.Module, probe: Probe, family: Family, at: dict[str, Any]) -> Site:
+    """The layer of a family with an entry, its shape taken from what it did."""
+    path, router, answer = probe.outputs[0]
+    reading = family.reading
+    if isinstance(reading, AnswerReading):
+        routes = reading.routes(router, answer)
+        options, k = routes.logits_ne.shape[-1], routes.ids_nk.shape[-1]
+    else:
+        logits_ne = reading.logits(answer, family.logits_at)
+        options, k = logits_ne.shape[-1], reading.ids(probe.calls[0], logits_ne)[0].shape[-1]
+    experts_path = probe.experts_path
+    return Site(
+        **at,
+        holder_path=probe.path,
+        holder=model.get_submodule(probe.path),
+        router_path=path,
+        router=router,
+        reading=reading,
+        logits_at=family.logits_at,
+        options=options,
+        k=k,
+        experts_path=experts_path,
+        experts=model.get_submodule(experts_path) if experts_path else None,
+        fault=family.fault,
+    )
+
+
+def _holder(experts_path: str, router_path: str) -> str:
+    """The path of the innermost module around both."""
+    shared = []
+    for one, other in zip(experts_path.split("."), router_path.split("."), strict=False):
+        if one != other:
+            break
+        shared.append(one)
+    return ".".join(shared)
+
+
+def _divider(model: nn.Module, path: str) -> tuple[Divider | None, str]:
+    """The block that gives this layer only some of the tokens, if one does, and the path that tells its stack."""
+    parts = path.split(".")
+    for end in range(len(parts) - 1, 0, -1):
+        above = ".".join(parts[:end])
+        module = model.get_submodule(above)
+        rows = DIVIDED.get(type(module).__name__)
+        if rows is not None:
+            return Divider(module, rows, parts[end]), above
+    return None, path
+
+
+def _check_call(path: str, call: Call) -> None:
+    ids_nk, weights_nk = call[0], call[1]
     if ids_nk.dim() != 2 or ids_nk.is_floating_point() or ids_nk.shape != weights_nk.shape:
         raise RouterOutputError(
             f"{path} was called with ids {ids_nk.dtype} {tuple(ids_nk.shape)} and weights {tuple(weights_nk.shape)}",
             expected="integer ids and their weights, both of shape (tokens, k)",
-            do="use a family of the table in docs/guarantees.md; this one encodes its choice differently",
+            do="add an entry to hooks/families.py: this family encodes its choice differently",
         )
 
 
 def _router_of(probe: Probe, ids_nk: Tensor) -> tuple[str, nn.Module, int | None, Tensor]:
-    """The module that chose `ids_nk`, and where its score of every expert stands."""
-    answers = [(path, module, _tensors(output)) for path, module, output in probe.outputs]
-    for path, module, tensors in answers:
-        if any(_same(tensor, ids_nk) for _, tensor in tensors):
-            for at, tensor in tensors:
-                if _is_scores(tensor, ids_nk):
-                    return path, module, at, tensor
+    """The module that chose `ids_nk`, or that gave the scores it chose by, and where these stand in its answer."""
+    answers = [(path, module, at, tensor) for path, module, out in probe.outputs for at, tensor in _tensors(out)]
+    choosers = {path for path, _, _, tensor in answers if _same(tensor, ids_nk)}
+    for answer in answers:
+        if answer[0] in choosers and _is_scores(answer[3], ids_nk):
+            return _before_softmax(answers, *answer)
     least = int(ids_nk.max()) + 1
-    for path, module, tensors in reversed(answers):
-        for at, tensor in tensors:
-            if _is_scores(tensor, ids_nk) and least <= tensor.shape[-1] < 4096 and _agrees(tensor, ids_nk):
-                return path, module, at, tensor
+    for answer in reversed(answers):
+        scores_ne = answer[3]
+        if _is_scores(scores_ne, ids_nk) and least <= scores_ne.shape[-1] < 4096 and _agrees(scores_ne, ids_nk):
+            return answer
     raise RouterOutputError(
         f"{probe.path} received ids {tuple(ids_nk.shape)}, but no module near it returned them or a score per expert; "
-        f"looked at {', '.join(path for path, _, _ in answers) or 'nothing'}",
+        f"looked at {', '.join(f'{path} ({type(module).__name__})' for path, module, _ in probe.outputs) or 'nothing'}",
         expected="a router module that returns (logits, weights, ids) or logits of shape (tokens, experts)",
         do="add an entry to hooks/families.py that says where this family's scores are",
     )
+
+
+def _before_softmax(
+    answers: Sequence[tuple[str, nn.Module, int | None, Tensor]],
+    path: str,
+    router: nn.Module,
+    at: int | None,
+    scores_ne: Tensor,
+) -> tuple[str, nn.Module, int | None, Tensor]:
+    """The module that gave the raw scores, where the router itself returned probabilities (Gemma 4)."""
+    scores_ne = scores_ne.flatten(0, -2)
+    if bool((scores_ne >= 0).all()) and torch.allclose(scores_ne.float().sum(-1), torch.tensor(1.0), atol=1e-2):
+        for raw in answers:
+            logits_ne = raw[3].flatten(0, -2) if raw[3].dim() > 1 else raw[3]
+            if logits_ne.shape == scores_ne.shape and _is_softmax(scores_ne, logits_ne):
+                return raw[0], raw[1], raw[2], logits_ne
+    return path, router, at, scores_ne
+
+
+def _is_softmax(probability_ne: Tensor, logits_ne: Tensor) -> bool:
+    return torch.allclose(logits_ne.float().softmax(-1), probability_ne.float(), atol=1e-2)
 
 
 def _tensors(output: Any) -> list[tuple[int | None, Tensor]]:
@@ -233,35 +378,14 @@ def _same(tensor: Tensor, ids_nk: Tensor) -> bool:
 
 
 def _is_scores(tensor: Tensor, ids_nk: Tensor) -> bool:
+    """Whether this has one score for every token and option: more options than slots, or as many where k is 1."""
     rows, k = ids_nk.shape
-    return (
-        tensor.is_floating_point() and tensor.dim() == 2 and tensor.shape[0] == rows and tensor.shape[1] >= k + (k > 1)
-    )
+    if not tensor.is_floating_point() or tensor.dim() < 2:
+        return False
+    return tensor.shape[:-1].numel() == rows and tensor.shape[-1] >= k + (k > 1)
 
 
 def _agrees(scores_ne: Tensor, ids_nk: Tensor) -> bool:
     """Whether the best-scored experts are the chosen ones, for nearly all rows."""
-    best_nk = scores_ne.topk(ids_nk.shape[1], dim=-1).indices.sort(-1).values
+    best_nk = scores_ne.flatten(0, -2).topk(ids_nk.shape[1], dim=-1).indices.sort(-1).values
     return bool((best_nk == ids_nk.sort(-1).values).all(-1).float().mean() > 0.9)
-
-
-def block_of(path: str) -> int:
-    """The absolute block index in a module path: its first number.
-
-    >>> block_of("model.layers.12.mlp.experts")
-    12
-    """
-    found = re.search(r"(?:^|\.)(\d+)(?:\.|$)", path)
-    return int(found.group(1)) if found else 0
-
-
-def stack_of(path: str) -> Stack:
-    """Which stack of the model a module path lies in.
-
-    >>> stack_of("model.encoder.block.1.layer.1.mlp.experts")
-    'encoder'
-    """
-    words = path.lower()
-    if "visual" in words or "vision" in words:
-        return "vision"
-    return "encoder" if "encoder" in words else "decoder"

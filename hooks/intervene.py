@@ -1,18 +1,21 @@
 """Change routes while a model runs: the proof that a recorded route is the one that matters."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from hooks.probing import forward
 from hooks.recorder import Recorder, Sink
+from hooks.routes import Routes
 
 
-def run(model: Any, recorder: Recorder, sink: Sink, ids_bs: Tensor) -> Tensor:
-    """One forward pass over a single text with `sink` in place; the output logits, shape (tokens, vocabulary)."""
-    with torch.no_grad(), recorder.recording(sink):
-        return model(input_ids=ids_bs, use_cache=False).logits[0].float()
+def run(model: Any, recorder: Recorder, sink: Sink, inputs: Mapping[str, Any]) -> Tensor:
+    """One forward pass with `sink` in place; what the model put out, one row per token."""
+    with recorder.recording(sink):
+        return forward(model, inputs)
 
 
 @dataclass(frozen=True)
@@ -26,11 +29,11 @@ class Reroute:
     row: int
     expert: int
 
-    def layer(self, layer: int, logits_ne: Tensor, ids_nk: Tensor, weights_nk: Tensor) -> tuple[Tensor, Tensor] | None:
+    def layer(self, layer: int, routes: Routes) -> tuple[Tensor, Tensor] | None:
         """Called by the recorder; changes one route of one layer."""
         if layer != self.layer_index:
             return None
-        ids_nk, weights_nk = ids_nk.clone(), weights_nk.clone()
+        ids_nk, weights_nk = routes.ids_nk.clone(), routes.weights_nk.clone()
         strongest = int(weights_nk[self.row].argmax())
         if (ids_nk[self.row] == self.expert).any():
             weights_nk[self.row, strongest] = 0
@@ -43,15 +46,15 @@ class Watch:
     """A sink that keeps every layer's raw routing of one pass, changing nothing."""
 
     def __init__(self) -> None:
-        self.seen: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
+        self.seen: dict[int, Routes] = {}
 
-    def layer(self, layer: int, logits_ne: Tensor, ids_nk: Tensor, weights_nk: Tensor) -> None:
-        """Called by the recorder; keeps logits, ids and weights."""
-        self.seen[layer] = (logits_ne.detach(), ids_nk.detach(), weights_nk.detach())
+    def layer(self, layer: int, routes: Routes) -> None:
+        """Called by the recorder; keeps the routes."""
+        self.seen[layer] = routes
 
 
 def unused_expert(ids_k: Tensor, experts: int) -> int:
     """The lowest expert a token does not use; 0 when it uses all."""
     free = torch.ones(experts, dtype=torch.bool)
-    free[ids_k.cpu()] = False
+    free[ids_k[ids_k >= 0].cpu()] = False
     return int(free.int().argmax())

@@ -1,5 +1,6 @@
 """A model from a folder or the hub, onto a device, in a dtype, with its routers found and proven."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -7,12 +8,10 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
-from hooks.find import find_sites
-from hooks.intervene import Watch, run
 from hooks.model import LoadedModel
-from hooks.recorder import Recorder
-from hooks.rules import Learnt, learn
-from hooks.selfcheck import check, probe_ids
+from hooks.probing import probe_inputs
+from hooks.routers import read_routers
+from hooks.selfcheck import check
 from hooks.weights import check_memory, check_weights, fingerprint, resolve
 from routing.errors import ModelMemoryError, ModelNotFoundError, OptionError, WeightsError
 
@@ -49,34 +48,31 @@ def load_model(
     )
 
 
-def attach(model: Any, tokenizer: Any, *, name: str, revision: str = "", digest: str = "") -> LoadedModel:
-    """Find the routers of a model already in memory, install the hooks and run the self-check."""
-    vocabulary = model.get_input_embeddings().weight.shape[0]
-    ids_bs = probe_ids(min(vocabulary, len(tokenizer)), tokenizer.all_special_ids, model.device)
-    sites = find_sites(model, lambda: model(input_ids=ids_bs, use_cache=False))
-    recorder, watch = Recorder(sites), Watch()
-    logits_tv = run(model, recorder, watch, ids_bs)
-    learnt: tuple[Learnt, ...] = tuple(
-        learn(
-            site,
-            *watch.seen[site.layer],
-            parent=model.get_submodule(site.module),
-            around=model.get_submodule(site.module.rpartition(".")[0]),
-        )
-        for site in sites
-    )
-    loaded = LoadedModel(
+def attach(
+    model: Any,
+    tokenizer: Any,
+    *,
+    name: str,
+    revision: str = "",
+    digest: str = "",
+    inputs: Mapping[str, Any] | None = None,
+) -> LoadedModel:
+    """Find the routers of a model already in memory, install the hooks and run the self-check.
+
+    `inputs` are what the model is called with in the probing passes, for models that read more than token ids.
+    """
+    if inputs is None:
+        inputs = probe_inputs(model, vocabulary=len(tokenizer), special=frozenset(tokenizer.all_special_ids))
+    routers = read_routers(model, inputs)
+    return LoadedModel(
         name=name,
         revision=revision,
         fingerprint=digest,
         model=model,
         tokenizer=tokenizer,
-        sites=sites,
-        learnt=learnt,
-        recorder=recorder,
+        routers=routers,
+        selfcheck=check(routers),
     )
-    loaded.selfcheck = check(loaded, ids_bs, watch, logits_tv)
-    return loaded
 
 
 def choose_device(wanted: str) -> torch.device:

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
 
-from hooks.find import Site
 from hooks.prompt import tokenise
 from hooks.recorder import Recorder
-from hooks.rules import Learnt
+from hooks.routers import Routers
 from hooks.selfcheck_report import SelfCheckReport
+from hooks.site import Site
 from routing.record import Provenance
 from routing.router import RouterRule
 
@@ -25,15 +25,23 @@ class LoadedModel:
     fingerprint: str
     model: Any
     tokenizer: Any
-    sites: tuple[Site, ...]
-    learnt: tuple[Learnt, ...]
-    recorder: Recorder
+    routers: Routers
     selfcheck: SelfCheckReport = field(default_factory=SelfCheckReport)
 
     @property
     def layers(self) -> tuple[RouterRule, ...]:
         """The routing rule of each MoE layer."""
-        return tuple(learnt.rule for learnt in self.learnt)
+        return self.routers.layers
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """Where each MoE layer is."""
+        return self.routers.sites
+
+    @property
+    def recorder(self) -> Recorder:
+        """The hooks on its routers."""
+        return self.routers.recorder
 
     @property
     def device(self) -> str:

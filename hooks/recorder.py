@@ -1,7 +1,7 @@
-"""Hooks that are installed once and stay; what they see goes to the sink of whoever is running.
+"""Hooks that are installed once and stay; what they see goes to the sinks of whoever is running.
 
 Installing, running and removing hooks on a model that several threads share mixes their captures. Here the hooks are
-permanent and look up the sink of the current context: with none, a hook costs that one look-up.
+permanent and look up the sinks of the current context: with none, a hook costs that one look-up.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -9,67 +9,151 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
-from hooks.find import Site
+from hooks.readings import AnswerReading, Reading
+from hooks.routes import Routes
+from hooks.site import Site
 from routing.errors import RouterOutputError
+
+Changed = tuple[Tensor, Tensor]
 
 
 class Sink(Protocol):
     """Receives one MoE layer's routing as it happens; may hand back changed routes."""
 
-    def layer(self, layer: int, logits_ne: Tensor, ids_nk: Tensor, weights_nk: Tensor) -> tuple[Tensor, Tensor] | None:
+    def layer(self, layer: int, routes: Routes) -> Changed | None:
         """Called once per MoE layer and forward pass, before its experts run; (ids, weights) returned replace them."""
 
 
+class _Pass:
+    """What one context's hooks have seen and not yet handed over."""
+
+    def __init__(self, sinks: tuple[Sink, ...]) -> None:
+        self.sinks = sinks
+        self.answers: dict[int, Any] = {}
+        self.rows: dict[int, Tensor | None] = {}
+
+
 class Recorder:
-    """Permanent hooks on the routers and experts of one model."""
+    """Permanent hooks on the routers and experts of one model. Contexts may nest: every open sink is served."""
 
     def __init__(self, sites: Sequence[Site]) -> None:
-        self._sink: ContextVar[Sink | None] = ContextVar("sink", default=None)
-        self._logits: ContextVar[dict[int, Tensor] | None] = ContextVar("logits", default=None)
-        self._handles = []
+        self._now: ContextVar[_Pass | None] = ContextVar("now", default=None)
+        self._handles: list[Any] = []
+        self._last: list[tuple[Any, int]] = []
         for site in sites:
-            self._handles.append(site.router.register_forward_hook(self._on_router(site)))
-            self._handles.append(site.experts.register_forward_pre_hook(self._on_experts(site), with_kwargs=True))
+            self._install(site)
 
     @contextmanager
     def recording(self, sink: Sink) -> Iterator[None]:
-        """Send everything this context's forward passes route to `sink`."""
-        tokens = self._sink.set(sink), self._logits.set({})
+        """Send everything this context's forward passes route to `sink`, beside the sinks already open."""
+        self._come_last()
+        before = self._now.get()
+        token = self._now.set(_Pass((*(before.sinks if before else ()), sink)))
         try:
             yield
         finally:
-            self._sink.reset(tokens[0])
-            self._logits.reset(tokens[1])
+            self._now.reset(token)
 
     def close(self) -> None:
         """Take the hooks off the model again."""
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
+        self._last.clear()
 
-    def _on_router(self, site: Site) -> Callable[..., None]:
-        def hook(module: nn.Module, args: tuple, output: Any) -> None:
-            pending = self._logits.get()
-            if pending is not None:
-                pending[site.layer] = output if site.logits_at is None else output[site.logits_at]
+    def _install(self, site: Site) -> None:
+        if site.divider is not None:
+            before = _eagerly(self._on_divider(site))
+            self._handles.append(site.divider.module.register_forward_pre_hook(before, with_kwargs=True))
+        after = site.router.register_forward_hook(_eagerly(self._on_router(site)))
+        self._handles.append(after)
+        self._last.append((site.router._forward_hooks, after.id))
+        if site.experts is not None:
+            call = site.experts.register_forward_pre_hook(_eagerly(self._on_experts(site)), with_kwargs=True)
+            self._handles.append(call)
+            self._last.append((site.experts._forward_pre_hooks, call.id))
+
+    def _come_last(self) -> None:
+        """Behind the hooks that others registered since: what is recorded is what the module then runs with."""
+        for hooks, key in self._last:
+            if next(reversed(hooks)) != key:
+                hooks.move_to_end(key)
+
+    def _on_divider(self, site: Site) -> Callable[..., None]:
+        def hook(module: nn.Module, args: tuple, kwargs: dict) -> None:
+            now = self._now.get()
+            if now is not None and site.divider is not None:
+                call = (*args, *kwargs.values())
+                rows = site.divider.rows(call, call[0].shape[:-1].numel())
+                now.rows[site.layer] = None if rows is None else rows[site.divider.child]
+
+        return hook
+
+    def _on_router(self, site: Site) -> Callable[..., Any]:
+        def hook(module: nn.Module, args: tuple, answer: Any) -> Any:
+            now = self._now.get()
+            if now is None or _is_recomputed():
+                return None
+            if isinstance(site.reading, Reading):
+                now.answers[site.layer] = answer
+                return None
+            changed = _told(now, site, site.reading.routes(module, answer))
+            return None if changed is None else site.reading.answer(answer, *changed)
 
         return hook
 
     def _on_experts(self, site: Site) -> Callable[..., Any]:
+        reading = site.reading
+        if isinstance(reading, AnswerReading):
+            raise TypeError(f"{site.name} has an experts module and a reading that needs none")
+
         def hook(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
-            sink, pending = self._sink.get(), self._logits.get()
-            if sink is None or pending is None:
+            now = self._now.get()
+            if now is None or _is_recomputed():
                 return None
-            hidden, ids_nk, weights_nk, *rest = [*args, *kwargs.values()]
-            logits_ne = pending.pop(site.layer, None)
-            if logits_ne is None:
+            values = (*args, *kwargs.values())
+            head, call = values[: reading.leading], values[reading.leading :]
+            if site.layer not in now.answers:
                 raise _no_logits(site)
-            changed = sink.layer(site.layer, logits_ne, ids_nk, weights_nk)
-            return None if changed is None else ((hidden, *changed, *rest), {})
+            logits_ne = reading.logits(now.answers.pop(site.layer), site.logits_at)
+            ids_nk, weights_nk = reading.ids(call, logits_ne)
+            changed = _told(now, site, Routes(logits_ne, ids_nk, weights_nk))
+            return None if changed is None else ((*head, *reading.call(call, *changed)), {})
 
         return hook
+
+
+def _told(now: _Pass, site: Site, routes: Routes) -> Changed | None:
+    """Every open sink told of one layer's routes, in the units of the block's output; what the last changed, if any."""
+    changed = None
+    weights_nk = routes.weights_nk.detach()
+    weights_nk = weights_nk if site.output_scale == 1.0 else weights_nk * site.output_scale
+    routes = Routes(routes.logits_ne.detach(), routes.ids_nk, weights_nk, now.rows.pop(site.layer, None))
+    for sink in now.sinks:
+        changed = sink.layer(site.layer, routes) or changed
+    return None if changed is None else (changed[0], (changed[1] / site.output_scale).to(weights_nk.dtype))
+
+
+def _eagerly(hook: Callable[..., Any]) -> Callable[..., Any]:
+    """The hook, left out of compiled graphs: there it runs as ordinary code between two of them, and is never skipped.
+
+    A hook that is traced would be frozen as it was on the first call, with no sink, and stay silent ever after.
+    """
+    reason = "routing is recorded here: compile with fullgraph=False, or without recording"
+    uncompiled = torch.compiler.disable(hook, reason=reason)
+
+    def either(*args: Any) -> Any:
+        return uncompiled(*args) if torch.compiler.is_compiling() else hook(*args)
+
+    return either
+
+
+def _is_recomputed() -> bool:
+    """Whether this pass repeats an earlier one inside a backward pass (gradient checkpointing)."""
+    return torch._C._current_graph_task_id() != -1
 
 
 def _no_logits(site: Site) -> RouterOutputError:

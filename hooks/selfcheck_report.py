@@ -14,9 +14,10 @@ class Check:
 
 @dataclass(frozen=True)
 class SelfCheckReport:
-    """All claims checked at load."""
+    """All claims checked at load, and what a reader must know beside them."""
 
     checks: tuple[Check, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:

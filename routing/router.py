@@ -1,12 +1,14 @@
 """How one layer's router scores, selects and weighs: what a reader must know to interpret its numbers."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from routing.errors import RecordError
 
-Score = Literal["softmax", "sigmoid", "unknown"]
-Stack = Literal["decoder", "encoder", "vision"]
+Score = Literal["softmax", "sigmoid", "sqrtsoftplus", "sparsemixer", "unknown"]
+Stack = Literal["decoder", "encoder", "vision", "audio", "talker"]
+SPOKEN: dict[Score, str] = {"sqrtsoftplus": "square root of softplus", "sparsemixer": "SparseMixer"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +19,12 @@ class RouterRule:
     blocks are dense has layer 0 at block 1 or 3. `experts` are the routed ones; shared experts are always on and never
     appear as routes. `score` is "unknown" when no known formula reproduces the recorded weights: ids and weights are
     then still what was executed, but the gate's entropy is absent.
+
+    Of the `experts`, the last `zero_experts` hand the token on unchanged. `by_token_id` means that a fixed table of the
+    token id picks the experts and the scores only weigh them. `has_expert_scales`: each expert's weight is multiplied
+    by a learnt factor of its own. `shares_norm`: the shared experts are weighed in the same sum, so the recorded
+    weights add up to less. `weighs_input`: the weight multiplies the expert's input, not its output. `empty_when` says
+    when a slot stays empty ("where an expert was full"); where it says nothing, none does.
 
     >>> RouterRule(layer=0, block=1, module="model.layers.1.mlp", experts=8, k=2, score="softmax").sentence
     'softmax over 8 experts, the best 2 kept'
@@ -36,6 +44,11 @@ class RouterRule:
     scale: float = 1.0
     shared_experts: int = 0
     zero_experts: int = 0
+    by_token_id: bool = False
+    has_expert_scales: bool = False
+    shares_norm: bool = False
+    weighs_input: bool = False
+    empty_when: str = ""
 
     def __post_init__(self) -> None:
         if not 1 <= self.k <= self.experts:
@@ -48,16 +61,32 @@ class RouterRule:
     @property
     def sentence(self) -> str:
         """The rule in words, in the order the router applies it."""
-        parts = [f"{self.score} over {self.experts} experts"]
+        return ", ".join((*self._choice(), *self._weights(), *self._beside()))
+
+    def _choice(self) -> Iterator[str]:
+        yield f"{SPOKEN.get(self.score, self.score)} over {self.experts} experts"
+        if self.zero_experts:
+            yield f"{self.zero_experts} of which pass the token on unchanged"
         if self.has_selection_bias:
-            parts.append("a balancing bias added for the choice only")
+            yield "a balancing bias added for the choice only"
         if self.groups > 1:
-            parts.append(f"the best {self.groups_kept} of {self.groups} groups")
-        parts.append(f"the best {self.k} kept")
-        if self.is_renormalised:
-            parts.append("their weights made to sum to 1")
+            yield f"the best {self.groups_kept} of {self.groups} groups"
+        yield f"{self.k} picked by a table of token ids" if self.by_token_id else f"the best {self.k} kept"
+
+    def _weights(self) -> Iterator[str]:
+        if self.shares_norm:
+            yield "their weights made to sum to 1 together with the shared experts'"
+        elif self.is_renormalised:
+            yield "their weights made to sum to 1"
+        if self.has_expert_scales:
+            yield "times a factor of each expert's own"
         if self.scale != 1.0:
-            parts.append(f"times {self.scale:g}")
+            yield f"times {self.scale:g}"
+        if self.weighs_input:
+            yield "the weight multiplying the expert's input"
+
+    def _beside(self) -> Iterator[str]:
         if self.shared_experts:
-            parts.append(f"beside {self.shared_experts} shared expert{'s' if self.shared_experts > 1 else ''}")
-        return ", ".join(parts)
+            yield f"beside {self.shared_experts} shared expert{'s' if self.shared_experts > 1 else ''}"
+        if self.empty_when:
+            yield f"a slot left empty {self.empty_when}"

@@ -25,13 +25,6 @@ def families(text):
     return set(re.findall(r'^    "(\w+)": \(', block, re.MULTILINE))
 
 
-def test_families_that_are_refused_are_named():
-    from hooks.families import UNREADABLE
-
-    text = (ROOT / "docs" / "guarantees.md").read_text(encoding="utf-8")
-    assert [kind for kind in UNREADABLE if kind.removesuffix("_text") not in text] == []
-
-
 def test_the_settings_in_the_readme_are_the_settings():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert with_settings(text) == text, "run `make docs`"

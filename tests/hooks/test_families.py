@@ -108,19 +108,19 @@ def test_ids_and_weights_follow_the_published_formula(loaded, family):
         z = x @ site.router.weight.detach().double().numpy().T
         if family == "gpt_oss":
             z = z + site.router.bias.detach().double().numpy()
-        bias = getattr(site.router, "e_score_correction_bias", torch.zeros(site.expert_count)).double().numpy()
+        bias = getattr(site.router, "e_score_correction_bias", torch.zeros(site.options)).double().numpy()
         ids, weights = FORMULAS[family](z, bias, loaded.model.config)
-        recorded = dense(record.ids_tlk[:, site.layer], record.weight_tlk[:, site.layer], site.expert_count)
-        np.testing.assert_allclose(recorded, dense(ids, weights, site.expert_count), atol=2.5 * HALF)
-        np.testing.assert_allclose(record.logit_tle[:, site.layer, : site.expert_count], z, atol=5e-3, rtol=2e-3)
+        recorded = dense(record.ids_tlk[:, site.layer], record.weight_tlk[:, site.layer], site.options)
+        np.testing.assert_allclose(recorded, dense(ids, weights, site.options), atol=2.5 * HALF)
+        np.testing.assert_allclose(record.logit_tle[:, site.layer, : site.options], z, atol=5e-3, rtol=2e-3)
 
 
 def test_silencing_an_expert_changes_exactly_its_tokens_by_the_recorded_weight(loaded):
     record, _, experts_in = run_with_inputs(loaded, TEXT)
     for site in (loaded.sites[0], loaded.sites[-1]):
         x = experts_in[site.layer].reshape(-1, experts_in[site.layer].shape[-1])
-        recorded = dense(record.ids_tlk[:, site.layer], record.weight_tlk[:, site.layer], site.expert_count)
-        for expert in range(site.expert_count):
+        recorded = dense(record.ids_tlk[:, site.layer], record.weight_tlk[:, site.layer], site.options)
+        for expert in range(site.options):
             alone = alone_output(site.experts, x, expert)
             delta = experts_output(loaded, site) - experts_output(loaded, site, silent=expert)
             moved = np.abs(delta).max(-1) > 1e-6
@@ -180,7 +180,7 @@ def test_margin_and_first_rejected_expert_follow_from_the_selection_scores(loade
 def test_entropy_and_log_sum_exp_are_those_of_the_gate(loaded, family):
     record, _, _ = run_with_inputs(loaded, TEXT)
     for site in loaded.sites:
-        z = record.logit_tle[:, site.layer, : site.expert_count].astype(float)
+        z = record.logit_tle[:, site.layer, : site.options].astype(float)
         gate = sigmoid(z) / sigmoid(z).sum(-1, keepdims=True) if family in ("deepseek_v3", "glm4_moe") else softmax(z)
         np.testing.assert_allclose(record.entropy_tl[:, site.layer], -(gate * np.log(gate)).sum(-1), atol=1e-2)
         np.testing.assert_allclose(record.lse_tl[:, site.layer], np.log(np.exp(z).sum(-1)), atol=1e-2)

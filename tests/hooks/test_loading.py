@@ -20,7 +20,6 @@ from routing.errors import (
     ModelMemoryError,
     ModelNotFoundError,
     OptionError,
-    RouterOutputError,
     WeightsError,
 )
 from tests.hub import environment, serving
@@ -154,15 +153,6 @@ def test_a_dense_model_is_told_so_with_what_was_looked_for(tokenizer):
     assert "num_experts" in caught.value.expected
 
 
-def test_a_family_that_cannot_be_read_is_refused_by_name(tokenizer):
-    config = transformers.JetMoeConfig(
-        vocab_size=259, hidden_size=32, intermediate_size=24, num_hidden_layers=2, num_key_value_heads=2, kv_channels=8
-    )
-    with pytest.raises(RouterOutputError, match="jetmoe is a Mixture-of-Experts family"):
-        attach(transformers.AutoModelForCausalLM.from_config(config), tokenizer, name="jetmoe")
-
-
-@pytest.mark.parametrize("options", [{"device": "tpu"}, {"dtype": "int3"}])
 def test_unknown_devices_and_dtypes_are_refused(folder, options):
     with pytest.raises(OptionError, match="expected: one of"):
         load_model(folder, **options)

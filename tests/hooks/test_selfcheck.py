@@ -147,7 +147,7 @@ class Block(nn.Module):
 def search(model):
     from hooks.find import find_sites
 
-    return find_sites(model, lambda: model(torch.tensor([[1, 2, 3, 4, 5]])))
+    return find_sites(model, lambda: model(torch.tensor([[1, 2, 3, 4, 5]]))).sites
 
 
 def choose(logits):
@@ -161,7 +161,7 @@ def test_a_family_nobody_has_seen_is_found_by_what_its_modules_do():
         ("layers.1.dispatcher", "layers.1.experts"),
         ("layers.2.dispatcher", "layers.2.experts"),
     ]
-    assert [(site.layer, site.block, site.expert_count, site.k) for site in sites] == [(0, 1, 4, 2), (1, 2, 4, 2)]
+    assert [(site.layer, site.block, site.options, site.k) for site in sites] == [(0, 1, 4, 2), (1, 2, 4, 2)]
 
 
 def test_experts_called_with_a_mask_are_refused_with_what_they_got():
