@@ -25,8 +25,10 @@ from tests.hooks.gates import (
     best_pair_of_group,
     first_within_capacity,
     gated,
+    gelu,
     joint_with_shared,
     looked_up,
+    normed,
     product_keys,
     sigmoid,
     softmax,
@@ -172,8 +174,7 @@ def lfm2(call: Call) -> Routed:
 
 def gemma4(call: Call) -> Routed:
     """Logits of the normed input; renormalised weights times a learnt scale of each expert."""
-    x_bsh = call.x_bsh / np.sqrt((call.x_bsh**2).mean(-1, keepdims=True) + call.config.rms_norm_eps)
-    x_bsh = x_bsh * array(call.router.scale) / math.sqrt(x_bsh.shape[-1])
+    x_bsh = normed(call.x_bsh, call.config.rms_norm_eps) * array(call.router.scale) / math.sqrt(call.x_bsh.shape[-1])
     z_ne = call.project(x_bsh.reshape(-1, x_bsh.shape[-1]))
     return gated(z_ne, call.k, softmax, scale=array(call.router.per_expert_scale))
 
@@ -225,7 +226,7 @@ def zaya(call: Call) -> Routed:
         x_bsr = x_bsr + array(before) * array(router.router_states_scale)
     net = router.router_mlp
     x_nr = x_bsr.reshape(-1, x_bsr.shape[-1])
-    x_nr = x_nr / np.sqrt((x_nr**2).mean(-1, keepdims=True) + call.config.rms_norm_eps) * array(net.norm.weight)
+    x_nr = normed(x_nr, call.config.rms_norm_eps) * array(net.norm.weight)
     z_nc = linear(net.out_proj, gelu(linear(net.fc2, gelu(linear(net.fc1, x_nr)))))
     routed = gated(z_nc, call.k, softmax, bias_e=call.bias_e, norm=None)
     return routed._replace(dense_ne=routed.dense_ne[:, :-1])
@@ -233,10 +234,6 @@ def zaya(call: Call) -> Routed:
 
 def linear(module: Any, x: np.ndarray) -> np.ndarray:
     return x @ array(module.weight).T + (0.0 if module.bias is None else array(module.bias))
-
-
-def gelu(x: np.ndarray) -> np.ndarray:
-    return x * (1 + np.vectorize(math.erf)(x / math.sqrt(2))) / 2
 
 
 def doge(call: Call) -> Routed:

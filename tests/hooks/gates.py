@@ -3,6 +3,7 @@
 Shapes: n tokens, e experts, k chosen ones, g groups of m experts, b sequences of s tokens.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -31,6 +32,15 @@ def sigmoid(z: np.ndarray) -> np.ndarray:
 
 def sqrt_softplus(z: np.ndarray) -> np.ndarray:
     return np.sqrt(np.logaddexp(0, z))
+
+
+def normed(x: np.ndarray, epsilon: float) -> np.ndarray:
+    """Divided by its root mean square."""
+    return x / np.sqrt((x**2).mean(-1, keepdims=True) + epsilon)
+
+
+def gelu(x: np.ndarray) -> np.ndarray:
+    return x * (1 + np.vectorize(math.erf)(x / math.sqrt(2))) / 2
 
 
 SCORES = {"softmax": softmax, "sigmoid": sigmoid, "sqrtsoftplus": sqrt_softplus}
