@@ -21,12 +21,16 @@ EMPTY16 = np.uint16(65535)
 
 
 class Flag(IntFlag):
-    """What kind of token a row is. A plain prompt token has no flag."""
+    """What kind of token a row is. A plain prompt token has no flag.
+
+    ENCODER marks what an encoder (or a vision tower) read, beside the tokens of the decoder: its positions count anew.
+    """
 
     SPECIAL = 1
     TEMPLATE = 2
     GENERATED = 4
     IMAGE = 8
+    ENCODER = 16
 
 
 @dataclass(frozen=True)
@@ -272,7 +276,7 @@ def _check_weights(record: RoutingRecord) -> None:
 
 
 def _check_documents(record: RoutingRecord) -> None:
-    """Documents in order, each one's tokens together, positions rising within it."""
+    """Documents in order, each one's tokens together, positions rising within it (and within what its encoder read)."""
     document_t, position_t = record.document_t, record.position_t
     if record.tokens == 0:
         return
@@ -281,6 +285,7 @@ def _check_documents(record: RoutingRecord) -> None:
     step_t = np.diff(document_t)
     if (step_t < 0).any():
         raise _broken(f"document_t goes back at token {np.argmax(step_t < 0) + 1}", "documents one after another")
-    falls_t = (step_t == 0) & (np.diff(position_t) <= 0)
+    same_side_t = np.diff(record.flag_t & Flag.ENCODER) == 0
+    falls_t = (step_t == 0) & same_side_t & (np.diff(position_t) <= 0)
     if falls_t.any():
         raise _broken(f"position_t does not rise at token {np.argmax(falls_t) + 1}", "rising positions in a document")

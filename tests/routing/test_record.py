@@ -57,6 +57,14 @@ def test_taking_tokens_keeps_every_column_in_step():
     assert taken.ids_tlk[:, 0].tolist() == [[3, 2], [1, EMPTY]]
 
 
+def test_positions_count_anew_in_what_the_encoder_read_and_only_there():
+    positions = {"document_t": np.zeros(3, np.int32), "position_t": np.array([0, 1, 0], np.int32)}
+    encoder = np.array([Flag.ENCODER, Flag.ENCODER, 0], np.uint8)
+    assert RoutingRecord(**fields(**positions, flag_t=encoder)).tokens == 3
+    with pytest.raises(RecordError, match="position_t does not rise at token 2"):
+        RoutingRecord(**fields(**positions, flag_t=np.array([Flag.ENCODER, 0, 0], np.uint8)))
+
+
 def test_a_record_of_no_tokens_is_a_record():
     assert RoutingRecord(**fields()).take(slice(0, 0)).tokens == 0
 
