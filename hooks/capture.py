@@ -1,20 +1,21 @@
 """A capture: text goes in, a RoutingRecord comes out, prompt and generated tokens in one."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hooks.generation import steps
+from hooks.generation import Step, steps
 from hooks.model import LoadedModel
 from hooks.options import CaptureOptions
 from hooks.pieces import pieces
-from hooks.prompt import encode
+from hooks.prompt import Prompt, encode
 from hooks.sink import RouteSink
+from hooks.translation import translation_steps
 from routing.errors import OptionError
-from routing.record import Document, RoutingRecord
+from routing.record import Document, Flag, RoutingRecord
 
 Progress = Callable[[int, int], None]
 Columns = dict[str, NDArray[Any]]
@@ -57,10 +58,25 @@ def capture_batch(
     total = len(model.layers) * (1 + new_tokens)
     sink = RouteSink(model.routers.learnt, logits=options.logits, on_layer=_counter(on_progress, total))
     passes: list[Columns] = []
+    stacks = {rule.stack for rule in model.layers}
     with torch.no_grad(), model.recorder.recording(sink):
-        for step in steps(model, prompts, options, padding_side=side):
-            passes.append(step.columns | sink.flush(step.keep_n))
+        for step in _steps(model, prompts, options, side):
+            if step.stack in stacks:
+                passes.append(step.columns | sink.flush(step.keep_n, step.stack))
     return _record(model, documents, options, _joined(passes))
+
+
+def _steps(model: LoadedModel, prompts: Sequence[Prompt], options: CaptureOptions, side: str) -> Iterator[Step]:
+    """The forward passes of this kind of model."""
+    if options.max_new_tokens and not model.predicts_tokens:
+        raise OptionError(
+            f"{options.max_new_tokens} new tokens from {model.name}, which predicts none",
+            expected="a language model",
+            do="set max_new_tokens to 0",
+        )
+    if model.is_encoder_decoder:
+        return translation_steps(model, prompts, options)
+    return steps(model, prompts, options, padding_side=side)
 
 
 def _padding_side(side: str, options: CaptureOptions, *, lengths: set[int]) -> str:
@@ -87,20 +103,21 @@ def _counter(on_progress: Progress | None, total: int) -> Callable[[], None]:
 
 
 def _joined(passes: Sequence[Columns]) -> Columns:
-    """The columns of all forward passes, rows ordered by document and position."""
+    """The columns of all forward passes, rows by document and position, what the encoder read before the rest."""
     columns = {name: np.concatenate([one[name] for one in passes]) for name in passes[0]}
-    order_t = np.lexsort((columns["position_t"], columns["document_t"]))
+    is_decoder_t = (columns["flag_t"] & Flag.ENCODER) == 0
+    order_t = np.lexsort((columns["position_t"], is_decoder_t, columns["document_t"]))
     return {name: array[order_t] for name, array in columns.items()}
 
 
 def _record(
     model: LoadedModel, documents: tuple[Document, ...], options: CaptureOptions, columns: Columns
 ) -> RoutingRecord:
-    ids = np.union1d(columns["token_t"], columns["predicted_t"]).tolist()
+    ids = np.union1d(columns["token_t"], columns.get("predicted_t", columns["token_t"]))
     return RoutingRecord(
         **columns,
         documents=documents,
         layers=model.layers,
         provenance=model.provenance(options.as_dict()),
-        pieces=pieces(model.tokenizer, ids),
+        pieces=pieces(model.tokenizer, ids[ids >= 0].tolist()),
     )

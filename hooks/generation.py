@@ -15,6 +15,7 @@ from hooks.model import LoadedModel
 from hooks.options import CaptureOptions
 from hooks.prompt import Prompt
 from routing.record import Flag
+from routing.router import Stack
 
 NOTHING = -100  # a target that is no token
 CHUNK = 256  # places whose scores over the vocabulary are widened to float32 at once
@@ -32,10 +33,11 @@ class Batch:
 
 @dataclass(frozen=True)
 class Step:
-    """One forward pass: which rows of the flattened batch to keep, and the token columns of those rows."""
+    """One forward pass of a stack: which rows of the flattened batch to keep, and the token columns of those rows."""
 
     keep_n: Tensor
     columns: dict[str, NDArray]
+    stack: Stack = "decoder"
 
 
 def steps(
@@ -46,21 +48,23 @@ def steps(
     A row that ends with an end-of-sequence token is no longer kept; generation stops when all have ended.
     """
     batch = pad_batch(model, prompts, padding_side)
-    chooser = _chooser(options)
-    ends = _end_tokens(model)
+    chooser = token_chooser(options)
+    ends = end_tokens(model)
     mask_bs, cache = batch.real_bs, None
     alive_b = torch.ones(len(prompts), dtype=torch.bool, device=mask_bs.device)
     for remaining in range(options.max_new_tokens, -1, -1):
         output = _forward(model, batch, mask_bs, cache, keeps_cache=options.max_new_tokens > 0)
         cache = output.past_key_values if options.max_new_tokens else None
         next_b = chooser(batch.ids_bs, _last(output.logits, batch.real_bs).float()) if remaining else None
-        yield Step((batch.real_bs & alive_b[:, None]).flatten(), _columns(batch, output.logits, next_b, alive_b))
+        yield Step(
+            (batch.real_bs & alive_b[:, None]).flatten(), token_columns(model, batch, output.logits, next_b, alive_b)
+        )
         if next_b is None:
             return
         alive_b = alive_b & ~torch.isin(next_b, ends)
         if not alive_b.any():
             return
-        batch = _next_batch(batch, next_b, sum_real_b=mask_bs.sum(1))
+        batch = next_batch(batch, next_b, sum_real_b=mask_bs.sum(1))
         mask_bs = torch.cat([mask_bs, torch.ones_like(mask_bs[:, :1])], dim=1)
 
 
@@ -84,7 +88,7 @@ def pad_batch(model: LoadedModel, prompts: Sequence[Prompt], side: str) -> Batch
     return Batch(ids_bs.to(device), real_bs.to(device), position_bs.to(device), flag_bs.to(device))
 
 
-def _next_batch(batch: Batch, next_b: Tensor, *, sum_real_b: Tensor) -> Batch:
+def next_batch(batch: Batch, next_b: Tensor, *, sum_real_b: Tensor) -> Batch:
     ids_bs = next_b[:, None]
     return Batch(
         ids_bs, torch.ones_like(ids_bs, dtype=torch.bool), sum_real_b[:, None], torch.full_like(ids_bs, Flag.GENERATED)
@@ -110,7 +114,7 @@ def _last_places(real_bs: Tensor) -> tuple[Tensor, Tensor]:
     return torch.arange(len(real_bs), device=real_bs.device), (places * real_bs).argmax(1)
 
 
-def _chooser(options: CaptureOptions) -> Any:
+def token_chooser(options: CaptureOptions) -> Any:
     """(ids so far, logits) → the next token of each row."""
     if not options.sample:
         return lambda ids_bs, logits_bv: logits_bv.argmax(-1)
@@ -126,26 +130,38 @@ def _chooser(options: CaptureOptions) -> Any:
     return draw
 
 
-def _end_tokens(model: LoadedModel) -> Tensor:
+def end_tokens(model: LoadedModel) -> Tensor:
     stated = getattr(model.model.generation_config, "eos_token_id", None)
     stated = model.tokenizer.eos_token_id if stated is None else stated
     ends = stated if isinstance(stated, list) else [] if stated is None else [stated]
     return torch.tensor(ends, dtype=torch.long, device=model.model.device)
 
 
-def _columns(batch: Batch, logits_bsv: Tensor, next_b: Tensor | None, alive_b: Tensor) -> dict[str, NDArray]:
-    """The token columns of one pass, padding and ended rows left out."""
+def token_columns(
+    model: LoadedModel, batch: Batch, logits_bsv: Tensor, next_b: Tensor | None, alive_b: Tensor
+) -> dict[str, NDArray]:
+    """The token columns of one pass, padding and ended rows left out; no predictions of what predicts no tokens."""
     keep_bs = batch.real_bs & alive_b[:, None]
-    document_bs = torch.arange(len(keep_bs), device=keep_bs.device)[:, None].expand_as(keep_bs)
-    predicted_bs, loss_bs = _judged(logits_bsv, _next_tokens(batch, next_b))
-    named = {
+    named = what_rows_are(batch)
+    if model.predicts_tokens:
+        predicted_bs, loss_bs = _judged(logits_bsv, _next_tokens(batch, next_b))
+        named |= {"predicted_t": (predicted_bs, np.int32), "loss_t": (loss_bs, np.float32)}
+    return kept(named, keep_bs)
+
+
+def what_rows_are(batch: Batch) -> dict[str, tuple[Tensor, type]]:
+    """Token, document, position and flags of every place, with the types they are kept in."""
+    document_bs = torch.arange(len(batch.ids_bs), device=batch.ids_bs.device)[:, None].expand_as(batch.ids_bs)
+    return {
         "token_t": (batch.ids_bs, np.int32),
         "document_t": (document_bs, np.int32),
         "position_t": (batch.position_bs, np.int32),
         "flag_t": (batch.flag_bs, np.uint8),
-        "predicted_t": (predicted_bs, np.int32),
-        "loss_t": (loss_bs, np.float32),
     }
+
+
+def kept(named: dict[str, tuple[Tensor, type]], keep_bs: Tensor) -> dict[str, NDArray]:
+    """The places to keep, as arrays."""
     return {name: values_bs[keep_bs].cpu().numpy().astype(dtype) for name, (values_bs, dtype) in named.items()}
 
 

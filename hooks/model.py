@@ -66,6 +66,17 @@ class LoadedModel:
         return int(stated) if stated < UNSAID else 131_072
 
     @property
+    def is_encoder_decoder(self) -> bool:
+        """Whether a text is read by an encoder, and another written by a decoder."""
+        return bool(getattr(self.model.config, "is_encoder_decoder", False))
+
+    @property
+    def predicts_tokens(self) -> bool:
+        """Whether it puts out a score for every token of its vocabulary (a classifier does not)."""
+        head = self.model.get_output_embeddings()
+        return head is not None and head.weight.shape[0] >= self.model.get_input_embeddings().weight.shape[0]
+
+    @property
     def has_chat_template(self) -> bool:
         """Whether the tokenizer can wrap a text as a chat turn."""
         return bool(getattr(self.tokenizer, "chat_template", None))
