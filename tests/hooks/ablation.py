@@ -188,7 +188,8 @@ def outputs_alone(experts: nn.Module, args: tuple) -> np.ndarray:
     """(experts, tokens, hidden): what each expert makes of each token at weight 1."""
     kind = type(experts).__name__
     if isinstance(experts, nn.ModuleDict):
-        return np.stack([flat(experts[f"expert_{e}"](args[0])) for e in range(len(experts))])
+        names = [name for name in experts if name.startswith("expert_")]
+        return np.stack([flat(experts[name](args[0])) for name in names])
     if kind == "JetMoeMoE":
         return jetmoe_alone(experts, flat_tensor(args[0]))
     if kind == "DogeCDMoE":
@@ -233,14 +234,16 @@ def output_factor(model: nn.Module, inputs: Mapping[str, Any], experts_path: str
 
     Found by making the experts' output larger in a second pass and looking at the block's.
     """
-    block_path = experts_path.rpartition(".")[0]
+    block_path, _, name = experts_path.rpartition(".")
+    if name != "experts":
+        return None  # the experts are the block
     before, experts_out = block_output(model, inputs, block_path, experts_path, 1.0)
     after, _ = block_output(model, inputs, block_path, experts_path, 1.0 + EPSILON)
     if before.size != experts_out.size:
         return None
     change, whole = (after - before).reshape(-1) / EPSILON, experts_out.reshape(-1)
     factor = float(change @ whole / (whole @ whole))
-    return factor if np.abs(change - factor * whole).max() < 1e-3 * np.abs(whole).max() else None
+    return factor if np.abs(change - factor * whole).max() < 1e-3 * np.abs(factor * whole).max() else None
 
 
 def block_output(

@@ -95,7 +95,7 @@ def rows_wrong(expected: Layer, ids_nk: np.ndarray, rows_n: np.ndarray | None) -
     should_n = np.arange(tokens) if expected.rows_n is None else expected.rows_n
     if rows_n is None or np.array_equal(rows_n, should_n):
         return []
-    return [f"rows {list(rows_n)} found, {list(should_n)} expected"]
+    return [f"rows {np.asarray(rows_n).tolist()} found, {should_n.tolist()} expected"]
 
 
 def shapes_wrong(

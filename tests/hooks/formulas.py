@@ -384,9 +384,7 @@ def config_of(model: nn.Module, path: str) -> Any:
     """The part of a model's configuration that describes the block at `path`."""
     config: Any = model.config
     config = getattr(config, "text_config", config)
-    config = getattr(config, "ffn_config", config)
-    layers = getattr(config, "per_layer_config", None)
-    return config if layers is None else layers[layer_number(path)]
+    return getattr(config, "ffn_config", None) or config.per_layer_config[layer_number(path)]
 
 
 def experts_path(model: nn.Module, router_path: str) -> str:
