@@ -110,8 +110,7 @@ OWN: dict[str, dict[str, Any]] = {
         "compress_rates": {"compressed_sparse_attention": 2, "heavily_compressed_attention": 4},
     },
     "dots1": {"layer_types": None, "n_shared_experts": 1, "max_window_layers": 4},
-    "dots3_note": GROUPED_EIGHT
-    | {
+    "dots3_note": {
         "head_dim": 16,
         "shared_experts_intermediate_size": 24,
         "swa_num_attention_heads": 2,
@@ -146,7 +145,7 @@ OWN: dict[str, dict[str, Any]] = {
     "granitemoehybrid": {"mamba_n_heads": 8, "mamba_d_head": 8, "mamba_d_state": 8},
     "jetmoe": EIGHT | {"kv_channels": 8, "num_attention_heads": None, "num_hidden_layers": 2},
     "dbrx": {
-        "d_model": 32,
+        "d_model": 32,  # by this name, else its experts keep the default width
         "attn_config": {"kv_n_heads": 2, "clip_qkv": 8.0, "rope_theta": 10000.0},
         "ffn_config": {"ffn_hidden_size": 24, "moe_num_experts": 8, "moe_top_k": 2},
         "num_hidden_layers": 2,
@@ -164,7 +163,6 @@ OWN: dict[str, dict[str, Any]] = {
     "longcat_flash": routed(8, 3)
     | {
         "num_layers": 2,
-        "num_hidden_layers": None,
         "zero_expert_num": 4,
         "ffn_hidden_size": 24,
         "expert_ffn_hidden_size": 24,

@@ -27,7 +27,6 @@ OWN: dict[str, dict[str, Any]] = {
         "num_heads": 4,
         "d_kv": 8,
         "d_ff": 24,
-        "num_hidden_layers": 2,
         "num_layers": 2,
         "num_decoder_layers": 2,
         "num_sparse_encoder_layers": 1,
@@ -38,7 +37,6 @@ OWN: dict[str, dict[str, Any]] = {
     },
     "nllb_moe": {
         "d_model": 32,
-        "num_hidden_layers": 2,
         "encoder_layers": 2,
         "decoder_layers": 2,
         "encoder_ffn_dim": 24,

@@ -90,8 +90,9 @@ def fields(kind: type, own: Mapping[str, Any], shared: Mapping[str, Any] = TEXT)
     Fields are read with `vars`, since asking some configurations for a field that differs by layer is an error.
     """
     default: Any = kind()
-    known = {*vars(default), *getattr(default, "attribute_map", {})}
-    chosen = {name: value for name, value in shared.items() if name in known}
+    aliases = getattr(default, "attribute_map", {})
+    known, stated = {*vars(default), *aliases}, {aliases.get(name, name) for name in own}
+    chosen = {n: value for n, value in shared.items() if n in known and aliases.get(n, n) not in stated}
     if "kv_lora_rank" in known:
         chosen["num_key_value_heads"] = shared["num_attention_heads"]
     layers = own.get("num_hidden_layers", shared["num_hidden_layers"])
