@@ -131,7 +131,7 @@ def token_chooser(options: CaptureOptions) -> Any:
 
 
 def end_tokens(model: LoadedModel) -> Tensor:
-    stated = getattr(model.model.generation_config, "eos_token_id", None)
+    stated = getattr(getattr(model.model, "generation_config", None), "eos_token_id", None)
     stated = model.tokenizer.eos_token_id if stated is None else stated
     ends = stated if isinstance(stated, list) else [] if stated is None else [stated]
     return torch.tensor(ends, dtype=torch.long, device=model.model.device)

@@ -60,7 +60,7 @@ def unwrapped(model: Any) -> nn.Module:
 def forward(model: Any, inputs: Mapping[str, Any]) -> Tensor:
     """One pass without gradients; what comes out of it, as float32 of shape (rows, width)."""
     with torch.no_grad():
-        output = model(**inputs, **no_cache(model))
+        output = model(**(no_cache(model) | dict(inputs)))
     first = getattr(output, "logits", None)
     first = output[0] if first is None and not isinstance(output, Tensor) else first
     first = output if first is None else first

@@ -131,7 +131,8 @@ def _tokens(inputs: Mapping[str, Any]) -> Tensor:
 
 def _is_causal(routers: Routers, place: int) -> bool:
     """Whether a changed token leaves the output before it alone: not so in models that read in both directions."""
-    if "input_ids" not in routers.inputs or _sequence_start(routers, place) == place:
+    reads_more = any(torch.is_tensor(value) and value.is_floating_point() for value in routers.inputs.values())
+    if "input_ids" not in routers.inputs or reads_more or _sequence_start(routers, place) == place:
         return False
     name = "decoder_input_ids" if "decoder_input_ids" in routers.inputs else "input_ids"
     changed_bs = routers.inputs[name].clone()

@@ -118,10 +118,11 @@ def known_scales(site: Site) -> tuple[float, ...]:
 
 
 def _expert_scales(site: Site) -> Tensor | None:
-    """A learnt factor of each expert's own, if the router holds one."""
-    for name, value in site.router.named_parameters():
-        if "scale" in name and value.shape == (site.options,):
-            return value.detach().float()
+    """A learnt factor of each expert's own, if the router (or what holds it) has one."""
+    for owner in (site.router, site.holder):
+        for name, value in owner.named_parameters():
+            if "expert_scale" in name and value.shape == (site.options,):
+                return value.detach().float()
     return None
 
 
