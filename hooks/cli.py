@@ -9,6 +9,7 @@ one object is written to stdout, `{"error": {kind, found, expected, do}}` where 
                             a number), experts, k, shared_experts, rule (in words)
     blocks_without_experts  their numbers; null where it is not known how many blocks there are
     checks                  for each check: name, passed, detail (the figure behind it)
+    notes                   what a reader must know beside the checks, in sentences
     passed                  whether every check did
 """
 
@@ -119,6 +120,7 @@ def summary(model: LoadedModel) -> dict[str, Any]:
         "checks": [
             {"name": check.name, "passed": check.passed, "detail": check.detail} for check in model.selfcheck.checks
         ],
+        "notes": list(model.selfcheck.notes),
         "passed": model.selfcheck.passed,
     }
 
@@ -200,6 +202,8 @@ def _print(found: dict[str, Any], model: LoadedModel) -> None:
     out.print()
     out.print(_checks(model.selfcheck))
     out.print()
+    for note in model.selfcheck.notes:
+        _say(out, f"note: {note}")
     _say(out, verdict(model.selfcheck))
 
 

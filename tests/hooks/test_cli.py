@@ -167,7 +167,8 @@ def test_a_folder_without_weights_is_refused(copy):
 
 
 def test_a_failure_that_nobody_foresaw_has_three_parts_too(copy):
-    (copy / "config.json").write_text("[]")
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(config | {"num_experts_per_tok": 20}))  # of 8
     done = check(copy, "--device", "cpu", GATESCOPE_DEBUG="")
     assert done.exit_code == 1
     assert {"found", "expected", "do"} <= set(re.findall(r"^ *(\w+):", done.stderr, re.MULTILINE))

@@ -1,0 +1,53 @@
+"""What a model does with a token, and the proof that its recording is true."""
+
+import streamlit as st
+
+from app import server
+from app.sections import address
+from app.sections.ask import follow_loading, leave
+from app.sections.messages import show_error, show_notices
+from app.sections.model_report import show_report
+from app.settings import settings
+from app.tracer import Tracer
+from routing.errors import GatescopeError
+
+PAGE = {
+    "title": "Model",
+    "icon": ":material/account_tree:",
+    "help": "How the model routes a token, layer by layer, and whether its recording is proven.",
+    "order": 20,
+}
+
+
+def main() -> None:
+    """The page from top to bottom."""
+    st.title("What does this model do with a token, and can I trust the recording?")
+    view = address.current()
+    tracer = server.tracer(view.model)
+    show_notices(view.problems)
+    _model_choice(tracer)
+    follow_loading(tracer)
+    if tracer.model is not None:
+        show_report(tracer.model, tracer)
+    elif not tracer.loading.is_over:
+        st.skeleton(height=420)
+
+
+def _model_choice(tracer: Tracer) -> None:
+    offered = settings().offered
+    if len(offered) == 1:
+        return
+    st.session_state["model"] = address.current().model
+    st.selectbox("Model", offered, key="model", width=360, on_change=_take_model, args=(tracer,))
+
+
+def _take_model(left: Tracer) -> None:
+    """Another model; what was asked of the one before, and what was looked at, is not of this one."""
+    leave(left)
+    address.change(model=st.session_state["model"], capture=None, token=None, layer=None)
+
+
+try:
+    main()
+except GatescopeError as error:
+    show_error(error)
