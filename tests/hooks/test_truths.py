@@ -13,8 +13,8 @@ import torch
 from tests.hooks import zoo
 from tests.hooks.ablation import Contribution, contributions, output_factor
 from tests.hooks.conformance import TIE
-from tests.hooks.formulas import FORMULAS, Layer, expected
-from tests.hooks.gates import softmax
+from tests.hooks.formulas import FORMULAS, Layer, array, expected
+from tests.hooks.gates import best_pair_of_group, sigmoid, softmax
 
 AGREE = 2e-4
 SILENT = ("openai_privacy_filter", "diffusion_gemma", "dots3_note_vision")
@@ -65,7 +65,7 @@ def test_every_family_has_a_formula_and_every_formula_a_family():
     assert len(zoo.ENTRIES) == 75
 
 
-def test_every_layer_is_measured_but_the_experts_of_jetmoe_s_attention(name):
+def test_every_layer_is_measured_except_the_attention_of_jetmoe(name):
     measured = [layer for layer in formula(name) if "self_attention" not in layer.router_path]
     assert [layer.experts_path for layer in measured] == [found.path for found in ablation(name)]
     assert len(measured) == len(formula(name)) or (name == "jetmoe" and len(formula(name)) == 2 * len(measured))
@@ -85,6 +85,27 @@ def test_formula_and_ablation_agree(name):
             assert experts == handed_ne.shape[1]
         else:
             np.testing.assert_allclose(found.identity_n, handed_ne[:, experts:].sum(-1), rtol=AGREE, atol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "others_run"), [("axk2", True), ("deepseek_v3", False)])
+def test_where_all_scores_are_negative_a_zero_for_the_other_groups_lets_them_win(name, others_run):
+    """Which of them is then a tie, so the formula says no more than that; ablation says where the choice fell."""
+    changed = zoo.specimen(name)
+    with torch.no_grad():
+        for path, values in changed.model.named_buffers():
+            if path.endswith("e_score_correction_bias"):
+                values -= 3
+    layers = expected(name, changed.model, changed.inputs)
+    for layer, found in zip(layers, contributions(changed.model, changed.inputs), strict=True):
+        bias_e = array(changed.model.get_submodule(layer.router_path).e_score_correction_bias)
+        groups = changed.model.config.n_group
+        worth_ng = best_pair_of_group((sigmoid(layer.logits_ne) + bias_e).reshape(len(layer.logits_ne), groups, -1))
+        allowed_ng = worth_ng >= np.sort(worth_ng, -1)[:, [-changed.model.config.topk_group]]
+        ran_ngm = (found.dense_ne != 0).reshape(*worth_ng.shape, -1)
+        assert (ran_ngm.any(-1) <= (allowed_ng != others_run)).all()
+        assert (layer.margin_n == 0).all() == others_run
+        if not others_run:
+            np.testing.assert_allclose(found.dense_ne, layer.dense_ne, rtol=AGREE)
 
 
 def test_nllb_runs_expert_1_for_every_first_choice_and_expert_0_for_every_second():
