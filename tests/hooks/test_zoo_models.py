@@ -181,7 +181,7 @@ def differ(one: Any, other: Any) -> bool:
     return any(not torch.allclose(a, b, atol=1e-3) for a, b in zip(tensors(one), tensors(other), strict=True))
 
 
-@pytest.mark.parametrize("name", [name for name in ENTRIES if name != "dots3_note_vision"])
+@pytest.mark.parametrize("name", ENTRIES)
 def test_experts_matter(name):
     assert differ(changed(name, EXPERTS, 0.0)[1], untouched(name)[2])
 

@@ -97,7 +97,6 @@ OWN: dict[str, dict[str, Any]] = {
         "expert_layer_period": 2,
         "expert_layer_offset": 1,
         "mamba_dt_rank": 4,
-        "use_mamba_kernels": False,
     },
     "deepseek_v2": {"topk_method": "group_limited_greedy"},
     "deepseek_v4": EIGHT
