@@ -1,10 +1,11 @@
 """A model from a folder or the hub, onto a device, in a dtype, with its routers found and proven."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
@@ -108,7 +109,9 @@ def _read(path: Path, dtype: torch.dtype, device: torch.device, trust_remote_cod
     options = {"local_files_only": True, "trust_remote_code": trust_remote_code}
     try:
         config = AutoConfig.from_pretrained(path, **options)
-        model = AutoModelForCausalLM.from_pretrained(path, config=config, dtype=dtype, use_safetensors=True, **options)
+        model, info = model_class(config).from_pretrained(
+            path, config=config, dtype=dtype, use_safetensors=True, output_loading_info=True, **options
+        )
     except (ValueError, KeyError, ImportError) as refusal:
         raise ModelNotFoundError(
             f"{path} is no causal language model that transformers can build: {refusal}",
@@ -123,7 +126,30 @@ def _read(path: Path, dtype: torch.dtype, device: torch.device, trust_remote_cod
             expected="safetensors files that fit the config",
             do="download the model again, or check that config and weights belong together",
         ) from refusal
+    _check_whole(path, info["missing_keys"])
     return _placed(model, device)
+
+
+def model_class(config: Any) -> Any:
+    """The transformers class to load: the one that wrote the weights, where it has a head; else a causal model's.
+
+    A name alone is looked up in transformers; no code that lies beside the weights is chosen by it.
+    """
+    written_by = next(iter(getattr(config, "architectures", None) or ()), "")
+    named = getattr(transformers, written_by, None) if "For" in written_by else None
+    is_own = isinstance(named, type) and issubclass(named, transformers.PreTrainedModel)
+    return named if is_own and not hasattr(config, "auto_map") else AutoModelForCausalLM
+
+
+def _check_whole(path: Path, missing: Collection[str]) -> None:
+    """Parameters that the config asks for and the files lack would be filled at random: refused."""
+    if missing:
+        first = min(missing)
+        raise WeightsError(
+            f"{path} has no weights for {len(missing)} parameters that its config asks for, the first is {first}",
+            expected="weights for every parameter",
+            do="check that config.json belongs to these weights (number of layers, of experts), or download both again",
+        )
 
 
 def _placed(model: Any, device: torch.device) -> Any:

@@ -11,7 +11,7 @@ import torch
 
 from hooks import attach, capture
 from hooks.intervene import Watch
-from hooks.probing import forward
+from hooks.probing import forward, no_cache
 from hooks.routers import read_routers
 from hooks.selfcheck import check
 from tests.hooks.ablation import contributions
@@ -93,7 +93,7 @@ def test_the_record_of_a_text_is_that_of_the_formula(name, tokenizer):
     try:
         record = capture(loaded, TEXT)
         ids = torch.tensor([tokenizer(TEXT)["input_ids"]])
-        inputs = {"input_ids": ids} | {"use_cache": False for key in specimen(name).inputs if key == "use_cache"}
+        inputs = no_cache(loaded.model) | {"input_ids": ids}
         if loaded.is_encoder_decoder:
             inputs["decoder_input_ids"] = torch.tensor([[loaded.model.config.decoder_start_token_id]])
         layers = expected(name, loaded.model, inputs)

@@ -22,6 +22,7 @@ from routing.errors import (
     OptionError,
     WeightsError,
 )
+from tests.hooks.zoo import specimen
 from tests.hub import environment, serving
 
 ROOT = Path(__file__).parents[2]
@@ -111,6 +112,27 @@ def test_weights_that_do_not_fit_the_config_are_refused(copy):
         load_model(copy)
 
 
+@pytest.mark.parametrize(
+    "change", [{"num_hidden_layers": 5}, *({"num_experts": n, "num_local_experts": n} for n in (4, 16))]
+)
+def test_a_config_that_asks_for_other_layers_or_experts_than_the_weights_hold_is_refused(copy, change):
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(config | change))
+    with pytest.raises(WeightsError, match=r"no weights for|do not load"):
+        load_model(copy)
+
+
+@pytest.mark.parametrize("name", ["switch_transformers", "qwen3_vl_moe", "openai_privacy_filter", "nllb_moe", "llama4"])
+def test_a_saved_model_is_loaded_by_the_class_that_wrote_it(name, tmp_path, tokenizer):
+    model = specimen(name).model
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    loaded = load_model(tmp_path)
+    assert type(loaded.model) is type(model)
+    record = capture(loaded, "some text")
+    assert record.tokens >= loaded.count_tokens("some text")
+
+
 def test_a_folder_that_is_no_model_says_what_it_holds(tmp_path):
     (tmp_path / "holiday.jpg").touch()
     with pytest.raises(ModelNotFoundError, match=r"no config\.json \(it holds holiday\.jpg\)"):
@@ -153,6 +175,7 @@ def test_a_dense_model_is_told_so_with_what_was_looked_for(tokenizer):
     assert "num_experts" in caught.value.expected
 
 
+@pytest.mark.parametrize("options", [{"device": "tpu"}, {"dtype": "int3"}])
 def test_unknown_devices_and_dtypes_are_refused(folder, options):
     with pytest.raises(OptionError, match="expected: one of"):
         load_model(folder, **options)
