@@ -108,6 +108,19 @@ def test_where_all_scores_are_negative_a_zero_for_the_other_groups_lets_them_win
             np.testing.assert_allclose(found.dense_ne, layer.dense_ne, rtol=AGREE)
 
 
+def test_switch_counts_the_capacity_of_each_sequence_by_itself():
+    """Of two equal sequences the second finds its experts as free as the first."""
+    model = specimen("switch_transformers").model
+    given = specimen("switch_transformers").inputs.items()
+    inputs = {name: value[[0, 0]] if torch.is_tensor(value) else value for name, value in given}
+    layers = expected("switch_transformers", model, inputs)
+    for layer, found in zip(layers, contributions(model, inputs), strict=True):
+        first_ne, second_ne = np.split(found.dense_ne, 2)
+        np.testing.assert_allclose(first_ne, second_ne, rtol=1e-4)
+        np.testing.assert_allclose(found.dense_ne, layer.dense_ne, rtol=AGREE)
+        assert (first_ne.sum(-1) == 0).any()
+
+
 def test_nllb_runs_expert_1_for_every_first_choice_and_expert_0_for_every_second():
     """A fault of transformers 5.23: the router's choice is right by the formula, its experts take 0 and 1 for ids."""
     kept = 1 - specimen("nllb_moe").model.config.moe_token_dropout
