@@ -56,7 +56,9 @@ def capture_batch(
     prompts = [encode(model, document.text, chat=options.chat, new_tokens=new_tokens) for document in documents]
     side = _padding_side(padding_side, options, lengths={len(prompt.ids) for prompt in prompts})
     total = len(model.layers) * (1 + new_tokens)
-    sink = RouteSink(model.routers.learnt, logits=options.logits, on_layer=_counter(on_progress, total))
+    sink = RouteSink(
+        model.routers.learnt, scores=options.scores, logits=options.logits, on_layer=_counter(on_progress, total)
+    )
     passes: list[Columns] = []
     stacks = {rule.stack for rule in model.layers}
     with torch.no_grad(), model.recorder.recording(sink):

@@ -10,7 +10,9 @@ class CaptureOptions:
     """What to record beyond the prompt's own routing.
 
     `max_new_tokens` continues the text, greedily or sampled (`temperature`, `top_p`, `seed`). `chat` wraps the text in
-    the tokenizer's chat template as one user turn. `logits` keeps the full router scores, many times larger.
+    the tokenizer's chat template as one user turn. `scores` keeps what follows from the router's scores: margin, entropy,
+    log-sum-exp and the first rejected expert; without it, only ids and weights. `logits` keeps the full router scores,
+    many times larger.
     Errors: OptionError for a value out of range.
     """
 
@@ -21,6 +23,7 @@ class CaptureOptions:
     seed: int = 0
     chat: bool = False
     logits: bool = False
+    scores: bool = True
 
     def __post_init__(self) -> None:
         _check_range("max_new_tokens", self.max_new_tokens, 0, 100_000)
@@ -28,8 +31,8 @@ class CaptureOptions:
         _check_range("top_p", self.top_p, 0.001, 1.0)
 
     def as_dict(self) -> dict[str, int | float | bool]:
-        """Field names and values: part of a capture's identity."""
-        return asdict(self)
+        """Field names and values: part of a capture's identity. Keeping the scores, as captures do, goes unsaid."""
+        return {name: value for name, value in asdict(self).items() if (name, value) != ("scores", True)}
 
 
 def _check_range(name: str, value: float, low: float, high: float) -> None:

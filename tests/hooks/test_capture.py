@@ -156,3 +156,11 @@ def test_losses_are_the_same_however_many_places_are_judged_at_once(qwen, monkey
     pieces = capture(qwen, TEXTS[1])
     np.testing.assert_allclose(pieces.loss_t, whole.loss_t, rtol=1e-6)
     np.testing.assert_array_equal(pieces.predicted_t, whole.predicted_t)
+
+
+def test_without_scores_a_capture_holds_ids_and_weights_alone(qwen):
+    whole, bare = capture(qwen, TEXTS[0]), capture(qwen, TEXTS[0], CaptureOptions(scores=False))
+    np.testing.assert_array_equal(bare.ids_tlk, whole.ids_tlk)
+    np.testing.assert_array_equal(bare.weight_tlk, whole.weight_tlk)
+    assert [bare.margin_tl, bare.entropy_tl, bare.lse_tl, bare.rejected_tl] == [None] * 4
+    assert CaptureOptions().as_dict() | {"scores": False} == CaptureOptions(scores=False).as_dict()
