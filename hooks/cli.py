@@ -7,7 +7,7 @@ one object is written to stdout, `{"error": {kind, found, expected, do}}` where 
                             attention, versions (of each library)
     layers                  for each rule that occurs: layers and blocks (their numbers), stack, module (its path, * for
                             a number), experts, k, shared_experts, rule (in words)
-    blocks_without_experts  their numbers; null where it is not known how many blocks there are
+    blocks_without_experts  their numbers; null where there are several stacks
     checks                  for each check: name, passed, detail (the figure behind it)
     notes                   what a reader must know beside the checks, in sentences
     passed                  whether every check did
@@ -26,6 +26,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
+from torch import nn
 
 from hooks.loading import load_model
 from hooks.model import LoadedModel
@@ -91,11 +92,17 @@ def span(numbers: Sequence[int]) -> str:
 
 
 def blocks_without_experts(model: LoadedModel) -> list[int] | None:
-    """The blocks of a decoder that route nothing; None for other stacks, or where no config counts the blocks."""
-    count = getattr(model.model.config.get_text_config(), "num_hidden_layers", None)
-    if not isinstance(count, int) or any(rule.stack != "decoder" for rule in model.layers):
+    """The blocks of a stack that route nothing; None where the model has several stacks, or no list of blocks."""
+    places = {_stack_path(rule) for rule in model.layers}
+    blocks = model.model.get_submodule(places.pop()) if len(places) == 1 else None
+    if not isinstance(blocks, nn.ModuleList):
         return None
-    return sorted(set(range(count)) - {rule.block for rule in model.layers})
+    return sorted(set(range(len(blocks))) - {rule.block for rule in model.layers})
+
+
+def _stack_path(rule: RouterRule) -> str:
+    """Path of the list that a layer's block is in."""
+    return f".{rule.module}.".partition(f".{rule.block}.")[0].removeprefix(".")
 
 
 def summary(model: LoadedModel) -> dict[str, Any]:

@@ -46,7 +46,7 @@ STYLE = """<style>
 .gs-model .checks li { display: grid; grid-template-columns: 1.4rem 7rem minmax(0, 1fr); gap: 0 .5rem; margin: 0;
   padding: .65rem 0 .7rem; border-top: 1px solid var(--faint); }
 .gs-model .checks li:first-child { border-top: 0; }
-.gs-model .checks li.failed { border-left: 4px solid #d55e00; padding-left: .7rem; }
+.gs-model .checks li.failed { border-left: 4px solid #d55e00; padding-left: 10px; margin-left: -14px; }
 .gs-model .checks b { font-weight: 600; } .gs-model .checks p { text-wrap: pretty; }
 .gs-model .checks .figure { opacity: .75; font-size: .875rem; overflow-wrap: anywhere; }
 .gs-model .checks small { display: block; font-size: .8125rem; opacity: .8; }
@@ -99,6 +99,7 @@ def checks_list(checks: Sequence["Check"], claims: Mapping[str, tuple[str, str]]
 
 def _check(check: "Check", claim: str, otherwise: str) -> str:
     mark, word, kind = ("✓", "passed", "passed") if check.passed else ("✗", "FAILED", "failed")
+    claim = claim if check.passed or not claim else f"Did not hold: {claim}"
     means = f"<p><b>What this means:</b> {escape(otherwise)}</p>" if otherwise and not check.passed else ""
     return (
         f'<li class="{kind}"><b aria-hidden="true">{mark}</b>'

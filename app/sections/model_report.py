@@ -44,6 +44,8 @@ CLAIMS = {
 }
 """What each check claims, and what it means for a reader that it failed."""
 
+CARD = "model-card"
+
 
 def show_report(model: "LoadedModel", tracer: Tracer) -> None:
     """Draw everything about a model that is loaded."""
@@ -150,9 +152,10 @@ def _card(name: str) -> None:
     folder = BUNDLED_MODELS.get(name)
     if folder is None:
         return
-    card = st.expander("Model card: how it was trained, and what it can and cannot do", on_change="rerun", key="card")
+    card = st.expander("Model card: how it was trained, and what it can and cannot do", on_change="rerun")
     if card.open:
-        with card:
+        with card, st.container(key=CARD):
+            st.html(f"<style>.st-key-{CARD} table {{ display: block; overflow-x: auto; }}</style>")  # not the page
             st.markdown(_card_text(folder))
 
 

@@ -194,6 +194,7 @@ def test_a_failed_check_is_told_with_what_it_means(opened, tiny_model, monkeypat
     checks = server.tracer(settings().model).model.selfcheck.checks
     assert f"Not in full: 1 of {len(checks)} checks failed** (weights)." in said
     assert not page.success
+    assert "Did not hold: " + CLAIMS["weights"][0] in said and said.count("Did not hold") == 1
     assert CLAIMS["weights"][1] in said and CLAIMS["choice"][1] not in said
     assert "follow 2 rules" in said
     assert ["Layer 0" in said, "Layer 1" in said] == [True, True]

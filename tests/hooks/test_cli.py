@@ -15,6 +15,7 @@ from safetensors import safe_open
 from typer.testing import CliRunner
 
 from hooks import attach, cli
+from tests.hooks import zoo
 
 ROOT = Path(__file__).parents[2]
 FORMULA = "softmax over 8 experts, the best 3 kept, their weights made to sum to 1"  # Qwen3-MoE with norm_topk_prob
@@ -131,6 +132,30 @@ def test_blocks_without_experts_are_counted(make_tiny, tokenizer, capsys):
     assert [(row["layers"], row["blocks"]) for row in found["layers"]] == [([0, 1], [1, 2])]
     cli.report(loaded, as_json=False)
     assert re.search(r"^blocks +without experts: 0$", capsys.readouterr().out, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("family", "bare"),
+    [
+        ("longcat_flash", []),  # its config counts two layers a block
+        ("jamba", [0, 2]),  # experts in every second block
+        ("jetmoe", []),  # two routed layers in each block
+        ("switch_transformers", None),  # an encoder and a decoder
+    ],
+)
+def test_blocks_are_counted_in_the_model_itself(family, bare, tokenizer):
+    made = zoo.specimen(family)
+    loaded = attach(made.model, tokenizer, name=family, inputs=made.inputs)
+    assert cli.summary(loaded)["blocks_without_experts"] == bare
+
+
+def test_what_a_reader_must_know_beside_the_checks_is_said(tokenizer, capsys):
+    made = zoo.specimen("doge")  # whose scores transformers mixes across tokens
+    loaded = attach(made.model, tokenizer, name="doge", inputs=made.inputs)
+    cli.report(loaded, as_json=False)
+    assert re.search(r"^note: .*scores of a batch", capsys.readouterr().out, re.MULTILINE)
+    cli.report(loaded, as_json=True)
+    assert ["scores of a batch" in note for note in json.loads(capsys.readouterr().out)["notes"]] == [True]
 
 
 @pytest.fixture
