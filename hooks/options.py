@@ -10,9 +10,8 @@ class CaptureOptions:
     """What to record beyond the prompt's own routing.
 
     `max_new_tokens` continues the text, greedily or sampled (`temperature`, `top_p`, `seed`). `chat` wraps the text in
-    the tokenizer's chat template as one user turn. `scores` keeps what follows from the router's scores: margin, entropy,
-    log-sum-exp and the first rejected expert; without it, only ids and weights. `logits` keeps the full router scores,
-    many times larger.
+    the tokenizer's chat template as one user turn. `scores` keeps what follows from the router's scores (margin,
+    entropy, log-sum-exp, first rejected expert) beside ids and weights; `logits` keeps all scores, many times larger.
     Errors: OptionError for a value out of range.
     """
 

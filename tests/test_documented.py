@@ -12,19 +12,6 @@ ROOT = Path(__file__).parents[1]
 DOCS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def test_every_tested_family_has_a_row_and_every_row_a_test():
-    text = (ROOT / "docs" / "guarantees.md").read_text(encoding="utf-8")
-    rows = set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE))
-    tests = (ROOT / "tests" / "hooks" / "conftest.py").read_text(encoding="utf-8")
-    assert rows == families(tests) and rows
-
-
-def families(text):
-    """The keys of FAMILIES in the tests."""
-    block = text[text.index("FAMILIES = {") : text.index("def byte_tokenizer")]
-    return set(re.findall(r'^    "(\w+)": \(', block, re.MULTILINE))
-
-
 def test_the_settings_in_the_readme_are_the_settings():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert with_settings(text) == text, "run `make docs`"

@@ -13,9 +13,9 @@ from torch import nn
 
 from tests.hooks.zoo import decoders, others, wrappers
 from tests.hooks.zoo.noise import randomise
-from tests.hooks.zoo.sizes import EXPERTS, fields
+from tests.hooks.zoo.sizes import fields
 
-__all__ = ["ENTRIES", "EXPERTS", "FAMILIES", "Specimen", "small", "specimen"]
+__all__ = ["ENTRIES", "Specimen", "specimen"]
 
 CLASSES = decoders.CLASSES | wrappers.CLASSES | others.CLASSES
 
@@ -30,14 +30,6 @@ ENTRIES = tuple(
     "switch_transformers nllb_moe zaya dots3_note_vision".split()
 )
 """Every family, in the order of the survey."""
-
-FAMILIES = (
-    "afmoe aria_text axk1 axk2 bailing_hybrid cohere2_moe deepseek_v32 dots1 exaone_moe flex_olmo flint "
-    "glm4_moe_lite glm_moe_dsa granitemoe granitemoe_swa granitemoehybrid granitemoeshared hunyuan_v1_moe hy_v3 hy_v4 "
-    "inkling2_text jamba kimi_linear lfm2_moe mellum mimo_v2_flash minimax minimax_m2 "
-    "nemotron_h qwen3_5_moe_text qwen3_next solar_open"
-).split()
-"""Model types of the text decoders that the general rule reads without an entry of their own."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +49,6 @@ def specimen(name: str) -> Specimen:
         return Specimen(name, _built(kind, kind.config_class(**fields(kind.config_class, own))), _inputs(name))
     layout = wrappers.wrapped if name in wrappers.CLASSES else others.other
     return Specimen(name, _built(kind, layout(name, kind.config_class)), _inputs(name))
-
-
-def small(family: str) -> Any:
-    """The tiny model of a text decoder by its model type, all its layers with one number of experts and of choices."""
-    name = family.removesuffix("_text")
-    kind = getattr(transformers, decoders.CLASSES[name])
-    return _built(kind, kind.config_class(**fields(kind.config_class, decoders.OWN.get(name, {}))))
 
 
 def _built(kind: type, config: Any) -> Any:
