@@ -15,24 +15,21 @@ one object is written to stdout, `{"error": {kind, found, expected, do}}` where 
 
 import json
 import os
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import pairwise
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
-from torch import nn
 
 from hooks.loading import load_model
 from hooks.model import LoadedModel
 from hooks.selfcheck_report import SelfCheckReport
 from routing.errors import GatescopeError, OptionError
-from routing.router import RouterRule
+from routing.groups import LayerGroup, layer_groups, span
 
 app = typer.Typer(
     name="hooks", help="Reads the routers of models.", add_completion=False, pretty_exceptions_enable=False
@@ -41,68 +38,6 @@ _err = Console(stderr=True, soft_wrap=True)
 
 _DEBUG = "GATESCOPE_DEBUG"
 _UNWRAPPED = 10_000  # columns of a file or pipe: whoever searches it finds each path and rule in one piece
-
-
-class LayerGroup(NamedTuple):
-    """The layers that follow one rule; `module` is the path of their experts, * where the paths have a number."""
-
-    rules: tuple[RouterRule, ...]
-    module: str
-
-    @property
-    def rule(self) -> RouterRule:
-        """The first layer's, which stands for all of them."""
-        return self.rules[0]
-
-    @property
-    def layers(self) -> list[int]:
-        """Numbers of the MoE layers."""
-        return [rule.layer for rule in self.rules]
-
-    @property
-    def blocks(self) -> list[int]:
-        """Numbers of the blocks they are in."""
-        return sorted({rule.block for rule in self.rules})
-
-
-def layer_groups(rules: Sequence[RouterRule]) -> list[LayerGroup]:
-    """The layers by what their rules say, in the order of each group's first layer."""
-    groups: dict[tuple[str, str, str], list[RouterRule]] = {}
-    for rule in rules:
-        module = re.sub(r"(?<![^.])\d+(?![^.])", "*", rule.module)
-        groups.setdefault((rule.stack, module, rule.sentence), []).append(rule)
-    return [LayerGroup(tuple(alike), module) for (_, module, _), alike in groups.items()]
-
-
-def span(numbers: Sequence[int]) -> str:
-    """Rising numbers, as short as they can be said.
-
-    >>> span([0, 1, 2, 5]), span([1, 3, 5, 7])
-    ('0–2, 5', '1, 3 … 7')
-    """
-    steps = {second - first for first, second in pairwise(numbers)}
-    if len(numbers) > 3 and len(steps) == 1 and steps != {1}:
-        return f"{numbers[0]}, {numbers[1]} … {numbers[-1]}"
-    runs: list[list[int]] = []
-    for number in numbers:
-        if not runs or number != runs[-1][-1] + 1:
-            runs.append([])
-        runs[-1].append(number)
-    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}–{run[-1]}" for run in runs)
-
-
-def blocks_without_experts(model: LoadedModel) -> list[int] | None:
-    """The blocks of a stack that route nothing; None where the model has several stacks, or no list of blocks."""
-    places = {_stack_path(rule) for rule in model.layers}
-    blocks = model.model.get_submodule(places.pop()) if len(places) == 1 else None
-    if not isinstance(blocks, nn.ModuleList):
-        return None
-    return sorted(set(range(len(blocks))) - {rule.block for rule in model.layers})
-
-
-def _stack_path(rule: RouterRule) -> str:
-    """Path of the list that a layer's block is in."""
-    return f".{rule.module}.".partition(f".{rule.block}.")[0].removeprefix(".")
 
 
 def summary(model: LoadedModel) -> dict[str, Any]:
@@ -123,7 +58,7 @@ def summary(model: LoadedModel) -> dict[str, Any]:
             "versions": dict(made.versions),
         },
         "layers": [_row(group) for group in layer_groups(model.layers)],
-        "blocks_without_experts": blocks_without_experts(model),
+        "blocks_without_experts": model.blocks_without_experts,
         "checks": [
             {"name": check.name, "passed": check.passed, "detail": check.detail} for check in model.selfcheck.checks
         ],

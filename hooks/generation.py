@@ -89,6 +89,7 @@ def pad_batch(model: LoadedModel, prompts: Sequence[Prompt], side: str) -> Batch
 
 
 def next_batch(batch: Batch, next_b: Tensor, *, sum_real_b: Tensor) -> Batch:
+    """The chosen tokens as the places of the next pass; `sum_real_b` are their positions."""
     ids_bs = next_b[:, None]
     return Batch(
         ids_bs, torch.ones_like(ids_bs, dtype=torch.bool), sum_real_b[:, None], torch.full_like(ids_bs, Flag.GENERATED)
@@ -131,6 +132,7 @@ def token_chooser(options: CaptureOptions) -> Any:
 
 
 def end_tokens(model: LoadedModel) -> Tensor:
+    """Ids of the tokens that end a text."""
     stated = getattr(getattr(model.model, "generation_config", None), "eos_token_id", None)
     stated = model.tokenizer.eos_token_id if stated is None else stated
     ends = stated if isinstance(stated, list) else [] if stated is None else [stated]

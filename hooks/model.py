@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
 
+from torch import nn
+
 from hooks.prompt import tokenise
 from hooks.recorder import Recorder
 from hooks.routers import Routers
@@ -42,6 +44,15 @@ class LoadedModel:
     def recorder(self) -> Recorder:
         """The hooks on its routers."""
         return self.routers.recorder
+
+    @property
+    def blocks_without_experts(self) -> list[int] | None:
+        """The blocks of a stack that route nothing; None where there are several stacks, or no list of blocks."""
+        places = {f".{rule.module}.".partition(f".{rule.block}.")[0].removeprefix(".") for rule in self.layers}
+        blocks = self.model.get_submodule(places.pop()) if len(places) == 1 else None
+        if not isinstance(blocks, nn.ModuleList):
+            return None
+        return sorted(set(range(len(blocks))) - {rule.block for rule in self.layers})
 
     @property
     def device(self) -> str:

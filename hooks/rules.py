@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from hooks.routes import Routes
 from hooks.selection import Selector, agreement, candidates, token_table
 from hooks.site import Site
-from hooks.weighing import tolerance, weigh
+from hooks.weighing import Weighing, tolerance, weigh
 from routing.router import RouterRule
 
 SAME_IDS = 0.98  # share of tokens whose chosen set a selection rule must reproduce; ties and rounding take the rest
@@ -33,9 +33,10 @@ def learn(site: Site, routes: Routes, *, around: nn.Module, token_n: Tensor | No
     `around` holds the layer's block, and what runs beside it; `token_n` are the token ids of the rows, where known.
     """
     weighing = weigh(site, routes)
-    score = weighing.score if weighing.error <= tolerance(routes.weights_nk) else "unknown"
+    if weighing.error > tolerance(routes.weights_nk):
+        weighing = Weighing("unknown", False, 1.0, weighing.error)
     logits_ne = routes.logits_ne.float()
-    fits = [(agreement(selector(logits_ne), routes), selector) for selector in candidates(site, score)]
+    fits = [(agreement(selector(logits_ne), routes), selector) for selector in candidates(site, weighing.score)]
     agree, selector = max(fits, key=lambda fit: fit[0])  # the first of equals: candidates come most specific first
     by_token_id = agree < SAME_IDS and token_table(site, routes, token_n)
     zero = zero_experts(site.holder)
@@ -46,7 +47,7 @@ def learn(site: Site, routes: Routes, *, around: nn.Module, token_n: Tensor | No
         module=site.holder_path,
         experts=site.options - site.reading.skips,
         k=site.k,
-        score=score,
+        score=weighing.score,
         has_selection_bias=selector.bias_e is not None and not by_token_id,
         groups=1 if by_token_id else selector.groups,
         groups_kept=1 if by_token_id else selector.groups_kept,

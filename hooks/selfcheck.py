@@ -1,6 +1,7 @@
 """Proves at load that what is recorded is what was executed, on the model itself and with figures."""
 
 from collections.abc import Iterator, Mapping
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -84,23 +85,23 @@ def _repeats(first: Watch, second: Watch) -> Check:
 
 
 def _causes(routers: Routers) -> Check:
-    """Changing one recorded route changes the output there, and nothing before it."""
+    """Changing one recorded route changes the output there, and, in a causal model, nothing before it."""
     layers = sorted({0, len(routers.learnt) // 2, len(routers.learnt) - 1})
     changes, leaks = [], [0.0]
+    looks_back = cache(partial(_is_causal, routers))
     for layer in layers:
         row, place = _row(routers, layer)
         routes = routers.watch.seen[layer]
         sink = Reroute(layer, row, unused_expert(routes.ids_nk[row], routers.layers[layer].experts))
         shift_n = _shift(routers, run(routers.model, routers.recorder, sink, routers.inputs))
-        is_own = place is not None and place < len(shift_n)
-        changes.append(float(shift_n[place]) if is_own else float(shift_n.max()))
-        if is_own and place and _is_causal(routers, place):
-            leaks.append(float(shift_n[_sequence_start(routers, place) : place].max()) / max(changes[-1], 1e-30))
+        changes.append(float(shift_n.max() if place is None else shift_n[place]))
+        if place and looks_back(place):
+            leaks.append(float(_before(routers, shift_n, place).max()) / max(changes[-1], 1e-30))
     return Check(
         "causal",
         min(changes) > 0 and max(leaks) <= LEAK,
         f"sending a token elsewhere in layers {', '.join(map(str, layers))} moved the output by at least "
-        f"{min(changes):.1e}, and the tokens before it by at most {max(leaks):.1%} of that",
+        f"{min(changes):.1e}, and the tokens before it by at most {max(leaks):.1e} of that",
     )
 
 
@@ -119,24 +120,25 @@ def _shift(routers: Routers, output_nv: Tensor) -> Tensor:
     return (output_nv - routers.output_nv).abs().nan_to_num(0.0).amax(-1)
 
 
-def _sequence_start(routers: Routers, place: int) -> int:
-    """The first row of the sequence a row belongs to."""
-    length = _tokens(routers.inputs).shape[-1]
-    return place - place % length
+def _before(routers: Routers, shift_n: Tensor, place: int) -> Tensor:
+    """The rows of the same sequence before one; itself alone where it is the first."""
+    length = routers.inputs[_name(routers.inputs)].shape[-1]
+    start = place - place % length
+    return shift_n[start : max(place, start + 1)]
 
 
-def _tokens(inputs: Mapping[str, Any]) -> Tensor:
-    return inputs.get("decoder_input_ids", inputs["input_ids"])
+def _name(inputs: Mapping[str, Any]) -> str:
+    """The input whose tokens the rows of the output are."""
+    return "decoder_input_ids" if "decoder_input_ids" in inputs else "input_ids"
 
 
 def _is_causal(routers: Routers, place: int) -> bool:
     """Whether a changed token leaves the output before it alone: not so in models that read in both directions."""
     reads_more = any(torch.is_tensor(value) and value.is_floating_point() for value in routers.inputs.values())
-    if "input_ids" not in routers.inputs or reads_more or _sequence_start(routers, place) == place:
+    name = _name(routers.inputs)
+    if reads_more or name not in routers.inputs or place % routers.inputs[name].shape[-1] == 0:
         return False
-    name = "decoder_input_ids" if "decoder_input_ids" in routers.inputs else "input_ids"
     changed_bs = routers.inputs[name].clone()
     changed_bs.view(-1)[place] = changed_bs.view(-1)[place - 1]
     shift_n = _shift(routers, forward(routers.model, dict(routers.inputs) | {name: changed_bs}))
-    before = shift_n[_sequence_start(routers, place) : place]
-    return float(before.max()) <= LEAK * float(shift_n[place])
+    return float(_before(routers, shift_n, place).max()) <= LEAK * float(shift_n[place])

@@ -14,10 +14,10 @@ from app.sections.model_figure import blocks_figure, checks_list, facts_list, fr
 from app.settings import settings
 from app.tracer import Tracer
 from models import BUNDLED_MODELS
+from routing.groups import LayerGroup, layer_groups, span
 
 if TYPE_CHECKING:  # torch takes seconds to import: a page that shows a model finds it imported already
     from hooks import LoadedModel, SelfCheckReport
-    from hooks.cli import LayerGroup
 
 CLAIMS = {
     "routers": (
@@ -74,10 +74,8 @@ def command(name: str) -> str:
 
 
 def _routing(model: "LoadedModel") -> None:
-    from hooks.cli import blocks_without_experts, layer_groups
-
     st.header("What it does with a token", divider=False)
-    groups, bare = layer_groups(model.layers), blocks_without_experts(model)
+    groups, bare = layer_groups(model.layers), model.blocks_without_experts
     rules = "one rule" if len(groups) == 1 else f"{len(groups)} rules"
     st.markdown(
         f"{len(model.layers)} layers of experts follow {rules}, read from what their routers did with a short text "
@@ -89,9 +87,7 @@ def _routing(model: "LoadedModel") -> None:
         st.html(_rule(group))
 
 
-def _rule(group: "LayerGroup") -> str:
-    from hooks.cli import span
-
+def _rule(group: LayerGroup) -> str:
     rule = group.rule
     layers = f"Layer{'s' if len(group.layers) > 1 else ''} {span(group.layers)}"
     blocks = "" if group.blocks == group.layers else f"block{'s' if len(group.blocks) > 1 else ''} {span(group.blocks)}"

@@ -15,6 +15,7 @@ from safetensors import safe_open
 from typer.testing import CliRunner
 
 from hooks import attach, cli
+from routing.groups import span
 from tests.hooks import zoo
 
 ROOT = Path(__file__).parents[2]
@@ -232,4 +233,4 @@ def test_nothing_is_cut_off_or_said_by_colour_alone(folder, tmp_path):
     ],
 )
 def test_numbers_are_said_in_short(numbers, said):
-    assert cli.span(numbers) == said
+    assert span(numbers) == said
