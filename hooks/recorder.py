@@ -66,13 +66,13 @@ class Recorder:
 
     def _install(self, site: Site) -> None:
         if site.divider is not None:
-            before = _eagerly(self._on_divider(site))
+            before = eagerly(self._on_divider(site))
             self._handles.append(site.divider.module.register_forward_pre_hook(before, with_kwargs=True))
-        after = site.router.register_forward_hook(_eagerly(self._on_router(site)))
+        after = site.router.register_forward_hook(eagerly(self._on_router(site)))
         self._handles.append(after)
         self._last.append((site.router._forward_hooks, after.id))
         if site.experts is not None:
-            call = site.experts.register_forward_pre_hook(_eagerly(self._on_experts(site)), with_kwargs=True)
+            call = site.experts.register_forward_pre_hook(eagerly(self._on_experts(site)), with_kwargs=True)
             self._handles.append(call)
             self._last.append((site.experts._forward_pre_hooks, call.id))
 
@@ -95,7 +95,7 @@ class Recorder:
     def _on_router(self, site: Site) -> Callable[..., Any]:
         def hook(module: nn.Module, args: tuple, answer: Any) -> Any:
             now = self._now.get()
-            if now is None or _is_recomputed():
+            if now is None or is_recomputed():
                 return None
             if isinstance(site.reading, Reading):
                 now.answers[site.layer] = answer
@@ -112,7 +112,7 @@ class Recorder:
 
         def hook(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
             now = self._now.get()
-            if now is None or _is_recomputed():
+            if now is None or is_recomputed():
                 return None
             values = (*args, *kwargs.values())
             head, call = values[: reading.leading], values[reading.leading :]
@@ -137,7 +137,7 @@ def _told(now: _Pass, site: Site, routes: Routes) -> Changed | None:
     return None if changed is None else (changed[0], (changed[1] / site.output_scale).to(weights_nk.dtype))
 
 
-def _eagerly(hook: Callable[..., Any]) -> Callable[..., Any]:
+def eagerly(hook: Callable[..., Any]) -> Callable[..., Any]:
     """The hook, left out of compiled graphs: there it runs as ordinary code between two of them, and is never skipped.
 
     A hook that is traced would be frozen as it was on the first call, with no sink, and stay silent ever after.
@@ -151,7 +151,7 @@ def _eagerly(hook: Callable[..., Any]) -> Callable[..., Any]:
     return either
 
 
-def _is_recomputed() -> bool:
+def is_recomputed() -> bool:
     """Whether this pass repeats an earlier one inside a backward pass (gradient checkpointing)."""
     return torch._C._current_graph_task_id() != -1
 
