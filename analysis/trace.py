@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routing import Flag, RouterRule, RoutingRecord
+from routing.groups import layer_names
 
 Values = Callable[[RoutingRecord], NDArray[np.float32]]
 
@@ -272,9 +273,8 @@ def _layers(record: RoutingRecord, quantity: Quantity, values_tl: NDArray[np.flo
 
 
 def _layer(record: RoutingRecord, layer: int) -> str:
-    """A layer as both of its numbers where they differ."""
-    block = record.layers[layer].block
-    return f"layer {layer}" if block == layer else f"layer {layer} (block {block})"
+    """A layer by its number and what else it takes to know it."""
+    return f"layer {layer_names(record.layers)[layer]}"
 
 
 def _place(record: RoutingRecord, row: int) -> str:

@@ -40,6 +40,7 @@ TRACE_COLUMNS: dict[str, str] = {
     "predicted": "text of that token (in the CSV: a JSON string)",
     "layer": "number of the MoE layer, from 0",
     "block": "index of that layer among all blocks of the model",
+    "stack": "the stack that layer is in: decoder, encoder, vision …",
     "slot": "0 for the expert with the largest weight, then 1, 2 …",
     "expert": "the expert executed",
     "weight": "what its output was multiplied by",
@@ -48,6 +49,9 @@ TRACE_COLUMNS: dict[str, str] = {
     "rejected_expert": "the best expert that was not chosen; -1 where there is none",
 }
 """Every column of `trace_frame`, in order, with its meaning."""
+
+PLAIN = ("capture", "stack")
+"""Columns of words that are ours: written as they are."""
 
 
 def trace_frame(record: RoutingRecord, capture: str) -> pd.DataFrame:
@@ -63,6 +67,7 @@ def trace_frame(record: RoutingRecord, capture: str) -> pd.DataFrame:
     columns |= {
         "layer": layer.astype(np.int32),
         "block": np.array([rule.block for rule in record.layers], np.int32)[layer],
+        "stack": _stacks(record, layer),
         "slot": slot.astype(np.int32),
         "expert": expert,
     }
@@ -105,6 +110,12 @@ def _route_columns(
     return columns
 
 
+def _stacks(record: RoutingRecord, layer: NDArray[np.intp]) -> pd.Categorical:
+    """The stack of each row's layer."""
+    names, of_layer = np.unique([rule.stack for rule in record.layers], return_inverse=True)
+    return pd.Categorical.from_codes(of_layer[layer], categories=pd.Index(names, dtype=object))
+
+
 def _texts(record: RoutingRecord, ids: NDArray[np.int32]) -> pd.Categorical:
     """The text of each id, empty where the id is `NONE`; categorical, for a text repeats over layers and slots."""
     unique, codes = np.unique(ids, return_inverse=True)
@@ -131,7 +142,7 @@ def _cells(column: pd.Series) -> pa.Array:
     """A column as Arrow writes it; NaN becomes an empty cell, model text a JSON string."""
     if isinstance(column.dtype, pd.CategoricalDtype):
         names: Iterable[str] = column.cat.categories
-        written = names if column.name == "capture" else (json_text(name) for name in names)
+        written = names if column.name in PLAIN else (json_text(name) for name in names)
         return pa.DictionaryArray.from_arrays(column.cat.codes.to_numpy(), list(written)).dictionary_decode()
     return pa.array(column.to_numpy(), from_pandas=True)
 
@@ -170,7 +181,7 @@ def read_trace_csv(source: str | Path | IO[bytes]) -> pd.DataFrame:
 def counts_frame(record: RoutingRecord) -> pd.DataFrame:
     """How often each expert of each layer was taken, one row per expert, the never-taken ones with 0.
 
-    Columns     layer, block, expert; tokens (that were routed to it); assignment_share (of all assignments of its
+    Columns     layer, block, stack, expert; tokens (routed to it); assignment_share (of all assignments of its
                 layer; the shares of a layer sum to 1); uniform_share (what an even router would give it)
     Undefined   assignment_share is NaN in a layer that routed nothing
     """
@@ -183,6 +194,7 @@ def counts_frame(record: RoutingRecord) -> pd.DataFrame:
         {
             "layer": layer.astype(np.int32),
             "block": np.array([rule.block for rule in record.layers], np.int32)[layer],
+            "stack": _stacks(record, layer),
             "expert": expert.astype(np.int32),
             "tokens": counts_le.data[layer, expert],
             "assignment_share": share.share_le[layer, expert],

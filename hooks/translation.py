@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers.modeling_outputs import BaseModelOutput
 
 from hooks.generation import (
     Batch,
@@ -33,14 +32,20 @@ def translation_steps(model: LoadedModel, prompts: Sequence[Prompt], options: Ca
     A row that ends with an end-of-sequence token is no longer kept; generation stops when all have ended.
     """
     source = pad_batch(model, prompts, "right")
-    batch, cache, encoded = _start(model, len(prompts)), None, None
+    mask_bs = source.real_bs.long()
+    encoded = model.model.get_encoder()(input_ids=source.ids_bs, attention_mask=mask_bs)
+    yield Step(source.real_bs.flatten(), _source_columns(model, source), "encoder")
+    batch, cache = _start(model, len(prompts)), None
     chooser, ends = token_chooser(options), end_tokens(model)
     alive_b = torch.ones(len(prompts), dtype=torch.bool, device=batch.ids_bs.device)
     for remaining in range(options.max_new_tokens, -1, -1):
-        output = _forward(model, source, encoded, batch, cache, keeps_cache=options.max_new_tokens > 0)
-        if encoded is None:
-            encoded = BaseModelOutput(last_hidden_state=output.encoder_last_hidden_state)
-            yield Step(source.real_bs.flatten(), _source_columns(model, source), "encoder")
+        output = model.model(
+            encoder_outputs=encoded,
+            attention_mask=mask_bs,
+            decoder_input_ids=batch.ids_bs,
+            past_key_values=cache,
+            use_cache=options.max_new_tokens > 0,
+        )
         cache = output.past_key_values if options.max_new_tokens else None
         next_b = chooser(batch.ids_bs, output.logits[:, -1].float()) if remaining else None
         yield Step(alive_b, token_columns(model, batch, output.logits, next_b, alive_b))
@@ -66,17 +71,6 @@ def _start(model: LoadedModel, rows: int) -> Batch:
     ids_bs = torch.full((rows, 1), int(start), device=model.model.device)
     nothing_bs = torch.zeros_like(ids_bs)
     return Batch(ids_bs, nothing_bs == 0, nothing_bs, nothing_bs + int(Flag.SPECIAL))
-
-
-def _forward(model: LoadedModel, source: Batch, encoded: Any, batch: Batch, cache: Any, *, keeps_cache: bool) -> Any:
-    read = {"input_ids": source.ids_bs} if encoded is None else {"encoder_outputs": encoded}
-    return model.model(
-        **read,
-        attention_mask=source.real_bs.long(),
-        decoder_input_ids=batch.ids_bs,
-        past_key_values=cache,
-        use_cache=keeps_cache,
-    )
 
 
 def _source_columns(model: LoadedModel, source: Batch) -> dict[str, NDArray]:

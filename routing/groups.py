@@ -1,6 +1,7 @@
-"""Layers that follow one rule, told together: most models have hundreds of layers and one or two rules."""
+"""What a model's layers are called, and those that follow one rule told together."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
@@ -54,3 +55,26 @@ def span(numbers: Sequence[int]) -> str:
             runs.append([])
         runs[-1].append(number)
     return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}–{run[-1]}" for run in runs)
+
+
+def layer_names(rules: Sequence[RouterRule]) -> list[str]:
+    """Each layer's number, and in brackets what else it takes to know it by: its stack, its block, its part of a block.
+
+    >>> from dataclasses import replace
+    >>> rule = RouterRule(layer=0, block=1, module="model.layers.1.mlp", experts=8, k=2, score="softmax")
+    >>> layer_names([rule])
+    ['0 (block 1)']
+    >>> text, vision = (replace(rule, module=f"model.layers.1.mlp.{name}_moe") for name in ("text", "vision"))
+    >>> layer_names([text, replace(vision, layer=1)])
+    ['0 (block 1, mlp.text_moe)', '1 (block 1, mlp.vision_moe)']
+    """
+    has_stacks = len({rule.stack for rule in rules}) > 1
+    has_blocks = any(rule.block != rule.layer for rule in rules)
+    held = Counter((rule.stack, rule.block) for rule in rules)
+    names = []
+    for rule in rules:
+        part = f".{rule.module}".partition(f".{rule.block}.")[2]
+        told = [rule.stack] * has_stacks + [f"block {rule.block}"] * has_blocks
+        told += [part] * (held[rule.stack, rule.block] > 1)
+        names.append(f"{rule.layer} ({', '.join(told)})" if told else str(rule.layer))
+    return names

@@ -9,6 +9,7 @@ from html import escape
 import numpy as np
 from numpy.typing import NDArray
 
+from routing.groups import layer_names
 from routing.record import Flag, RoutingRecord
 
 _HIDDEN = re.compile(r"[\x00-\x20\x7f-\xa0\xad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
@@ -82,9 +83,8 @@ def card(record: RoutingRecord, token: int, layer: int | None) -> str:
 
 
 def _pinned_layer(record: RoutingRecord, token: int, layer: int) -> str:
-    rule = record.layers[layer]
-    block = "" if rule.block == layer else f" (block {rule.block})"
-    return f'<div class="here"><p>Layer {layer}{block}</p>{_experts(record, token, layer)}</div>'
+    name = escape(layer_names(record.layers)[layer])
+    return f'<div class="here"><p>Layer {name}</p>{_experts(record, token, layer)}</div>'
 
 
 def _layers(record: RoutingRecord, token: int, layer: int | None) -> str:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from analysis.trace import QUANTITIES, Quantity, extreme_cell, takeaway, top_expert
 from app.components import TOKEN_FLAGS, Scale
+from routing.groups import layer_names
 from routing.record import Flag, RoutingRecord
 
 TOP_EXPERT = "expert"
@@ -110,11 +111,10 @@ def token_flags(record: RoutingRecord) -> NDArray[np.uint8]:
     return flag_t
 
 
-def layer_names(record: RoutingRecord) -> list[str] | None:
+def row_names(record: RoutingRecord) -> list[str] | None:
     """Names of the rows; None where a layer's number says it all."""
-    if all(rule.block == rule.layer for rule in record.layers):
-        return None
-    return [f"{rule.layer} (block {rule.block})" for rule in record.layers]
+    names = layer_names(record.layers)
+    return None if names == [str(layer) for layer in range(len(names))] else names
 
 
 def _identities(record: RoutingRecord) -> TokenFigure:

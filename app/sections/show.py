@@ -12,7 +12,7 @@ from app.figures.card import card
 from app.figures.trace import (
     TokenFigure,
     explain,
-    layer_names,
+    row_names,
     token_figure,
     token_flags,
     token_pieces,
@@ -108,7 +108,7 @@ def _matrix(hit: Hit, view: View, figure: TokenFigure) -> None:
         figure.values_lt,
         pieces=token_pieces(record),
         flags=token_flags(record),
-        rows=layer_names(record),
+        rows=row_names(record),
         scale=figure.scale,
         labels_rc=figure.expert_lt,
         pinned=None if view.token is None else Pick(view.layer, view.token),

@@ -8,7 +8,7 @@ from app.components import TOKEN_FLAGS
 from app.figures.trace import (
     TOP_EXPERT,
     explain,
-    layer_names,
+    row_names,
     striking_cell,
     token_figure,
     token_flags,
@@ -78,4 +78,4 @@ def test_flags_are_those_of_the_component(make_record):
 
 
 def test_rows_are_named_by_block_where_layer_and_block_differ(make_record):
-    assert layer_names(make_record()) == ["0 (block 1)", "1 (block 2)"]
+    assert row_names(make_record()) == ["0 (block 1)", "1 (block 2)"]
