@@ -71,7 +71,10 @@ class RouterRule:
             yield "a balancing bias added for the choice only"
         if self.groups > 1:
             yield f"the best {self.groups_kept} of {self.groups} groups"
-        yield f"{self.k} picked by a table of token ids" if self.by_token_id else f"the best {self.k} kept"
+        if self.by_token_id:
+            yield f"{self.k} picked by a table of token ids"
+        else:
+            yield "the best one kept" if self.k == 1 else f"the best {self.k} kept"
 
     def _weights(self) -> Iterator[str]:
         if self.shares_norm:

@@ -116,3 +116,17 @@ def of_record(record, loaded):
         if (ids_tk >= 0).any():  # experts for images see none in a text
             founds.append(Found(None, ids_tk, record.weight_tlk[own_t, rule.layer, : rule.k].astype(float), None))
     return founds
+
+
+def test_experts_outside_the_kept_groups_win_where_every_other_score_is_negative():
+    """AXK2 sets ruled-out scores to 0, so a bias below all scores turns its group limit around."""
+    thing = specimen("axk2")
+    for name, value in thing.model.named_buffers():
+        if name.endswith("e_score_correction_bias"):
+            value.fill_(-2.0).add_(0.01 * torch.arange(len(value)))
+    routers = read_routers(thing.model, thing.inputs)
+    try:
+        assert [learnt.selector.ruled_out for learnt in routers.learnt] == [0.0] * len(routers.learnt)
+        assert all(learnt.ids_agree >= 0.98 for learnt in routers.learnt)
+    finally:
+        routers.close()
