@@ -20,6 +20,7 @@ from routing.record import Flag
 from routing.router import RouterRule, Stack
 
 IMAGE_IDS = ("image_token_id", "image_token_index", "video_token_id", "audio_token_id")
+PATCHES = "image patches"
 Place = tuple[NDArray[np.intp], NDArray[np.intp]]  # rows among those kept, and their places in the row of the batch
 
 
@@ -143,7 +144,7 @@ class Book:
     def _begun(self, layout: Layout, parts: list[list[Place]], read: list[Text]) -> list[list[Text]]:
         """A new text for every row; after places that were not recorded, its positions count them."""
         before_b = [layout.past] * len(parts) if layout.before_b is None else layout.before_b.tolist()
-        texts = [Text(base=before) for before in before_b]
+        texts = [Text(base=before, id=PATCHES if layout.is_patches else "") for before in before_b]
         if read and len(texts) % len(read) == 0:
             for number, text in enumerate(texts):
                 text.read = read[number * len(read) // len(texts)].read
@@ -183,6 +184,8 @@ class Book:
             first = 0 if length == 1 and (goes_on or layout.past) else length
         is_image_bs = torch.isin(layout.token_bs, torch.tensor(self._image_ids, device=layout.token_bs.device))
         flag_bs = is_image_bs * int(Flag.IMAGE)
+        if layout.is_patches:
+            return flag_bs | int(Flag.IMAGE | Flag.ENCODER)
         flag_bs[:, max(first, 0) :] |= int(Flag.GENERATED)
         return flag_bs
 
@@ -192,7 +195,7 @@ class Book:
         found = layout_of(done, stack, rows, beside_decoder=self._has_both, mask_bs=mask_bs)
         if found is not None:
             return found
-        if stack in ("decoder", "encoder"):
+        if stack in ("decoder", "encoder") and _reads_text(done):
             raise RouterOutputError(
                 f"{rows} rows in a pass of {type(done.calls[0].module).__name__} that was given "
                 f"{', '.join(sorted(done.calls[0].given)) or 'nothing known'}",
@@ -206,8 +209,6 @@ class Book:
         columns = self._sink.flush(layout.real_bs.flatten(), stack)
         columns["token_t"] = layout.token_bs[layout.real_bs].cpu().numpy().astype(np.int32)
         columns["flag_t"] = flag_bs[layout.real_bs].cpu().numpy().astype(np.uint8)
-        if stack not in ("decoder", "encoder", "talker"):
-            columns["flag_t"] |= np.uint8(Flag.IMAGE | Flag.ENCODER)
         return columns, _parts(layout)
 
 
@@ -215,7 +216,11 @@ def _patches(rows: int) -> Layout:
     """Rows that are no tokens, as one sequence."""
     token_bs = torch.full((1, rows), NO_TOKEN)
     real_bs = torch.ones_like(token_bs, dtype=torch.bool)
-    return Layout(token_bs, real_bs, ~real_bs, 0, None)
+    return Layout(token_bs, real_bs, ~real_bs, 0, None, is_patches=True)
+
+
+def _reads_text(done: Pass) -> bool:
+    return getattr(done.calls[0].module, "main_input_name", "input_ids") == "input_ids"
 
 
 def _parts(layout: Layout) -> list[list[Place]]:

@@ -17,7 +17,8 @@ class Layout(NamedTuple):
     """The rows of one stack's pass, b*S + s.
 
     `past` counts the places in the cache before it, `before_b` the real tokens among them where a mask told.
-    `starts_bs` marks the first token of every sequence packed into a row behind another one.
+    `starts_bs` marks the first token of every sequence packed into a row behind another one. `is_patches`: the rows are
+    no tokens but what a tower for images or sound read.
     """
 
     token_bs: Tensor
@@ -25,6 +26,7 @@ class Layout(NamedTuple):
     starts_bs: Tensor
     past: int
     before_b: Tensor | None
+    is_patches: bool = False
 
 
 def layout_of(done: Pass, stack: Stack, rows: int, *, beside_decoder: bool, mask_bs: Tensor | None) -> Layout | None:
