@@ -20,6 +20,18 @@ def go(view: View) -> None:
     params = view.params(default=fresh)
     if params != st.query_params.to_dict():
         st.query_params.from_dict(params)
+        st.session_state["looked_at"] = params
+
+
+def follow_to(page: str) -> None:
+    """Take what is looked at along to another page: a change of page empties the address."""
+    here = st.query_params.to_dict()
+    has_moved = st.session_state.get("page", page) != page
+    if has_moved and not here:
+        st.query_params.from_dict(st.session_state.get("looked_at", {}))
+    else:
+        st.session_state["looked_at"] = here
+    st.session_state["page"] = page
 
 
 def change(**parts: object) -> None:

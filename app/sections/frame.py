@@ -5,6 +5,7 @@ from pathlib import Path
 import streamlit as st
 
 from app.navigation import find_pages
+from app.sections import address
 
 ICON = Path(__file__).parents[1] / "icon.svg"
 """A file, for Streamlit fetches the named icons of a browser tab from a font host."""
@@ -14,4 +15,6 @@ pages = [
     st.Page(page.path, title=page.title, icon=page.icon, help=page.help, default=number == 0)
     for number, page in enumerate(find_pages())
 ]
-st.navigation(pages, position="top").run()
+page = st.navigation(pages, position="top")
+address.follow_to(page.url_path)
+page.run()

@@ -275,3 +275,7 @@ def test_a_bundled_model_is_read_about_and_then_used(visit):  # noqa: F811
     page.get_by_role("link", name="Give this model a text").click()
     page.get_by_role("textbox", name="Your text").wait_for()
     assert page.url.endswith("/?m=sift-softmax")
+    page.set_viewport_size({"width": 1280, "height": 1000})
+    page.get_by_role("link", name="Model", exact=True).click()
+    page.get_by_text("softmax over 32 experts").first.wait_for()
+    assert page.url.endswith("/model?m=sift-softmax"), "the model goes along to the other page"
