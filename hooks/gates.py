@@ -21,12 +21,17 @@ def gate(logits_ne: Tensor, score: Score) -> Tensor:
     return GATES.get(score, GATES["softmax"])(logits_ne)
 
 
-def entropy(logits_ne: Tensor, lse_n: Tensor, score: Score) -> Tensor | None:
-    """Entropy in nats of the gate over all options, its scores first made to sum to 1; None for an unknown gate."""
+def entropy_and_lse(logits_ne: Tensor, score: Score) -> tuple[Tensor | None, Tensor]:
+    """Entropy in nats of the gate over all options, its scores first made to sum to 1, and the logits' log-sum-exp.
+
+    Shapes (N, 1). The entropy of an unknown gate is None. The largest share of a softmax is exp(largest logit -
+    log-sum-exp) and at least 1 / options, so the log-sum-exp follows from it without loss.
+    """
+    share_ne = logits_ne.softmax(-1)
+    lse_n1 = logits_ne.amax(-1, keepdim=True) - share_ne.amax(-1, keepdim=True).log()
     if score == "unknown":
-        return None
-    if score in ("softmax", "sparsemixer"):
-        log_ne = logits_ne - lse_n.unsqueeze(-1)
-        return -(log_ne.exp() * log_ne).nan_to_num(0.0).sum(-1)
-    share_ne = gate(logits_ne, score)
-    return torch.special.entr(share_ne / share_ne.sum(-1, keepdim=True)).sum(-1)
+        return None, lse_n1
+    if score not in ("softmax", "sparsemixer"):
+        share_ne = gate(logits_ne, score)
+        share_ne = share_ne / share_ne.sum(-1, keepdim=True)
+    return torch.special.entr(share_ne).sum(-1, keepdim=True), lse_n1

@@ -1,69 +1,118 @@
-"""One layer's scores of one pass condensed to a few numbers per token, as it happens."""
+"""The routing of layers that route alike condensed to a few numbers per token, all of these layers at once.
 
+One operation on the rows of many layers costs hardly more than on the rows of one. Nothing here waits for a GPU.
+"""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from hooks.gates import entropy
+from hooks.gates import entropy_and_lse
 from hooks.routes import NO_EXPERT, Routes
 from hooks.rules import Learnt
+from hooks.selection import Selector
+
+NAN = float("nan")
 
 
 class Reduced(NamedTuple):
-    """One layer's routing of N tokens: slots by decreasing weight, empty ones last; what is not known is None."""
+    """R rows of routing in two pieces, of the size they are kept in, so that they leave a device in two transfers.
 
-    ids_nk: Tensor
-    weights_nk: Tensor
-    rejected_n: Tensor | None = None
-    margin_n: Tensor | None = None
-    entropy_n: Tensor | None = None
-    lse_n: Tensor | None = None
+    Columns of `number_rc`, half floats: the weights, decreasing; with scores the margin, the entropy (nats) and the
+    log-sum-exp, NaN where not known; then the logits, where they are kept. Columns of `id_rc`, 16-bit integers to be
+    read as unsigned: the ids in the order of the weights, NO_EXPERT last; with scores the first rejected option, which
+    means nothing where the margin is not finite.
+    """
 
-
-def reduce(learnt: Learnt, routes: Routes, *, scores: bool) -> Reduced:
-    """Sort the slots by weight; with `scores`, also margin and first rejected expert, gate entropy (nats) and lse."""
-    weights_nk, order_nk = _ranked(routes)
-    ids_nk = routes.ids_nk.long().gather(1, order_nk)
-    if learnt.rule.by_token_id:
-        ids_nk, weights_nk = merged(ids_nk, weights_nk)
-    if not scores:
-        return Reduced(ids_nk, weights_nk)
-    logits_ne = routes.logits_ne.float()
-    lse_n = logits_ne.logsumexp(-1)
-    entropy_n = entropy(logits_ne, lse_n, learnt.rule.score)
-    if learnt.selector is None:
-        return Reduced(ids_nk, weights_nk, entropy_n=entropy_n, lse_n=lse_n)
-    selection_ne = learnt.selector(logits_ne)
-    chosen_nk = _chosen(selection_ne, ids_nk, may_be_empty=bool(learnt.rule.empty_when))
-    last_n = selection_ne.gather(1, chosen_nk).amin(-1)
-    best_n, rejected_n = selection_ne.scatter(1, chosen_nk, -torch.inf).max(-1)
-    return Reduced(ids_nk, weights_nk, rejected_n, last_n - best_n, entropy_n, lse_n)
+    number_rc: Tensor
+    id_rc: Tensor
 
 
-def _ranked(routes: Routes) -> tuple[Tensor, Tensor]:
-    weights_nk = routes.weights_nk.float()
-    if weights_nk.shape[1] == 1:
-        return weights_nk, torch.zeros_like(routes.ids_nk, dtype=torch.long)
-    return weights_nk.sort(dim=-1, descending=True, stable=True)
+class Layers(NamedTuple):
+    """Several layers of one kind and what they routed, as many tokens each."""
+
+    learnt: Sequence[Learnt]
+    routes: Sequence[Routes]
 
 
-def _chosen(selection_ne: Tensor, ids_nk: Tensor, *, may_be_empty: bool) -> Tensor:
+def kind_of(learnt: Learnt) -> Hashable:
+    """What layers have in common that can be reduced together, the shapes of what they routed aside."""
+    rule, selector = learnt.rule, learnt.selector
+    form = None if selector is None else (replace(selector, bias_e=None), selector.bias_e is None)
+    return rule.stack, rule.experts, rule.k, rule.score, rule.by_token_id, bool(rule.empty_when), form
+
+
+def reduce(layers: Layers, *, scores: bool, logits: bool) -> Reduced:
+    """Sort the slots by weight; with `scores`, also margin and first rejected expert, gate entropy and lse."""
+    rule = layers.learnt[0].rule
+    ids_rk, weights_rk = _ranked(layers.routes)
+    if rule.by_token_id:
+        ids_rk, weights_rk = merged(ids_rk, weights_rk.float())
+    if not scores and not logits:
+        return Reduced(weights_rk.half(), ids_rk.short())
+    numbers, ids = [weights_rk], [ids_rk]
+    logits_re = torch.cat([one.logits_ne for one in layers.routes])
+    if scores:
+        margin_r1, rejected_r1 = _margin(layers, logits_re.float(), ids_rk)
+        entropy_r1, lse_r1 = entropy_and_lse(logits_re.float(), rule.score)
+        numbers += [torch.full_like(lse_r1, NAN) if one is None else one for one in (margin_r1, entropy_r1, lse_r1)]
+        ids.append(rejected_r1)
+    if logits:
+        numbers.append(logits_re[:, : rule.experts])
+    return Reduced(torch.cat(numbers, 1).half(), torch.cat(ids, 1).short())
+
+
+def _ranked(routes: Sequence[Routes]) -> tuple[Tensor, Tensor]:
+    """Ids and weights of all layers by decreasing weight."""
+    ids_rk = torch.cat([one.ids_nk for one in routes]).long()
+    weights_rk = torch.cat([one.weights_nk for one in routes])
+    if ids_rk.shape[1] == 1:
+        return ids_rk, weights_rk
+    weights_rk, order_rk = weights_rk.sort(dim=-1, descending=True, stable=True)
+    return ids_rk.gather(1, order_rk), weights_rk
+
+
+def _margin(layers: Layers, logits_re: Tensor, ids_rk: Tensor) -> tuple[Tensor | None, Tensor]:
+    """How far the last chosen stands above the best rejected option, and which that is; None where no rule is known."""
+    selector = _selector(layers)
+    if selector is None:
+        return None, ids_rk[:, :1]
+    selection_re = selector(logits_re)
+    chosen_rk = _chosen(selection_re, ids_rk, may_be_empty=bool(layers.learnt[0].rule.empty_when))
+    last_r1 = selection_re.gather(1, chosen_rk).amin(-1, keepdim=True)
+    best_r1, rejected_r1 = selection_re.scatter(1, chosen_rk, -torch.inf).max(-1, keepdim=True)
+    return last_r1 - best_r1, rejected_r1
+
+
+def _selector(layers: Layers) -> Selector | None:
+    """The layers' common selector, each row with the bias of its own layer."""
+    first = layers.learnt[0].selector
+    if first is None or first.bias_e is None or len(layers.learnt) == 1:
+        return first
+    selectors = [one.selector for one in layers.learnt]
+    bias_le = torch.stack([one.bias_e for one in selectors if one is not None and one.bias_e is not None])
+    return replace(first, bias_e=bias_le.repeat_interleave(len(layers.routes[0].ids_nk), 0))
+
+
+def _chosen(selection_re: Tensor, ids_rk: Tensor, *, may_be_empty: bool) -> Tensor:
     """What the router chose, also where it was not executed (an expert that was full, an option that is none)."""
     if not may_be_empty:
-        return ids_nk
-    return selection_ne.topk(ids_nk.shape[1], -1).indices
+        return ids_rk
+    return selection_re.topk(ids_rk.shape[1], -1).indices
 
 
-def merged(ids_nk: Tensor, weights_nk: Tensor) -> tuple[Tensor, Tensor]:
+def merged(ids_rk: Tensor, weights_rk: Tensor) -> tuple[Tensor, Tensor]:
     """The same routes with an expert that a token has twice in one slot, its weights added; the freed slot empty.
 
     >>> ids, weights = merged(torch.tensor([[3, 1, 3]]), torch.tensor([[0.5, 0.3, 0.2]]))
     >>> ids.tolist(), [round(weight, 3) for weight in weights[0].tolist()]
     ([[3, 1, -1]], [0.7, 0.3, 0.0])
     """
-    same_nkk = ids_nk.unsqueeze(1) == ids_nk.unsqueeze(2)
-    summed_nk = (same_nkk * weights_nk.unsqueeze(1)).sum(-1)
-    earlier_nk = torch.tril(same_nkk, diagonal=-1).any(-1)
-    weights_nk, order_nk = summed_nk.masked_fill(earlier_nk, 0).sort(dim=-1, descending=True, stable=True)
-    return ids_nk.masked_fill(earlier_nk, NO_EXPERT).gather(1, order_nk), weights_nk
+    same_rkk = ids_rk.unsqueeze(1) == ids_rk.unsqueeze(2)
+    summed_rk = (same_rkk * weights_rk.unsqueeze(1)).sum(-1)
+    earlier_rk = torch.tril(same_rkk, diagonal=-1).any(-1)
+    weights_rk, order_rk = summed_rk.masked_fill(earlier_rk, 0).sort(dim=-1, descending=True, stable=True)
+    return ids_rk.masked_fill(earlier_rk, NO_EXPERT).gather(1, order_rk), weights_rk

@@ -1,31 +1,49 @@
-"""The sink of a capture: every layer's routing reduced as it happens, handed over as arrays after each forward pass."""
+"""The sink of a capture: every layer's routing held while the model runs, handed over as arrays after each pass."""
 
 from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import pad
 
-from hooks.reduced import Reduced, reduce
-from hooks.routes import NO_EXPERT, Routes
+from hooks.reduced import Layers, Reduced, kind_of, reduce
+from hooks.routes import Routes
 from hooks.rules import Learnt
 from routing.errors import RouterOutputError
 from routing.record import EMPTY8, empty_slot
-from routing.router import Stack
+from routing.router import RouterRule, Stack
 
-NAN = float("nan")
+HELD = 1 << 21  # router scores held before they are reduced, so that long passes take no more memory than short ones
+Columns = dict[str, NDArray[Any]]
+SCORES = ("margin_tl", "entropy_tl", "lse_tl")
 
 
 def nothing() -> None:
     """Called after each layer where nobody wants to know."""
 
 
+class _Held(NamedTuple):
+    """One layer's routing as it was when the layer ran: a tensor written to since has another version."""
+
+    layer: int
+    routes: Routes
+    versions: tuple[int, ...]
+
+
+class _Group(NamedTuple):
+    """Layers of one kind reduced, row by row and layer by layer; `rows_n` where they saw only some of the tokens."""
+
+    rules: tuple[RouterRule, ...]
+    reduced: Reduced
+    rows_n: Tensor | None
+
+
 class RouteSink:
     """Collects one forward pass at a time; `flush` empties it. `on_layer` is called after each MoE layer.
 
     With `scores`, margin, entropy, log-sum-exp and the first rejected expert are kept; with `logits`, every score.
+    While the model runs, nothing waits for its device, and next to nothing is computed.
     """
 
     def __init__(
@@ -38,153 +56,173 @@ class RouteSink:
     ) -> None:
         self._learnt, self._on_layer = learnt, on_layer
         self._keeps_scores, self._keeps_logits = scores, logits
-        self._reduced: dict[int, Reduced] = {}
-        self._logits: dict[int, Tensor] = {}
-        self._rows: dict[int, Tensor | None] = {}
+        self._kinds = _numbered([kind_of(one) for one in learnt])
+        self._rules = [one.rule for one in learnt]
+        self._arrays = _Arrays(self._rules, scores=scores, logits=logits)
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget what was not flushed."""
+        self._held: list[_Held] = []
+        self._held_size = 0
+        self._groups: list[_Group] = []
+        self._rows: dict[int, int] = {}
 
     def layer(self, layer: int, routes: Routes) -> None:
-        """Reduce one layer's routing of this pass."""
-        if layer in self._reduced:
-            raise _uneven(self._learnt[layer], "ran twice in one forward pass")
-        self._reduced[layer] = reduce(self._learnt[layer], routes, scores=self._keeps_scores)
-        self._rows[layer] = routes.rows_n
-        if self._keeps_logits:
-            self._logits[layer] = routes.logits_ne[:, : self._learnt[layer].rule.experts].half()
+        """Keep one layer's routing of this pass."""
+        if layer in self._rows:
+            raise _uneven(self._rules[layer], "ran twice in one forward pass")
+        logits_ne, ids_nk, weights_nk, rows_n = routes
+        if ids_nk.is_inference() or weights_nk.is_inference() or logits_ne.is_inference():
+            routes = Routes(logits_ne.clone(), ids_nk.clone(), weights_nk.clone(), rows_n)
+        self._rows[layer] = len(ids_nk)
+        self._held.append(_Held(layer, routes, _versions(routes)))
+        self._held_size += logits_ne.numel()
+        if self._held_size > HELD:
+            self._reduce()
         self._on_layer()
 
     def rows(self, stack: Stack) -> int:
         """How many rows the layers of a stack ran on since the last flush; 0 where none did."""
-        sizes = [
-            len(self._reduced[one.rule.layer].ids_nk) for one in self._of(stack) if one.rule.layer in self._reduced
-        ]
-        return max(sizes, default=0)
+        return max((rows for layer, rows in self._rows.items() if self._rules[layer].stack == stack), default=0)
 
-    def clear(self) -> None:
-        """Forget what was not flushed."""
-        self._reduced, self._logits, self._rows = {}, {}, {}
-
-    def flush(self, keep_n: Tensor, stack: Stack = "decoder") -> dict[str, NDArray]:
+    def flush(self, keep_n: Tensor, stack: Stack = "decoder") -> Columns:
         """The arrays of one stack's pass for the rows in `keep_n` (bool, all rows of the batch).
 
         Padding is what is not kept. Layers of other stacks get empty slots, and keep what they have seen.
         Errors: RouterOutputError for a layer that did not run, or whose numbers are none, named.
         """
-        own = self._of(stack)
-        missing = [one for one in own if one.rule.layer not in self._reduced and not one.rule.empty_when]
+        own = [rule for rule in self._rules if rule.stack == stack]
+        missing = [rule for rule in own if rule.layer not in self._rows and not rule.empty_when]
         if missing or not own:
-            raise _uneven((missing or self._learnt)[0], "did not run in this forward pass")
-        arrays = _Arrays(self._learnt, keep_n, {one.rule.layer: self._take(one, keep_n) for one in own})
-        columns = arrays.routes() | (arrays.scores() if self._keeps_scores else {})
-        if self._keeps_logits:
-            columns["logit_tle"] = arrays.logits({one.rule.layer: self._take_logits(one, keep_n) for one in own})
-        return columns
+            raise _uneven((missing or self._rules)[0], "did not run in this forward pass")
+        self._reduce()
+        own_groups = [group for group in self._groups if group.rules[0].stack == stack]
+        self._groups = [group for group in self._groups if group.rules[0].stack != stack]
+        for rule in own:
+            self._rows.pop(rule.layer, None)
+        return self._arrays.of(own_groups, keep_n.cpu().numpy())
 
-    def _of(self, stack: Stack) -> list[Learnt]:
-        return [learnt for learnt in self._learnt if learnt.rule.stack == stack]
+    def _reduce(self) -> None:
+        """Reduce what is held, layers that route alike together."""
+        alike: dict[object, list[_Held]] = {}
+        for held in self._held:
+            logits_ne, ids_nk, weights_nk, rows_n = held.routes
+            alone = None if rows_n is None else held.layer
+            dtypes = logits_ne.dtype, ids_nk.dtype, weights_nk.dtype
+            kind = self._kinds[held.layer], logits_ne.shape, logits_ne.device, dtypes, alone
+            alike.setdefault(kind, []).append(held)
+        self._groups += [self._reduced(group) for group in alike.values()]
+        self._held, self._held_size = [], 0
 
-    def _take(self, learnt: Learnt, keep_n: Tensor) -> Reduced:
-        """A layer's pass over all rows: those it did not see are empty."""
-        layer = learnt.rule.layer
-        reduced, rows_n = self._reduced.pop(layer, None), self._rows.get(layer)
-        if reduced is None:
-            none = torch.empty(0, dtype=torch.long)
-            reduced, rows_n = Reduced(none.reshape(0, learnt.rule.k), none.reshape(0, learnt.rule.k).float()), none
-        if rows_n is None:
-            return reduced
-        size = len(keep_n)
-        return Reduced(
-            _spread(reduced.ids_nk, rows_n, size, NO_EXPERT),
-            _spread(reduced.weights_nk, rows_n, size, 0.0),
-            *(None if one_n is None else _spread(one_n, rows_n, size, NAN) for one_n in reduced[2:]),
-        )
-
-    def _take_logits(self, learnt: Learnt, keep_n: Tensor) -> Tensor:
-        logits_ne, rows_n = self._logits.pop(learnt.rule.layer, None), self._rows.get(learnt.rule.layer)
-        if logits_ne is None:
-            return torch.full((len(keep_n), learnt.rule.experts), NAN)
-        return logits_ne if rows_n is None else _spread(logits_ne, rows_n, len(keep_n), NAN)
+    def _reduced(self, group: Sequence[_Held]) -> _Group:
+        for held in group:
+            if _versions(held.routes) != held.versions:
+                raise _uneven(self._rules[held.layer], "had its routing overwritten after its experts were called")
+        layers = Layers([self._learnt[held.layer] for held in group], [held.routes for held in group])
+        reduced = reduce(layers, scores=self._keeps_scores, logits=self._keeps_logits)
+        return _Group(tuple(self._rules[held.layer] for held in group), reduced, group[0].routes.rows_n)
 
 
-def _spread(values: Tensor, rows_n: Tensor, size: int, fill: float) -> Tensor:
-    """`values` at their rows among `size`, `fill` elsewhere."""
-    shape = (size, *values.shape[1:])
-    whole = torch.full(shape, fill, dtype=values.dtype if values.is_floating_point() or fill == fill else torch.float)
-    return whole.to(values.device).index_copy(0, rows_n.to(values.device), values.to(whole.dtype))
+def _numbered(kinds: Sequence[object]) -> list[int]:
+    """Equal kinds by equal numbers, which are compared faster."""
+    numbers: dict[object, int] = {}
+    return [numbers.setdefault(kind, len(numbers)) for kind in kinds]
 
 
-def _uneven(learnt: Learnt, what: str) -> RouterOutputError:
+def _versions(routes: Routes) -> tuple[int, ...]:
+    """Numbers that rise when the tensors are written to; 0 for copies of those that have no such number."""
+    return tuple(0 if one.is_inference() else one._version for one in (routes.logits_ne, *routes[1:3]))
+
+
+def _uneven(rule: RouterRule, what: str) -> RouterOutputError:
     return RouterOutputError(
-        f"layer {learnt.rule.layer} ({learnt.rule.module}) {what}",
+        f"layer {rule.layer} ({rule.module}) {what}",
         expected="every MoE layer exactly once per forward pass",
         do="switch off compilation and fused kernels; if the model was compiled before, call torch._dynamo.reset()",
     )
 
 
 class _Arrays:
-    """The arrays of one pass, made from some layers' reduced routing; the other layers stay blank."""
+    """What the arrays of a pass look like, and how they are made of what groups of layers did."""
 
-    def __init__(self, learnt: Sequence[Learnt], keep_n: Tensor, passed: dict[int, Reduced]) -> None:
-        self._rules = [each.rule for each in learnt]
-        self._keep_n, self._passed = keep_n, passed
-        self._dtype = np.uint8 if max(rule.experts for rule in self._rules) <= int(EMPTY8) else np.uint16
+    def __init__(self, rules: Sequence[RouterRule], *, scores: bool, logits: bool) -> None:
+        self._rules, self._scores, self._logits = rules, scores, logits
+        self._experts, self._slots = max(rule.experts for rule in rules), max(rule.k for rule in rules)
+        self._dtype = np.dtype(np.uint8 if self._experts <= int(EMPTY8) else np.uint16)
+        self._empty = empty_slot(self._dtype)
 
-    def routes(self) -> dict[str, NDArray]:
-        """ids_tlk and weight_tlk."""
-        slots = max(rule.k for rule in self._rules)
-        ids_tlk = self._stack({layer: one.ids_nk for layer, one in self._passed.items()}, slots, NO_EXPERT)
-        weight_tlk = self._stack({layer: one.weights_nk for layer, one in self._passed.items()}, slots, 0.0)
-        self._check_finite(weight_tlk, "combine weight")
-        return {
-            "ids_tlk": ids_tlk.where(ids_tlk >= 0, empty_slot(self._dtype)).numpy().astype(self._dtype),
-            "weight_tlk": weight_tlk.half().numpy(),
+    def of(self, groups: Sequence[_Group], keep_n: NDArray) -> Columns:
+        """The arrays of the rows kept. Errors: RouterOutputError for a weight that is no number."""
+        if len(groups) == 1 and len(groups[0].rules) == len(self._rules) and groups[0].rows_n is None:
+            columns = self._own(groups[0], keep_n)
+        else:
+            columns = self._blank(int(np.count_nonzero(keep_n)))
+            for group in groups:
+                self._fill(columns, group, keep_n)
+        self._check_finite(columns["weight_tlk"], "combine weight")
+        return columns
+
+    def _own(self, group: _Group, keep_n: NDArray) -> Columns:
+        """The arrays of one group's layers alone, for the rows kept of those they saw."""
+        k, experts, layers = group.rules[0].k, group.rules[0].experts, len(group.rules)
+        number_tlc = _tokens_first(group.reduced.number_rc, layers, keep_n).view(np.float16)
+        id_tlc = _tokens_first(group.reduced.id_rc, layers, keep_n).view(np.uint16)
+        columns = {"ids_tlk": id_tlc[..., :k].astype(self._dtype), "weight_tlk": number_tlc[..., :k]}
+        if self._scores:
+            columns |= zip(SCORES, (number_tlc[..., k + column] for column in range(len(SCORES))), strict=True)
+            is_none_tl = ~np.isfinite(columns["margin_tl"])
+            columns["margin_tl"][is_none_tl] = np.nan
+            columns["rejected_tl"] = id_tlc[..., k].astype(self._dtype)
+            columns["rejected_tl"][is_none_tl | (id_tlc[..., k] >= experts)] = self._empty
+        if self._logits:
+            columns["logit_tle"] = number_tlc[..., -experts:]
+        return columns
+
+    def _blank(self, tokens: int) -> Columns:
+        """Arrays of a pass in which no layer did anything."""
+        shape = tokens, len(self._rules)
+        columns = {
+            "ids_tlk": np.full((*shape, self._slots), self._empty, self._dtype),
+            "weight_tlk": np.zeros((*shape, self._slots), np.float16),
         }
+        if self._scores:
+            columns |= {name: np.full(shape, np.nan, np.float16) for name in SCORES}
+            columns["rejected_tl"] = np.full(shape, self._empty, self._dtype)
+        if self._logits:
+            columns["logit_tle"] = np.full((*shape, self._experts), np.nan, np.float16)
+        return columns
 
-    def scores(self) -> dict[str, NDArray]:
-        """Margin, entropy, log-sum-exp and first rejected expert; NaN and empty where there is none."""
-        margin_tl, entropy_tl, lse_tl, rejected_tl = (
-            self._column(name) for name in ("margin_n", "entropy_n", "lse_n", "rejected_n")
-        )
-        experts_l = torch.tensor([rule.experts for rule in self._rules])
-        is_known_tl = margin_tl.isfinite()
-        is_expert_tl = is_known_tl & (rejected_tl.nan_to_num(0.0) < experts_l)
-        return {
-            "margin_tl": margin_tl.where(is_known_tl, NAN).half().numpy(),
-            "entropy_tl": entropy_tl.half().numpy(),
-            "lse_tl": lse_tl.half().numpy(),
-            "rejected_tl": rejected_tl.where(is_expert_tl, empty_slot(self._dtype)).numpy().astype(self._dtype),
-        }
+    def _fill(self, columns: Columns, group: _Group, keep_n: NDArray) -> None:
+        """Write what a group's layers did into the rows they saw; they may be narrower than others."""
+        row_t: slice | NDArray = slice(None)
+        if group.rows_n is not None:
+            rows_n = group.rows_n.cpu().numpy()
+            row_t = (keep_n.cumsum() - 1)[rows_n][keep_n[rows_n]]
+            keep_n = keep_n[rows_n]
+        at = row_t, _span([rule.layer for rule in group.rules])
+        for name, own in self._own(group, keep_n).items():
+            place = (*at, slice(own.shape[2])) if own.ndim == 3 else at
+            columns[name][place] = own
 
-    def logits(self, logits: dict[int, Tensor]) -> NDArray:
-        """logit_tle."""
-        return self._stack(logits, max(rule.experts for rule in self._rules), NAN).numpy()
-
-    def _stack(self, layers: dict[int, Tensor], width: int, fill: float) -> Tensor:
-        """(rows kept, layers, width) on the CPU; narrower layers filled up, blank layers filled."""
-        device = self._keep_n.device
-        wide = [pad(each.to(device), (0, width - each.shape[1]), value=fill) for each in layers.values()]
-        own = torch.stack(wide, dim=1)[self._keep_n].cpu()
-        if len(layers) == len(self._rules):
-            return own
-        whole = torch.full((len(own), len(self._rules), width), fill, dtype=own.dtype)
-        whole[:, list(layers)] = own
-        return whole
-
-    def _column(self, name: str) -> Tensor:
-        """(rows kept, layers) of one number per token, NaN where a layer has none."""
-        columns = {}
-        for layer, one in self._passed.items():
-            value_n = getattr(one, name)
-            blank = value_n is None
-            columns[layer] = torch.full((len(self._keep_n), 1), NAN) if blank else value_n.float().unsqueeze(-1)
-        return self._stack(columns, 1, NAN)[..., 0]
-
-    def _check_finite(self, weight_tlk: Tensor, what: str) -> None:
-        bad = (~weight_tlk.isfinite()).nonzero()
-        if len(bad):
-            token, layer = int(bad[0, 0]), int(bad[0, 1])
+    def _check_finite(self, weight_tlk: NDArray, what: str) -> None:
+        if not np.isfinite(weight_tlk).all():
+            token, layer, _ = np.argwhere(~np.isfinite(weight_tlk))[0]
             raise RouterOutputError(
                 f"layer {layer} ({self._rules[layer].module}) gave token {token} of this pass "
                 f"a {what} that is no number",
                 expected="finite router scores",
                 do="run the model in bfloat16 or float32: half precision overflows beyond 65,504",
             )
+
+
+def _tokens_first(value_rc: Tensor, layers: int, keep_n: NDArray) -> NDArray:
+    """(kept tokens, layers, columns) of rows that stand layer by layer."""
+    value_lnc = value_rc.cpu().numpy().reshape(layers, len(keep_n), -1)
+    return (value_lnc if keep_n.all() else value_lnc[:, keep_n]).transpose(1, 0, 2)
+
+
+def _span(layers: Sequence[int]) -> slice | list[int]:
+    """Layers as a slice where they follow one another: arrays are filled faster by slices than by lists."""
+    first, last = layers[0], layers[-1]
+    return slice(first, last + 1) if last - first + 1 == len(layers) else list(layers)
