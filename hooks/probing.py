@@ -25,9 +25,10 @@ def probe_inputs(model: Any, *, vocabulary: int = 0, special: frozenset[int] = f
             expected="inputs that make it route",
             do="pass them: inputs={...}, as the model is called",
         )
-    size = model.get_input_embeddings().weight.shape[0]
-    device = model.get_input_embeddings().weight.device
-    device = model.device if device.type == "meta" else device
+    embedding = model.get_input_embeddings()
+    size, device = embedding.weight.shape[0], embedding.weight.device
+    if device.type == "meta":  # the weights are elsewhere until they are needed
+        device = torch.device(getattr(getattr(embedding, "_hf_hook", None), "execution_device", None) or "cpu")
     ids_bs = _ordinary_ids(min(vocabulary or size, size), special).to(device)
     inputs = {"input_ids": ids_bs}
     accepted = inspect.signature(unwrapped(model).forward).parameters

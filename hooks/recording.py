@@ -118,11 +118,17 @@ def _provenance(core: Any) -> Provenance:
         model=str(getattr(config, "name_or_path", "") or type(core).__name__),
         fingerprint="",
         dtype=str(getattr(core, "dtype", first.dtype if first is not None else "")).removeprefix("torch."),
-        device=str(first.device if first is not None else "meta"),
+        device=str(first.device if first is not None else _execution_device(core)),
         attention=str(getattr(config, "_attn_implementation", "") or ""),
         experts_implementation=str(getattr(config, "_experts_implementation", "") or ""),
         versions={name: version(name) for name in ("torch", "transformers")},
     )
+
+
+def _execution_device(core: Any) -> Any:
+    """Where a model computes whose weights are all elsewhere until they are needed."""
+    devices = (getattr(getattr(module, "_hf_hook", None), "execution_device", None) for module in core.modules())
+    return next((device for device in devices if device is not None), "meta")
 
 
 def _documents(

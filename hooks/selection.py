@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from accelerate.utils import align_module_device
+from torch import Tensor, nn
 
 from hooks.gates import gate
 from hooks.routes import NO_EXPERT, Routes
@@ -84,8 +85,18 @@ def selection_bias(site: Site) -> Tensor | None:
     for owner in (site.router, site.holder):
         for name, value in [*owner.named_buffers(), *owner.named_parameters()]:
             if BIAS_NAME.search(name) and value.numel() == site.options == value.shape[-1]:
-                return value.detach().flatten()
+                return _loaded(owner, name, value).detach().flatten()
     return None
+
+
+def _loaded(owner: nn.Module, name: str, value: Tensor) -> Tensor:
+    """The value itself, where accelerate keeps it elsewhere until the module runs."""
+    if value.device.type != "meta":
+        return value
+    path, _, own_name = name.rpartition(".")
+    module = owner.get_submodule(path)
+    with align_module_device(module):
+        return getattr(module, own_name).detach().clone()
 
 
 def group_limit(site: Site) -> tuple[int, int]:

@@ -76,7 +76,8 @@ class RoutingCallback(TrainerCallback):
 
     Every `every`-th step is counted, the first forward pass of each of its micro-batches, padding left out; what is
     logged covers the steps since the last log. Above `max_keys` numbers, layers are summed up as min, median and max.
-    Hooks are on the model from the beginning of a step to the end of that pass, whether it raises or not. Errors: OptionError for an option out of range.
+    Hooks are on the model from the beginning of a step to the end of that pass, whether it raises or not.
+    Errors: OptionError for an option out of range.
     """
 
     def __init__(self, *, every: int = 1, max_keys: int = 24) -> None:
