@@ -1,10 +1,11 @@
-"""A corpus through a model: many documents, in batches of similar length, into one record."""
+"""A corpus through a model: many documents, in batches of similar length, as a stream of records or as one."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hooks.capture import capture_batch
 from hooks.model import LoadedModel
@@ -13,6 +14,25 @@ from routing.errors import PromptError
 from routing.record import Document, RoutingRecord, joined
 
 BATCH_TOKENS = 4096
+
+
+def stream_corpus(
+    model: LoadedModel,
+    documents: Sequence[Document],
+    options: CaptureOptions | None = None,
+    *,
+    batch_tokens: int = BATCH_TOKENS,
+) -> Iterator[tuple[NDArray[np.intp], RoutingRecord]]:
+    """The routing of every document, batch by batch, in memory that does not grow with the corpus.
+
+    Yields which of `documents` a batch holds, and their record, in which they are numbered from 0 in that order: the
+    shortest documents come first. Batches are as in `capture_corpus`, whose record is these joined.
+    Errors: as `capture_corpus`, before anything runs.
+    """
+    if not documents:
+        raise PromptError("no documents", expected="at least one", do="pass the documents to read")
+    length_d = [_length(model, document) for document in documents]
+    return _captured(model, documents, options, _batches(length_d, batch_tokens))
 
 
 def capture_corpus(
@@ -29,18 +49,24 @@ def capture_corpus(
     little padding is computed. `on_progress(done, total)` counts documents after every batch.
     Errors: PromptError for no documents, or for one that is blank or too long, which is named; OptionError.
     """
-    if not documents:
-        raise PromptError("no documents", expected="at least one", do="pass the documents to read")
-    length_d = [_length(model, document) for document in documents]
-    batches, done = [], 0
+    records: list[RoutingRecord] = []
     order_d: list[int] = []
-    for index_d in _batches(length_d, batch_tokens):
-        batches.append(capture_batch(model, [documents[index] for index in index_d], options))
-        order_d += index_d
-        done += len(index_d)
+    for index_d, record in stream_corpus(model, documents, options, batch_tokens=batch_tokens):
+        records.append(record)
+        order_d += index_d.tolist()
         if on_progress is not None:
-            on_progress(done, len(documents))
-    return _in_order(joined(batches), order_d, documents)
+            on_progress(len(order_d), len(documents))
+    return _in_order(joined(records), order_d, documents)
+
+
+def _captured(
+    model: LoadedModel,
+    documents: Sequence[Document],
+    options: CaptureOptions | None,
+    batches: Iterator[list[int]],
+) -> Iterator[tuple[NDArray[np.intp], RoutingRecord]]:
+    for index_d in batches:
+        yield np.array(index_d), capture_batch(model, [documents[index] for index in index_d], options)
 
 
 def _length(model: LoadedModel, document: Document) -> int:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hooks import CaptureOptions, capture, capture_corpus
+from hooks import CaptureOptions, capture, capture_corpus, stream_corpus
 from routing.errors import PromptError
 from routing.record import Document
 
@@ -30,13 +30,30 @@ def test_documents_keep_their_order_and_their_own_routing(qwen):
 def test_progress_counts_documents_and_a_document_longer_than_a_batch_runs_alone(qwen):
     seen = []
     capture_corpus(qwen, DOCUMENTS, batch_tokens=1, on_progress=lambda done, total: seen.append((done, total)))
-    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert seen == [[1, 2], [3], [0]]  # of 7 and 16, 20, and 41 tokens: with 20 the first would fill 3 × 20 places
 
 
 def test_generated_tokens_stay_with_their_document(qwen):
     record = capture_corpus(qwen, DOCUMENTS[:2], CaptureOptions(max_new_tokens=2), batch_tokens=1000)
     assert (np.diff(record.document_t) >= 0).all()
     assert (np.bincount(record.document_t) > [len(d.text.encode()) for d in DOCUMENTS[:2]]).all()
+
+
+def test_a_stream_gives_every_document_once_and_says_which(qwen):
+    seen = []
+    for index_d, record in stream_corpus(qwen, DOCUMENTS, batch_tokens=40):
+        assert record.documents == tuple(DOCUMENTS[index] for index in index_d)
+        for number, index in enumerate(index_d):
+            alone, rows_t = capture(qwen, DOCUMENTS[index]), record.document_t == number
+            np.testing.assert_array_equal(record.token_t[rows_t], alone.token_t)
+            np.testing.assert_array_equal(record.ids_tlk[rows_t], alone.ids_tlk)
+        seen.append(index_d.tolist())
+    assert seen == [[1, 2], [3], [0]]  # of 7 and 16, 20, and 41 tokens: with 20 the first would fill 3 × 20 places
+
+
+def test_a_stream_refuses_what_cannot_be_read_when_it_is_asked_for(qwen):
+    with pytest.raises(PromptError, match="'void' is blank"):
+        stream_corpus(qwen, [DOCUMENTS[0], Document(" ", id="void")])
 
 
 @pytest.mark.parametrize(
