@@ -1,6 +1,6 @@
 """What a capture of a corpus takes in memory: the peak above the loaded model, each run in a process of its own.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.memory [--tokens 25000 50000 100000] [--batch-tokens 4096]
+    OMP_NUM_THREADS=1 python -m benchmarks.memory [--tokens 25000 50000 100000] [--batch-tokens 1024]
 
 The probe set's texts in random order, as many as make up the tokens asked for, through the bundled model: as a stream
 whose records are dropped at once, and as one record. A stream should need as much for many tokens as for few. Linux.

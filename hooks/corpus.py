@@ -13,7 +13,7 @@ from hooks.options import CaptureOptions
 from routing.errors import PromptError
 from routing.record import Document, RoutingRecord, joined
 
-BATCH_TOKENS = 4096
+BATCH_TOKENS = 1024  # the scores over the vocabulary are what takes memory: 4 bytes for each place and token
 
 
 def stream_corpus(
