@@ -19,7 +19,7 @@ class Family:
     """How one class of MoE block is read. Paths are relative to the block.
 
     `router` answers with the scores, which stand at `logits_at` of its answer (None: the answer is the scores).
-    `experts` is the module whose call is read; None where the router's answer holds everything. `fault` says what a
+    `experts` is the module whose call is read; None where the router's answer holds everything. `note` says what a
     reader must know when the block does not do what its router says.
     """
 
@@ -28,7 +28,7 @@ class Family:
     router: str
     experts: str | None = "experts"
     logits_at: int | None = None
-    fault: str = ""
+    note: str = ""
 
 
 FAMILIES: dict[str, Family] = {
@@ -37,7 +37,7 @@ FAMILIES: dict[str, Family] = {
         reading=readings.ProductKeyReading(),
         router="router_gate",
         experts="down_embed",
-        fault="transformers splits the scores of a batch across its tokens: token n of N is routed by the scores of "
+        note="transformers splits the scores of a batch across its tokens: token n of N is routed by the scores of "
         "tokens n/2 and (N+n)/2, unless it runs alone",
     ),
     "JetMoeMoA": Family(
@@ -63,7 +63,7 @@ FAMILIES: dict[str, Family] = {
         reading=readings.DenseReading(k=2),
         router="router",
         logits_at=2,
-        fault="transformers 5.23 reads that mask as ids: expert 1 computes every first choice and expert 0 every "
+        note="transformers 5.23 reads that mask as ids: expert 1 computes every first choice and expert 0 every "
         "second, whatever the router said; recorded is what the router said",
     ),
     "SwitchTransformersSparseMLP": Family(

@@ -3,7 +3,8 @@
 Two facts identify them. The experts module of a layer is the one whose `forward` takes hidden states, the chosen expert
 ids and their weights. The router is the module that, in a short probing pass, returned the very ids which the experts
 module then received (or, where the choice is made outside it, the one that returned a score for every expert). Blocks
-that pass their choice in another way have an entry in `hooks.families`.
+that pass their choice in another way have an entry in `hooks.families`. Where no module is named so, `hooks.discovery`
+looks for one that is called so, and `hooks.list_sites` for lists of experts.
 """
 
 import inspect
@@ -16,9 +17,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from hooks.discovery import called_with_routes
 from hooks.families import BYPASSES, DIVIDED, FAMILIES, Family
+from hooks.list_sites import list_sites
 from hooks.output_scale import output_scales
 from hooks.readings import AnswerReading, Call, Reading
+from hooks.router_search import router_of
 from hooks.site import Divider, Site, block_of, stack_of
 from routing.errors import DenseModelError, RouterError, RouterOutputError
 
@@ -42,6 +46,7 @@ class Probe:
 
     path: str  # of the experts module, or of the block of a family with an entry
     family: Family | None = None
+    placed: Reading = COMMON
     calls: list[Call] = field(default_factory=list)
     outputs: list[tuple[str, nn.Module, Any]] = field(default_factory=list)
 
@@ -55,8 +60,8 @@ class Probe:
     @property
     def reading(self) -> Reading:
         """How its call is read."""
-        reading = self.family.reading if self.family else COMMON
-        return reading if isinstance(reading, Reading) else COMMON
+        own = self.family.reading if self.family else self.placed
+        return own if isinstance(own, Reading) else COMMON
 
     @property
     def has_run(self) -> bool:
@@ -71,9 +76,12 @@ def find_sites(model: nn.Module, run: Callable[[], object]) -> Found:
     one exists but cannot be read, naming the module and what it returned.
     """
     _refuse_bypasses(model)
-    probes = list(_probes(model))
+    probes = list(_probes(model)) or [Probe(path, placed=reading) for path, reading in called_with_routes(model, run)]
     if not probes:
-        raise _nothing_found(model)
+        sites = list_sites(model, run)
+        if not sites:
+            raise _nothing_found(model)
+        return Found(sites, ())
     order = _watch(model, probes, run)
     fired = sorted((probe for probe in probes if probe.has_run), key=lambda probe: order.index(probe.path))
     unreached = [probe.path for probe in probes if not probe.has_run]
@@ -244,19 +252,19 @@ def _site(model: nn.Module, layer: int, probe: Probe) -> Site:
     }
     if probe.family is not None:
         return _own_site(model, probe, probe.family, at)
-    call = probe.calls[0]
+    call = probe.reading.ids(probe.calls[0], probe.calls[0][0])
     _check_call(probe.path, call)
-    path, router, logits_at, logits_ne = _router_of(probe, call[0])
-    holder_path = _holder(probe.path, path)
+    found = router_of(probe.path, probe.outputs, call[0])
+    holder_path = _holder(probe.path, found.path)
     return Site(
         **at,
         holder_path=holder_path,
         holder=model.get_submodule(holder_path),
-        router_path=path,
-        router=router,
-        reading=COMMON,
-        logits_at=logits_at,
-        options=logits_ne.shape[-1],
+        router_path=found.path,
+        router=found.router,
+        reading=probe.reading,
+        logits_at=found.at,
+        options=found.tensor.shape[-1],
         k=call[0].shape[-1],
         experts_path=probe.path,
         experts=model.get_submodule(probe.path),
@@ -286,7 +294,7 @@ def _own_site(model: nn.Module, probe: Probe, family: Family, at: dict[str, Any]
         k=k,
         experts_path=experts_path,
         experts=model.get_submodule(experts_path) if experts_path else None,
-        fault=family.fault,
+        note=family.note,
     )
 
 
@@ -312,80 +320,11 @@ def _divider(model: nn.Module, path: str) -> tuple[Divider | None, str]:
     return None, path
 
 
-def _check_call(path: str, call: Call) -> None:
-    ids_nk, weights_nk = call[0], call[1]
+def _check_call(path: str, call: tuple[Tensor, Tensor]) -> None:
+    ids_nk, weights_nk = call
     if ids_nk.dim() != 2 or ids_nk.is_floating_point() or ids_nk.shape != weights_nk.shape:
         raise RouterOutputError(
             f"{path} was called with ids {ids_nk.dtype} {tuple(ids_nk.shape)} and weights {tuple(weights_nk.shape)}",
             expected="integer ids and their weights, both of shape (tokens, k)",
             do="add an entry to hooks/families.py: this family encodes its choice differently",
         )
-
-
-def _router_of(probe: Probe, ids_nk: Tensor) -> tuple[str, nn.Module, int | None, Tensor]:
-    """The module that chose `ids_nk`, or that gave the scores it chose by, and where these stand in its answer."""
-    answers = [(path, module, at, tensor) for path, module, out in probe.outputs for at, tensor in _tensors(out)]
-    choosers = {path for path, _, _, tensor in answers if _same(tensor, ids_nk)}
-    for answer in answers:
-        if answer[0] in choosers and _is_scores(answer[3], ids_nk):
-            return _before_softmax(answers, *answer)
-    least = int(ids_nk.max()) + 1
-    for answer in reversed(answers):
-        scores_ne = answer[3]
-        if _is_scores(scores_ne, ids_nk) and least <= scores_ne.shape[-1] < 4096 and _agrees(scores_ne, ids_nk):
-            return answer
-    raise RouterOutputError(
-        f"{probe.path} received ids {tuple(ids_nk.shape)}, but no module near it returned them or a score per expert; "
-        f"looked at {', '.join(f'{path} ({type(module).__name__})' for path, module, _ in probe.outputs) or 'nothing'}",
-        expected="a router module that returns (logits, weights, ids) or logits of shape (tokens, experts)",
-        do="add an entry to hooks/families.py that says where this family's scores are",
-    )
-
-
-def _before_softmax(
-    answers: Sequence[tuple[str, nn.Module, int | None, Tensor]],
-    path: str,
-    router: nn.Module,
-    at: int | None,
-    scores_ne: Tensor,
-) -> tuple[str, nn.Module, int | None, Tensor]:
-    """The module that gave the raw scores, where the router itself returned probabilities (Gemma 4)."""
-    scores_ne = scores_ne.flatten(0, -2)
-    if bool((scores_ne >= 0).all()) and torch.allclose(scores_ne.float().sum(-1), torch.tensor(1.0), atol=1e-2):
-        for raw in answers:
-            logits_ne = raw[3].flatten(0, -2) if raw[3].dim() > 1 else raw[3]
-            if logits_ne.shape == scores_ne.shape and _is_softmax(scores_ne, logits_ne):
-                return raw[0], raw[1], raw[2], logits_ne
-    return path, router, at, scores_ne
-
-
-def _is_softmax(probability_ne: Tensor, logits_ne: Tensor) -> bool:
-    return torch.allclose(logits_ne.float().softmax(-1), probability_ne.float(), atol=1e-2)
-
-
-def _tensors(output: Any) -> list[tuple[int | None, Tensor]]:
-    if isinstance(output, Tensor):
-        return [(None, output)]
-    if isinstance(output, (tuple, list)):
-        return [(at, value) for at, value in enumerate(output) if isinstance(value, Tensor)]
-    return []
-
-
-def _same(tensor: Tensor, ids_nk: Tensor) -> bool:
-    return tensor is ids_nk or (
-        tensor.dtype == ids_nk.dtype and tensor.shape == ids_nk.shape and torch.equal(tensor, ids_nk)
-    )
-
-
-def _is_scores(tensor: Tensor, ids_nk: Tensor) -> bool:
-    """Whether this has one score for every token and option: more options than slots, or as many where k is 1."""
-    rows, k = ids_nk.shape
-    if not tensor.is_floating_point() or tensor.dim() < 2:
-        return False
-    return tensor.shape[:-1].numel() == rows and tensor.shape[-1] >= k + (k > 1)
-
-
-def _agrees(scores_ne: Tensor, ids_nk: Tensor) -> bool:
-    """Whether the best-scored experts are the chosen ones, for nearly all rows."""
-    best_nk = scores_ne.flatten(0, -2).topk(ids_nk.shape[1], dim=-1).indices.sort(-1).values
-    return bool((best_nk == ids_nk.sort(-1).values).all(-1).float().mean() > 0.9)

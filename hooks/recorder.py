@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from hooks.expert_lists import ListReading, marks
 from hooks.readings import AnswerReading, Reading
 from hooks.routes import Routes
 from hooks.site import Site
@@ -34,6 +35,7 @@ class _Pass:
         self.sinks = sinks
         self.answers: dict[int, Any] = {}
         self.rows: dict[int, Tensor | None] = {}
+        self.called: dict[int, dict[int, Tensor]] = {}
 
 
 class Recorder:
@@ -68,6 +70,9 @@ class Recorder:
         if site.divider is not None:
             before = eagerly(self._on_divider(site))
             self._handles.append(site.divider.module.register_forward_pre_hook(before, with_kwargs=True))
+        if isinstance(site.reading, ListReading):
+            self._install_list(site, site.reading)
+            return
         after = site.router.register_forward_hook(eagerly(self._on_router(site)))
         self._handles.append(after)
         self._last.append((site.router._forward_hooks, after.id))
@@ -75,6 +80,13 @@ class Recorder:
             call = site.experts.register_forward_pre_hook(eagerly(self._on_experts(site)), with_kwargs=True)
             self._handles.append(call)
             self._last.append((site.experts._forward_pre_hooks, call.id))
+
+    def _install_list(self, site: Site, reading: ListReading) -> None:
+        """Hooks on a router, on every expert of its list, and on the block, whose end completes the layer."""
+        for number, expert in enumerate(site.experts_list):
+            self._handles.append(expert.register_forward_pre_hook(eagerly(self._on_expert(site, number))))
+        self._handles.append(site.router.register_forward_hook(eagerly(self._on_list_router(site))))
+        self._handles.append(site.holder.register_forward_hook(eagerly(self._on_holder(site, reading))))
 
     def _come_last(self) -> None:
         """Behind the hooks that others registered since: what is recorded is what the module then runs with."""
@@ -100,6 +112,8 @@ class Recorder:
             if isinstance(site.reading, Reading):
                 now.answers[site.layer] = answer
                 return None
+            if not isinstance(site.reading, AnswerReading):
+                return None
             changed = _told(now, site, site.reading.routes(module, answer))
             return None if changed is None else site.reading.answer(answer, *changed)
 
@@ -107,7 +121,7 @@ class Recorder:
 
     def _on_experts(self, site: Site) -> Callable[..., Any]:
         reading = site.reading
-        if isinstance(reading, AnswerReading):
+        if not isinstance(reading, Reading):
             raise TypeError(f"{site.name} has an experts module and a reading that needs none")
 
         def hook(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
@@ -122,6 +136,35 @@ class Recorder:
             ids_nk, weights_nk = reading.ids(call, logits_ne)
             changed = _told(now, site, Routes(logits_ne, ids_nk, weights_nk))
             return None if changed is None else ((*head, *reading.call(call, *changed)), {})
+
+        return hook
+
+    def _on_list_router(self, site: Site) -> Callable[..., None]:
+        def hook(module: nn.Module, args: tuple, answer: Any) -> None:
+            now = self._now.get()
+            if now is not None and not is_recomputed():
+                now.answers[site.layer] = (args[0], answer)
+                now.called[site.layer] = {}
+
+        return hook
+
+    def _on_expert(self, site: Site, number: int) -> Callable[..., None]:
+        def hook(module: nn.Module, args: tuple) -> None:
+            now = self._now.get()
+            if now is not None and not is_recomputed() and args[0].numel():
+                now.called.setdefault(site.layer, {})[number] = marks(args[0])
+
+        return hook
+
+    def _on_holder(self, site: Site, reading: ListReading) -> Callable[..., None]:
+        def hook(module: nn.Module, args: tuple, output: Any) -> None:
+            now = self._now.get()
+            if now is None or is_recomputed():
+                return
+            if site.layer not in now.answers:
+                raise _no_logits(site)
+            given, answer = now.answers.pop(site.layer)
+            _told(now, site, reading.routes(site.router, given, answer, now.called.pop(site.layer, {})))
 
         return hook
 
@@ -158,7 +201,7 @@ def is_recomputed() -> bool:
 
 def _no_logits(site: Site) -> RouterOutputError:
     return RouterOutputError(
-        f"{site.experts_path} ran, but its router {site.router_path} had not answered in this pass",
+        f"{site.experts_path or site.holder_path} ran, but its router {site.router_path} had not answered in this pass",
         expected="the router to run before its experts in every forward pass",
         do="run the model eagerly: compiled or fused kernels bypass modules",
     )

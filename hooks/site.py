@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from hooks.expert_lists import ListReading
 from hooks.readings import AnswerReading, Reading
 from routing.router import Stack
 
@@ -27,9 +28,11 @@ class Site:
     """One MoE layer of a model.
 
     `block` is its absolute index, `holder` the innermost module around router and experts. `experts` is the module
-    whose call carries the choice, or None where the router's answer does; `logits_at` says where in that answer the
+    whose call carries the choice, or None where the router's answer does or each expert is a module of `experts_list`;
+    `logits_at` says where in that answer the
     score of every option stands (None: the answer is that tensor). `options` counts them: the experts, and one more
-    where "none" can be chosen. `output_scale` is a factor that the block applies after its experts.
+    where "none" can be chosen. `output_scale` is a factor that the block applies after its experts. `note` is what a
+    reader of this layer must know.
     """
 
     layer: int
@@ -39,7 +42,7 @@ class Site:
     holder: nn.Module
     router_path: str
     router: nn.Module
-    reading: Reading | AnswerReading
+    reading: Reading | AnswerReading | ListReading
     options: int
     k: int
     experts_path: str = ""
@@ -47,7 +50,8 @@ class Site:
     logits_at: int | None = None
     output_scale: float = 1.0
     divider: Divider | None = None
-    fault: str = ""
+    experts_list: tuple[nn.Module, ...] = ()
+    note: str = ""
 
     @property
     def name(self) -> str:

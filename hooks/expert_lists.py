@@ -1,0 +1,274 @@
+"""Blocks that hold their experts as a list of modules and pick among them, as code outside transformers does.
+
+No module is called with ids there, so what was executed is seen at the experts themselves: each is called with the
+tokens sent to it, and these are known again by their numbers. Weights are those the router hands out, or follow from
+its scores by a formula; both are held against the block's output when the model is read.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from hooks.gates import gate
+from hooks.router_search import tensors
+from hooks.routes import NO_EXPERT, Routes
+from routing.errors import RouterOutputError
+from routing.router import Score
+
+MARKS = 64  # coordinates by which a token's hidden state is known again
+MISFIT = 1e-2  # how far the block's output may be from the sum of weighed experts, relative to it
+
+
+class Weighed(NamedTuple):
+    """How weights follow from scores: a gate, renormalised over the executed experts or not, times a scale."""
+
+    score: Score
+    is_renormalised: bool
+    scale: float
+
+
+@dataclass(frozen=True)
+class ListReading:
+    """A router beside a list of experts. Where in its answer the parts stand; None where they are not in it.
+
+    Without `logits_at`, scores are the router's weight times its input; without `ids_at` and `weights_at`, weights
+    follow by `weighed`.
+    """
+
+    k: int
+    ids_at: int | None
+    weights_at: int | None
+    logits_at: int | None
+    has_logits: bool
+    weighed: Weighed | None = None
+    empty_when: str = "where fewer experts ran"
+    weighs_input: bool = False
+    skips: bool = False
+
+    def logits(self, router: nn.Module, given: Tensor, answer: Any) -> Tensor:
+        """The router's score of every expert."""
+        if self.has_logits:
+            return part(answer, self.logits_at).flatten(0, -2)
+        weight: Tensor = router.weight  # type: ignore[assignment]  # a matrix, as was seen when it was read
+        return nn.functional.linear(given.flatten(0, -2).to(weight.dtype), weight)
+
+    def routes(self, router: nn.Module, given: Tensor, answer: Any, called: Mapping[int, Tensor]) -> Routes:
+        """What the experts in `called` (the tokens each was given) executed, and by which weights."""
+        logits_ne = self.logits(router, given, answer)
+        runs_ne = executed(given, called, logits_ne.shape[-1])
+        weights_ne = self._weights(logits_ne, answer, runs_ne)
+        best_nk = weights_ne.masked_fill(~runs_ne, -torch.inf).topk(self.k, dim=-1).indices
+        runs_nk = runs_ne.gather(1, best_nk)
+        return Routes(logits_ne, best_nk.where(runs_nk, NO_EXPERT), weights_ne.gather(1, best_nk) * runs_nk)
+
+    def _weights(self, logits_ne: Tensor, answer: Any, runs_ne: Tensor) -> Tensor:
+        if self.weighed is None:
+            ids_nk, weights_nk = (part(answer, at).flatten(0, -2) for at in (self.ids_at, self.weights_at))
+            return torch.zeros_like(logits_ne, dtype=weights_nk.dtype).scatter(1, ids_nk.long(), weights_nk)
+        shares_ne = gate(logits_ne.float(), self.weighed.score) * runs_ne
+        if self.weighed.is_renormalised:
+            shares_ne = shares_ne / shares_ne.sum(-1, keepdim=True).clamp(min=1e-30)
+        return shares_ne * self.weighed.scale
+
+
+def part(answer: Any, at: int | None) -> Tensor:
+    """One tensor of an answer; the answer itself where it is one."""
+    return answer if at is None else answer[at]
+
+
+def marks(hidden: Tensor) -> Tensor:
+    """A number for each token, the same for hidden states that are equal bit for bit; shape (tokens,)."""
+    hidden = hidden.detach().flatten(0, -2)
+    step = max(1, hidden.shape[-1] // MARKS)
+    bits = hidden[:, ::step].contiguous().view({2: torch.int16, 4: torch.int32, 8: torch.int64}[hidden.element_size()])
+    factors = torch.arange(1, bits.shape[-1] + 1, device=bits.device).mul_(0x9E3779B97F4A7C1 >> 4) | 1
+    return (bits.long() * factors).sum(-1)
+
+
+def executed(given: Tensor, called: Mapping[int, Tensor], experts: int) -> Tensor:
+    """Which experts ran for which tokens, (N, experts) bool; `called` holds the marks of each expert's tokens."""
+    marks_n = marks(given)
+    runs_ne = torch.zeros(len(marks_n), experts, dtype=torch.bool, device=marks_n.device)
+    for expert, marks_m in called.items():
+        runs_ne[:, expert] = torch.isin(marks_n, marks_m)
+    return runs_ne
+
+
+@dataclass
+class ListProbe:
+    """A list of like modules that may be experts, and what it and the modules around it did in a pass."""
+
+    path: str
+    experts: tuple[nn.Module, ...]
+    outputs: list[tuple[str, nn.Module, Tensor, Any]] = field(default_factory=list)
+    inputs: dict[int, Tensor] = field(default_factory=dict)
+    results: dict[int, Tensor] = field(default_factory=dict)
+    call: tuple[tuple, dict] | None = None
+
+    @property
+    def holder_path(self) -> str:
+        """Path of the block."""
+        return self.path.rpartition(".")[0]
+
+    @property
+    def is_choice(self) -> bool:
+        """Whether the modules ran on parts of the tokens rather than one after another on all."""
+        sizes = [len(each) for each in self.inputs.values()]
+        tokens = max((given.shape[:-1].numel() for _, _, given, _ in self.outputs), default=0)
+        return bool(sizes) and sum(sizes) % max(tokens, 1) == 0 and sum(sizes) < tokens * len(self.experts)
+
+
+def list_probes(model: nn.Module) -> Iterator[ListProbe]:
+    """Every list of at least two modules of one class."""
+    for path, module in model.named_modules():
+        if isinstance(module, (nn.ModuleList, nn.ModuleDict)) and len(module) > 1 and "." in path:
+            members = tuple(module.children())
+            if len({type(member) for member in members}) == 1 and len(members) == len(module):
+                yield ListProbe(path, members)
+
+
+def watch_lists(model: nn.Module, probes: Sequence[ListProbe], run: Callable[[], object]) -> None:
+    """Run once with temporary hooks around every list and its neighbours."""
+    with ExitStack() as hooks, torch.no_grad():
+        for probe in probes:
+            holder = model.get_submodule(probe.holder_path)
+            hooks.callback(holder.register_forward_pre_hook(_note_holder(probe), with_kwargs=True).remove)
+            for number, expert in enumerate(probe.experts):
+                hooks.callback(expert.register_forward_hook(_note_expert(probe, number)).remove)
+            for path, module in holder.named_modules(prefix=probe.holder_path):
+                if path != probe.holder_path and not f"{path}.".startswith(f"{probe.path}."):
+                    hooks.callback(module.register_forward_hook(_note_answer(probe, path)).remove)
+        run()
+
+
+def _note_holder(probe: ListProbe) -> Callable[..., None]:
+    def hook(module: nn.Module, args: tuple, kwargs: dict) -> None:
+        probe.call = (tuple(a.clone() if isinstance(a, Tensor) else a for a in args), kwargs)
+
+    return hook
+
+
+def _note_expert(probe: ListProbe, number: int) -> Callable[..., None]:
+    def hook(module: nn.Module, args: tuple, output: Any) -> None:
+        if args and isinstance(args[0], Tensor) and isinstance(output, Tensor) and args[0].numel():
+            probe.inputs[number] = args[0].flatten(0, -2)
+            probe.results[number] = output.flatten(0, -2)
+
+    return hook
+
+
+def _note_answer(probe: ListProbe, path: str) -> Callable[..., None]:
+    def hook(module: nn.Module, args: tuple, output: Any) -> None:
+        if not probe.inputs and args and isinstance(args[0], Tensor) and args[0].dim() > 1:
+            probe.outputs.append((path, module, args[0], output))
+
+    return hook
+
+
+class Router(NamedTuple):
+    """The router of a list of experts, how it is read, and what it did: its scores, and what was executed.
+
+    `ids_nk` and `weights_nk` are measured at the experts and at the block's output; `misfit` is what they leave of it.
+    """
+
+    path: str
+    module: nn.Module
+    reading: ListReading
+    logits_ne: Tensor
+    answer: Any
+    ids_nk: Tensor
+    weights_nk: Tensor
+    misfit: float
+
+
+def router_of(model: nn.Module, probe: ListProbe) -> Router:
+    """The module beside a list whose answer explains which of its experts ran, and by which weights.
+
+    Errors: RouterOutputError where none does.
+    """
+    called = {number: marks(each) for number, each in probe.inputs.items()}
+    for path, module, given, answer in probe.outputs:
+        runs_ne = executed(given, called, len(probe.experts))
+        if any(int(runs_ne[:, number].sum()) != len(each) for number, each in called.items()):
+            continue  # these are not the tokens the experts were given
+        reading = _reading(module, given, answer, runs_ne)
+        if reading is not None:
+            measured = _measured(model.get_submodule(probe.holder_path), probe, given, runs_ne)
+            return Router(path, module, reading, reading.logits(module, given, answer), answer, *measured)
+    raise RouterOutputError(
+        f"{probe.path} holds {len(probe.experts)} experts, but no module beside it returned ids or scores that explain "
+        f"which of them ran; looked at {', '.join(path for path, *_ in probe.outputs) or 'nothing'}",
+        expected="a router that is given the tokens and returns ids and weights, or a score for each expert",
+        do="add an entry to hooks/families.py that says how this block is read",
+    )
+
+
+def _reading(router: nn.Module, given: Tensor, answer: Any, runs_ne: Tensor) -> ListReading | None:
+    """Where ids, weights and scores stand in an answer; None where it does not explain what ran."""
+    rows, experts = runs_ne.shape
+    k = int(runs_ne.sum(-1).max())
+    flat = [(at, each.flatten(0, -2)) for at, each in tensors(answer) if each.dim() > 1]
+    whole = [(at, each, each.is_floating_point()) for at, each in flat if len(each) == rows]
+    ids_at = next((at for at, each, is_float in whole if not is_float and _names(each, runs_ne)), None)
+    weights_at = next((at for at, each, is_float in whole if is_float and each.shape[1] == k < experts), None)
+    scores_at = [at for at, each, is_float in whole if is_float and each.shape[1] == experts and _picks(each, runs_ne)]
+    if scores_at and (ids_at is None or weights_at is None):
+        return ListReading(k, None, None, scores_at[0], has_logits=True)
+    weight = getattr(router, "weight", None)
+    has_matrix = isinstance(weight, Tensor) and weight.shape == (experts, given.shape[-1])
+    if ids_at is None or weights_at is None or not (scores_at or has_matrix):
+        return None
+    return ListReading(k, ids_at, weights_at, scores_at[0] if scores_at else None, has_logits=bool(scores_at))
+
+
+def _names(ids_nk: Tensor, runs_ne: Tensor) -> bool:
+    """Whether these are the ids of what ran."""
+    if int(ids_nk.min()) < 0 or int(ids_nk.max()) >= runs_ne.shape[1]:
+        return False
+    return torch.equal(torch.zeros_like(runs_ne).scatter(1, ids_nk.long(), True), runs_ne)
+
+
+def _picks(scores_ne: Tensor, runs_ne: Tensor) -> bool:
+    """Whether the best of these scores are what ran, for nearly all tokens."""
+    k = int(runs_ne.sum(-1).max())
+    best_ne = torch.zeros_like(runs_ne).scatter(1, scores_ne.topk(k, dim=-1).indices, True)
+    return float((best_ne == runs_ne).all(-1).float().mean()) > 0.9
+
+
+def _measured(holder: nn.Module, probe: ListProbe, given: Tensor, runs_ne: Tensor) -> tuple[Tensor, Tensor, float]:
+    """Ids and weights of the experts in the block's output, solved for: nothing is taken from the router."""
+    change_nh = (_output(holder, probe, silenced=False) - _output(holder, probe, silenced=True)).float()
+    k = int(runs_ne.sum(-1).max())
+    ids_nk = runs_ne.int().topk(k, dim=-1).indices
+    marks_n, made_nkh = marks(given), change_nh.new_zeros(*ids_nk.shape, change_nh.shape[-1])
+    for number, made in probe.results.items():
+        row_m = (marks_n == marks(probe.inputs[number]).unsqueeze(1)).int().argmax(1)
+        slot_m = (ids_nk[row_m] == number).int().argmax(1)
+        made_nkh[row_m, slot_m] = made.float()
+    solved = torch.linalg.lstsq(made_nkh.transpose(1, 2).cpu(), change_nh.unsqueeze(-1).cpu(), driver="gelsd")
+    weights_nk = solved.solution[..., 0].to(change_nh.device) * runs_ne.gather(1, ids_nk)
+    summed_nh = torch.einsum("nkh,nk->nh", made_nkh, weights_nk)
+    misfit = float((summed_nh - change_nh).norm() / change_nh.norm())
+    if not misfit < MISFIT:
+        raise RouterOutputError(
+            f"the output of {probe.holder_path} is no sum of its experts' outputs (off by {misfit:.0%})",
+            expected="a block that adds up what its experts give, each times a weight",
+            do="add an entry to hooks/families.py that says how this block is read",
+        )
+    return ids_nk.where(runs_ne.gather(1, ids_nk), NO_EXPERT), weights_nk, misfit
+
+
+def _output(holder: nn.Module, probe: ListProbe, *, silenced: bool) -> Tensor:
+    """The block's output on the input it had, (tokens, hidden)."""
+    args, kwargs = probe.call or ((), {})
+    with ExitStack() as hooks, torch.no_grad():
+        if silenced:
+            for expert in probe.experts:
+                hooks.callback(expert.register_forward_hook(lambda module, inputs, output: output * 0).remove)
+        output = holder.forward(*(a.clone() if isinstance(a, Tensor) else a for a in args), **kwargs)
+    first = output[0] if isinstance(output, (tuple, list)) else output
+    return first.flatten(0, -2)
