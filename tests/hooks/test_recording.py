@@ -3,13 +3,16 @@
 import contextlib
 import contextvars
 import gc
+import re
 import threading
 import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from transformers import Trainer, TrainingArguments
 
 from hooks import capture, record
 from routing.errors import OptionError, RouterOutputError
@@ -303,3 +306,27 @@ def test_a_wrapper_of_ones_own_around_the_model_may_be_recorded(model):
         judge(ids, mask)
     assert recording.passes == 1
     same(recording.record(), forced(model, [5, 6, 7]))
+
+
+EXAMPLES = re.findall(
+    r"^```python\n(.*?)^```", (Path(__file__).parents[2] / "docs/recording.md").read_text("utf-8"), re.M | re.S
+)
+
+
+def test_the_documentation_has_examples():
+    assert len(EXAMPLES) == 5
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_the_documented_examples_run(own, tokenizer, tmp_path, number):
+    inputs = tokenizer(["One text.", "Another, longer text."], padding=True, padding_side="left", return_tensors="pt")
+    settings = TrainingArguments(
+        str(tmp_path), max_steps=2, logging_steps=1, report_to=[], disable_tqdm=True, use_cpu=True
+    )
+    rows = [{"input_ids": row, "labels": row} for row in inputs["input_ids"]]
+    trainer = Trainer(own, settings, train_dataset=rows)
+    names = {"model": own, "tokenizer": tokenizer, "inputs": inputs, "trainer": trainer}
+    own.generation_config.pad_token_id = PAD
+    exec(EXAMPLES[number], names)
+    if "routing" in names:
+        assert names["routing"].tokens > 0
