@@ -44,7 +44,7 @@ class Settings(BaseSettings):
     revision: str = ""
     """Commit, tag or branch of a hub model; empty means its default branch."""
     device: str = "auto"
-    """Where the model runs: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
+    """Where the model runs: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`, `spread` (over all, then memory, then disk)."""
     dtype: str = "auto"
     """Number format of the weights: `auto` (as stored; float32 for small models on a CPU), `float32`, `bfloat16`,
     `float16`."""

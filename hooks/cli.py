@@ -90,7 +90,7 @@ def _top() -> None:
 def check(
     model: Annotated[str, typer.Argument(help="A folder written by save_pretrained, or a hub id.")],
     revision: Annotated[str, typer.Option(help="Commit, tag or branch of a hub model.")] = "",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps or spread.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Run code that comes with the model; read it first.")

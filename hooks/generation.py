@@ -13,6 +13,7 @@ from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopPLogit
 
 from hooks.model import LoadedModel
 from hooks.options import CaptureOptions
+from hooks.probing import input_device
 from hooks.prompt import Prompt
 from routing.record import Flag
 from routing.router import Stack
@@ -84,7 +85,7 @@ def pad_batch(model: LoadedModel, prompts: Sequence[Prompt], side: str) -> Batch
         ]
         flag_bs[row, place] = torch.tensor(flags)
     position_bs = (real_bs.long().cumsum(1) - 1).clamp(min=0)
-    device = model.model.device
+    device = input_device(model.model)
     return Batch(ids_bs.to(device), real_bs.to(device), position_bs.to(device), flag_bs.to(device))
 
 
@@ -136,7 +137,7 @@ def end_tokens(model: LoadedModel) -> Tensor:
     stated = getattr(getattr(model.model, "generation_config", None), "eos_token_id", None)
     stated = model.tokenizer.eos_token_id if stated is None else stated
     ends = stated if isinstance(stated, list) else [] if stated is None else [stated]
-    return torch.tensor(ends, dtype=torch.long, device=model.model.device)
+    return torch.tensor(ends, dtype=torch.long, device=input_device(model.model))
 
 
 def token_columns(

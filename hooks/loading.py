@@ -16,7 +16,8 @@ from hooks.selfcheck import check
 from hooks.weights import check_memory, check_weights, fingerprint, resolve
 from routing.errors import ModelMemoryError, ModelNotFoundError, OptionError, WeightsError
 
-DEVICES = ("auto", "cpu", "cuda", "mps")
+SPREAD = "spread"
+DEVICES = ("auto", "cpu", "cuda", "mps", SPREAD)
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 disable_progress_bar()  # a library draws no bars on the terminal of the program that uses it
 SMALL = 2 * 2**30  # bytes of float32 weights below which a CPU computes in float32: exact, and no slower
@@ -33,16 +34,18 @@ def load_model(
     """Load a causal language model, find its routers, install the hooks and run the self-check.
 
     `name` is a folder written by `save_pretrained` or a hub id; `revision` a branch, tag or commit of the latter.
-    `device` is auto, cpu, cuda (or cuda:1 …) or mps; `dtype` auto (as stored; float32 for small models on a CPU),
-    float32, bfloat16 or float16. Code that comes with a model is never executed unless `trust_remote_code` is set.
+    `device` is auto, cpu, cuda (or cuda:1 …), mps, or spread (over every device, and beyond that memory and disk).
+    `dtype` is auto (as stored; float32 for small models on a CPU), float32, bfloat16 or float16. Code that comes with a
+    model is never executed unless `trust_remote_code` is set.
     Errors: ModelNotFoundError, ModelAccessError, WeightsError, ModelMemoryError, DenseModelError, RouterOutputError.
     """
     place = choose_device(device)
     folder = resolve(str(name), revision)
     files = check_weights(folder.path)
     number = choose_dtype(dtype, place, files.parameters, files.stored)
-    check_memory(files.parameters * number.itemsize, place, folder.name)
-    model = _read(folder.path, number, place, trust_remote_code)
+    if device != SPREAD:
+        check_memory(files.parameters * number.itemsize, place, folder.name)
+    model = _read(folder.path, number, None if device == SPREAD else place, trust_remote_code)
     tokenizer = AutoTokenizer.from_pretrained(folder.path, local_files_only=True, trust_remote_code=trust_remote_code)
     return attach(
         model, tokenizer, name=folder.name, revision=folder.revision, digest=fingerprint(folder.path, files.paths)
@@ -82,7 +85,7 @@ def choose_device(wanted: str) -> torch.device:
     if kind not in DEVICES or (number and not number.isdigit()):
         raise OptionError(f"device {wanted!r}", expected=f"one of {', '.join(DEVICES)}", do="choose one of those")
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if wanted == "auto":
+    if wanted in ("auto", SPREAD):
         return torch.device(next(name for name, is_here in present.items() if is_here))
     if not present[kind]:
         raise OptionError(
@@ -104,13 +107,19 @@ def choose_dtype(wanted: str, device: torch.device, parameters: int, stored: str
     return getattr(torch, stored) if stored in DTYPES[1:] else torch.bfloat16
 
 
-def _read(path: Path, dtype: torch.dtype, device: torch.device, trust_remote_code: bool) -> Any:
-    """Config and weights through transformers, its refusals in our words."""
-    options = {"local_files_only": True, "trust_remote_code": trust_remote_code}
+def _read(path: Path, dtype: torch.dtype, device: torch.device | None, trust_remote_code: bool) -> Any:
+    """Config and weights through transformers, its refusals in our words; spread over devices where none is given."""
+    options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": trust_remote_code}
     try:
         config = AutoConfig.from_pretrained(path, **options)
         model, info = model_class(config).from_pretrained(
-            path, config=config, dtype=dtype, use_safetensors=True, output_loading_info=True, **options
+            path,
+            config=config,
+            dtype=dtype,
+            use_safetensors=True,
+            output_loading_info=True,
+            device_map="auto" if device is None else None,
+            **options,
         )
     except (ValueError, KeyError, ImportError) as refusal:
         raise ModelNotFoundError(
@@ -127,7 +136,7 @@ def _read(path: Path, dtype: torch.dtype, device: torch.device, trust_remote_cod
             do="download the model again, or check that config and weights belong together",
         ) from refusal
     _check_whole(path, info["missing_keys"])
-    return _placed(model, device)
+    return model.eval() if device is None else _placed(model, device)
 
 
 def model_class(config: Any) -> Any:

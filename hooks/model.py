@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from hooks.probing import input_device
 from hooks.prompt import tokenise
 from hooks.recorder import Recorder
 from hooks.routers import Routers
@@ -57,7 +58,7 @@ class LoadedModel:
     @property
     def device(self) -> str:
         """Where the model computes, e.g. "cpu" or "cuda:0"."""
-        return str(self.model.device)
+        return str(input_device(self.model))
 
     @property
     def dtype(self) -> str:

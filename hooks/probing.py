@@ -26,9 +26,7 @@ def probe_inputs(model: Any, *, vocabulary: int = 0, special: frozenset[int] = f
             do="pass them: inputs={...}, as the model is called",
         )
     embedding = model.get_input_embeddings()
-    size, device = embedding.weight.shape[0], embedding.weight.device
-    if device.type == "meta":  # the weights are elsewhere until they are needed
-        device = torch.device(getattr(getattr(embedding, "_hf_hook", None), "execution_device", None) or "cpu")
+    size, device = embedding.weight.shape[0], input_device(model)
     ids_bs = _ordinary_ids(min(vocabulary or size, size), special).to(device)
     inputs = {"input_ids": ids_bs}
     accepted = inspect.signature(unwrapped(model).forward).parameters
@@ -37,6 +35,15 @@ def probe_inputs(model: Any, *, vocabulary: int = 0, special: frozenset[int] = f
     if MODALITY in accepted:
         inputs[MODALITY] = torch.arange(PROBE_TOKENS, device=device)[None] % 2
     return inputs
+
+
+def input_device(model: Any) -> torch.device:
+    """Where a model wants its token ids: beside its embedding, wherever the weights are kept meanwhile."""
+    embedding = model.get_input_embeddings()
+    device: torch.device = embedding.weight.device
+    if device.type != "meta":
+        return device
+    return torch.device(getattr(getattr(embedding, "_hf_hook", None), "execution_device", None) or "cpu")
 
 
 def _ordinary_ids(vocabulary: int, special: frozenset[int]) -> Tensor:

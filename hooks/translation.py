@@ -21,6 +21,7 @@ from hooks.generation import (
 )
 from hooks.model import LoadedModel
 from hooks.options import CaptureOptions
+from hooks.probing import input_device
 from hooks.prompt import Prompt
 from routing.errors import OptionError
 from routing.record import Flag
@@ -68,7 +69,7 @@ def _start(model: LoadedModel, rows: int) -> Batch:
             expected="decoder_start_token_id in its configuration",
             do="add it to config.json or generation_config.json",
         )
-    ids_bs = torch.full((rows, 1), int(start), device=model.model.device)
+    ids_bs = torch.full((rows, 1), int(start), device=input_device(model.model))
     nothing_bs = torch.zeros_like(ids_bs)
     return Batch(ids_bs, nothing_bs == 0, nothing_bs, nothing_bs + int(Flag.SPECIAL))
 

@@ -133,6 +133,14 @@ def test_a_saved_model_is_loaded_by_the_class_that_wrote_it(name, tmp_path, toke
     assert record.tokens >= loaded.count_tokens("some text")
 
 
+def test_a_model_spread_over_devices_records_what_it_records_on_one(folder):
+    spread, whole = (load_model(folder, device=device) for device in ("spread", "cpu"))
+    assert spread.selfcheck.passed
+    one, other = (capture(model, "some text", CaptureOptions(max_new_tokens=3)) for model in (spread, whole))
+    np.testing.assert_array_equal(one.ids_tlk, other.ids_tlk)
+    np.testing.assert_array_equal(one.weight_tlk, other.weight_tlk)
+
+
 def test_a_folder_that_is_no_model_says_what_it_holds(tmp_path):
     (tmp_path / "holiday.jpg").touch()
     with pytest.raises(ModelNotFoundError, match=r"no config\.json \(it holds holiday\.jpg\)"):
