@@ -153,6 +153,19 @@ class RoutingRecord:
         taken: dict[str, Any] = {name: array[rows_t].copy() for name, array in self.arrays()}
         return replace(self, **taken)
 
+    def image_places(self) -> NDArray[np.int32]:
+        """Each image token's place in its image, shape (tokens,): counted along its run, -1 where a token is of none.
+
+        A run is what follows one another in a document, in the decoder or in a tower; images that touch count as one.
+        """
+        is_image_t = (self.flag_t & Flag.IMAGE) > 0
+        follows_t = np.zeros(self.tokens, bool)
+        follows_t[1:] = is_image_t[1:] & is_image_t[:-1] & (np.diff(self.document_t) == 0)
+        follows_t[1:] &= (np.diff(self.position_t) == 1) & (np.diff(self.flag_t & Flag.ENCODER) == 0)
+        row_t = np.arange(self.tokens)
+        first_t = np.maximum.accumulate(np.where(follows_t, 0, row_t))
+        return np.where(is_image_t, row_t - first_t, -1).astype(np.int32)
+
     def piece(self, token_id: int) -> str:
         """The text of a token id, or its number in angle brackets where the record does not hold it."""
         return self.pieces.get(int(token_id), f"<{int(token_id)}>")

@@ -65,6 +65,21 @@ def test_positions_count_anew_in_what_the_encoder_read_and_only_there():
         RoutingRecord(**fields(**positions, flag_t=np.array([Flag.ENCODER, 0, 0], np.uint8)))
 
 
+def test_places_in_an_image_count_along_its_run():
+    flags = np.array([0, 8, 8, 0, 8, 8, 8], np.uint8)
+    many = {
+        "ids_tlk": np.zeros((7, 1, 1), np.uint8),
+        "weight_tlk": np.ones((7, 1, 1), np.float16),
+        "token_t": np.zeros(7, np.int32),
+        "document_t": np.array([0, 0, 0, 0, 0, 1, 1], np.int32),
+        "position_t": np.array([0, 1, 2, 3, 4, 0, 1], np.int32),
+        "flag_t": flags,
+        "layers": (rule(0, k=1),),
+    }
+    record = RoutingRecord(**fields(**many))
+    assert record.image_places().tolist() == [-1, 0, 1, -1, 0, 0, 1]
+
+
 def test_a_record_of_no_tokens_is_a_record():
     assert RoutingRecord(**fields()).take(slice(0, 0)).tokens == 0
 
