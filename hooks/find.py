@@ -88,10 +88,10 @@ def find_sites(model: nn.Module, run: Callable[[], object]) -> Found:
     _refuse_silent(model, fired, unreached)
     sites = tuple(_site(model, layer, probe) for layer, probe in enumerate(fired))
     scales = output_scales(sites, run)
-    return Found(
-        tuple(replace(site, output_scale=scales[site.layer]) for site in sites),
-        tuple(unreached),
-    )
+    sites = tuple(replace(site, output_scale=scales[site.layer]) for site in sites)
+    if {site.stack for site in sites} == {"encoder"}:  # an encoder alone is what reads the text
+        sites = tuple(replace(site, stack="decoder") for site in sites)
+    return Found(sites, tuple(unreached))
 
 
 def experts_takes_routes(kind: type[nn.Module]) -> bool:

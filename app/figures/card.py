@@ -142,8 +142,16 @@ def _experts(record: RoutingRecord, token: int, layer: int) -> str:
         for slot, expert in enumerate(ids_k)
         if expert != record.empty
     ]
-    nobody = [] if taken else ["none: the token was dropped"]
+    nobody = [] if taken else [f"none: {escape(_why_none(record, token, layer))}"]
     return f'<div class="experts">{"".join(taken + nobody + _rejected(record, token, layer))}</div>'
+
+
+def _why_none(record: RoutingRecord, token: int, layer: int) -> str:
+    """Why no expert of a layer ran for a token."""
+    rule, is_encoder_token = record.layers[layer], bool(record.flag_t[token] & Flag.ENCODER)
+    if is_encoder_token == (rule.stack == "decoder"):
+        return f"the token does not pass this layer of the {rule.stack}"
+    return f"a slot stays empty {rule.empty_when}" if rule.empty_when else "the token was dropped"
 
 
 def _expert(expert: int, weight_k: NDArray[np.float64] | None, slot: int) -> str:

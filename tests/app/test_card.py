@@ -1,6 +1,7 @@
 """The pinned token's card: every number from the record, every text escaped."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -61,7 +62,12 @@ def test_the_pinned_layer_comes_first_and_is_marked_in_the_table(make_record):
 def test_a_dropped_token_says_so(make_record):
     ids_tlk = np.array([[[255, 255]], [[0, 1]], [[0, 1]]], np.uint8)
     weight_tlk = np.array([[[0, 0]], [[0.5, 0.5]], [[0.5, 0.5]]], np.float16)
-    assert "the token was dropped" in card(make_record(layers=1, ids_tlk=ids_tlk, weight_tlk=weight_tlk), 0, 0)
+    dropped = make_record(layers=1, ids_tlk=ids_tlk, weight_tlk=weight_tlk)
+    assert "the token was dropped" in card(dropped, 0, 0)
+    full = replace(dropped.layers[0], empty_when="where an expert was full")
+    assert "none: a slot stays empty where an expert was full" in card(replace(dropped, layers=(full,)), 0, 0)
+    encoder = replace(full, stack="encoder")
+    assert "does not pass this layer of the encoder" in card(replace(dropped, layers=(encoder,)), 0, 0)
 
 
 def test_what_was_not_recorded_is_left_out(make_record):

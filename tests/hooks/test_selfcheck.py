@@ -164,6 +164,18 @@ def test_a_family_nobody_has_seen_is_found_by_what_its_modules_do():
     assert [(site.layer, site.block, site.options, site.k) for site in sites] == [(0, 1, 4, 2), (1, 2, 4, 2)]
 
 
+def test_an_encoder_without_a_decoder_is_the_stack_that_reads_the_text():
+    class Encoder(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.encoder = Plain(Block(choose))
+
+        def forward(self, ids):
+            return self.encoder(ids)
+
+    assert [(site.stack, site.experts_path) for site in search(Encoder())] == [("decoder", "encoder.layers.0.experts")]
+
+
 def test_experts_called_with_a_mask_are_refused_with_what_they_got():
     with pytest.raises(RouterOutputError, match=r"layers.0.experts was called with ids torch.float32 \(5, 4\)"):
         search(Plain(Block(lambda logits: (logits.softmax(-1), logits))))
