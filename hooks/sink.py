@@ -24,7 +24,10 @@ def nothing() -> None:
 
 
 class _Held(NamedTuple):
-    """One layer's routing as it was when the layer ran: a tensor written to since has another version."""
+    """One layer's routing as it was when the layer ran: a tensor written to since has another version.
+
+    Inference tensors have no versions; of them it holds copies.
+    """
 
     layer: int
     routes: Routes
@@ -73,10 +76,11 @@ class RouteSink:
         if layer in self._rows:
             raise _uneven(self._rules[layer], "ran twice in one forward pass")
         logits_ne, ids_nk, weights_nk, rows_n = routes
-        if ids_nk.is_inference() or weights_nk.is_inference() or logits_ne.is_inference():
+        is_untraced = ids_nk.is_inference() or weights_nk.is_inference() or logits_ne.is_inference()
+        if is_untraced:
             routes = Routes(logits_ne.clone(), ids_nk.clone(), weights_nk.clone(), rows_n)
-        self._rows[layer] = len(ids_nk)
-        self._held.append(_Held(layer, routes, _versions(routes)))
+        self._rows[layer] = ids_nk.shape[0]
+        self._held.append(_Held(layer, routes, () if is_untraced else _versions(routes)))
         self._held_size += logits_ne.numel()
         if self._held_size > HELD:
             self._reduce()
@@ -117,7 +121,7 @@ class RouteSink:
 
     def _reduced(self, group: Sequence[_Held]) -> _Group:
         for held in group:
-            if _versions(held.routes) != held.versions:
+            if held.versions and held.versions != _versions(held.routes):
                 raise _uneven(self._rules[held.layer], "had its routing overwritten after its experts were called")
         layers = Layers([self._learnt[held.layer] for held in group], [held.routes for held in group])
         reduced = reduce(layers, scores=self._keeps_scores, logits=self._keeps_logits)
@@ -131,8 +135,8 @@ def _numbered(kinds: Sequence[object]) -> list[int]:
 
 
 def _versions(routes: Routes) -> tuple[int, ...]:
-    """Numbers that rise when the tensors are written to; 0 for copies of those that have no such number."""
-    return tuple(0 if one.is_inference() else one._version for one in (routes.logits_ne, *routes[1:3]))
+    """Numbers that rise when the tensors are written to."""
+    return routes.logits_ne._version, routes.ids_nk._version, routes.weights_nk._version
 
 
 def _uneven(rule: RouterRule, what: str) -> RouterOutputError:
@@ -166,15 +170,21 @@ class _Arrays:
     def _own(self, group: _Group, keep_n: NDArray) -> Columns:
         """The arrays of one group's layers alone, for the rows kept of those they saw."""
         k, experts, layers = group.rules[0].k, group.rules[0].experts, len(group.rules)
-        number_tlc = _tokens_first(group.reduced.number_rc, layers, keep_n).view(np.float16)
-        id_tlc = _tokens_first(group.reduced.id_rc, layers, keep_n).view(np.uint16)
+        number_rc, id_rc = group.reduced.number_rc.cpu().numpy(), group.reduced.id_rc.cpu().numpy().view(np.uint16)
+        number_lnc = number_rc.reshape(layers, len(keep_n), number_rc.shape[1])
+        id_lnc = id_rc.reshape(layers, len(keep_n), id_rc.shape[1])
+        if not keep_n.all():
+            number_lnc, id_lnc = number_lnc[:, keep_n], id_lnc[:, keep_n]
+        number_tlc, id_tlc = number_lnc.transpose(1, 0, 2), id_lnc.transpose(1, 0, 2)
         columns = {"ids_tlk": id_tlc[..., :k].astype(self._dtype), "weight_tlk": number_tlc[..., :k]}
         if self._scores:
             columns |= zip(SCORES, (number_tlc[..., k + column] for column in range(len(SCORES))), strict=True)
-            is_none_tl = ~np.isfinite(columns["margin_tl"])
-            columns["margin_tl"][is_none_tl] = np.nan
             columns["rejected_tl"] = id_tlc[..., k].astype(self._dtype)
-            columns["rejected_tl"][is_none_tl | (id_tlc[..., k] >= experts)] = self._empty
+            is_known_tl = np.isfinite(columns["margin_tl"])
+            is_expert_tl = is_known_tl & (id_tlc[..., k] < experts)
+            if not is_expert_tl.all():
+                columns["margin_tl"][~is_known_tl] = np.nan
+                columns["rejected_tl"][~is_expert_tl] = self._empty
         if self._logits:
             columns["logit_tle"] = number_tlc[..., -experts:]
         return columns
@@ -214,12 +224,6 @@ class _Arrays:
                 expected="finite router scores",
                 do="run the model in bfloat16 or float32: half precision overflows beyond 65,504",
             )
-
-
-def _tokens_first(value_rc: Tensor, layers: int, keep_n: NDArray) -> NDArray:
-    """(kept tokens, layers, columns) of rows that stand layer by layer."""
-    value_lnc = value_rc.cpu().numpy().reshape(layers, len(keep_n), -1)
-    return (value_lnc if keep_n.all() else value_lnc[:, keep_n]).transpose(1, 0, 2)
 
 
 def _span(layers: Sequence[int]) -> slice | list[int]:

@@ -97,6 +97,13 @@ def test_a_layer_that_saw_some_of_the_tokens_leaves_the_others_empty():
     assert np.isnan(arrays["lse_tl"][:, 0]).tolist() == [True, False]
 
 
+def test_a_layer_that_saw_no_token_is_empty():
+    first, *others = routes()
+    arrays = flushed([Routes(*(one[:0] for one in first[:3]), torch.tensor([], dtype=torch.long)), *others])
+    assert (arrays["ids_tlk"][:, 0] == 255).all()
+    np.testing.assert_array_equal(arrays["ids_tlk"][:, 1:], flushed(routes())["ids_tlk"][:, 1:])
+
+
 def test_routing_written_over_after_its_layer_ran_is_refused():
     given = routes()
     with pytest.raises(RouterOutputError, match=r"layer 1 .* overwritten"):
