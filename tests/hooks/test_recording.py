@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 from transformers import Trainer, TrainingArguments
 
 from hooks import capture, record
@@ -79,6 +80,19 @@ def test_nothing_stays_on_the_model_and_random_numbers_are_untouched(own):
     assert traces(own) == before != during
     assert recording.passes == 1
     own.eval()
+
+
+def test_finding_the_routers_draws_no_random_numbers(own, make_tiny):
+    other = make_tiny("qwen3_moe")
+    for each in (own, other):
+        each.model.embed_tokens.register_forward_pre_hook(lambda module, args: (torch.rand(1), None)[1])
+    torch.manual_seed(5)
+    other(torch.tensor([[1, 2, 3]]))
+    after = torch.get_rng_state()
+    torch.manual_seed(5)
+    with record(own):
+        own(torch.tensor([[1, 2, 3]]))
+    assert torch.equal(torch.get_rng_state(), after)
 
 
 def test_a_model_is_not_kept_alive_by_having_been_recorded(make_tiny):
@@ -153,6 +167,26 @@ def test_gradient_checkpointing_gives_the_same_record(own, reentrant):
     assert (recording.passes, len(routing.documents)) == (2, 2)
     same(document(routing, 0), plain)
     same(document(routing, 1), plain)
+
+
+def test_a_model_run_again_as_a_whole_in_the_backward_pass_is_one_pass(own):
+    ids = torch.tensor([[5, 6, 7, 8]])
+    embeds = own.get_input_embeddings()(ids).detach().requires_grad_()
+    with record(own) as recording:
+        checkpoint(lambda x: own(inputs_embeds=x, use_cache=False).logits, embeds, use_reentrant=False).sum().backward()
+    assert (recording.passes, recording.tokens) == (1, 4)
+    assert embeds.grad is not None
+
+
+def test_margins_follow_the_balancing_bias(make_tiny):
+    model, other = make_tiny("deepseek_v3"), make_tiny("deepseek_v3")
+    before = forced(model, [5, 6, 7])
+    for each in (model, other):
+        for layer in each.model.layers[1:]:
+            layer.mlp.gate.e_score_correction_bias = layer.mlp.gate.e_score_correction_bias * -1.5
+    after, wanted = forced(model, [5, 6, 7]), forced(other, [5, 6, 7])
+    np.testing.assert_array_equal(after.margin_tl, wanted.margin_tl)
+    assert not np.array_equal(after.margin_tl, before.margin_tl)
 
 
 def test_threads_do_not_mix(model):
@@ -238,6 +272,16 @@ def test_a_pass_that_raises_inside_the_block_leaves_the_next_one_whole(own, erro
         handle.remove()
         own(torch.tensor([[5, 6, 7]]))
     assert recording.passes == 1
+    same(recording.record(), forced(own, [5, 6, 7]))
+
+
+def test_after_a_pass_that_raises_the_body_alone_may_be_called(own):
+    with record(own) as recording:
+        handle = own.model.layers[2].mlp.experts.register_forward_pre_hook(_raising(ValueError))
+        with contextlib.suppress(ValueError):
+            own(torch.tensor([[8, 9]]))
+        handle.remove()
+        own.model(torch.tensor([[5, 6, 7]]))
     same(recording.record(), forced(own, [5, 6, 7]))
 
 
