@@ -205,6 +205,7 @@ def test_generation_with_an_encoder_gives_one_document_a_text(beams):
             ids, max_new_tokens=6, num_beams=beams, do_sample=False, decoder_start_token_id=PAD, eos_token_id=None
         )
     own = recording.record()
+    assert len(own.documents) == 1
     is_read_t = own.flag_t & Flag.ENCODER > 0
     np.testing.assert_array_equal(own.token_t[is_read_t], ids[0])
     np.testing.assert_array_equal(own.token_t[~is_read_t], returned[0, :-1])
