@@ -3,8 +3,8 @@
 Two facts identify them. The experts module of a layer is the one whose `forward` takes hidden states, the chosen expert
 ids and their weights. The router is the module that, in a short probing pass, returned the very ids which the experts
 module then received (or, where the choice is made outside it, the one that returned a score for every expert). Blocks
-that pass their choice in another way have an entry in `hooks.families`. Where no module is named so, `hooks.discovery`
-looks for one that is called so, and `hooks.list_sites` for lists of experts.
+that pass their choice in another way have an entry in `hooks.families`. Where no module is named so, `hooks.search`
+looks for one that is called so, and for lists of experts.
 """
 
 import inspect
@@ -17,12 +17,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from hooks.discovery import called_with_routes
 from hooks.families import BYPASSES, DIVIDED, FAMILIES, Family
-from hooks.list_sites import list_sites
-from hooks.output_scale import output_scales
 from hooks.readings import AnswerReading, Call, Reading
-from hooks.router_search import router_of
+from hooks.search.discovery import called_with_routes
+from hooks.search.list_sites import list_sites
+from hooks.search.output_scale import output_scales
+from hooks.search.router_search import router_of
 from hooks.site import Divider, Site, block_of, stack_of
 from routing.errors import DenseModelError, RouterError, RouterOutputError
 

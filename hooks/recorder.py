@@ -12,9 +12,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from hooks.expert_lists import ListReading, marks
 from hooks.readings import AnswerReading, Reading
 from hooks.routes import Routes
+from hooks.search.expert_lists import ListReading, marks
 from hooks.site import Site
 from routing.errors import RouterOutputError
 

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hooks.book import Book
-from hooks.followed import core_of, followed_model
 from hooks.model import LoadedModel
 from hooks.pieces import pieces
+from hooks.rows.book import Book
+from hooks.rows.followed import core_of, followed_model
+from hooks.rows.sequences import Text, gathered
 from hooks.rules import Learnt
-from hooks.sequences import Text, gathered
 from hooks.sink import RouteSink
 from routing.errors import OptionError, RouterOutputError
 from routing.record import Document, Flag, Provenance, RoutingRecord

@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from hooks.expert_lists import ListReading
 from hooks.readings import AnswerReading, Reading
+from hooks.search.expert_lists import ListReading
 from routing.router import Stack
 
 Rows = Callable[[tuple[Any, ...], int], dict[str, Tensor] | None]

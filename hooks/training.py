@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from hooks.book import Book
-from hooks.followed import Followed, core_of, followed_model
-from hooks.passes import Pass
+from hooks.rows.book import Book
+from hooks.rows.followed import Followed, core_of, followed_model
+from hooks.rows.passes import Pass
+from hooks.rows.sequences import gathered
 from hooks.rules import Learnt
-from hooks.sequences import gathered
 from hooks.sink import RouteSink
 from routing.errors import OptionError
 

@@ -1,12 +1,12 @@
-"""The MoE layers of a model whose blocks hold their experts as a list: what `hooks.expert_lists` saw, as sites."""
+"""The MoE layers of a model whose blocks hold their experts as a list: what `expert_lists` saw, as sites."""
 
 from collections.abc import Callable
 from dataclasses import replace
 
 from torch import nn
 
-from hooks.expert_lists import ListProbe, ListReading, Router, Weighed, list_probes, part, router_of, watch_lists
 from hooks.routes import Routes
+from hooks.search.expert_lists import ListProbe, ListReading, Router, Weighed, list_probes, part, router_of, watch_lists
 from hooks.site import Site, block_of, stack_of
 from hooks.weighing import weigh
 from routing.errors import RouterOutputError

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hooks.sequences import Link, Text, chain, cut, longest_match, matching
+from hooks.rows.sequences import Link, Text, chain, cut, longest_match, matching
 from routing.router import Stack
 
 

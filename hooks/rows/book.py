@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hooks.generating import Asked, Generation
-from hooks.layout import NO_TOKEN, Layout, layout_of
-from hooks.passes import Pass
-from hooks.sequences import Columns, Link, Text
+from hooks.rows.generating import Asked, Generation
+from hooks.rows.layout import NO_TOKEN, Layout, layout_of
+from hooks.rows.passes import Pass
+from hooks.rows.sequences import Columns, Link, Text
 from hooks.sink import RouteSink
 from routing.errors import RouterOutputError
 from routing.record import Flag

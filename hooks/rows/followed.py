@@ -12,12 +12,12 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from hooks.book import Book
-from hooks.generating import asked, sequences_of
 from hooks.model import LoadedModel
-from hooks.passes import Listener, Passes
 from hooks.recorder import Recorder, Sink
 from hooks.routers import read_routers
+from hooks.rows.book import Book
+from hooks.rows.generating import asked, sequences_of
+from hooks.rows.passes import Listener, Passes
 from hooks.rules import Learnt
 from hooks.selection import selection_bias
 from hooks.site import Site

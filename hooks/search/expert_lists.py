@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from hooks.gates import gate
-from hooks.router_search import tensors
 from hooks.routes import NO_EXPERT, Routes
+from hooks.search.router_search import tensors
 from routing.errors import RouterOutputError
 from routing.router import Score
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hooks.passes import Call, Pass
+from hooks.rows.passes import Call, Pass
 from hooks.site import stack_of
 from routing.router import Stack
 
