@@ -22,7 +22,8 @@ docs: .venv/run.stamp
 	$(BIN)/python -m app.reference
 
 bench: .venv/run.stamp
-	$(BIN)/python -m benchmarks.capture_overhead
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.capture_overhead
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.memory
 	$(BIN)/python -m benchmarks.bundled
 
 clean:

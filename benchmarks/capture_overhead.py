@@ -75,8 +75,8 @@ def main() -> None:
         subject = subjects[name]()
         print(f"\n{subject.name} ({subject.plain.dtype})")
         print(f"{'':34}{'plain':>10}  {'kind':20}{'ratio':>7}  {'quartiles':13}{'CPU':>7}")
-        for rows, decodes in product(options.batches, (False, True)):
-            case = Case(rows, options.tokens, decodes)
+        for rows, reads in product(options.batches, options.passes):
+            case = Case(rows, options.tokens, decodes=reads == "decode")
             _print(case, measure(kinds(subject, case), options.rounds))
     print(f"\nload at the end {os.getloadavg()[0]:.1f}")
 
@@ -87,6 +87,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--layers", type=int, default=4, help=f"layers of OLMoE's shape, at most {OLMOE_LAYERS}")
     parser.add_argument("--tokens", type=int, default=128)
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 16])
+    parser.add_argument("--passes", choices=("prompt", "decode"), nargs="+", default=["prompt", "decode"])
     parser.add_argument("--rounds", type=int, default=21)
     return parser.parse_args()
 
