@@ -10,10 +10,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hooks.gates import entropy_and_lse
+from hooks.formulas.gates import entropy_and_lse
+from hooks.formulas.selection import Selector
 from hooks.routes import NO_EXPERT, Routes
 from hooks.rules import Learnt
-from hooks.selection import Selector
 
 NAN = float("nan")
 

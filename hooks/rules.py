@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from hooks.formulas.selection import Selector, agreement, candidates, token_table
+from hooks.formulas.weighing import Weighing, tolerance, weigh
 from hooks.routes import Routes
-from hooks.selection import Selector, agreement, candidates, token_table
 from hooks.site import Site
-from hooks.weighing import Weighing, tolerance, weigh
 from routing.router import RouterRule
 
 SAME_IDS = 0.98  # share of tokens whose chosen set a selection rule must reproduce; ties and rounding take the rest

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from hooks.formulas.selection import selection_bias
 from hooks.model import LoadedModel
 from hooks.recorder import Recorder, Sink
 from hooks.routers import read_routers
@@ -19,7 +20,6 @@ from hooks.rows.book import Book
 from hooks.rows.generating import asked, sequences_of
 from hooks.rows.passes import Listener, Passes
 from hooks.rules import Learnt
-from hooks.selection import selection_bias
 from hooks.site import Site
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from hooks.gates import gate
+from hooks.formulas.gates import gate
 from hooks.routes import NO_EXPERT, Routes
 from hooks.search.router_search import tensors
 from routing.errors import RouterOutputError

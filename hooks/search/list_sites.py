@@ -5,10 +5,10 @@ from dataclasses import replace
 
 from torch import nn
 
+from hooks.formulas.weighing import weigh
 from hooks.routes import Routes
 from hooks.search.expert_lists import ListProbe, ListReading, Router, Weighed, list_probes, part, router_of, watch_lists
 from hooks.site import Site, block_of, stack_of
-from hooks.weighing import weigh
 from routing.errors import RouterOutputError
 
 ALLOWED = {4: 1e-3, 2: 5e-2}  # by bytes of the number format: relative error of weights solved for

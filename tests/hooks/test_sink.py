@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from hooks.formulas.selection import Selector
 from hooks.routes import Routes
 from hooks.rules import Learnt
-from hooks.selection import Selector
 from hooks.sink import RouteSink
 from routing.errors import RouterOutputError
 from routing.router import RouterRule

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hooks.gates import GATES
+from hooks.formulas.gates import GATES
 from hooks.routes import NO_EXPERT, Routes
 from hooks.site import Site
 from routing.router import Score

@@ -8,7 +8,7 @@ import torch
 from accelerate.utils import align_module_device
 from torch import Tensor, nn
 
-from hooks.gates import gate
+from hooks.formulas.gates import gate
 from hooks.routes import NO_EXPERT, Routes
 from hooks.site import Site
 from routing.router import Score
