@@ -180,8 +180,9 @@ def _next_tokens(batch: Batch, next_b: Tensor | None) -> Tensor:
 def _judged(logits_bsv: Tensor, target_bs: Tensor) -> tuple[Tensor, Tensor]:
     """The likeliest next token of each place, and the nats of the one that came; a few places at a time, for memory."""
     predicted, losses = [], []
-    for logits_bcv, target_bc in zip(logits_bsv.split(CHUNK, 1), target_bs.split(CHUNK, 1), strict=True):
-        predicted.append(logits_bcv.argmax(-1))
-        nats_bc = cross_entropy(logits_bcv.float().transpose(1, 2), target_bc, ignore_index=NOTHING, reduction="none")
-        losses.append(nats_bc.masked_fill(target_bc == NOTHING, float("nan")))
-    return torch.cat(predicted, 1), torch.cat(losses, 1)
+    places = zip(logits_bsv.flatten(0, 1).split(CHUNK), target_bs.flatten().split(CHUNK), strict=True)
+    for logits_cv, target_c in places:
+        predicted.append(logits_cv.argmax(-1))
+        nats_c = cross_entropy(logits_cv.float(), target_c, ignore_index=NOTHING, reduction="none")
+        losses.append(nats_c.masked_fill(target_c == NOTHING, float("nan")))
+    return torch.cat(predicted).view_as(target_bs), torch.cat(losses).view_as(target_bs)
