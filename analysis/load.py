@@ -45,7 +45,7 @@ def expert_counts(record: RoutingRecord, *, rows_t: slice | NDArray | None = Non
     """
     ids_tlk = record.ids_tlk if rows_t is None else record.ids_tlk[rows_t]
     whose_t = np.zeros(len(ids_tlk), np.int32)
-    return _present(_counts(ids_tlk, whose_t, 1, record.experts)[0], record.layers)
+    return _present(count_by(ids_tlk, whose_t, 1, record.experts)[0], record.layers)
 
 
 def counts_by_document(record: RoutingRecord) -> np.ma.MaskedArray:
@@ -56,7 +56,7 @@ def counts_by_document(record: RoutingRecord) -> np.ma.MaskedArray:
     Not this    Shares: documents differ in length, and so do their rows.
     Source      Sufficient statistic of the document bootstrap.
     """
-    counts_dle = _counts(record.ids_tlk, record.document_t, len(record.documents), record.experts)
+    counts_dle = count_by(record.ids_tlk, record.document_t, len(record.documents), record.experts)
     return _present(counts_dle, record.layers)
 
 
@@ -168,7 +168,7 @@ def max_violation_floor(layers: Sequence[RouterRule], *, tokens: int) -> NDArray
     return load_cv_floor(layers, tokens=tokens) * largest_l
 
 
-def _counts(ids_tlk: NDArray, whose_t: NDArray[np.int32], groups: int, experts: int) -> NDArray[np.int64]:
+def count_by(ids_tlk: NDArray, whose_t: NDArray[np.integer], groups: int, experts: int) -> NDArray[np.int64]:
     """Assignments per group of tokens, layer and expert; `whose_t` gives each token's group."""
     counts_gle = np.zeros((groups, ids_tlk.shape[1], experts), dtype=np.int64)
     _count(np.ascontiguousarray(ids_tlk), np.ascontiguousarray(whose_t), counts_gle)

@@ -193,7 +193,7 @@ def test_counting_keeps_up_with_fifty_million_assignments_a_second(records):
     generator = np.random.default_rng(5)
     ids_tlk = np.argsort(generator.random((20_000, 1, 64)), axis=2)[:, :, :8].repeat(24, axis=1).astype(np.uint8)
     whose_t = (np.arange(20_000) // 100).astype(np.int32)
-    load._counts(ids_tlk[:1], whose_t[:1], 1, 64)
+    load.count_by(ids_tlk[:1], whose_t[:1], 1, 64)
     start = time.process_time()
-    load._counts(ids_tlk, whose_t, 200, 64)
+    load.count_by(ids_tlk, whose_t, 200, 64)
     assert ids_tlk.size / (time.process_time() - start) >= 50e6

@@ -1,0 +1,319 @@
+"""What corpus-level metrics are computed from: sufficient statistics of records, taken in one pass, that add up.
+
+A record is read once (`tally`) and forgotten; two tallies `merge`. Whatever the order and however documents are dealt
+to records, machines or merges, the result is the same to the bit: every statistic is a whole number, added. Memory is
+bounded: beyond `MOST_UNITS` documents, documents are folded into that many blocks by a hash of what they are, which
+keeps them apart from one another as far as intervals and permutations need it.
+
+A statistic is one decorated function (see `statistic`), and what metrics may read is what `STATISTICS` holds.
+"""
+
+import hashlib
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from enum import IntEnum
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routing import Flag, Provenance, RouterRule, RoutingRecord
+from routing.errors import OptionError, RecordError
+
+MOST_UNITS = 2048
+FIXED = 2.0**24
+"""Weights are added as whole multiples of 1/FIXED, which every 16-bit float is: sums are exact in any order."""
+
+Per = Literal["unit", "group"]
+
+
+class Facet(IntEnum):
+    """What kind of token; facets are never pooled unless a metric says so."""
+
+    PROMPT = 0
+    GENERATED = 1
+    FORMAT = 2  # special and template tokens
+    ENCODER = 3  # what an encoder read
+
+
+class Group(NamedTuple):
+    """Tokens that are counted together: one domain, one language, one facet. Empty labels are labels too."""
+
+    domain: str
+    language: str
+    facet: Facet
+
+
+class Unit(NamedTuple):
+    """What is resampled: a document, or, in a large corpus, a block of documents of one domain and language."""
+
+    key: str
+    domain: str
+    language: str
+    documents: int
+
+
+class Reading(NamedTuple):
+    """One record as a statistic sees it.
+
+    document_t, facet_t   of each token
+    group_t               number of each token's group in `groups`
+    start_d               where each document's tokens begin, and the end: (documents + 1,)
+    """
+
+    record: RoutingRecord
+    facet_t: NDArray[np.uint8]
+    group_t: NDArray[np.intp]
+    groups: tuple[Group, ...]
+    start_d: NDArray[np.intp]
+
+
+Take = Callable[[Reading], NDArray[np.int64] | None]
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """How one statistic is taken of a record; None where the record does not hold what it needs.
+
+    The first axis of what `take` returns are the record's documents (`per` unit) or its groups (`per` group).
+    """
+
+    name: str
+    per: Per
+    axes: str
+    meaning: str
+    take: Take
+
+
+STATISTICS: dict[str, Statistic] = {}
+
+
+def statistic(per: Per, axes: str) -> Callable[[Take], Take]:
+    """Declare a sufficient statistic: the function's name is its name, its first line its meaning."""
+
+    def declare(take: Take) -> Take:
+        name, meaning = take.__name__, (take.__doc__ or "").partition("\n")[0]
+        STATISTICS[name] = Statistic(name, per, axes, meaning, take)
+        return take
+
+    return declare
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Tally:
+    """Sufficient statistics of some documents.
+
+    units       what is resampled and permuted, by key; axis 0 of every table in `by_unit`
+    by_unit     tables of whole numbers, by statistic
+    by_group    tables of whole numbers, by statistic and group
+    """
+
+    layers: tuple[RouterRule, ...]
+    provenance: Provenance
+    units: tuple[Unit, ...]
+    by_unit: Mapping[str, NDArray[np.int64]]
+    by_group: Mapping[str, Mapping[Group, NDArray[np.int64]]]
+
+    @property
+    def documents(self) -> int:
+        """Number of documents, however they were folded."""
+        return sum(unit.documents for unit in self.units)
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """Every group that any statistic has, in order."""
+        return tuple(sorted({group for tables in self.by_group.values() for group in tables}))
+
+    def table(self, name: str) -> NDArray[np.int64]:
+        """One statistic over units. Errors: OptionError where no record held what it needs."""
+        if name not in self.by_unit:
+            raise _absent(name, self.by_unit)
+        return self.by_unit[name]
+
+    def pooled(self, name: str, *, facets: Sequence[Facet] = (Facet.PROMPT, Facet.GENERATED)) -> NDArray[np.int64]:
+        """One statistic over groups, those of some facets added up. Errors: as `table`."""
+        if name not in self.by_group:
+            raise _absent(name, self.by_group)
+        chosen = [table for group, table in self.by_group[name].items() if group.facet in facets]
+        shape = next(iter(self.by_group[name].values())).shape
+        return np.sum(chosen, axis=0, dtype=np.int64) if chosen else np.zeros(shape, np.int64)
+
+
+def tally(record: RoutingRecord, *, only: Sequence[str] | None = None) -> Tally:
+    """Everything that metrics need of one record, or the statistics named in `only`.
+
+    Errors: OptionError for a name that is no statistic.
+    """
+    names = tuple(STATISTICS) if only is None else tuple(only)
+    unknown = [name for name in names if name not in STATISTICS]
+    if unknown:
+        raise OptionError(f"the statistics {unknown}", expected=f"some of {list(STATISTICS)}", do="choose among those")
+    reading = _reading(record)
+    by_unit: dict[str, NDArray[np.int64]] = {}
+    by_group: dict[str, dict[Group, NDArray[np.int64]]] = {}
+    for name in names:
+        table = STATISTICS[name].take(reading)
+        if table is None:
+            continue
+        if STATISTICS[name].per == "unit":
+            by_unit[name] = table
+        else:
+            by_group[name] = dict(zip(reading.groups, table, strict=True))
+    whole = Tally(
+        layers=record.layers,
+        provenance=replace(record.provenance, options={}),
+        units=tuple(_unit(record, number, reading) for number in range(len(record.documents))),
+        by_unit=by_unit,
+        by_group=by_group,
+    )
+    return _folded(_sorted(whole))
+
+
+def merge(one: Tally, other: Tally) -> Tally:
+    """Both together. Associative and commutative.
+
+    Errors: RecordError when they are of different layers, or hold different statistics.
+    """
+    for what in ("layers", "provenance"):
+        if getattr(one, what) != getattr(other, what):
+            raise _differ(f"different {what}")
+    if set(one.by_unit) != set(other.by_unit) or set(one.by_group) != set(other.by_group):
+        raise _differ("different statistics")
+    if _is_folded(one) or _is_folded(other):
+        one, other = _fold(one), _fold(other)
+    both = replace(
+        one,
+        units=one.units + other.units,
+        by_unit={name: np.concatenate([table, other.by_unit[name]]) for name, table in one.by_unit.items()},
+        by_group={name: _added(tables, other.by_group[name]) for name, tables in one.by_group.items()},
+    )
+    return _folded(_sorted(both))
+
+
+def to_bytes(tally: Tally) -> bytes:
+    """A tally as a compressed archive of its tables; no text of any document is in it."""
+    arrays = {f"unit/{name}": table for name, table in tally.by_unit.items()}
+    groups = tally.groups
+    for name, tables in tally.by_group.items():
+        arrays |= {f"group/{name}/{groups.index(group)}": table for group, table in tables.items()}
+    about = {
+        "layers": [asdict(rule) for rule in tally.layers],
+        "provenance": asdict(tally.provenance),
+        "units": tally.units,
+        "groups": groups,
+    }
+    file = io.BytesIO()
+    written: dict[str, Any] = {"about": np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays}
+    np.savez_compressed(file, **written)
+    return file.getvalue()
+
+
+def from_bytes(content: bytes) -> Tally:
+    """The tally that `to_bytes` wrote."""
+    with np.load(io.BytesIO(content), allow_pickle=False) as file:
+        about = json.loads(file["about"].tobytes())
+        groups = [Group(domain, language, Facet(facet)) for domain, language, facet in about["groups"]]
+        by_unit = {name.removeprefix("unit/"): file[name] for name in file.files if name.startswith("unit/")}
+        by_group: dict[str, dict[Group, NDArray[np.int64]]] = {}
+        for path in (name for name in file.files if name.startswith("group/")):
+            _, name, number = path.split("/")
+            by_group.setdefault(name, {})[groups[int(number)]] = file[path]
+    return Tally(
+        layers=tuple(RouterRule(**rule) for rule in about["layers"]),
+        provenance=Provenance(**about["provenance"]),
+        units=tuple(Unit(*unit) for unit in about["units"]),
+        by_unit=by_unit,
+        by_group=by_group,
+    )
+
+
+def _reading(record: RoutingRecord) -> Reading:
+    facet_t = np.full(record.tokens, Facet.PROMPT, np.uint8)
+    facet_t[record.flag_t & Flag.GENERATED > 0] = Facet.GENERATED
+    facet_t[record.flag_t & (Flag.SPECIAL | Flag.TEMPLATE) > 0] = Facet.FORMAT
+    facet_t[record.flag_t & Flag.ENCODER > 0] = Facet.ENCODER
+    labels = sorted({(document.domain, document.language) for document in record.documents})
+    label_d = np.array([labels.index((d.domain, d.language)) for d in record.documents], np.intp)
+    code_t = label_d[record.document_t] * len(Facet) + facet_t if record.tokens else np.zeros(0, np.intp)
+    present, group_t = np.unique(code_t, return_inverse=True)
+    groups = tuple(
+        Group(domain, language, Facet(code % len(Facet)))
+        for code in present.tolist()
+        for domain, language in [labels[code // len(Facet)]]
+    )
+    start_d = np.searchsorted(record.document_t, np.arange(len(record.documents) + 1))
+    return Reading(record, facet_t, group_t, groups, start_d)
+
+
+def _unit(record: RoutingRecord, number: int, reading: Reading) -> Unit:
+    """A document under a key that is the same wherever it is read, and does not give its text away."""
+    document, rows = record.documents[number], slice(reading.start_d[number], reading.start_d[number + 1])
+    digest = hashlib.blake2b(f"{document.source}\0{document.id}\0".encode(), digest_size=12)
+    digest.update(np.ascontiguousarray(record.token_t[rows]).tobytes())
+    digest.update(np.ascontiguousarray(record.ids_tlk[rows]).tobytes())
+    return Unit(digest.hexdigest(), document.domain, document.language, 1)
+
+
+def _sorted(tally: Tally) -> Tally:
+    """Units by key, so that no order of merging shows."""
+    order = sorted(range(len(tally.units)), key=lambda at: tally.units[at])
+    tables = {name: table[order] for name, table in tally.by_unit.items()}
+    return replace(tally, units=tuple(tally.units[at] for at in order), by_unit=tables)
+
+
+def _folded(tally: Tally) -> Tally:
+    return _fold(tally) if tally.documents > MOST_UNITS else tally
+
+
+def _is_folded(tally: Tally) -> bool:
+    return any(unit.key.startswith("block ") for unit in tally.units)
+
+
+def _fold(tally: Tally) -> Tally:
+    """Documents of one domain and language added up in blocks, by the first digits of their keys."""
+    keys = [
+        unit.key if unit.key.startswith("block ") else f"block {int(unit.key[:8], 16) % MOST_UNITS:04}"
+        for unit in tally.units
+    ]
+    named = [(key, unit.domain, unit.language) for key, unit in zip(keys, tally.units, strict=True)]
+    blocks = {block: at for at, block in enumerate(sorted(set(named)))}
+    block_u = np.array([blocks[name] for name in named], np.intp)
+    documents = np.zeros(len(blocks), np.int64)
+    np.add.at(documents, block_u, [unit.documents for unit in tally.units])
+    tables = {}
+    for name, table in tally.by_unit.items():
+        tables[name] = np.zeros((len(blocks), *table.shape[1:]), np.int64)
+        np.add.at(tables[name], block_u, table)
+    units = tuple(Unit(*block, documents=count) for block, count in zip(blocks, documents.tolist(), strict=True))
+    return replace(tally, units=units, by_unit=tables)
+
+
+def _added(one: Mapping[Group, NDArray], other: Mapping[Group, NDArray]) -> dict[Group, NDArray[np.int64]]:
+    shared = {group: one[group] + other[group] for group in one.keys() & other.keys()}
+    return {**one, **other, **shared}
+
+
+def _absent(name: str, held: Mapping[str, Any]) -> OptionError:
+    return OptionError(
+        f"no statistic {name!r} in this tally (it has {', '.join(held) or 'none'})",
+        expected="a statistic that was taken, of records that hold what it needs",
+        do="capture again with what it needs (weights, scores or losses)",
+    )
+
+
+def _differ(found: str) -> RecordError:
+    return RecordError(f"tallies of {found}", expected="the same in both", do="merge tallies of one model, taken alike")
+
+
+def label_numbers(values: Sequence[str]) -> tuple[NDArray[np.intp], tuple[str, ...]]:
+    """Labels as numbers, -1 for an empty one, and their names in order.
+
+    >>> numbers, names = label_numbers(["law", "", "code", "law"])
+    >>> numbers.tolist(), names
+    ([1, -1, 0, 1], ('code', 'law'))
+    """
+    names = tuple(sorted({value for value in values if value}))
+    place = {name: at for at, name in enumerate(names)}
+    return np.array([place.get(value, -1) for value in values], np.intp), names
