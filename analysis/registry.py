@@ -1,0 +1,164 @@
+"""Every corpus-level metric, declared where it is computed: what it says, what it needs, what chance alone would give.
+
+    @metric(
+        title="Load balance (MaxVio)", unit="1", axes="l", range=(0, None), uniform="0, up to the noise floor",
+        needs=("assignments",), source="Wang et al. 2024 (arXiv 2408.15664), equation 4",
+    )
+    def max_violation(tally: Tally, ask: Ask) -> Result: ...
+
+The catalogue in the docs, the tooltips, the command line and the property tests read `METRICS`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.tally import Facet, Tally
+from routing.errors import OptionError
+
+BOTH = (Facet.PROMPT, Facet.GENERATED)
+AXES = {
+    "l": "layer",
+    "e": "expert",
+    "f": "expert",  # a second expert axis
+    "g": "group",
+    "h": "group",  # a second group axis
+    "w": "window",
+    "r": "rank",
+    "b": "bin",
+    "c": "class",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ask:
+    """What a metric is asked for.
+
+    `facets` are the kinds of token that count. `by` is what groups are told by: "domain", "language" or "" (no groups).
+    `resamples` are those of intervals and of nulls; 0 leaves both out. `seed` makes them repeatable.
+    """
+
+    facets: tuple[Facet, ...] = BOTH
+    by: str = ""
+    resamples: int = 1000
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """A metric's values and what must travel with them.
+
+    value       one number for each place of the metric's axes, NaN where it is undefined
+    low, high   95 % interval over documents; None where it has none
+    null        what chance alone would give, by the metric's own null; None where there is none
+    p, q        against that null, and corrected for the tests of one layer; None where not tested
+    tokens      how many tokens it speaks of; documents: how many
+    groups      names along the group axis
+    warnings    what a reader must know, in sentences
+    """
+
+    value: NDArray[np.float64]
+    low: NDArray[np.float64] | None = None
+    high: NDArray[np.float64] | None = None
+    null: NDArray[np.float64] | None = None
+    p: NDArray[np.float64] | None = None
+    q: NDArray[np.float64] | None = None
+    tokens: int = 0
+    documents: int = 0
+    groups: tuple[str, ...] = ()
+    labels: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+Compute = Callable[[Tally, Ask], Result]
+
+
+class Range(NamedTuple):
+    """Least and greatest value; None where it depends on the model or is unbounded."""
+
+    least: float | None
+    greatest: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """One metric and what must be known to read it."""
+
+    name: str
+    title: str
+    meaning: str
+    unit: str
+    axes: str
+    range: Range
+    uniform: str
+    null: str
+    needs: tuple[str, ...]
+    source: str
+    compute: Compute
+    by: tuple[str, ...] = ()
+
+    def __call__(self, tally: Tally, ask: Ask | None = None) -> Result:
+        """The metric of a tally. Errors: OptionError where it lacks what is needed, or groups are asked in vain."""
+        ask = ask or Ask()
+        held = {*tally.by_unit, *tally.by_group}
+        missing = [name for name in self.needs if name not in held]
+        if missing:
+            raise OptionError(
+                f"{self.name} of a tally without {', '.join(missing)}",
+                expected="records that hold what it is counted from",
+                do="capture again with weights, scores and losses",
+            )
+        if ask.by not in self.by and (ask.by or self.by):
+            raise OptionError(
+                f"{self.name} by {ask.by or 'nothing'}",
+                expected=f"by {' or '.join(self.by) or 'nothing'}",
+                do="choose one of those",
+            )
+        return self.compute(tally, ask)
+
+
+METRICS: dict[str, Metric] = {}
+
+
+def metric(
+    *,
+    title: str,
+    unit: str,
+    axes: str,
+    range: tuple[float | None, float | None],
+    needs: Sequence[str],
+    source: str,
+    uniform: str = "",
+    null: str = "",
+    by: Sequence[str] = (),
+) -> Callable[[Compute], Metric]:
+    """Declare a metric: the function's name is its name, its first line its meaning.
+
+    `uniform` says what an even router gives, `null` what the metric is held against. `by` lists the labels it may be
+    asked by, where it compares groups.
+    """
+
+    def declare(compute: Compute) -> Metric:
+        name: Any = compute.__name__
+        meaning = (compute.__doc__ or "").partition("\n")[0]
+        found = Metric(
+            name=name,
+            title=title,
+            meaning=meaning,
+            unit=unit,
+            axes=axes,
+            range=Range(*range),
+            uniform=uniform,
+            null=null,
+            needs=tuple(needs),
+            source=source,
+            compute=compute,
+            by=tuple(by),
+        )
+        METRICS[name] = found
+        return found
+
+    return declare

@@ -1,0 +1,75 @@
+"""What holds of every metric, whatever it measures: checked over the whole registry."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from analysis.metrics import METRICS, Ask
+from analysis.tally import STATISTICS, merge, tally
+from routing.record import RoutingRecord
+from tests.analysis.test_tally import part, random_record
+
+CASES = [(name, by) for name, found in METRICS.items() for by in (found.by or ("",))]
+QUICK = {"resamples": 40, "seed": 3}
+
+
+def asked(name, record, by):
+    return METRICS[name](tally(record), Ask(by=by, **QUICK))
+
+
+def relabelled(record: RoutingRecord, seed: int = 5) -> tuple[RoutingRecord, np.ndarray]:
+    """The same routes with every layer's experts called otherwise, the same way in all layers."""
+    new_e = np.random.default_rng(seed).permutation(record.experts)
+    ids_tlk = new_e[record.ids_tlk].astype(record.ids_tlk.dtype)
+    return replace(record, ids_tlk=ids_tlk), new_e
+
+
+@pytest.fixture(scope="module")
+def record():
+    return random_record(11, documents=12)
+
+
+def test_there_are_metrics_and_each_is_explained():
+    assert METRICS
+    for found in METRICS.values():
+        assert found.meaning.endswith(".") and found.source and found.unit
+        assert set(found.needs) <= set(STATISTICS)
+
+
+@pytest.mark.parametrize(("name", "by"), CASES)
+def test_values_lie_within_the_stated_range_and_carry_their_numbers(name, by, record):
+    result, found = asked(name, record, by), METRICS[name]
+    assert result.value.ndim == len(found.axes)
+    assert result.documents == 12 and result.tokens > 0
+    known = result.value[np.isfinite(result.value)]
+    assert known.size, "a metric that is undefined everywhere"
+    if found.range.least is not None:
+        assert known.min() >= found.range.least - 1e-9
+    if found.range.greatest is not None:
+        assert known.max() <= found.range.greatest + 1e-9
+    if result.low is not None:
+        assert (result.low <= result.high + 1e-12)[np.isfinite(result.low)].all()
+    if result.p is not None:
+        assert ((result.p > 0) & (result.p <= 1))[np.isfinite(result.p)].all()
+
+
+@pytest.mark.parametrize(("name", "by"), CASES)
+def test_names_of_experts_do_not_matter(name, by, record):
+    other, new_e = relabelled(record)
+    one, two = asked(name, record, by).value, asked(name, other, by).value
+    for axis, letter in enumerate(METRICS[name].axes):
+        if letter in "ef":
+            two = np.take(two, new_e, axis=axis)
+    np.testing.assert_allclose(one, two, atol=1e-9)
+
+
+@pytest.mark.parametrize(("name", "by"), CASES)
+def test_the_order_of_documents_and_the_shards_do_not_matter(name, by, record):
+    pieces = [tally(part(record, [d for d in range(12) if d % 3 == shard])) for shard in (2, 0, 1)]
+    merged = merge(merge(pieces[0], pieces[1]), pieces[2])
+    one, two = asked(name, record, by), METRICS[name](merged, Ask(by=by, **QUICK))
+    np.testing.assert_array_equal(one.value, two.value)
+    for what in ("low", "high", "null", "p", "q"):
+        if getattr(one, what) is not None:
+            np.testing.assert_array_equal(getattr(one, what), getattr(two, what), err_msg=what)
