@@ -214,8 +214,8 @@ def _interval(
     with np.errstate(invalid="ignore"):  # infinite statistics have no bias
         bias = np.where(np.isnan(low), np.nan, mean_of_known(draws_b) - value)
         off = bias if bias_corrected else 0 * bias
-        ends = (value - np.where(np.isnan(off), 0, off), low - 2 * off, high - 2 * off)
-    return Interval(*(np.clip(end, *bounds) for end in ends), bias)
+        value, low, high = value - np.where(np.isnan(off), 0, off), low - 2 * off, high - 2 * off
+    return Interval(np.clip(value, *bounds), np.clip(low, *bounds), np.clip(high, *bounds), bias)
 
 
 def _drawn(stratum_u: NDArray[np.intp], resamples: int, generator: np.random.Generator) -> NDArray[np.uint16]:
@@ -252,7 +252,7 @@ def _answer(statistic: Statistic, sums: list[NDArray], draws: int) -> NDArray[np
 
 def _absent(table: np.ma.MaskedArray) -> NDArray[np.bool_] | bool:
     """Which cells no unit has."""
-    return np.ma.getmaskarray(table).all(axis=0) if np.ma.is_masked(table) else False
+    return np.asarray(np.ma.getmaskarray(table).all(axis=0)) if np.ma.is_masked(table) else False
 
 
 def _labels(what: str, labels_u: NDArray | None, size: int) -> NDArray[np.integer] | None:
