@@ -104,9 +104,12 @@ def test_swaps_that_keep_every_margin_agree_with_the_null():
         _curveball(chosen_te, generator)
         mixed += (sweep >= 15) * (chosen_te.T.astype(float) @ chosen_te)
     off = ~np.eye(8, dtype=bool)
-    ratio = expected_ef[off] / (mixed[off] / 80)
-    assert np.abs(ratio - 1).max() < 0.03
-    assert np.abs(observed_ef[off] / expected_ef[off] - 1).max() > 0.3  # which the pairs themselves are far from
+    mixed, expected = mixed[off] / 80, expected_ef[off]
+    error = np.sqrt(2 * mixed / 80)  # of 80 counts, each half like the one before
+    assert (np.abs(expected - mixed) < 4.5 * error).all()
+    product = np.outer(chosen_te.mean(axis=0), chosen_te.sum(axis=0))[off]
+    assert (np.abs(product - mixed) > 20 * error).any()  # which shares multiplied are far from
+    assert (np.abs(observed_ef[off] - mixed) > 20 * error).any()  # and so are the pairs themselves
 
 
 def _curveball(chosen_te, generator):
