@@ -154,7 +154,7 @@ def test_paste_run_pin_read_take_away_and_come_back(visit):
     assert shown == rows["expert"].astype(str).tolist()
     page.reload()
     wait_for_pin(page, 3)
-    page.wait_for_function("text => document.querySelector('textarea').value === text", arg=TEXT)
+    page.wait_for_function("text => document.querySelector('textarea')?.value === text", arg=TEXT)
 
 
 def test_tokens_are_counted_while_the_text_is_typed(visit):
