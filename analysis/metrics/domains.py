@@ -1,0 +1,335 @@
+"""How differently the experts are used by domain, or by language: asked by either."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.information import excess_information
+from analysis.permutation import q_values
+from analysis.profiles import (
+    Labelled,
+    against_deals,
+    divergence_bits,
+    group_sums,
+    labelled,
+    pair_distances,
+    shares,
+    token_share_by_group,
+    total_variation,
+)
+from analysis.registry import Ask, Result, metric
+from analysis.statistics import bootstrap
+from analysis.tally import Tally
+from routing.errors import OptionError
+
+BY = ("domain", "language")
+NEEDS = ("assignments", "tokens")
+CORE_LOAD = 2.0
+CORE_GROUPS = 0.9
+
+
+@metric(
+    title="Share of a group's tokens",
+    unit="1 (share of tokens)",
+    axes="gle",
+    range=(0, 1),
+    uniform="k/E",
+    null="k/E, an even router",
+    needs=NEEDS,
+    source="OLMoE (arXiv 2409.02060), equation 7: domain specialisation",
+    by=BY,
+)
+def token_share_of_group(tally: Tally, ask: Ask) -> Result:
+    """Which share of a domain's (or language's) tokens uses each expert.
+
+    Units       Rows sum to k where no slot is empty: a share of tokens, not of assignments.
+    Undefined   NaN where a group has no tokens, or a layer no such expert.
+    Not this    A difference between groups: an expert that is busy everywhere is high in every row. See `leaning`.
+    """
+    units = labelled(tally, ask)
+    value, low, high = token_share_by_group(units, resamples=ask.resamples, seed=ask.seed)
+    is_there_le = present_le(tally)
+    even_l = np.array([rule.k / rule.experts for rule in tally.layers])
+    null = np.where(is_there_le, even_l[:, None], np.nan)
+    return _result(
+        tally,
+        units,
+        value=np.where(is_there_le, value, np.nan),
+        low=None if low is None else np.where(is_there_le, low, np.nan),
+        high=None if high is None else np.where(is_there_le, high, np.nan),
+        null=np.broadcast_to(null, value.shape).copy(),
+    )
+
+
+@metric(
+    title="Leaning towards a group",
+    unit="1 (difference of shares of tokens)",
+    axes="gle",
+    range=(-1, 1),
+    uniform="0",
+    null="0; p from labels dealt to other documents, two-sided",
+    needs=NEEDS,
+    source="Bandarkar et al. 2025 (arXiv 2510.04694), equation 3: specialisation as a difference of frequencies",
+    by=BY,
+)
+def leaning(tally: Tally, ask: Ask) -> Result:
+    """How much larger the share of tokens that uses an expert is in one group than in all other documents.
+
+    Units       1: every token of the group and no other; -1: the reverse. Documents without a label are among the
+                others. q is over the experts of a layer.
+    Undefined   NaN where either side has no tokens; p and q for a group of one document.
+    Not this    Free of what the words explain: tokens differ between groups. See the composition of a record.
+    """
+    units = labelled(tally, ask)
+    size = len(units.names)
+    shape = (size, *units.count_ule.shape[1:])
+    value, p, q = (np.full(shape, np.nan) for _ in range(3))
+    for g in range(size):
+        value[g], p[g] = _against_rest(units, g, ask)
+    is_there_le = present_le(tally)
+    for at in np.ndindex(shape[:2]):
+        q[at] = q_values(np.where(is_there_le[at[1]], p[at], np.nan))
+    tested = {"p": np.where(is_there_le, p, np.nan), "q": q} if ask.resamples else {}
+    return _result(
+        tally, units, value=np.where(is_there_le, value, np.nan), null=np.where(np.isnan(value), np.nan, 0.0), **tested
+    )
+
+
+@metric(
+    title="Information about the group",
+    unit="bits in excess of chance",
+    axes="l",
+    range=(None, None),
+    uniform="0",
+    null="mean of the same with labels dealt to other documents; the plain value is the sum of the two",
+    needs=NEEDS,
+    source="Shannon 1948; permutation of documents, Phipson and Smyth 2010",
+    by=BY,
+)
+def group_information(tally: Tally, ask: Ask) -> Result:
+    """How many bits one choice of an expert tells about the domain (or language), beyond what chance tells.
+
+    Units       Bits. 0, also somewhat below: nothing; the entropy of the label: everything. q is over layers.
+    Undefined   NaN where a layer has no assignments.
+    Not this    Bits of a whole route of k experts, which tells at least as much.
+    """
+    units = labelled(tally, ask)
+    _need_resamples(ask, "group_information")
+    layers = excess_information(units.count_ule, units.group_u, permutations=ask.resamples, seed=ask.seed)
+    value, null, p = (
+        np.array([getattr(layer, name) for layer in layers]) for name in ("excess_bits", "null_mean_bits", "p_value")
+    )
+    return _result(tally, units, value=value, null=null, p=p, q=q_values(p))
+
+
+@metric(
+    title="Distance of two groups' profiles",
+    unit="bits (Jensen-Shannon divergence)",
+    axes="lgh",
+    range=(0, 1),
+    uniform="0, up to noise",
+    null="mean with the two labels dealt among the documents of the two",
+    needs=NEEDS,
+    source="Lin 1991; permutation of documents",
+    by=BY,
+)
+def profile_divergence(tally: Tally, ask: Ask) -> Result:
+    """How far apart two domains (or languages) lie in the experts they use: what one choice tells which it is from.
+
+    Undefined   null, p and q are NaN for a group with itself, and where one of the two has one document only.
+    Not this    Corrected for chance: subtract the null. Few tokens look like distance.
+    """
+    return _distances(tally, ask, divergence_bits)
+
+
+@metric(
+    title="Shift between two groups' profiles",
+    unit="1 (total variation, share of assignments)",
+    axes="lgh",
+    range=(0, 1),
+    uniform="0, up to noise",
+    null="mean with the two labels dealt among the documents of the two",
+    needs=NEEDS,
+    source="Total variation distance; permutation of documents",
+    by=BY,
+)
+def profile_shift(tally: Tally, ask: Ask) -> Result:
+    """Which share of assignments would have to go to other experts for one group's profile to become the other's.
+
+    Undefined   null, p and q are NaN for a group with itself, and where one of the two has one document only.
+    Not this    Corrected for chance: subtract the null.
+    """
+    return _distances(tally, ask, total_variation)
+
+
+@metric(
+    title="Documents told from their routing",
+    unit="1 (share of documents)",
+    axes="l",
+    range=(0, 1),
+    uniform="the share of the largest group, or less",
+    null="share of the largest group: what always naming it gives",
+    needs=NEEDS,
+    source="Nearest centroid of square-root profiles (Hellinger distance), leaving the document itself out",
+    by=BY,
+)
+def predictability(tally: Tally, ask: Ask) -> Result:
+    """How often a document's domain (or language) is named right from the experts of one layer alone.
+
+    Each document, left out, is given to the group with the nearest mean profile of the other documents.
+    Undefined   NaN where a layer has no assignments, or no group has two documents.
+    Not this    Evidence beyond words: a bag of words may do as well. Texts that come in several versions (translations,
+                pages of one book) help each other: their documents are not independent.
+    """
+    units = labelled(tally, ask)
+    units = units.only(units.group_u >= 0)
+    hit_ul = _named_right(units)
+    tables = np.nan_to_num(hit_ul), np.isfinite(hit_ul).astype(np.float64)
+    value = _mean_hit(*(table.sum(axis=0) for table in tables))
+    size_g = np.bincount(units.group_u, minlength=1)
+    null = np.full(len(value), size_g.max() / max(1, size_g.sum()))
+    ends = {}
+    if ask.resamples and np.isfinite(value).any():
+        interval = bootstrap(tables, _mean_hit, resamples=ask.resamples, seed=ask.seed, bounds=(0.0, 1.0))
+        ends = {"low": interval.low, "high": interval.high}
+    return _result(tally, units, value=value, null=null, **ends)
+
+
+@metric(
+    title="Groups that lean on an expert",
+    unit="1 (share of groups)",
+    axes="le",
+    range=(0, 1),
+    uniform="0",
+    needs=NEEDS,
+    source="Standing committee of Wang et al. 2026 (arXiv 2601.03425), by intervals over documents and all tokens",
+    by=BY,
+)
+def core_membership(tally: Tally, ask: Ask) -> Result:
+    """In which share of the domains (or languages) an expert surely does more than twice an even share of the work.
+
+    Surely: the lower end of the interval of its relative load over that group's documents is above 2. The invariant
+    core are the experts at 0.9 and above.
+    Undefined   Groups of one document have no interval and do not count; NaN where all are such, or no such expert.
+    """
+    units = labelled(tally, ask)
+    _need_resamples(ask, "core_membership")
+    return _result(tally, units, value=_membership(tally, units, ask))
+
+
+@metric(
+    title="Work done by the invariant core",
+    unit="1 (share of assignments)",
+    axes="l",
+    range=(0, 1),
+    uniform="0",
+    needs=NEEDS,
+    source="Wang et al. 2026 (arXiv 2601.03425), coverage, of the core of `core_membership`",
+    by=BY,
+)
+def core_coverage(tally: Tally, ask: Ask) -> Result:
+    """Which share of a layer's work the experts do that surely lead in at least 90 % of the domains (or languages).
+
+    Groups count alike. Undefined: NaN where `core_membership` is.
+    """
+    units = labelled(tally, ask)
+    _need_resamples(ask, "core_coverage")
+    member_le = _membership(tally, units, ask)
+    share_le = np.nan_to_num(shares(group_sums(units)[0])).mean(axis=0)
+    value = np.where(member_le >= CORE_GROUPS, share_le, 0.0).sum(axis=1)
+    return _result(tally, units, value=np.where(np.isnan(member_le).all(axis=1), np.nan, value))
+
+
+def present_le(tally: Tally) -> NDArray[np.bool_]:
+    """Which experts each layer has."""
+    experts_l = np.array([rule.experts for rule in tally.layers])
+    return np.arange(experts_l.max()) < experts_l[:, None]
+
+
+def _result(tally: Tally, units: Labelled, *, value: NDArray, **more: Any) -> Result:
+    return Result(
+        value=value,
+        tokens=int(units.tokens_u.sum()),
+        documents=tally.documents,
+        groups=units.names,
+        warnings=units.warnings,
+        **more,
+    )
+
+
+def _need_resamples(ask: Ask, name: str) -> None:
+    if not ask.resamples:
+        raise OptionError(f"{name} with 0 resamples", expected="at least 1", do="ask for 1000")
+
+
+def _against_rest(units: Labelled, group: int, ask: Ask) -> tuple[NDArray, NDArray]:
+    """Difference of token shares between a group and the others, and two-sided p."""
+    two = units._replace(group_u=(units.group_u != group).astype(np.intp), names=("", ""))
+
+    def difference(count_bgle: NDArray, tokens_bg: NDArray) -> NDArray:
+        below = np.where(tokens_bg > 0, tokens_bg, np.nan)[:, :, None, None]
+        return count_bgle[:, 0] / below[:, 0] - count_bgle[:, 1] / below[:, 1]
+
+    def size(count_bgle: NDArray, tokens_bg: NDArray) -> NDArray:
+        return np.abs(difference(count_bgle, tokens_bg))
+
+    inside_u = two.group_u == 0
+    sums = [(two.count_ule[side_u].sum(axis=0), two.tokens_u[side_u].sum()) for side_u in (inside_u, ~inside_u)]
+    value = difference(np.array([[sum_le for sum_le, _ in sums]]), np.array([[tokens for _, tokens in sums]]))[0]
+    if not ask.resamples or min(inside_u.sum(), (~inside_u).sum()) < 2:
+        return value, np.full(value.shape, np.nan)
+    return value, against_deals(two, size, deals=ask.resamples, seed=ask.seed).p_value
+
+
+def _distances(tally: Tally, ask: Ask, distance: Callable[[NDArray, NDArray], NDArray]) -> Result:
+    units = labelled(tally, ask)
+    value, null, p = pair_distances(units, distance, deals=ask.resamples, seed=ask.seed)
+    q = np.full(p.shape, np.nan)
+    below = np.tril_indices(len(units.names), -1)
+    for layer in range(len(p)):
+        found = q_values(p[layer][below])
+        q[layer][below] = q[layer].T[below] = found
+    return _result(tally, units, value=value, **({"null": null, "p": p, "q": q} if ask.resamples else {}))
+
+
+def _named_right(units: Labelled) -> NDArray[np.float64]:
+    """1 where the nearest mean profile, the document itself left out, is its own group's; (units, layers)."""
+    root_ule: NDArray = np.sqrt(shares(units.count_ule))
+    layers, size = units.count_ule.shape[1], len(units.names)
+    hit_ul = np.full((len(root_ule), layers), np.nan)
+    for layer in range(layers):
+        known_u = np.isfinite(root_ule[:, layer]).all(axis=1)
+        group_u, root_ue = units.group_u[known_u], root_ule[known_u, layer]
+        onehot_ug = (group_u[:, None] == np.arange(size)).astype(np.float64)
+        number_ug = onehot_ug.sum(axis=0) - onehot_ug
+        if not number_ug.size or number_ug[onehot_ug > 0].max(initial=0) < 1:
+            continue
+        mean_uge = (onehot_ug.T @ root_ue)[None] - onehot_ug[:, :, None] * root_ue[:, None]
+        mean_uge /= np.maximum(number_ug, 1)[:, :, None]
+        off_ug = ((mean_uge - root_ue[:, None]) ** 2).sum(axis=2).round(12)
+        off_ug[number_ug < 1] = np.inf
+        hit_ul[known_u, layer] = off_ug.argmin(axis=1) == group_u
+    return hit_ul
+
+
+def _mean_hit(hit_bl: NDArray, known_bl: NDArray) -> NDArray[np.float64]:
+    return np.divide(hit_bl, known_bl, out=np.full(hit_bl.shape, np.nan), where=known_bl > 0)
+
+
+def _membership(tally: Tally, units: Labelled, ask: Ask) -> NDArray[np.float64]:
+    """Share of the groups with an interval whose relative load lies above `CORE_LOAD` for sure."""
+    experts_l1 = np.array([[rule.experts] for rule in tally.layers])
+    lows = []
+    for g in range(len(units.names)):
+        own_ule = units.count_ule[units.group_u == g]
+        if len(own_ule) > 1:
+            found = bootstrap(own_ule, shares, resamples=ask.resamples, seed=ask.seed, bounds=(0.0, 1.0))
+            lows.append(found.low * experts_l1)
+    if not lows:
+        return np.full(units.count_ule.shape[1:], np.nan)
+    above_gle = np.where(np.isnan(lows), np.nan, np.array(lows) > CORE_LOAD)
+    known_le = np.isfinite(above_gle).any(axis=0) & present_le(tally)
+    number_le = np.maximum(np.isfinite(above_gle).sum(axis=0), 1)
+    return np.where(known_le, np.nansum(above_gle, axis=0) / number_le, np.nan)

@@ -1,0 +1,251 @@
+"""How groups of documents (domains, languages) use the experts: profiles, how far apart they lie, what chance gives."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.information import dealt, mutual_information_bits
+from analysis.registry import Ask
+from analysis.statistics import bootstrap
+from analysis.tally import Tally, label_numbers
+from routing.errors import OptionError
+
+_CHUNK_CELLS = 4_000_000
+_TIE = 1e-9
+
+Measure = Callable[[NDArray, NDArray], NDArray]
+"""Of sums of assignments (draws, groups, layers, experts) and of tokens (draws, groups); answers draws first."""
+
+
+class Labelled(NamedTuple):
+    """The units of a tally under one kind of label, in an order that the experts' names have no part in.
+
+    count_ule   assignments of the facets asked for; tokens_u: tokens of those
+    group_u     number of the unit's label in `names`, -1 for a unit without one
+    unlabelled  documents without a label
+    """
+
+    count_ule: NDArray[np.int64]
+    tokens_u: NDArray[np.int64]
+    group_u: NDArray[np.intp]
+    names: tuple[str, ...]
+    unlabelled: int
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader must know of the labels."""
+        few = [name for g, name in enumerate(self.names) if np.count_nonzero(self.group_u == g) < 2]
+        said = []
+        if self.unlabelled:
+            said.append(f"{self.unlabelled} documents without a label are left out")
+        if few:
+            said.append(f"one document only (no interval, no test): {', '.join(few)}")
+        if len(self.names) < 2:
+            said.append("one label or none: there is nothing to tell apart")
+        return tuple(said)
+
+    def only(self, chosen_u: NDArray[np.bool_]) -> "Labelled":
+        """The same of some units."""
+        return self._replace(
+            count_ule=self.count_ule[chosen_u], tokens_u=self.tokens_u[chosen_u], group_u=self.group_u[chosen_u]
+        )
+
+
+class Tested(NamedTuple):
+    """A measure of the true labels, its mean over labels dealt at random, and the share of deals at least as large."""
+
+    value: NDArray[np.float64]
+    null_mean: NDArray[np.float64]
+    p_value: NDArray[np.float64]
+
+
+def labelled(tally: Tally, ask: Ask) -> Labelled:
+    """Units with tokens of the facets asked for, under their domains or languages."""
+    facets = list(ask.facets)
+    count_ule = tally.table("assignments")[:, facets].sum(axis=1)
+    tokens_u = tally.table("tokens")[:, facets].sum(axis=1)
+    group_u, names = label_numbers([getattr(unit, ask.by) for unit in tally.units])
+    order_u = _nameless_order(count_ule, tokens_u, group_u)
+    order_u = order_u[tokens_u[order_u] > 0]
+    documents_u = np.array([unit.documents for unit in tally.units])
+    unlabelled = int(documents_u[(group_u < 0) & (tokens_u > 0)].sum())
+    return Labelled(count_ule[order_u], tokens_u[order_u], group_u[order_u], names, unlabelled)
+
+
+def _nameless_order(count_ule: NDArray, tokens_u: NDArray, group_u: NDArray) -> NDArray[np.intp]:
+    """Units by label, size and how they use busy experts: draws do not depend on what the experts are called."""
+    weight_le = count_ule.sum(axis=0)
+    loads = [np.sort(count_ule, axis=2), *((count_ule * weight_le**power).sum(axis=2) for power in (1, 2, 3))]
+    rows_u = [np.concatenate([np.ravel(load[u]) for load in loads]).tobytes() for u in range(len(count_ule))]
+    keys = list(zip(group_u.tolist(), tokens_u.tolist(), rows_u, strict=True))
+    return np.array(sorted(range(len(keys)), key=keys.__getitem__), np.intp)
+
+
+def group_sums(units: Labelled) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Assignments (groups, layers, experts) and tokens (groups,) of each label."""
+    size, known_u = len(units.names), units.group_u >= 0
+    count_gle = np.zeros((size, *units.count_ule.shape[1:]), np.int64)
+    tokens_g = np.zeros(size, np.int64)
+    np.add.at(count_gle, units.group_u[known_u], units.count_ule[known_u])
+    np.add.at(tokens_g, units.group_u[known_u], units.tokens_u[known_u])
+    return count_gle, tokens_g
+
+
+def against_deals(units: Labelled, measure: Measure, *, deals: int, seed: int) -> Tested:
+    """A measure of the groups against the same with labels dealt to the units at random, a bounded number at a time.
+
+    All units must have a label. Errors: OptionError for no deals.
+    """
+    if deals < 1:
+        raise OptionError(f"{deals} deals", expected="at least 1", do="ask for more resamples, 1000 for a figure")
+    value = _measured(units, measure, units.group_u[None])[0]
+    total, larger = np.zeros(value.shape), np.zeros(value.shape, np.int64)
+    dealt_bu = dealt(units.group_u, np.zeros(len(units.group_u), np.int64), deals, np.random.default_rng(seed))
+    step = max(1, _CHUNK_CELLS // max(1, units.count_ule[:1].size * len(units.names) + len(units.group_u)))
+    for start in range(0, deals, step):
+        null_b = _measured(units, measure, dealt_bu[start : start + step])
+        total += np.nan_to_num(null_b).sum(axis=0)
+        larger += np.count_nonzero(~(null_b < value - _TIE), axis=0)
+    nan = np.isnan(value)
+    return Tested(value, np.where(nan, np.nan, total / deals), np.where(nan, np.nan, (1 + larger) / (1 + deals)))
+
+
+def _measured(units: Labelled, measure: Measure, group_bu: NDArray[np.intp]) -> NDArray[np.float64]:
+    onehot_bgu = (group_bu[:, None] == np.arange(len(units.names))[:, None]).astype(np.float64)
+    flat_uc = units.count_ule.reshape(len(units.count_ule), -1).astype(np.float64)
+    sums = (onehot_bgu.reshape(-1, onehot_bgu.shape[-1]) @ flat_uc).reshape(
+        *onehot_bgu.shape[:2], *units.count_ule.shape[1:]
+    )
+    return measure(sums, onehot_bgu @ units.tokens_u)
+
+
+def shares(count_le: NDArray) -> NDArray[np.float64]:
+    """Profiles along the last axis that sum to 1; NaN where there are no counts.
+
+    >>> shares(np.array([[1, 3], [0, 0]])).tolist()
+    [[0.25, 0.75], [nan, nan]]
+    """
+    total = count_le.sum(axis=-1, keepdims=True)
+    out = np.full(count_le.shape, np.nan)
+    return np.divide(count_le, total, out=out, where=np.broadcast_to(total > 0, count_le.shape))
+
+
+def entropy_bits(share_le: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Entropy along the last axis; NaN where a share is.
+
+    >>> entropy_bits(np.array([0.5, 0.5, 0.0])).tolist()
+    1.0
+    """
+    return np.asarray(-(share_le * np.log2(np.where(share_le > 0, share_le, 1.0))).sum(axis=-1) + 0.0)
+
+
+def divergence_bits(one: NDArray, other: NDArray) -> NDArray[np.float64]:
+    """Jensen-Shannon divergence of two profiles: how much one assignment tells which of the two it is from.
+
+    Shapes      (..., experts) shares to (...).
+    Units       Bits, from 0 (the same profile) to 1 (no expert in common). Both profiles count alike.
+    Undefined   NaN where a profile is.
+    Source      Lin 1991.
+
+    >>> divergence_bits(np.array([1.0, 0.0]), np.array([0.0, 1.0])).tolist()
+    1.0
+    """
+    bits = entropy_bits((one + other) / 2) - (entropy_bits(one) + entropy_bits(other)) / 2
+    return np.clip(bits, 0.0, 1.0)
+
+
+def total_variation(one: NDArray, other: NDArray) -> NDArray[np.float64]:
+    """Total variation of two profiles: the share of assignments that would have to move for one to become the other.
+
+    >>> total_variation(np.array([0.5, 0.5]), np.array([0.75, 0.25])).tolist()
+    0.25
+    """
+    return np.asarray(np.abs(one - other).sum(axis=-1) / 2)
+
+
+def pair_distances(
+    units: Labelled, distance: Callable[[NDArray, NDArray], NDArray], *, deals: int, seed: int
+) -> tuple[NDArray, NDArray, NDArray]:
+    """Distance of every two groups' profiles, its mean with the two labels dealt among their units, and p: (l, g, h).
+
+    Only the units of the two groups are dealt, so that a third group has no say. NaN null and p without deals, for a
+    group of one unit, and of a group with itself, where the distance is 0.
+    """
+    size, layers = len(units.names), units.count_ule.shape[1]
+    count_gle, _ = group_sums(units)
+    value, null, p = (np.full((layers, size, size), np.nan) for _ in range(3))
+    for g in range(size):
+        value[:, g, g] = np.where(count_gle[g].sum(axis=-1) > 0, 0.0, np.nan)
+        for h in range(g):
+            tested = _pair(units, distance, (h, g), deals, seed)
+            for table, found in zip((value, null, p), tested, strict=True):
+                table[:, g, h] = table[:, h, g] = found
+    return value, null, p
+
+
+def _pair(
+    units: Labelled, distance: Callable[[NDArray, NDArray], NDArray], pair: tuple[int, int], deals: int, seed: int
+) -> Tested:
+    """Two groups, and no others."""
+    both = units.only(np.isin(units.group_u, pair))
+    both = both._replace(group_u=(both.group_u == pair[1]).astype(np.intp), names=("", ""))
+
+    def measure(count_bgle: NDArray, tokens_bg: NDArray) -> NDArray:
+        share_bgle = shares(count_bgle)
+        return distance(share_bgle[:, 0], share_bgle[:, 1])
+
+    if deals and np.bincount(both.group_u, minlength=2).min() > 1:
+        return against_deals(both, measure, deals=deals, seed=seed)
+    value = _measured(both, measure, both.group_u[None])[0]
+    return Tested(value, np.full(value.shape, np.nan), np.full(value.shape, np.nan))
+
+
+def token_share_by_group(
+    units: Labelled, *, resamples: int, seed: int
+) -> tuple[NDArray, NDArray | None, NDArray | None]:
+    """Share of each group's tokens that use each expert, with its interval over the group's units: (g, l, e)."""
+    parts = []
+    for g in range(len(units.names)):
+        own = units.only(units.group_u == g)
+        tables = (own.count_ule, own.tokens_u)
+        if resamples:
+            parts.append(bootstrap(tables, _per_token, resamples=resamples, seed=seed, bounds=(0.0, 1.0))[:3])
+        else:
+            parts.append((_per_token(*(table.sum(axis=0)[None] for table in tables))[0],) * 3)
+    value, low, high = (np.array([part[n] for part in parts]) for n in range(3))
+    return (value, low, high) if resamples else (value, None, None)
+
+
+def _per_token(count_ble: NDArray, tokens_b: NDArray) -> NDArray[np.float64]:
+    below = np.asarray(tokens_b, np.float64)[:, None, None]
+    out = np.full(count_ble.shape, np.nan)
+    return np.divide(count_ble, below, out=out, where=np.broadcast_to(below > 0, count_ble.shape))
+
+
+def composition_share(count_rows: list[NDArray[np.integer]]) -> tuple[float, float]:
+    """Label information of published counts in bits, and which share of it the mix of token ids alone gives.
+
+    Shapes      One array per label, of rows (expert, token id, count).
+    Units       Bits; 1: profiles predicted from p(expert | id) lie as far apart as the counted ones. Can pass 1.
+    Undefined   NaN where the experts tell nothing of the label.
+    Not this    `analysis.composition`, which needs documents: here every label predicts itself, which raises the share.
+    Source      Direct standardisation by token id, pooled.
+
+    Two ids, each with an expert of its own: the words explain all.
+
+    >>> rows = [np.array([[0, 7, 3], [1, 8, 1]]), np.array([[0, 7, 1], [1, 8, 3]])]
+    >>> round(composition_share(rows)[1], 9)
+    1.0
+    """
+    experts = 1 + max(int(rows[:, 0].max()) for rows in count_rows)
+    id_x, place = np.unique(np.concatenate([rows[:, 1] for rows in count_rows]), return_inverse=True)
+    places = np.split(place, np.cumsum([len(rows) for rows in count_rows])[:-1])
+    count_dxe = np.zeros((len(count_rows), len(id_x), experts))
+    for at, (rows, place_r) in enumerate(zip(count_rows, places, strict=True)):
+        np.add.at(count_dxe[at], (place_r, rows[:, 0]), rows[:, 2])
+    given_xe = shares(count_dxe.sum(axis=0))
+    told = float(mutual_information_bits(count_dxe.sum(axis=1)))
+    words = float(mutual_information_bits(count_dxe.sum(axis=2) @ given_xe))
+    return told, words / told if told > _TIE else float("nan")
