@@ -1,0 +1,216 @@
+"""Domains by their experts: published counts of OLMoE, planted specialists, hand counts, and chance."""
+
+import json
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import jensenshannon
+from scipy.stats import kstest
+
+from analysis.metrics import METRICS, Ask
+from analysis.profiles import composition_share, divergence_bits, shares, total_variation
+from analysis.tally import Facet, Tally, Unit, tally
+from routing import Document, Provenance, RouterRule
+from routing.errors import OptionError
+from tests.analysis.conftest import make_record
+from tests.analysis.test_tally import random_record
+
+DOMAINS = ("arxiv", "book", "c4", "github", "wikipedia")
+LAYERS = ("L0", "L7", "L15")
+
+
+def tally_of_counts(count_ule, tokens_u, domains, k, per_unit=1):
+    """A tally whose units are given by their counts alone."""
+    units, layers, experts = count_ule.shape
+    assignments, tokens = np.zeros((units, 4, layers, experts), np.int64), np.zeros((units, 4), np.int64)
+    assignments[:, Facet.PROMPT], tokens[:, Facet.PROMPT] = count_ule, tokens_u
+    rules = [RouterRule(layer=n, block=n, module="m", experts=experts, k=k, score="softmax") for n in range(layers)]
+    return Tally(
+        layers=tuple(rules),
+        provenance=Provenance(model="m", fingerprint="f", dtype="float32", device="cpu"),
+        units=tuple(Unit(f"{n:04}", domain, "en", per_unit) for n, domain in enumerate(domains)),
+        by_unit={"assignments": assignments, "tokens": tokens},
+        by_group={},
+    )
+
+
+def planted(generator, documents=24, tokens=30, lean=0.5, groups=2):
+    """Top-1 of 6 experts; in domain g expert g is preferred, every document leaning in a way of its own as well."""
+    document_t = np.repeat(np.arange(documents), tokens)
+    domain_d = np.arange(documents) % groups
+    own_de = generator.dirichlet(np.full(6, 3.0), documents) * (1 - lean)
+    own_de[np.arange(documents), domain_d] += lean
+    experts_t = (own_de.cumsum(axis=1)[document_t] > generator.random((len(document_t), 1))).argmax(axis=1)
+    record = make_record(experts_t[:, None, None], experts=6, documents=document_t)
+    labelled = tuple(Document(str(d), id=str(d), domain=f"domain {g}") for d, g in enumerate(domain_d))
+    return replace(record, documents=labelled)
+
+
+def asked(name, record, **options):
+    return METRICS[name](tally(record), Ask(**({"by": "domain", "resamples": 199} | options)))
+
+
+@pytest.fixture(scope="module")
+def olmoe(realdata):
+    counts = json.loads((realdata / "olmoe" / "domain_counts.json").read_text())
+    count_ule = np.array([[counts[f"olmoe/{d}/{layer}"]["counts"] for layer in LAYERS] for d in DOMAINS])
+    return tally_of_counts(count_ule, [counts[f"olmoe/{d}/L0"]["tokens"] for d in DOMAINS], DOMAINS, 8)
+
+
+def test_olmoe_domain_specialisation_agrees_with_the_published_cells(olmoe, realdata):
+    expected = json.loads((realdata / "expected.json").read_text())["olmoe"]
+    result = METRICS["token_share_of_group"](olmoe, Ask(by="domain", resamples=0))
+    percent_gle = 100 * result.value
+    assert result.groups == DOMAINS and result.null[0, 0, 0] == 1 / 8
+    assert percent_gle[0, 0, 0] == pytest.approx(expected["arxiv_L0_expert0_pct"], abs=1e-3)
+    assert percent_gle[1, 1, 4] == pytest.approx(expected["book_L7_expert4_pct"], abs=1e-3)
+    assert (-percent_gle[1, 1]).argsort()[:3].tolist() == expected["book_L7_top3"]
+    for place, (highest, lowest, _) in expected["max_min_std"].items():
+        model, domain, layer = place.split("/")
+        if model == "olmoe":
+            row_e = percent_gle[DOMAINS.index(domain), LAYERS.index(layer)]
+            assert [row_e.max(), row_e.min()] == pytest.approx([highest, lowest], abs=1e-3)
+    np.testing.assert_allclose(result.value.sum(axis=2), 8)
+
+
+def test_olmoe_information_about_five_domains_agrees_with_the_published_figures(olmoe):
+    result = METRICS["group_information"](olmoe, Ask(by="domain", resamples=1))
+    nats_l = (result.value + result.null) * np.log(2)
+    assert nats_l.round(3).tolist() == [0.116, 0.278, 0.347]
+
+
+def test_olmoe_information_and_composition_share_of_four_domains(realdata):
+    """From the counts by token id, whose marginals differ by up to 1.6 % from those of the test above."""
+    counts = np.load(realdata / "olmoe" / "expert_token_counts.npz")
+    found = [composition_share([counts[f"{d}_{layer}"] for d in DOMAINS if d != "c4"]) for layer in LAYERS]
+    assert [round(bits * np.log(2), 3) for bits, _ in found] == [0.126, 0.286, 0.345]
+    assert [round(100 * share) for _, share in found] == [43, 49, 52]
+
+
+def test_olmoe_drift_from_base_to_tuned_checkpoints(realdata):
+    counts = json.loads((realdata / "olmoe" / "domain_counts.json").read_text())
+    base, tuned, preferred = (
+        np.array([counts[f"{model}/tulu/{layer}"]["counts"] for layer in LAYERS])
+        for model in ("olmoe", "olmoe-sft", "olmoe-dpo")
+    )
+    one, two, three = shares(base), shares(tuned), shares(preferred)
+    assert total_variation(one, two).round(3).tolist() == [0.048, 0.050, 0.083]
+    assert divergence_bits(one, two).round(3).tolist() == [0.006, 0.006, 0.009]
+    assert total_variation(two, three).round(3).tolist() == [0.006, 0.007, 0.011]
+    assert (800 * np.abs(one - two).max(axis=1)).round().tolist() == [17, 14, 9]
+
+
+def test_olmoe_distances_of_domains_agree_with_an_independent_implementation(olmoe):
+    share_gle = shares(olmoe.table("assignments")[:, 0])
+    result = METRICS["profile_divergence"](olmoe, Ask(by="domain", resamples=0))
+    for layer in range(3):
+        for g in range(5):
+            for h in range(5):
+                root = jensenshannon(share_gle[g, layer], share_gle[h, layer], base=2)
+                assert result.value[layer, g, h] == pytest.approx(root**2, abs=1e-12)
+    assert result.p is None and any("one document only" in said for said in result.warnings)
+
+
+def test_shares_and_leaning_by_counting_one_by_one():
+    record = random_record(3, documents=9)
+    for facets in ((Facet.PROMPT, Facet.GENERATED), (Facet.FORMAT,)):
+        share = asked("token_share_of_group", record, facets=facets, resamples=0)
+        lean = asked("leaning", record, facets=facets, resamples=0)
+        used, tokens = Counter(), Counter()
+        for ids_lk, document, flag in zip(record.ids_tlk, record.document_t, record.flag_t, strict=True):
+            if (flag == 1) == (facets == (Facet.FORMAT,)):
+                domain = record.documents[document].domain
+                tokens[domain] += 1
+                used.update((domain, n, e) for n, row in enumerate(ids_lk) for e in row)
+        for g, h in ((0, 1), (1, 0)):
+            one, two = share.groups[g], share.groups[h]
+            for n, e in np.ndindex(2, 5):
+                of_one, of_two = used[one, n, e] / tokens[one], used[two, n, e] / tokens[two]
+                assert share.value[g, n, e] == pytest.approx(of_one)
+                assert lean.value[g, n, e] == pytest.approx(of_one - of_two)
+
+
+def test_planted_specialists_are_found_and_no_others():
+    record = planted(np.random.default_rng(0), groups=3)
+    result = asked("leaning", record)
+    for g in range(3):
+        assert result.value[g, 0].argmax() == g and result.q[g, 0, g] < 0.05
+    assert (result.q[:, 0, 3:] > 0.05).all()
+    assert (asked("group_information", record).q < 0.05).all()
+    assert asked("predictability", record).value[0] > 0.9
+    shift = asked("profile_shift", record)
+    assert (shift.q[0][np.tril_indices(3, -1)] < 0.05).all()
+    assert (shift.value[0] > shift.null[0])[np.tril_indices(3, -1)].all()
+
+
+def test_nothing_is_found_where_documents_lean_but_domains_do_not():
+    """The unit is the document: p is uniform however strongly single documents lean."""
+    p_information, p_shift, p_leaning, hits = [], [], [], []
+    for seed in range(60):
+        record = planted(np.random.default_rng(seed), documents=16, tokens=15, lean=0.0)
+        options = {"resamples": 99, "seed": seed}
+        p_information.append(asked("group_information", record, **options).p[0])
+        p_shift.append(asked("profile_shift", record, **options).p[0, 0, 1])
+        p_leaning.append(asked("leaning", record, **options).p[0, 0, 5])
+        hits.append(asked("predictability", record, resamples=0).value[0])
+    assert [kstest(p, "uniform").pvalue > 0.01 for p in (p_information, p_shift, p_leaning)] == [True] * 3
+    assert 0.35 < np.mean(hits) < 0.55  # leaving one out of two even groups leans a little below a half
+
+
+def test_predictability_agrees_with_leaving_documents_out_one_by_one():
+    record = planted(np.random.default_rng(5), documents=11, tokens=6, lean=0.3)
+    result = asked("predictability", record, resamples=50)
+    root_de = np.zeros((11, 6))
+    np.add.at(root_de, (record.document_t, record.ids_tlk[:, 0, 0]), 1 / 6)
+    root_de, hits = np.sqrt(root_de), 0
+    for d in range(11):
+        means = [root_de[[n for n in range(11) if n % 2 == g and n != d]].mean(axis=0) for g in range(2)]
+        hits += int(np.argmin([((mean - root_de[d]) ** 2).sum() for mean in means])) == d % 2
+    assert result.value[0] == pytest.approx(hits / 11) and result.null[0] == pytest.approx(6 / 11)
+    assert result.low[0] <= result.value[0] <= result.high[0]
+
+
+def test_the_core_is_who_leads_everywhere_and_its_coverage_is_their_work():
+    """Expert 0 takes half of every domain's work, expert 1 a quarter of one domain's, of eight experts."""
+    count_ue = np.array([[40, 20, 4, 4, 4, 4, 2, 2] if n % 2 else [40, 5, 7, 5, 7, 5, 6, 5] for n in range(12)])
+    found = tally_of_counts(count_ue[:, None], [80] * 12, ["law", "code"] * 6, 1)
+    ask = Ask(by="domain", resamples=99)
+    member = METRICS["core_membership"](found, ask)
+    assert member.value[0].tolist() == [1, 0, 0, 0, 0, 0, 0, 0]  # 20 of 80 is just twice an even share: not above it
+    assert METRICS["core_coverage"](found, ask).value[0] == pytest.approx(0.5)
+    with pytest.raises(OptionError, match="0 resamples"):
+        METRICS["core_coverage"](found, Ask(by="domain", resamples=0))
+
+
+def test_labels_that_are_missing_or_alone_are_said_not_counted():
+    record = random_record(2)
+    lone = replace(
+        record, documents=tuple(replace(d, domain="law" if n < 2 else "") for n, d in enumerate(record.documents))
+    )
+    result = asked("group_information", lone)
+    assert result.groups == ("law",) and result.value.tolist() == [0, 0]
+    assert "one label or none: there is nothing to tell apart" in result.warnings
+    assert "4 documents without a label are left out" in result.warnings
+    bare = replace(record, documents=tuple(replace(d, domain="") for d in record.documents))
+    assert np.isnan(asked("group_information", bare).value).all()
+    assert asked("leaning", bare).value.shape == (0, 2, 5)
+    assert np.isnan(asked("core_membership", bare).value).all()
+    assert np.isnan(asked("predictability", bare).value).all()
+
+
+def test_experts_that_a_layer_lacks_have_no_share():
+    record = make_record([[[0, 1], [3, 1]], [[1, 0], [3, 2]]], experts=[2, 4], documents=[0, 1])
+    record = replace(record, documents=(Document("a", domain="law"), Document("b", domain="code")))
+    for name in ("token_share_of_group", "leaning"):
+        value = asked(name, record, resamples=9).value
+        assert np.isnan(value[:, 0, 2:]).all() and np.isfinite(value[:, 0, :2]).all()
+
+
+def test_a_layer_without_assignments_is_undefined():
+    ids_tlk = np.array([[[0], [255]], [[1], [255]], [[0], [255]], [[1], [255]]])
+    record = make_record(ids_tlk, experts=2, documents=[0, 1, 2, 3])
+    record = replace(record, documents=tuple(Document(str(n), id=str(n), domain="ab"[n % 2]) for n in range(4)))
+    for name in ("group_information", "profile_shift", "profile_divergence", "predictability", "core_coverage"):
+        assert np.isnan(np.take(asked(name, record, resamples=9).value, 1, axis=0)).all(), name
