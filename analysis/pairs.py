@@ -1,10 +1,11 @@
-"""Which experts work together: pairs of a layer, and how often chance alone would put them together.
+"""Which experts work together: pairs of a layer or of two, and how often chance alone would put two together.
 
 A router that keeps exactly k experts cannot choose them independently: who takes one place leaves one fewer. The null
 here is the most random choice of k experts with the loads that were observed (conditional Bernoulli, or maximum entropy
 under a fixed size): independent coins, of which only the throws with exactly k heads count.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numba
@@ -15,6 +16,8 @@ from routing.errors import OptionError
 
 MOST_CELLS = 1 << 24
 """Cells of one group's table over layers and pairs of experts; larger models get none (a stated bound of memory)."""
+BINS = 1 << 16
+"""Paths are counted exactly while (E + 1) ** depth is no more than this; beyond, by a hash into so many bins."""
 STEPS = 10_000
 CLOSE = 1e-10
 
@@ -48,6 +51,35 @@ def count_pairs(ids_tlk: NDArray, group_t: NDArray[np.integer], groups: int, exp
     pairs_glef = np.zeros((groups, ids_tlk.shape[1], experts, experts), np.int64)
     _count_pairs(_by_layer(ids_tlk), np.ascontiguousarray(group_t), pairs_glef)
     return pairs_glef
+
+
+def count_transitions(ids_tlk: NDArray, group_t: NDArray[np.integer], groups: int, experts: int) -> NDArray[np.int64]:
+    """Tokens by group, layer but the last, expert chosen there, and expert chosen in the next layer.
+
+    >>> count_transitions(np.array([[[0, 2], [1, 255]]], np.uint8), np.zeros(1, int), 1, 3)[0, 0].tolist()
+    [[0, 1, 0], [0, 0, 0], [0, 1, 0]]
+    """
+    count_glef = np.zeros((groups, ids_tlk.shape[1] - 1, experts, experts), np.int64)
+    _count_transitions(_by_layer(ids_tlk), np.ascontiguousarray(group_t), count_glef)
+    return count_glef
+
+
+def count_paths(
+    ids_tlk: NDArray,
+    group_t: NDArray[np.integer],
+    groups: int,
+    experts: int,
+    depths: Sequence[int],
+    exact: Sequence[bool],
+) -> NDArray[np.int64]:
+    """Tokens by group, depth and path of first choices so far, in `BINS` bins: by number where exact, else by hash.
+
+    A token is left out at depths before the first layer that ran it.
+    """
+    count_gwb = np.zeros((groups, len(depths), BINS), np.int64)
+    first_tl = np.ascontiguousarray(ids_tlk[:, :, 0])
+    _count_paths(first_tl, np.ascontiguousarray(group_t), np.array(depths), np.array(exact), experts, count_gwb)
+    return count_gwb
 
 
 def adjacent_rank_pairs(ids_tlk: NDArray, experts: int) -> NDArray[np.int64]:
@@ -135,6 +167,45 @@ def _count_pairs(ids_ltk: NDArray, group_t: NDArray, pairs_glef: NDArray) -> Non
                     other = ids_ltk[layer, token, two]
                     if other < experts:
                         pairs_ef[expert, other] += 1
+
+
+@numba.njit(nogil=True)
+def _count_transitions(ids_ltk: NDArray, group_t: NDArray, count_glef: NDArray) -> None:  # pragma: no cover
+    layers, tokens, slots = ids_ltk.shape
+    experts = count_glef.shape[2]
+    for layer in range(layers - 1):
+        for token in range(tokens):
+            count_ef = count_glef[group_t[token], layer]
+            for one in range(slots):
+                expert = ids_ltk[layer, token, one]
+                for two in range(slots if expert < experts else 0):
+                    other = ids_ltk[layer + 1, token, two]
+                    if other < experts:
+                        count_ef[expert, other] += 1
+
+
+@numba.njit(nogil=True)
+def _count_paths(
+    first_tl: NDArray, group_t: NDArray, depths: NDArray, exact: NDArray, experts: int, count_gwb: NDArray
+) -> None:  # pragma: no cover
+    """The path so far as a number in the base of E + 1, and as a hash (Steele, Lea and Flood 2014, splitmix64)."""
+    tokens, layers = first_tl.shape
+    for token in range(tokens):
+        number, mixed, ran, at = np.int64(0), np.uint64(0x9E3779B97F4A7C15), False, 0
+        for layer in range(layers):
+            expert = min(first_tl[token, layer], experts)
+            ran |= expert < experts
+            if exact[at]:
+                number = number * (experts + 1) + expert
+            mixed ^= np.uint64(expert + 1)
+            mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+            mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+            mixed ^= mixed >> np.uint64(31)
+            if layer + 1 == depths[at]:
+                if ran:
+                    place = number if exact[at] else np.int64(mixed >> np.uint64(48))
+                    count_gwb[group_t[token], at, place] += 1
+                at += 1
 
 
 def _weights(share_e: NDArray[np.float64], k: int) -> NDArray[np.float64]:
