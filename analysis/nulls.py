@@ -217,10 +217,9 @@ def _grouped_sets(geometry: _Geometry, seed: int) -> NDArray[np.bool_]:
 def _gini_floor(geometry: _Geometry, tokens: int, seed: int) -> float:
     """Mean distance of two experts' counts over twice their mean, averaged over pairs of one group and of two."""
     experts, k, per_group = geometry.experts, geometry.k, geometry.experts // geometry.groups
-    same, apart = (
-        _walk(2 * max(k / experts - both, 0.0), tokens) if both < k / experts else 0.0
-        for both in _together(geometry, seed)
-    )
+    if k == experts:
+        return 0.0
+    same, apart = (_walk(2 * max(k / experts - both, 0.0), tokens) for both in _together(geometry, seed))
     return ((per_group - 1) * same + (experts - per_group) * apart) / (2 * tokens * k)
 
 
