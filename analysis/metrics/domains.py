@@ -53,7 +53,7 @@ def token_share_of_group(tally: Tally, ask: Ask) -> Result:
     is_there_le = present_le(tally)
     even_l = np.array([rule.k / rule.experts for rule in tally.layers])
     null = np.where(is_there_le, even_l[:, None], np.nan)
-    return _result(
+    return result_of(
         tally,
         units,
         value=np.where(is_there_le, value, np.nan),
@@ -92,7 +92,7 @@ def leaning(tally: Tally, ask: Ask) -> Result:
     for at in np.ndindex(shape[:2]):
         q[at] = q_values(np.where(is_there_le[at[1]], p[at], np.nan))
     tested = {"p": np.where(is_there_le, p, np.nan), "q": q} if ask.resamples else {}
-    return _result(
+    return result_of(
         tally, units, value=np.where(is_there_le, value, np.nan), null=np.where(np.isnan(value), np.nan, 0.0), **tested
     )
 
@@ -116,12 +116,12 @@ def group_information(tally: Tally, ask: Ask) -> Result:
     Not this    Bits of a whole route of k experts, which tells at least as much.
     """
     units = labelled(tally, ask)
-    _need_resamples(ask, "group_information")
+    need_resamples(ask, "group_information")
     layers = excess_information(units.count_ule, units.group_u, permutations=ask.resamples, seed=ask.seed)
     value, null, p = (
         np.array([getattr(layer, name) for layer in layers]) for name in ("excess_bits", "null_mean_bits", "p_value")
     )
-    return _result(tally, units, value=value, null=null, p=p, q=q_values(p))
+    return result_of(tally, units, value=value, null=null, p=p, q=q_values(p))
 
 
 @metric(
@@ -194,7 +194,7 @@ def predictability(tally: Tally, ask: Ask) -> Result:
     if ask.resamples and np.isfinite(value).any():
         interval = bootstrap(tables, _mean_hit, resamples=ask.resamples, seed=ask.seed, bounds=(0.0, 1.0))
         ends = {"low": interval.low, "high": interval.high}
-    return _result(tally, units, value=value, null=null, **ends)
+    return result_of(tally, units, value=value, null=null, **ends)
 
 
 @metric(
@@ -215,8 +215,8 @@ def core_membership(tally: Tally, ask: Ask) -> Result:
     Undefined   Groups of one document have no interval and do not count; NaN where all are such, or no such expert.
     """
     units = labelled(tally, ask)
-    _need_resamples(ask, "core_membership")
-    return _result(tally, units, value=_membership(tally, units, ask))
+    need_resamples(ask, "core_membership")
+    return result_of(tally, units, value=surely_above(tally, units, ask, CORE_LOAD))
 
 
 @metric(
@@ -235,11 +235,11 @@ def core_coverage(tally: Tally, ask: Ask) -> Result:
     Groups count alike. Undefined: NaN where `core_membership` is.
     """
     units = labelled(tally, ask)
-    _need_resamples(ask, "core_coverage")
-    member_le = _membership(tally, units, ask)
+    need_resamples(ask, "core_coverage")
+    member_le = surely_above(tally, units, ask, CORE_LOAD)
     share_le = np.nan_to_num(shares(group_sums(units)[0])).mean(axis=0)
     value = np.where(member_le >= CORE_GROUPS, share_le, 0.0).sum(axis=1)
-    return _result(tally, units, value=np.where(np.isnan(member_le).all(axis=1), np.nan, value))
+    return result_of(tally, units, value=np.where(np.isnan(member_le).all(axis=1), np.nan, value))
 
 
 def present_le(tally: Tally) -> NDArray[np.bool_]:
@@ -248,7 +248,25 @@ def present_le(tally: Tally) -> NDArray[np.bool_]:
     return np.arange(experts_l.max()) < experts_l[:, None]
 
 
-def _result(tally: Tally, units: Labelled, *, value: NDArray, **more: Any) -> Result:
+def surely_above(tally: Tally, units: Labelled, ask: Ask, load: float) -> NDArray[np.float64]:
+    """Share of the groups, of those with an interval, whose relative load lies above `load` for sure."""
+    experts_l1 = np.array([[rule.experts] for rule in tally.layers])
+    lows = []
+    for g in range(len(units.names)):
+        own_ule = units.count_ule[units.group_u == g]
+        if len(own_ule) > 1:
+            found = bootstrap(own_ule, shares, resamples=ask.resamples, seed=ask.seed, bounds=(0.0, 1.0))
+            lows.append(found.low * experts_l1)
+    if not lows:
+        return np.full(units.count_ule.shape[1:], np.nan)
+    above_gle = np.where(np.isnan(lows), np.nan, np.array(lows) > load)
+    known_le = np.isfinite(above_gle).any(axis=0) & present_le(tally)
+    number_le = np.maximum(np.isfinite(above_gle).sum(axis=0), 1)
+    return np.where(known_le, np.nansum(above_gle, axis=0) / number_le, np.nan)
+
+
+def result_of(tally: Tally, units: Labelled, *, value: NDArray, **more: Any) -> Result:
+    """Values with what travels with them."""
     return Result(
         value=value,
         tokens=int(units.tokens_u.sum()),
@@ -259,7 +277,8 @@ def _result(tally: Tally, units: Labelled, *, value: NDArray, **more: Any) -> Re
     )
 
 
-def _need_resamples(ask: Ask, name: str) -> None:
+def need_resamples(ask: Ask, name: str) -> None:
+    """Errors: OptionError where a metric that is made of draws is asked for none."""
     if not ask.resamples:
         raise OptionError(f"{name} with 0 resamples", expected="at least 1", do="ask for 1000")
 
@@ -291,7 +310,7 @@ def _distances(tally: Tally, ask: Ask, distance: Callable[[NDArray, NDArray], ND
     for layer in range(len(p)):
         found = q_values(p[layer][below])
         q[layer][below] = q[layer].T[below] = found
-    return _result(tally, units, value=value, **({"null": null, "p": p, "q": q} if ask.resamples else {}))
+    return result_of(tally, units, value=value, **({"null": null, "p": p, "q": q} if ask.resamples else {}))
 
 
 def _named_right(units: Labelled) -> NDArray[np.float64]:
@@ -316,20 +335,3 @@ def _named_right(units: Labelled) -> NDArray[np.float64]:
 
 def _mean_hit(hit_bl: NDArray, known_bl: NDArray) -> NDArray[np.float64]:
     return np.divide(hit_bl, known_bl, out=np.full(hit_bl.shape, np.nan), where=known_bl > 0)
-
-
-def _membership(tally: Tally, units: Labelled, ask: Ask) -> NDArray[np.float64]:
-    """Share of the groups with an interval whose relative load lies above `CORE_LOAD` for sure."""
-    experts_l1 = np.array([[rule.experts] for rule in tally.layers])
-    lows = []
-    for g in range(len(units.names)):
-        own_ule = units.count_ule[units.group_u == g]
-        if len(own_ule) > 1:
-            found = bootstrap(own_ule, shares, resamples=ask.resamples, seed=ask.seed, bounds=(0.0, 1.0))
-            lows.append(found.low * experts_l1)
-    if not lows:
-        return np.full(units.count_ule.shape[1:], np.nan)
-    above_gle = np.where(np.isnan(lows), np.nan, np.array(lows) > CORE_LOAD)
-    known_le = np.isfinite(above_gle).any(axis=0) & present_le(tally)
-    number_le = np.maximum(np.isfinite(above_gle).sum(axis=0), 1)
-    return np.where(known_le, np.nansum(above_gle, axis=0) / number_le, np.nan)
