@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from app import __version__
+from app.study.command import analyze
 from routing.errors import GatescopeError, OptionError, PromptError, StorageFullError, StoreError
 
 if TYPE_CHECKING:  # torch takes seconds to import: --help and --version must not wait for it
@@ -41,6 +42,9 @@ class Traced(NamedTuple):
     id: str
     record: "RoutingRecord"
     model: "LoadedModel"
+
+
+app.command()(analyze)
 
 
 def main() -> None:
@@ -86,7 +90,7 @@ def trace(
     """Run a text through a model and write where every token was routed."""
     if (prompt is None) == (prompt_file is None):
         raise typer.BadParameter("give the text with either --prompt or --prompt-file")
-    with _errors_shown(as_json):
+    with errors_shown(as_json):
         from app.settings import load_settings
         from hooks import CaptureOptions
 
@@ -200,7 +204,7 @@ def _report(traced: Traced, files: dict[str, Path], *, as_json: bool) -> None:
 
 
 @contextmanager
-def _errors_shown(as_json: bool) -> Iterator[None]:
+def errors_shown(as_json: bool = False) -> Iterator[None]:
     """Any failure in three parts and exit code 1; the traceback only when GATESCOPE_DEBUG is set."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     try:

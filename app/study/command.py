@@ -1,0 +1,137 @@
+"""`python -m app analyze`: a corpus through a model, and every metric of it as tables and one page."""
+
+import errno
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from routing.errors import OptionError, StorageFullError, StoreError
+from routing.record import Document
+
+if TYPE_CHECKING:  # torch takes seconds to import
+    from app.settings import Settings
+    from app.study.run import Chosen, Study
+
+PROBE = "probe"
+_out = Console(soft_wrap=True)
+_err = Console(stderr=True, soft_wrap=True)
+
+
+def analyze(
+    corpus: Annotated[str, typer.Argument(help="probe (the bundled texts), a file, a folder, or hub:owner/name.")],
+    out: Annotated[Path, typer.Option(help="Folder for tables, study.json, tally.npz and report.html.")],
+    model: Annotated[str, typer.Option(help="A bundled model's name, a folder or a hub id.")] = "",
+    metrics: Annotated[str, typer.Option(help="Metrics by name, with commas between (default: all).")] = "",
+    by: Annotated[str, typer.Option(help="Labels to compare by.")] = "domain,language",
+    resamples: Annotated[int, typer.Option(min=0, help="Of documents, for intervals and nulls.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Of the resamples.")] = 0,
+    limit: Annotated[int, typer.Option(min=0, help="Most documents to read; 0: all.")] = 0,
+    new_tokens: Annotated[int, typer.Option(min=0, help="Tokens to generate after each text.")] = 0,
+    counts_only: Annotated[bool, typer.Option(help="Write nothing that holds text or tokens.")] = False,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, mps or spread.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.")] = None,
+) -> None:
+    """Run a corpus through a model and write every metric of its routing, with nulls and intervals."""
+    from app.cli import errors_shown
+
+    with errors_shown():
+        from app.settings import load_settings
+        from app.study.run import Chosen
+
+        given = {"model": model or None, "device": device, "dtype": dtype}
+        settings = load_settings(**{name: value for name, value in given.items() if value is not None})
+        chosen = Chosen(metrics=_words(metrics), by=_words(by), resamples=resamples, seed=seed)
+        documents = _documents(corpus, limit)
+        found = _run(settings, documents, chosen, new_tokens)
+        files = write(found, out, model=settings.model, corpus=corpus, counts_only=counts_only)
+        whole = found.tally
+        _out.print(f"{whole.documents:,} documents, {int(whole.table('tokens').sum()):,} tokens; {len(files)} tables")
+        _out.print(f"report   {out / 'report.html'}", highlight=False, markup=False)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _documents(corpus: str, limit: int) -> list[Document]:
+    """The texts, all in memory."""
+    from corpora import open_corpus, probe
+
+    found = probe() if corpus == PROBE else open_corpus(corpus)
+    documents = list(islice(found, limit) if limit else found)
+    if not documents:
+        raise OptionError(f"no documents in {corpus}", expected="at least one", do="check the corpus, or --limit")
+    return documents
+
+
+def _run(settings: "Settings", documents: list[Document], chosen: "Chosen", new_tokens: int) -> "Study":
+    """Load the model and study, with progress on stderr."""
+    from app.settings import model_source
+    from app.study.run import study
+    from hooks import CaptureOptions, load_model
+
+    columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=_err, transient=True) as progress:
+        task = progress.add_task(f"loading {settings.model}", total=None)
+        loaded = load_model(
+            model_source(settings.model), revision=settings.revision, device=settings.device, dtype=settings.dtype
+        )
+        options = CaptureOptions(max_new_tokens=new_tokens)
+
+        def tell(what: str, done: int, total: int) -> None:
+            progress.update(task, description=what[:40], completed=done, total=total)
+
+        return study(loaded, documents, chosen, options=options, on_progress=tell)
+
+
+def write(study: "Study", out: Path, *, model: str, corpus: str, counts_only: bool) -> list[str]:
+    """All files of a study, complete or not at all; the names of its tables.
+
+    Errors: StorageFullError, StoreError.
+    """
+    from analysis.tally import to_bytes
+    from app.study.report import report
+    from app.study.tables import about, tables
+
+    said, names = about(study, model=model, corpus=corpus), []
+    with _folder(out) as partial:
+        (partial / "tables").mkdir()
+        for name, frame in tables(study, counts_only=counts_only):
+            frame.to_csv(partial / "tables" / f"{name}.csv", index=False)
+            frame.to_parquet(partial / "tables" / f"{name}.parquet", index=False)
+            names.append(name)
+        (partial / "study.json").write_text(json.dumps(said, indent=1, default=str), encoding="utf-8")
+        (partial / "tally.npz").write_bytes(to_bytes(study.tally))
+        (partial / "report.html").write_text(report(study, said, []), encoding="utf-8")
+    return names
+
+
+@contextmanager
+def _folder(out: Path) -> Iterator[Path]:
+    """A new folder that takes the place of `out` once everything is in it; an older study is replaced."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=".study-", dir=out.parent) as name:
+            partial = Path(name) / "new"
+            partial.mkdir()
+            yield partial
+            if out.exists():
+                if not (out / "study.json").exists() and any(out.iterdir()):
+                    raise OptionError(
+                        f"{out} holds other files", expected="an empty folder, or an older study", do="name another"
+                    )
+                out.rename(Path(name) / "old")
+            partial.rename(out)
+    except OSError as error:
+        kind = StorageFullError if error.errno in (errno.ENOSPC, errno.EDQUOT) else StoreError
+        raise kind(
+            f"{out}: {error.strerror or error}", expected="a folder with room to write into", do="choose another --out"
+        ) from None

@@ -1,0 +1,159 @@
+"""A study as one page of HTML that needs nothing but itself: what was measured, on what, with figures."""
+
+from collections.abc import Iterator
+from html import escape
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.offline import get_plotlyjs
+
+from analysis.registry import AXES, METRICS, Result
+from app.study.run import Study
+from routing.groups import layer_names
+
+STYLE = """
+:root { color-scheme: light dark; --ink: #1a1f2b; --soft: #5b6472; --line: #d5d9e0; --page: #fff; --mark: #fff6dd; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e8eaee; --soft: #a3abb8; --line: #343b47; --page: #0e1117; --mark: #33290f; } }
+body { margin: 0 auto; max-width: 62rem; padding: 2rem 1rem 4rem; background: var(--page); color: var(--ink);
+  font: 1rem/1.55 system-ui, sans-serif; }
+h1 { font-size: 1.7rem; } h2 { margin-top: 2.6rem; font-size: 1.25rem; } p.soft, td.soft, small { color: var(--soft); }
+table { border-collapse: collapse; width: 100%; font-size: .9rem; } .scroll { overflow-x: auto; }
+th, td { text-align: left; padding: .3rem .7rem .3rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+.warning { background: var(--mark); padding: .5rem .8rem; border-radius: .4rem; margin: .4rem 0; }
+"""
+CONFIG = {"displaylogo": False, "responsive": True}
+INK = "#7f8794"
+COLOURS = ["#3b6fb6", "#c8643c", "#3d8f6b", "#8a5aa8", "#b08a1e", "#b0476f", "#4a9fb0", "#7a7f3a"]
+MOST_LINES = 16
+
+
+def report(study: Study, about: dict, warnings: list[str]) -> str:
+    """The whole page."""
+    body = [_head(about), _warned(warnings), *_figures(study), _composition(study), _skipped(about)]
+    title = f"{about['model']} on {about['corpus']}"
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style>'
+        f"<script>{get_plotlyjs()}</script></head><body>{''.join(body)}</body></html>"
+    )
+
+
+def _head(about: dict) -> str:
+    made, tokens = about["provenance"], about["tokens"]
+    labels = "; ".join(_counted(name, counts) for name, counts in about["labels"].items())
+    facts = {
+        "model": f"{made['model']} · {made['fingerprint']} · {made['dtype']} · {made['device']}",
+        "corpus": f"{about['corpus']}: {about['documents']:,} documents, {sum(tokens.values()):,} tokens "
+        f"({tokens['prompt']:,} prompt, {tokens['generated']:,} generated, {tokens['format']:,} special or template)",
+        "labels": labels,
+        "asked": f"{about['asked']['resamples']:,} resamples of documents, seed {about['asked']['seed']}",
+        "versions": ", ".join(f"{name} {version}" for name, version in made["versions"].items()),
+    }
+    rows = "".join(f"<tr><th>{name}</th><td>{escape(text)}</td></tr>" for name, text in facts.items())
+    return f"<h1>How {escape(about['model'])} routes {escape(about['corpus'])}</h1><table>{rows}</table>"
+
+
+def _counted(name: str, counts: dict[str, int]) -> str:
+    """Labels and how many documents have each."""
+    said = ", ".join(f"{label or 'not said'}: {n:,}" for label, n in counts.items())
+    return f"{len(counts)} {name}s ({said})"
+
+
+def _warned(warnings: list[str]) -> str:
+    if not warnings:
+        return ""
+    shown = "".join(f'<div class="warning">{escape(text)}</div>' for text in warnings)
+    return f"<h2>Before you read on</h2>{shown}"
+
+
+def _figures(study: Study) -> Iterator[str]:
+    for (name, by), result in study.results.items():
+        metric = METRICS[name]
+        figure = _figure(study, metric.axes, result)
+        title = f"{metric.title}{f', by {by}' if by else ''}"
+        null = f" Held against: {metric.null}." if metric.null else ""
+        said = f"{metric.meaning} In {metric.unit}.{null} N = {result.tokens:,} tokens, {result.documents:,} documents."
+        warned = "".join(f'<div class="warning">{escape(text)}</div>' for text in result.warnings)
+        drawn = "<p class=soft>Too many places to draw: see its table.</p>" if figure is None else _drawn(figure)
+        source = f"<small>{escape(metric.source)}</small>"
+        yield f"<h2>{escape(title)}</h2><p class=soft>{escape(said)}</p>{warned}{drawn}{source}"
+
+
+def _drawn(figure: go.Figure) -> str:
+    figure.update_layout(
+        height=380,
+        margin={"l": 60, "r": 20, "t": 20, "b": 50},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"color": INK},
+        colorway=COLOURS,
+    )
+    figure.update_xaxes(gridcolor="rgba(127,135,148,.2)", zeroline=False)
+    figure.update_yaxes(gridcolor="rgba(127,135,148,.2)", zeroline=False)
+    return str(figure.to_html(full_html=False, include_plotlyjs=False, config=CONFIG))
+
+
+def _figure(study: Study, axes: str, result: Result) -> go.Figure | None:
+    """Lines over layers or over the other axis, or a map of layers and experts; None for more than two axes."""
+    names = layer_names(study.tally.layers)
+    if axes == "l":
+        return _lines(names[: len(result.value)], {"": result.value}, result)
+    if axes == "le":
+        return go.Figure(go.Heatmap(z=result.value, y=names, colorscale="Viridis", hoverongaps=False)).update_layout(
+            xaxis_title="expert", yaxis_title="layer"
+        )
+    if len(axes) == 2 and axes[0] == "l":
+        labels = result.labels.get(axes[1]) or (result.groups if axes[1] in "gh" else ())
+        if axes[1] in "gc" and labels:
+            values = {str(labels[at]): result.value[:, at] for at in range(min(len(labels), MOST_LINES))}
+            return _lines(names, values, None)
+        places = [str(label) for label in labels] or [str(at) for at in range(result.value.shape[1])]
+        lines = {f"layer {names[at]}": result.value[at] for at in range(min(len(names), MOST_LINES))}
+        return _lines(places, lines, None).update_layout(xaxis_title=AXES[axes[1]])
+    return None
+
+
+def _lines(places: list[str], values: dict[str, np.ndarray], result: Result | None) -> go.Figure:
+    """One line for each name; with a result, its interval as a band and its null as a dotted line."""
+    figure = go.Figure()
+    if result is not None and result.low is not None and result.high is not None:
+        figure.add_scatter(x=places, y=result.high, line_width=0, showlegend=False, hoverinfo="skip")
+        figure.add_scatter(
+            x=places, y=result.low, fill="tonexty", line_width=0, name="95 % interval", fillcolor="rgba(59,111,182,.25)"
+        )
+    for name, value in values.items():
+        figure.add_scatter(x=places, y=value, mode="lines+markers", name=name or "value")
+    if result is not None and result.null is not None:
+        null = np.broadcast_to(result.null, result.value.shape)
+        figure.add_scatter(x=places, y=null, name="chance", line={"dash": "dot", "color": INK})
+    return figure.update_layout(xaxis_title="layer", xaxis_type="category")
+
+
+def _composition(study: Study) -> str:
+    """What the words alone explain, layer by layer."""
+    parts = []
+    for by, (tokens, layers) in study.composition.items():
+        rows = "".join(
+            f"<tr><td>{number}</td><td>{layer.label.excess_bits:.3f}</td><td>{layer.label.p_value:.4f}</td>"
+            f"<td>{layer.words.excess_bits:.3f}</td><td>{layer.share_excess:.0%}</td>"
+            f"<td>{layer.given_words.excess_bits:.3f}</td><td>{layer.covered:.0%}</td></tr>"
+            for number, layer in enumerate(layers)
+        )
+        parts.append(
+            f"<h2>Is it the {by}, or its words?</h2><p class=soft>Bits that experts tell about the {by} beyond labels "
+            f"dealt to documents; what the words alone would tell; and what is left at the same word, over the "
+            f"covered share of the assignments. N = {tokens:,} tokens.</p><div class=scroll><table><tr><th>layer</th>"
+            f"<th>bits</th><th>p</th><th>by words</th><th>share</th><th>at the same word</th><th>covered</th></tr>"
+            f"{rows}</table></div>"
+        )
+    return "".join(parts)
+
+
+def _skipped(about: dict) -> str:
+    if not about["skipped"]:
+        return ""
+    rows = "".join(
+        f"<tr><th>{escape(name)}</th><td>{escape(reason)}</td></tr>" for name, reason in about["skipped"].items()
+    )
+    return f"<h2>Not computed</h2><table>{rows}</table>"

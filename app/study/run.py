@@ -1,0 +1,129 @@
+"""From documents and a model to results: capture, tally and compute, one batch at a time."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import reduce
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from analysis.composition import Composition, composition
+from analysis.metrics import METRICS
+from analysis.registry import Ask, Metric, Result
+from analysis.tally import Tally, label_numbers, merge, tally
+from routing.errors import GatescopeError, OptionError
+from routing.record import Document, Flag, RoutingRecord, joined
+
+if TYPE_CHECKING:  # torch takes seconds to import
+    from hooks import CaptureOptions, LoadedModel
+
+Progress = Callable[[str, int, int], None]
+KEPT_TOKENS = 200_000
+"""Tokens of raw routing kept beside the tally, for what needs every token (composition); documents in order."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """What a study computes: metrics by name (none: all), by which labels, and how often things are dealt anew."""
+
+    metrics: tuple[str, ...] = ()
+    by: tuple[str, ...] = ("domain", "language")
+    resamples: int = 1000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.metrics if name not in METRICS]
+        if unknown:
+            raise OptionError(
+                f"the metrics {', '.join(unknown)}", expected=f"some of {', '.join(METRICS)}", do="choose among those"
+            )
+        if not set(self.by) <= {"domain", "language"}:
+            raise OptionError(f"by {', '.join(self.by)}", expected="domain, language or both", do="choose among those")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """Results by metric and label (empty for metrics that compare no groups), and what could not be computed, with why.
+
+    `composition` holds, by label, how much of what experts tell of it the words alone explain, layer by layer, and of
+    how many tokens that speaks.
+    """
+
+    tally: Tally
+    chosen: Chosen
+    results: dict[tuple[str, str], Result] = field(default_factory=dict)
+    composition: dict[str, tuple[int, tuple[Composition, ...]]] = field(default_factory=dict)
+    skipped: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    @property
+    def labels(self) -> dict[str, Counter[str]]:
+        """How many documents have each domain and each language."""
+        found: dict[str, Counter[str]] = {"domain": Counter(), "language": Counter()}
+        for unit in self.tally.units:
+            found["domain"][unit.domain] += unit.documents
+            found["language"][unit.language] += unit.documents
+        return found
+
+
+def study(
+    model: "LoadedModel",
+    documents: Sequence[Document],
+    chosen: Chosen,
+    *,
+    options: "CaptureOptions | None" = None,
+    on_progress: Progress = lambda what, done, total: None,
+) -> Study:
+    """Capture the documents, count them, and compute what was chosen.
+
+    Errors: as `hooks.stream_corpus`. A metric that this corpus or this capture cannot give is skipped, with the reason.
+    """
+    from hooks import stream_corpus
+
+    tallies: list[Tally] = []
+    kept: list[RoutingRecord] = []
+    done = 0
+    for index_d, record in stream_corpus(model, documents, options):
+        tallies.append(tally(record))
+        if sum(each.tokens for each in kept) < KEPT_TOKENS:
+            kept.append(record)
+        if len(tallies) == 32:
+            tallies = [reduce(merge, tallies)]
+        done += len(index_d)
+        on_progress("capturing", done, len(documents))
+    return computed(reduce(merge, tallies), joined(kept), chosen, on_progress=on_progress)
+
+
+def computed(whole: Tally, record: RoutingRecord, chosen: Chosen, *, on_progress: Progress) -> Study:
+    """Every chosen metric of a tally; `record` is the raw routing that was kept."""
+    names = chosen.metrics or tuple(METRICS)
+    jobs = [(METRICS[name], by) for name in names for by in _labels_of(METRICS[name], chosen)]
+    found = Study(tally=whole, chosen=chosen)
+    for number, (metric, by) in enumerate(jobs):
+        on_progress(metric.title, number, len(jobs))
+        try:
+            found.results[metric.name, by] = metric(whole, Ask(by=by, resamples=chosen.resamples, seed=chosen.seed))
+        except GatescopeError as reason:
+            found.skipped[metric.name, by] = f"{reason.found}; needs {reason.expected}"
+    if not chosen.metrics:
+        for by in chosen.by:
+            _compose(found, record, by)
+    on_progress("computed", len(jobs), len(jobs))
+    return found
+
+
+def _labels_of(metric: Metric, chosen: Chosen) -> tuple[str, ...]:
+    """What a metric is asked by: each chosen label it knows, or nothing."""
+    return tuple(by for by in metric.by if not by or by in chosen.by) if metric.by else ("",)
+
+
+def _compose(found: Study, record: RoutingRecord, by: str) -> None:
+    """How much of what experts tell of a label the words alone explain."""
+    labels_d, names = label_numbers([getattr(document, by) for document in record.documents])
+    if len(names) < 2:
+        found.skipped["composition", by] = f"{len(names)} {by}s among {len(record.documents)} documents; needs two"
+        return
+    own = record.take((record.flag_t & (Flag.SPECIAL | Flag.TEMPLATE)) == 0)
+    settings: dict[str, Any] = {"permutations": max(found.chosen.resamples, 1), "seed": found.chosen.seed}
+    layers = composition(own.ids_tlk, own.token_t, own.document_t, labels_d, **settings)
+    found.composition[by] = int(np.count_nonzero(labels_d[own.document_t] >= 0)), layers

@@ -1,0 +1,117 @@
+"""The results of a study as tables: one row for each place of a metric's axes, with what must travel with a number."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+
+import numpy as np
+import pandas as pd
+
+from analysis.registry import AXES, METRICS, Result
+from app.study.run import Study
+from routing.groups import layer_names
+
+COLUMNS: dict[str, str] = {
+    "layer": "number of the MoE layer, from 0",
+    "layer_name": "that layer's number with its block, stack and part where they differ",
+    "expert": "an expert of the layer; other_expert: the second of a pair",
+    "group": "the domain or language; other_group: the second of a pair",
+    "window": "tokens in a window or a lag, or what the label says",
+    "rank": "a rank, or a size of a cache, from 0",
+    "bin": "a bin of a histogram or a bucket of positions",
+    "class": "a class of tokens",
+    "value": "the metric, in its unit; empty where it is undefined",
+    "low": "lower end of the 95 % interval over documents",
+    "high": "upper end of it",
+    "null": "what chance alone would give",
+    "p": "share of deals at least as extreme, never 0",
+    "q": "p corrected for the tests of one layer",
+}
+"""Every column that a table may have, with its meaning; a column that a metric does not have is left out."""
+
+
+def tables(study: Study, *, counts_only: bool) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Name and table of every result; with `counts_only`, none that names tokens."""
+    for (name, by), result in study.results.items():
+        if not (counts_only and _names_tokens(result)):
+            yield f"{name}.{by}" if by else name, result_frame(study, name, result)
+    for by, (_, layers) in study.composition.items():
+        yield f"composition.{by}", _composition_frame(study, layers)
+
+
+def result_frame(study: Study, name: str, result: Result) -> pd.DataFrame:
+    """One result, places outermost first; rows without a value are left out."""
+    axes, shape = METRICS[name].axes, result.value.shape
+    index = np.indices(shape).reshape(len(axes), -1) if axes else np.zeros((0, 1), int)
+    columns: dict[str, object] = {}
+    for letter, place in zip(axes, index, strict=True):
+        columns |= _axis(study, letter, place, result, second=AXES[letter] in columns)
+    for what in ("value", "low", "high", "null", "p", "q"):
+        values = getattr(result, what)
+        if values is not None:
+            columns[what] = np.broadcast_to(values, shape).ravel()
+    frame = pd.DataFrame(columns)
+    return frame[np.isfinite(frame["value"])].reset_index(drop=True)
+
+
+def _axis(study: Study, letter: str, place: np.ndarray, result: Result, *, second: bool) -> dict[str, object]:
+    """The columns that say where along one axis a row is."""
+    title = f"other_{AXES[letter]}" if second else AXES[letter]
+    if letter == "l" and len(result.value) == len(study.tally.layers):
+        names = np.array(layer_names(study.tally.layers), dtype=object)
+        return {title: place, f"{title}_name": names[place]}
+    labels = result.labels.get(letter) or (result.groups if letter in "gh" else ())
+    return {title: np.array(labels, dtype=object)[place] if labels else place}
+
+
+def _names_tokens(result: Result) -> bool:
+    """Whether labels of a result are text of the corpus."""
+    return "t" in result.labels or "x" in result.labels
+
+
+def _composition_frame(study: Study, layers: tuple) -> pd.DataFrame:
+    """What the words alone explain of a label, a row for each layer."""
+    rows = []
+    for number, layer in enumerate(layers):
+        parts = {name: value for name, value in layer._asdict().items() if not hasattr(value, "_asdict")}
+        for name in ("label", "words", "given_words"):
+            parts |= {f"{name}_{what}": value for what, value in getattr(layer, name)._asdict().items()}
+        rows.append({"layer": number, "layer_name": layer_names(study.tally.layers)[number], **parts})
+    return pd.DataFrame(rows)
+
+
+def about(study: Study, *, model: str, corpus: str) -> dict[str, object]:
+    """What study.json says: the population, what was asked, every metric with its definition, and what was skipped."""
+    whole = study.tally
+    tokens_f = whole.table("tokens").sum(axis=0)
+    return {
+        "model": model,
+        "corpus": corpus,
+        "provenance": asdict(whole.provenance),
+        "documents": whole.documents,
+        "units": len(whole.units),
+        "tokens": {"prompt": int(tokens_f[0]), "generated": int(tokens_f[1]), "format": int(tokens_f[2])},
+        "labels": {name: dict(sorted(counts.items())) for name, counts in study.labels.items()},
+        "asked": asdict(study.chosen),
+        "metrics": {
+            f"{name}.{by}" if by else name: _definition(name, result) for (name, by), result in study.results.items()
+        },
+        "skipped": {f"{name}.{by}" if by else name: reason for (name, by), reason in study.skipped.items()},
+        "columns": COLUMNS,
+    }
+
+
+def _definition(name: str, result: Result) -> dict[str, object]:
+    metric = METRICS[name]
+    return {
+        "title": metric.title,
+        "meaning": metric.meaning,
+        "unit": metric.unit,
+        "axes": [AXES[letter] for letter in metric.axes],
+        "range": list(metric.range),
+        "uniform": metric.uniform,
+        "null": metric.null,
+        "source": metric.source,
+        "tokens": result.tokens,
+        "documents": result.documents,
+        "warnings": list(result.warnings),
+    }
