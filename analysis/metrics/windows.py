@@ -1,0 +1,284 @@
+"""How even the load is at every scale: in a few consecutive tokens, in batches, in everything.
+
+A load that is even over a corpus may be lopsided in every window of it, and it is windows that machines work on. Small
+windows are consecutive tokens of one document and facet; where hardly any document is as long as the window, it is a
+batch of whole documents drawn at random.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+from hashlib import blake2b
+from typing import NamedTuple
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.load import load_cv_floor, max_violation_floor
+from analysis.metrics.balance import counts_ule, interval, told
+from analysis.registry import Ask, Result, metric
+from analysis.tally import Facet, Reading, Tally, statistic
+from routing import RouterRule
+
+INSIDE = tuple(2**power for power in range(3, 13))
+SIZES = tuple(2**power for power in range(3, 17))
+WINDOWS, SLOTS, LARGEST, SQUARES, SLOTS_SQUARED = range(5)
+COVERED, MOSTLY = 0.2, 0.5
+DRAWN_CELLS = 4_000_000
+NEAR = (0.75, 4 / 3)
+SHUFFLES = 20
+FEW = 30
+"""Below so many expected tokens per expert the largest count of an even router is drawn, not computed."""
+
+
+@statistic(per="unit", axes="uflwn")
+def window_sums(reading: Reading) -> NDArray[np.int64]:
+    """Sums over windows of consecutive tokens inside a document and facet, by window size.
+
+    In this order: windows, their slots, the busiest expert's slots, the squares of experts' slots, those of all slots.
+    """
+    record = reading.record
+    place_t = record.document_t.astype(np.int64) * len(Facet) + reading.facet_t
+    order_t = np.argsort(place_t, kind="stable")
+    sums = np.zeros((len(record.documents) * len(Facet), len(record.layers), len(INSIDE), 5), np.int64)
+    sizes_w = np.array(INSIDE)
+    start_x = np.searchsorted(place_t[order_t], np.arange(len(sums) + 1))
+    most = np.max(np.diff(start_x), initial=0)
+    fitting_w = sizes_w[sizes_w <= most]
+    _slide(np.ascontiguousarray(record.ids_tlk), order_t, start_x, fitting_w, record.experts, sums)
+    return sums.reshape(len(record.documents), len(Facet), *sums.shape[1:])
+
+
+@statistic(per="unit", axes="u")
+def lot(reading: Reading) -> NDArray[np.int64]:
+    """A number drawn for each document by what it says, blind to its routes: the order batches are dealt in."""
+    record, start_d = reading.record, reading.start_d
+    drawn = np.zeros(len(record.documents), np.int64)
+    for number, document in enumerate(record.documents):
+        tokens = np.ascontiguousarray(record.token_t[start_d[number] : start_d[number + 1]], "<i4").tobytes()
+        digest = blake2b(f"{document.source}\0{document.id}\0".encode() + tokens, digest_size=6)
+        drawn[number] = int.from_bytes(digest.digest(), "little")
+    return drawn
+
+
+@numba.njit(nogil=True)
+def _slide(
+    ids_tlk: NDArray, order_t: NDArray, start_x: NDArray, sizes_w: NDArray, experts: int, sums_xlwn: NDArray
+) -> None:  # pragma: no cover
+    """Windows of every size next to one another, counted anew for each; what is left over at the end is left out."""
+    count_e = np.zeros(experts, np.int64)
+    for place in range(len(start_x) - 1):
+        for layer in range(ids_tlk.shape[1]):
+            for w in range(len(sizes_w)):
+                size = sizes_w[w]
+                whole = (start_x[place + 1] - start_x[place]) // size
+                for window in range(whole):
+                    count_e[:] = 0
+                    first = start_x[place] + window * size
+                    for row in range(first, first + size):
+                        for slot in range(ids_tlk.shape[2]):
+                            expert = ids_tlk[order_t[row], layer, slot]
+                            if expert < experts:
+                                count_e[expert] += 1
+                    total, largest, squares = 0, 0, 0
+                    for expert in range(experts):
+                        total += count_e[expert]
+                        largest = max(largest, count_e[expert])
+                        squares += count_e[expert] * count_e[expert]
+                    sums_xlwn[place, layer, w, 0] += 1
+                    sums_xlwn[place, layer, w, 1] += total
+                    sums_xlwn[place, layer, w, 2] += largest
+                    sums_xlwn[place, layer, w, 3] += squares
+                    sums_xlwn[place, layer, w, 4] += total * total
+
+
+class Scale(NamedTuple):
+    """Windows of every size, as sums over them that both measures are made of.
+
+    inside_ulwn   sums over windows of consecutive tokens, by unit
+    is_inside_w   whether windows of that size are consecutive tokens
+    batches_lwn   sums over batches of whole documents, 0 where there are none
+    """
+
+    inside_ulwn: NDArray[np.int64]
+    is_inside_w: NDArray[np.bool_]
+    batches_lwn: NDArray[np.float64]
+    warnings: tuple[str, ...]
+
+
+def violation(sums_n: NDArray, experts_l1: NDArray) -> NDArray[np.float64]:
+    """MaxVio of windows, each weighed by its slots: sums (…, layers, windows, 5) to (…, layers, windows).
+
+    >>> violation(np.array([[[2, 8, 6, 20, 32]]]), np.array([[4]])).tolist()  # (2, 1, 1, 0), then (4, 0, 0, 0)
+    [[2.0]]
+    """
+    return _over(experts_l1 * sums_n[..., LARGEST], sums_n[..., SLOTS]) - 1.0
+
+
+def spread(sums_n: NDArray, experts_l1: NDArray) -> NDArray[np.float64]:
+    """Root mean square of the load's CV in windows, each weighed by the square of its slots.
+
+    >>> spread(np.array([[[2, 8, 6, 22, 32]]]), np.array([[4]])).round(3).tolist()  # squared: 0.5 and 3
+    [[1.323]]
+    """
+    square = experts_l1 * _over(sums_n[..., SQUARES], sums_n[..., SLOTS_SQUARED]) - 1.0
+    return np.sqrt(np.maximum(square, 0.0))
+
+
+def scales(tally: Tally, ask: Ask) -> Scale:
+    """Sums over windows of every size, inside documents where they cover a fifth of the tokens, else of batches."""
+    facets = list(ask.facets)
+    inside_ulwn = np.zeros((len(tally.units), len(tally.layers), len(SIZES), 5), np.int64)
+    inside_ulwn[:, :, : len(INSIDE)] = tally.table("window_sums")[:, facets].sum(axis=1)
+    size_u = tally.table("tokens")[:, facets].sum(axis=1)
+    windows_w = inside_ulwn[..., WINDOWS].max(axis=1, initial=0).sum(axis=0)
+    share_w = windows_w * np.array(SIZES) / max(1, int(size_u.sum()))
+    is_inside_w = share_w >= COVERED
+    batches_lwn = np.zeros(inside_ulwn.shape[1:])
+    count_ule = counts_ule(tally, ask)
+    for place in np.flatnonzero(~is_inside_w):
+        batches_lwn[:, place] = _batches(count_ule, size_u, tally.table("lot"), SIZES[place], ask.seed)
+    return Scale(inside_ulwn, is_inside_w, batches_lwn, _said(share_w, batches_lwn))
+
+
+def _batches(
+    count_ule: NDArray[np.int64], size_u: NDArray[np.int64], lot_u: NDArray[np.int64], window: int, seed: int
+) -> NDArray[np.float64]:
+    """Sums over batches of whole documents of about so many tokens; 0 where documents are too long or too few."""
+    by_lot = np.argsort(lot_u, kind="stable")
+    by_lot = by_lot[size_u[by_lot] > 0]
+    generator = np.random.default_rng([seed, window])
+    sums_ln, tokens, batches = np.zeros((count_ule.shape[1], 5)), 0, 0
+    for _ in range(SHUFFLES):
+        order = generator.permutation(by_lot)
+        end_b = _ends(np.cumsum(size_u[order]), window)
+        if not len(end_b):
+            break
+        start_b = np.concatenate([[0], end_b[:-1]])
+        batch_ble = np.add.reduceat(count_ule[order[: end_b[-1]]], start_b, axis=0).astype(np.float64)
+        tokens, batches = tokens + int(size_u[order[: end_b[-1]]].sum()), batches + len(end_b)
+        sums_ln += _summed(batch_ble)
+    is_near = batches > 0 and NEAR[0] <= tokens / batches / window <= NEAR[1]
+    return sums_ln if is_near else np.zeros_like(sums_ln)
+
+
+def _ends(reach: NDArray[np.int64], window: int) -> NDArray[np.intp]:
+    """Where batches end (exclusive) that come nearest to the window; the last one is left out if it is too short.
+
+    >>> _ends(np.array([5, 9, 16, 30, 33]), 8).tolist()
+    [2, 3, 4]
+    """
+    ends, start, done = [], 0, 0
+    while start < len(reach):
+        end = int(np.searchsorted(reach, done + window))
+        if end == len(reach):
+            break
+        if end > start and done + window - reach[end - 1] <= reach[end] - done - window:
+            end -= 1
+        ends.append(end + 1)
+        start, done = end + 1, int(reach[end])
+    return np.array(ends, np.intp)
+
+
+def _summed(batch_ble: NDArray[np.float64]) -> NDArray[np.float64]:
+    total_bl = batch_ble.sum(axis=2)
+    parts = (np.ones_like(total_bl), total_bl, batch_ble.max(axis=2), (batch_ble**2).sum(axis=2), total_bl**2)
+    return np.stack([part.sum(axis=0) for part in parts], axis=-1)
+
+
+def _said(share_w: NDArray[np.float64], batches_lwn: NDArray) -> tuple[str, ...]:
+    is_inside_w, is_batch_w = share_w >= COVERED, batches_lwn[..., WINDOWS].any(axis=0)
+    said = []
+    if is_batch_w.any():
+        first = SIZES[int(np.argmax(is_batch_w))]
+        said.append(f"Windows of {first} tokens and more are batches of whole documents: few documents are as long.")
+    partly = [str(size) for size, share in zip(SIZES, share_w, strict=True) if COVERED <= share < MOSTLY]
+    if partly:
+        said.append(f"Windows of {', '.join(partly)} tokens are of the longer documents: less than half the tokens.")
+    absent = [str(size) for size, ok in zip(SIZES, is_inside_w | is_batch_w, strict=True) if not ok]
+    if absent:
+        said.append(f"No windows of {', '.join(absent)} tokens: too few tokens, or documents of another length.")
+    return tuple(said)
+
+
+def _measured(tally: Tally, ask: Ask, of: Callable[[NDArray, NDArray], NDArray], floor: Callable[..., float]) -> Result:
+    found = scales(tally, ask)
+    experts_l1 = np.array([[rule.experts] for rule in tally.layers])
+    pooled_lwn = np.where(found.is_inside_w[:, None], found.inside_ulwn.sum(axis=0), found.batches_lwn)
+    value_lw = of(pooled_lwn, experts_l1)
+    bounds = (0.0, np.inf)
+    low, high = interval(
+        tally, ask, found.inside_ulwn, lambda sums: of(sums, experts_l1), bounds=bounds, corrected=False
+    )
+    if low is not None and high is not None:
+        low, high = (np.where(found.is_inside_w, end, np.nan) for end in (low, high))
+    null_lw = np.array([[floor(rule, size) for size in SIZES] for rule in tally.layers])
+    labels = {"w": tuple(str(size) for size in SIZES)}
+    return told(
+        Result(value=value_lw, low=low, high=high, null=null_lw, labels=labels, warnings=found.warnings), tally, ask
+    )
+
+
+def even_violation(rule: RouterRule, window: int) -> float:
+    """MaxVio that a perfectly even router shows in a window: falls as 1 over its root; drawn where counts are few."""
+    if window * rule.k / rule.experts >= FEW:
+        return float(max_violation_floor([rule], tokens=window)[0])
+    return _drawn_violation(rule.experts, rule.k, window)
+
+
+@lru_cache(maxsize=512)
+def _drawn_violation(experts: int, k: int, window: int) -> float:
+    generator = np.random.default_rng(window)
+    draws = int(np.clip(DRAWN_CELLS // (window * experts), 8, 4096))
+    chosen = np.argpartition(generator.random((draws * window, experts), np.float32), k - 1, axis=1)[:, :k]
+    count_be = np.zeros((draws, experts), np.int64)
+    np.add.at(count_be, (np.repeat(np.arange(draws), window)[:, None], chosen), 1)
+    return float(count_be.max(axis=1).mean() * experts / (window * k) - 1)
+
+
+def even_spread(rule: RouterRule, window: int) -> float:
+    """CV that a perfectly even router shows in a window, root mean square, exact."""
+    return float(load_cv_floor([rule], tokens=window)[0])
+
+
+def _over(above: NDArray, below: NDArray) -> NDArray[np.float64]:
+    out = np.full(np.shape(above), np.nan)
+    return np.divide(above, below, out=out, where=below > 0)
+
+
+@metric(
+    title="Balance at every window size (MaxVio)",
+    unit="1",
+    axes="lw",
+    range=(0, None),
+    uniform="falls as 1 / √w",
+    null="an even router over as many independent tokens",
+    needs=("window_sums", "lot", "assignments", "tokens"),
+    source="MaxVio (Wang et al. 2024, arXiv 2408.15664, equation 4) by window, from a few tokens to a large batch",
+)
+def window_violation(tally: Tally, ask: Ask) -> Result:
+    """How far the busiest expert lies above the mean inside windows of 8 to 65,536 tokens.
+
+    Shapes      (layers, windows). Windows inside documents have intervals; batches drawn at random have none.
+    Undefined   NaN where there are too few tokens for the window, or documents are neither much shorter nor longer.
+    Not this    The MaxVio of everything read, which is blind to how it is spread over time.
+    """
+    return _measured(tally, ask, violation, even_violation)
+
+
+@metric(
+    title="Balance at every window size (CV)",
+    unit="1",
+    axes="lw",
+    range=(0, None),
+    uniform="falls as 1 / √w",
+    null="an even router over as many independent tokens",
+    needs=("window_sums", "lot", "assignments", "tokens"),
+    source="Load CV (Shazeer et al. 2017) by window, root mean square over windows",
+)
+def window_cv(tally: Tally, ask: Ask) -> Result:
+    """How widely the load spreads over experts inside windows of 8 to 65,536 tokens.
+
+    Shapes      (layers, windows), as `window_violation`.
+    """
+    return _measured(tally, ask, spread, even_spread)
