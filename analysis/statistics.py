@@ -83,7 +83,7 @@ class Units:
 
     def sums(self, weight: NDArray) -> list[NDArray]:
         """Each table summed over units with weights (…, units), masked where no unit has a cell."""
-        flat_xu = np.asarray(weight, np.float64).reshape(-1, len(self))
+        flat_xu = np.asarray(weight, np.float64).reshape(int(np.prod(weight.shape[:-1])), len(self))
         sums = [_product(flat_xu, table).reshape(*weight.shape[:-1], *table.shape[1:]) for table in self.tables]
         return [
             total if absent is False else np.ma.MaskedArray(total, mask=np.broadcast_to(absent, total.shape))
@@ -231,7 +231,7 @@ def _drawn(stratum_u: NDArray[np.intp], resamples: int, generator: np.random.Gen
 
 def _product(weight_xu: NDArray[np.float64], table: NDArray) -> NDArray[np.float64]:
     """Weighted sums of rows, as floats a block of units at a time."""
-    flat_uc = table.reshape(len(table), -1)
+    flat_uc = table.reshape(len(table), int(np.prod(table.shape[1:])))
     step = max(1, _CHUNK_CELLS // max(flat_uc.shape[1], 1))
     sums_xc = np.zeros((len(weight_xu), flat_uc.shape[1]))
     for start in range(0, len(table), step):
