@@ -117,6 +117,12 @@ class Metric:
                 expected=f"by {' or '.join(self.by) or 'nothing'}",
                 do="choose one of those",
             )
+        if ask.by and not any(getattr(unit, ask.by) for unit in tally.units):
+            raise OptionError(
+                f"{self.name} by {ask.by}, which no document states",
+                expected=f"documents with a {ask.by}",
+                do="label the corpus, or ask without groups",
+            )
         return self.compute(tally, ask)
 
 

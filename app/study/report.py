@@ -20,6 +20,7 @@ body { margin: 0 auto; max-width: 62rem; padding: 2rem 1rem 4rem; background: va
 h1 { font-size: 1.7rem; } h2 { margin-top: 2.6rem; font-size: 1.25rem; } p.soft, td.soft, small { color: var(--soft); }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; } .scroll { overflow-x: auto; }
 th, td { text-align: left; padding: .3rem .7rem .3rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+.contents { columns: 17rem; font-size: .9rem; padding-left: 1.1rem; } a { color: inherit; }
 .warning { background: var(--mark); padding: .5rem .8rem; border-radius: .4rem; margin: .4rem 0; }
 """
 CONFIG = {"displaylogo": False, "responsive": True}
@@ -30,7 +31,14 @@ MOST_LINES = 16
 
 def report(study: Study, about: dict, warnings: list[str]) -> str:
     """The whole page."""
-    body = [_head(about), _warned(warnings), *_figures(study), _composition(study), _skipped(about)]
+    body = [
+        _head(about),
+        _warned(warnings),
+        _composition(study),
+        _contents(study),
+        *_figures(study),
+        _skipped(about),
+    ]
     title = f"{about['model']} on {about['corpus']}"
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
@@ -57,7 +65,7 @@ def _head(about: dict) -> str:
 def _counted(name: str, counts: dict[str, int]) -> str:
     """Labels and how many documents have each."""
     said = ", ".join(f"{label or 'not said'}: {n:,}" for label, n in counts.items())
-    return f"{len(counts)} {name}s ({said})"
+    return f"{len(counts)} {name}{'s' * (len(counts) != 1)} ({said})"
 
 
 def _warned(warnings: list[str]) -> str:
@@ -71,13 +79,24 @@ def _figures(study: Study) -> Iterator[str]:
     for (name, by), result in study.results.items():
         metric = METRICS[name]
         figure = _figure(study, metric.axes, result)
-        title = f"{metric.title}{f', by {by}' if by else ''}"
+        title = _title(name, by)
         null = f" Held against: {metric.null}." if metric.null else ""
-        said = f"{metric.meaning} In {metric.unit}.{null} N = {result.tokens:,} tokens, {result.documents:,} documents."
+        unit = "" if metric.unit == "1" else f" In {metric.unit}."
+        said = f"{metric.meaning}{unit}{null} N = {result.tokens:,} tokens, {result.documents:,} documents."
         warned = "".join(f'<div class="warning">{escape(text)}</div>' for text in result.warnings)
         drawn = "<p class=soft>Too many places to draw: see its table.</p>" if figure is None else _drawn(figure)
         source = f"<small>{escape(metric.source)}</small>"
-        yield f"<h2>{escape(title)}</h2><p class=soft>{escape(said)}</p>{warned}{drawn}{source}"
+        yield f'<h2 id="{name}-{by}">{escape(title)}</h2><p class=soft>{escape(said)}</p>{warned}{drawn}{source}'
+
+
+def _title(name: str, by: str) -> str:
+    return f"{METRICS[name].title}{f', by {by}' if by else ''}"
+
+
+def _contents(study: Study) -> str:
+    """Links to every figure."""
+    links = "".join(f'<li><a href="#{name}-{by}">{escape(_title(name, by))}</a></li>' for name, by in study.results)
+    return f"<h2>Figures</h2><ul class=contents>{links}</ul>"
 
 
 def _drawn(figure: go.Figure) -> str:
@@ -118,9 +137,15 @@ def _lines(places: list[str], values: dict[str, np.ndarray], result: Result | No
     """One line for each name; with a result, its interval as a band and its null as a dotted line."""
     figure = go.Figure()
     if result is not None and result.low is not None and result.high is not None:
-        figure.add_scatter(x=places, y=result.high, line_width=0, showlegend=False, hoverinfo="skip")
+        figure.add_scatter(x=places, y=result.high, mode="lines", line_width=0, showlegend=False, hoverinfo="skip")
         figure.add_scatter(
-            x=places, y=result.low, fill="tonexty", line_width=0, name="95 % interval", fillcolor="rgba(59,111,182,.25)"
+            x=places,
+            y=result.low,
+            mode="lines",
+            fill="tonexty",
+            line_width=0,
+            name="95 % interval",
+            fillcolor="rgba(59,111,182,.25)",
         )
     for name, value in values.items():
         figure.add_scatter(x=places, y=value, mode="lines+markers", name=name or "value")

@@ -7,6 +7,7 @@ import pytest
 
 from analysis.metrics import METRICS, Ask
 from analysis.tally import STATISTICS, merge, tally
+from routing.errors import OptionError
 from routing.record import RoutingRecord
 from tests.analysis.test_tally import part, random_record
 
@@ -73,3 +74,42 @@ def test_the_order_of_documents_and_the_shards_do_not_matter(name, by, record):
     for what in ("low", "high", "null", "p", "q"):
         if getattr(one, what) is not None:
             np.testing.assert_array_equal(getattr(one, what), getattr(two, what), err_msg=what)
+
+
+def poor_records():
+    """Records that lack something: documents, labels, weights, losses, experts in some layers, any routes at all."""
+    whole = random_record(7, documents=6)
+    bare = dict.fromkeys(("weight_tlk", "loss_t"))
+    unlabelled = tuple(replace(document, domain="", language="") for document in whole.documents)
+    half = tuple(replace(d, domain=d.domain * (n > 1)) for n, d in enumerate(whole.documents))
+    ids_tlk = whole.ids_tlk.copy()
+    ids_tlk[:, 1] %= 2
+    ids_tlk[:, 1, 1] = whole.empty
+    weight_tlk = whole.weight_tlk.copy()
+    weight_tlk[:, 1, 1] = 0
+    fewer = (whole.layers[0], replace(whole.layers[1], experts=2, k=1))
+    nothing = np.full_like(whole.ids_tlk, whole.empty)
+    return {
+        "one document": part(whole, [0]),
+        "one domain": replace(whole, documents=tuple(replace(d, domain="law") for d in whole.documents)),
+        "no labels": replace(whole, documents=unlabelled),
+        "some labels": replace(whole, documents=half),
+        "no weights or losses": replace(whole, **bare),
+        "losses that are no numbers": replace(whole, loss_t=np.full_like(whole.loss_t, np.nan)),
+        "layers of different sizes": replace(whole, layers=fewer, ids_tlk=ids_tlk, weight_tlk=weight_tlk),
+        "no routes": replace(whole, ids_tlk=nothing, weight_tlk=np.zeros_like(whole.weight_tlk)),
+    }
+
+
+@pytest.mark.parametrize("poor", poor_records())
+@pytest.mark.parametrize(("name", "by"), CASES)
+def test_what_is_missing_gives_a_defined_result_or_a_reason(name, by, poor):
+    try:
+        result = asked(name, poor_records()[poor], by)
+    except OptionError as reason:
+        assert reason.found and reason.expected and reason.do
+        return
+    assert result.value.ndim == len(METRICS[name].axes)
+    of_tokens = name in ("token_share_of_group", "leaning")  # of all tokens, none used the expert: 0 is the truth
+    if poor == "no routes" and "le" in METRICS[name].axes and not of_tokens:
+        assert not (result.value == 0).all(), "a silent zero"

@@ -1,0 +1,127 @@
+"""`python -m app analyze`: from a corpus file to tables, a page and a tally, all saying what they speak of."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from analysis.metrics import METRICS
+from analysis.tally import from_bytes
+from app.cli import app
+
+TEXTS = [("law", "The court finds the defendant liable."), ("code", "for i in range(10): print(i)")]
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """Twelve short documents of two domains and two languages, as a file."""
+    path = tmp_path_factory.mktemp("corpus") / "texts.jsonl"
+    rows = [
+        {"text": f"{text} Number {n}.", "domain": domain, "language": ["en", "de"][n % 2], "id": f"{domain}-{n}"}
+        for n in range(6)
+        for domain, text in TEXTS
+    ]
+    path.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    return path
+
+
+def analyze(corpus, out, model, *more):
+    return CliRunner().invoke(app, ["analyze", str(corpus), "--out", str(out), "--model", str(model), *more])
+
+
+@pytest.fixture(scope="module")
+def made(corpus, tiny_model, tmp_path_factory):
+    out = tmp_path_factory.mktemp("out") / "study"
+    ran = analyze(corpus, out, tiny_model, "--resamples", "20")
+    assert ran.exit_code == 0, ran.output
+    return out, ran.output
+
+
+def test_everything_is_written_and_says_what_it_speaks_of(made):
+    out, said = made
+    about = json.loads((out / "study.json").read_text())
+    assert about["documents"] == 12 and f"{sum(about['tokens'].values()):,} tokens" in said
+    assert about["labels"] == {"domain": {"code": 6, "law": 6}, "language": {"de": 6, "en": 6}}
+    computed = {name.partition(".")[0] for name in (*about["metrics"], *about["skipped"])}
+    assert set(METRICS) <= computed
+    for name, metric in about["metrics"].items():
+        assert metric["documents"] == 12 and metric["tokens"] > 0, name
+        assert metric["title"] and metric["meaning"] and metric["unit"] and metric["source"], name
+
+
+def test_tables_have_documented_columns_alike_in_both_formats(made):
+    out, _ = made
+    columns = json.loads((out / "study.json").read_text())["columns"]
+    known = {*columns, *(f"other_{name}" for name in columns)}
+    tables = sorted((out / "tables").glob("*.csv"))
+    assert len(tables) > 20
+    for path in tables:
+        whole = pd.read_parquet(path.with_suffix(".parquet"))
+        if not path.name.startswith("composition"):
+            assert set(whole.columns) <= known, path.name
+            if len(whole):
+                read = pd.read_csv(path, keep_default_na=False, na_values=[""])
+                np.testing.assert_allclose(read["value"], whole["value"])
+
+
+def test_relative_load_is_what_the_tally_says(made):
+    out, _ = made
+    counts = from_bytes((out / "tally.npz").read_bytes()).table("assignments")[:, :2].sum(axis=(0, 1))
+    table = pd.read_csv(out / "tables" / "relative_load.csv")
+    for layer, own in table.groupby("layer"):
+        expected = counts[layer] * counts.shape[1] / counts[layer].sum()
+        np.testing.assert_allclose(own.sort_values("expert")["value"], expected)
+
+
+def test_the_page_needs_nothing_but_itself(made):
+    page = (made[0] / "report.html").read_text(encoding="utf-8")
+    own = page[: page.index("<script>")] + page[page.index("</script>") :]
+    assert "src=" not in own and "<link" not in own and "Relative load" in own and "12 documents" in own
+    assert "Is it the domain, or its words?" in own
+
+
+def test_with_counts_only_nothing_holds_text(corpus, tiny_model, tmp_path):
+    out = tmp_path / "study"
+    ran = analyze(corpus, out, tiny_model, "--resamples", "2", "--counts-only")
+    assert ran.exit_code == 0, ran.output
+    for path in (path for path in out.rglob("*") if path.is_file()):
+        content = path.read_bytes()
+        assert not any(word in content for word in (b"defendant", b"liable", b"law-3")), path.name
+
+
+def test_single_metrics_and_labels_may_be_chosen(corpus, tiny_model, tmp_path):
+    ran = analyze(corpus, tmp_path / "s", tiny_model, "--metrics", "relative_load", "--limit", "3", "--by", "domain")
+    assert ran.exit_code == 0, ran.output
+    assert [path.stem for path in (tmp_path / "s" / "tables").glob("*.csv")] == ["relative_load"]
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (("--metrics", "relativ_load"), "the metrics relativ_load"),
+        (("--by", "colour"), "by colour"),
+    ],
+)
+def test_what_does_not_exist_is_refused_with_what_does(corpus, tiny_model, tmp_path, more, says):
+    ran = analyze(corpus, tmp_path / "s", tiny_model, *more)
+    assert ran.exit_code == 2 and says in ran.output and not (tmp_path / "s").exists()
+
+
+def test_a_folder_of_other_files_is_left_alone(corpus, tiny_model, tmp_path):
+    (tmp_path / "mine.txt").write_text("keep me")
+    ran = analyze(corpus, tmp_path, tiny_model, "--metrics", "relative_load")
+    assert ran.exit_code == 2 and "holds other files" in ran.output
+    assert (tmp_path / "mine.txt").read_text() == "keep me"
+
+
+def test_one_document_and_no_labels_give_results_or_reasons(tiny_model, tmp_path):
+    alone = tmp_path / "one.txt"
+    alone.write_text("A single text, about nothing in particular.", encoding="utf-8")
+    ran = analyze(alone, tmp_path / "study", tiny_model, "--resamples", "20")
+    assert ran.exit_code == 0, ran.output
+    about = json.loads((tmp_path / "study" / "study.json").read_text())
+    assert (
+        about["documents"] == 1 and about["skipped"]["composition.domain"] == "0 domains among 1 documents; needs two"
+    )
