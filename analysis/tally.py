@@ -252,8 +252,15 @@ def _unit(record: RoutingRecord, number: int, reading: Reading) -> Unit:
     document, rows = record.documents[number], slice(reading.start_d[number], reading.start_d[number + 1])
     digest = hashlib.blake2b(f"{document.source}\0{document.id}\0".encode(), digest_size=12)
     digest.update(np.ascontiguousarray(record.token_t[rows]).tobytes())
-    digest.update(np.ascontiguousarray(record.ids_tlk[rows]).tobytes())
+    digest.update(_checksum(record.ids_tlk[rows]))
     return Unit(digest.hexdigest(), document.domain, document.language, 1)
+
+
+def _checksum(ids_tlk: NDArray) -> bytes:
+    """A few bytes that differ, as good as always, where routes do; much faster than a digest of them."""
+    raw = np.ascontiguousarray(ids_tlk).reshape(-1).view(np.uint8)
+    whole = len(raw) - len(raw) % 8
+    return np.add.reduce(raw[:whole].view(np.uint64), dtype=np.uint64).tobytes() + raw[whole:].tobytes()
 
 
 def _sorted(tally: Tally) -> Tally:
