@@ -109,8 +109,10 @@ def bootstrap(
     gives sums the right variance however few the units are.
 
     `bias_corrected` is for statistics that noise pushes one way (Gini, MaxVio, mutual information, entropy, agreement
-    of top sets): resampling adds the same noise once more, so what it adds on average is taken off the value and twice
-    off the draws, which carry it twice.
+    of top sets): resampling adds the same noise once more, so what it adds on average is taken off the value. Draws
+    carry it twice, or, where the largest of many is asked for, less: it is taken off them once and twice, and the
+    interval reaches from the lower to the higher end. On simulated routers of 8 to 64 uneven experts it held the Gini
+    and the MaxVio of the router in 92 to 98 of 100 studies of 15 to 200 documents.
 
     Shapes      counts_u (units, …), or a tuple of such tables; strata_u, groups_u (units,). `statistic` is called with
                 one array of sums per table, (draws, …), or (draws, groups, …) with groups, and answers (draws, …).
@@ -119,8 +121,9 @@ def bootstrap(
     Undefined   low, high and bias are NaN where a stratum has one unit only, and where the statistic is NaN in more
                 resamples than the interval may leave out; NaN where the statistic is.
     Not this    An interval over tokens. Nor valid at the end of the range: a perfectly even router has a Gini of 0,
-                and the interval lies above it, because no draw is as even; there, compare with `noise_floor`. With
-                fewer than about 20 units intervals are somewhat too narrow.
+                and the interval mostly lies above it, because no draw is as even; nearly even ones are missed too
+                often (8 in 10 held). There, compare with `noise_floor`. With fewer than about 20 units intervals
+                are somewhat too narrow (15: 90 in 100 held for a share).
     Source      Percentile bootstrap of clusters, Davison and Hinkley 1997; scaled draws, Rao and Wu 1988; 2θ̂ - θ̄*,
                 Efron and Tibshirani 1993.
 
@@ -214,7 +217,8 @@ def _interval(
     with np.errstate(invalid="ignore"):  # infinite statistics have no bias
         bias = np.where(np.isnan(low), np.nan, mean_of_known(draws_b) - value)
         off = bias if bias_corrected else 0 * bias
-        value, low, high = value - np.where(np.isnan(off), 0, off), low - 2 * off, high - 2 * off
+        low, high = low - np.maximum(off, 2 * off), high - np.minimum(off, 2 * off)
+        value = value - np.where(np.isnan(off), 0, off)
     return Interval(np.clip(value, *bounds), np.clip(low, *bounds), np.clip(high, *bounds), bias)
 
 
