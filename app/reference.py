@@ -1,13 +1,17 @@
-"""The parts of the README that are written from the code: `python -m app.reference` (or `make docs`) writes them."""
+"""The parts of the docs that are written from the code: `python -m app.reference` (or `make docs`) writes them."""
 
 from pathlib import Path
 
 from pydantic.fields import FieldInfo
 
+from analysis.metrics import METRICS
+from analysis.registry import AXES, Metric
 from app.settings import Settings
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+README, CATALOGUE = ROOT / "README.md", ROOT / "docs" / "metrics.md"
 BEGIN, END = "<!-- settings: written by make docs -->\n", "<!-- end of settings -->\n"
+METRICS_BEGIN, METRICS_END = "<!-- metrics: written by make docs -->\n", "<!-- end of metrics -->\n"
 
 
 def settings_table() -> str:
@@ -18,11 +22,43 @@ def settings_table() -> str:
 
 def with_settings(text: str) -> str:
     """A README's text with the table of settings as it is now. Errors: ValueError where the marks are missing."""
-    before, _, rest = text.partition(BEGIN)
-    _, found, after = rest.partition(END)
+    return _between(text, BEGIN, END, settings_table())
+
+
+def with_metrics(text: str) -> str:
+    """The catalogue's text with every metric as it is declared now. Errors: ValueError where the marks are missing."""
+    return _between(text, METRICS_BEGIN, METRICS_END, metrics_list())
+
+
+def metrics_list() -> str:
+    """Every metric by topic, the file it is declared in."""
+    topics: dict[str, list[Metric]] = {}
+    for metric in METRICS.values():
+        topics.setdefault(metric.compute.__module__.rpartition(".")[2], []).append(metric)
+    return "\n".join(f"## {topic.capitalize()}\n\n{_rows(found)}" for topic, found in sorted(topics.items()))
+
+
+def _rows(metrics: list[Metric]) -> str:
+    names = "| metric | what it says | unit, range | for each | chance, an even router | source |\n"
+    return names + "|---|---|---|---|---|---|\n" + "".join(_row(metric) for metric in metrics)
+
+
+def _row(metric: Metric) -> str:
+    least, greatest = (f"{end:g}" if end is not None else "…" for end in metric.range)
+    places = " × ".join(AXES[letter] for letter in metric.axes) or "the whole"
+    by = f"; by {' or '.join(name for name in metric.by if name)}" if any(metric.by) else ""
+    chance = "; ".join(part for part in (metric.null, metric.uniform and f"even: {metric.uniform}") if part)
+    unit = f"{metric.unit}, {least} to {greatest}"
+    cells = f"`{metric.name}`", f"**{metric.title}.** {metric.meaning}", unit, places + by, chance, metric.source
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |\n"
+
+
+def _between(text: str, begin: str, end: str, made: str) -> str:
+    before, _, rest = text.partition(begin)
+    _, found, after = rest.partition(end)
     if not found:
-        raise ValueError(f"README.md lacks the lines {BEGIN.strip()!r} and {END.strip()!r}")
-    return before + BEGIN + settings_table() + END + after
+        raise ValueError(f"the page lacks the lines {begin.strip()!r} and {end.strip()!r}")
+    return before + begin + made + end + after
 
 
 def _fields() -> list[tuple[str, FieldInfo]]:
@@ -41,3 +77,4 @@ def _words(field: FieldInfo) -> str:
 
 if __name__ == "__main__":
     README.write_text(with_settings(README.read_text("utf-8")), "utf-8")
+    CATALOGUE.write_text(with_metrics(CATALOGUE.read_text("utf-8")), "utf-8")

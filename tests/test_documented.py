@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.reference import with_settings
+from app.reference import CATALOGUE, with_metrics, with_settings
 from app.settings import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -17,6 +17,11 @@ def test_the_settings_in_the_readme_are_the_settings():
     assert with_settings(text) == text, "run `make docs`"
     assert [name for name in Settings.model_fields if f"GATESCOPE_{name.upper()}" not in text] == []
     assert all(field.description for field in Settings.model_fields.values())
+
+
+def test_the_catalogue_of_metrics_is_the_registry():
+    text = CATALOGUE.read_text(encoding="utf-8")
+    assert with_metrics(text) == text, "run `make docs`"
 
 
 def test_a_readme_without_the_marks_is_refused():
