@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -35,6 +35,9 @@ def analyze(
     seed: Annotated[int, typer.Option(help="Of the resamples.")] = 0,
     limit: Annotated[int, typer.Option(min=0, help="Most documents to read; 0: all.")] = 0,
     new_tokens: Annotated[int, typer.Option(min=0, help="Tokens to generate after each text.")] = 0,
+    logits: Annotated[
+        bool, typer.Option(help="Keep all router scores while counting: more metrics, more memory.")
+    ] = False,
     counts_only: Annotated[bool, typer.Option(help="Write nothing that holds text or tokens.")] = False,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, mps or spread.")] = None,
     dtype: Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.")] = None,
@@ -50,7 +53,7 @@ def analyze(
         settings = load_settings(**{name: value for name, value in given.items() if value is not None})
         chosen = Chosen(metrics=_words(metrics), by=_words(by), resamples=resamples, seed=seed)
         documents = _documents(corpus, limit)
-        found = _run(settings, documents, chosen, new_tokens)
+        found = _run(settings, documents, chosen, {"max_new_tokens": new_tokens, "logits": logits})
         files = write(found, out, model=settings.model, corpus=corpus, counts_only=counts_only)
         whole = found.tally
         _out.print(f"{whole.documents:,} documents, {int(whole.table('tokens').sum()):,} tokens; {len(files)} tables")
@@ -72,7 +75,7 @@ def _documents(corpus: str, limit: int) -> list[Document]:
     return documents
 
 
-def _run(settings: "Settings", documents: list[Document], chosen: "Chosen", new_tokens: int) -> "Study":
+def _run(settings: "Settings", documents: list[Document], chosen: "Chosen", options: dict[str, Any]) -> "Study":
     """Load the model and study, with progress on stderr."""
     from app.settings import model_source
     from app.study.run import study
@@ -84,12 +87,11 @@ def _run(settings: "Settings", documents: list[Document], chosen: "Chosen", new_
         loaded = load_model(
             model_source(settings.model), revision=settings.revision, device=settings.device, dtype=settings.dtype
         )
-        options = CaptureOptions(max_new_tokens=new_tokens)
 
         def tell(what: str, done: int, total: int) -> None:
             progress.update(task, description=what[:40], completed=done, total=total)
 
-        return study(loaded, documents, chosen, options=options, on_progress=tell)
+        return study(loaded, documents, chosen, options=CaptureOptions(**options), on_progress=tell)
 
 
 def write(study: "Study", out: Path, *, model: str, corpus: str, counts_only: bool) -> list[str]:

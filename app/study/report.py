@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from analysis.registry import AXES, METRICS, Result
-from app.study.run import Study
+from app.study.run import OTHER, Study
 from routing.groups import layer_names
 
 STYLE = """
@@ -20,7 +20,8 @@ body { margin: 0 auto; max-width: 62rem; padding: 2rem 1rem 4rem; background: va
 h1 { font-size: 1.7rem; } h2 { margin-top: 2.6rem; font-size: 1.25rem; } p.soft, td.soft, small { color: var(--soft); }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; } .scroll { overflow-x: auto; }
 th, td { text-align: left; padding: .3rem .7rem .3rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
-.contents { columns: 17rem; font-size: .9rem; padding-left: 1.1rem; } a { color: inherit; }
+.contents { columns: 17rem; column-gap: 2rem; font-size: .9rem; padding-left: 1.1rem; }
+.contents li { break-inside: avoid; overflow-wrap: anywhere; } a { color: inherit; }
 .warning { background: var(--mark); padding: .5rem .8rem; border-radius: .4rem; margin: .4rem 0; }
 """
 CONFIG = {"displaylogo": False, "responsive": True}
@@ -167,7 +168,7 @@ def _composition(study: Study) -> str:
         )
         parts.append(
             f"<h2>Is it the {by}, or its words?</h2><p class=soft>Bits that experts tell about the {by} beyond labels "
-            f"dealt to documents; what the words alone would tell; and what is left at the same word, over the "
+            f"dealt to documents of one {OTHER[by]}; what the words alone would tell; and what is left at the same word, over the "
             f"covered share of the assignments. N = {tokens:,} tokens.</p><div class=scroll><table><tr><th>layer</th>"
             f"<th>bits</th><th>p</th><th>by words</th><th>share</th><th>at the same word</th><th>covered</th></tr>"
             f"{rows}</table></div>"

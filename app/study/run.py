@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # torch takes seconds to import
     from hooks import CaptureOptions, LoadedModel
 
 Progress = Callable[[str, int, int], None]
+OTHER = {"domain": "language", "language": "domain"}
 KEPT_TOKENS = 200_000
 """Tokens of raw routing kept beside the tally, for what needs every token (composition); documents in order."""
 
@@ -118,12 +119,17 @@ def _labels_of(metric: Metric, chosen: Chosen) -> tuple[str, ...]:
 
 
 def _compose(found: Study, record: RoutingRecord, by: str) -> None:
-    """How much of what experts tell of a label the words alone explain."""
+    """How much of what experts tell of a label the words alone explain; labels are dealt within the other label."""
     labels_d, names = label_numbers([getattr(document, by) for document in record.documents])
     if len(names) < 2:
         found.skipped["composition", by] = f"{len(names)} {by}s among {len(record.documents)} documents; needs two"
         return
     own = record.take((record.flag_t & (Flag.SPECIAL | Flag.TEMPLATE)) == 0)
-    settings: dict[str, Any] = {"permutations": max(found.chosen.resamples, 1), "seed": found.chosen.seed}
+    other_d, _ = label_numbers([getattr(document, OTHER[by]) for document in record.documents])
+    settings: dict[str, Any] = {
+        "strata_d": other_d,
+        "permutations": max(found.chosen.resamples, 1),
+        "seed": found.chosen.seed,
+    }
     layers = composition(own.ids_tlk, own.token_t, own.document_t, labels_d, **settings)
     found.composition[by] = int(np.count_nonzero(labels_d[own.document_t] >= 0)), layers
