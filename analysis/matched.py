@@ -84,7 +84,7 @@ def pair_rates(rates_e: NDArray) -> NDArray[np.float64]:
         if rate > 0 and k > 1:
             both_ee[expert] = rate * _rates(np.where(np.arange(len(rate_e)) == expert, 0.0, chance_e), k - 1)
     np.fill_diagonal(both_ee, rate_e)
-    pairs_ee[np.ix_(present, present)] = (both_ee + both_ee.T) / 2
+    pairs_ee[np.ix_(present, present)] = both_ee
     return pairs_ee
 
 

@@ -122,6 +122,11 @@ def test_a_limit_to_groups_agrees_with_a_plain_simulation():
     assert abs(found[0] - overlap_chances(_rule(16, 4))[0]) > 0.02
 
 
+def test_a_token_is_not_compared_with_itself():
+    """Two tokens share all 4 of 64 experts in far fewer than 1 of 10,000 pairs; 4,000 tokens are that many more."""
+    assert overlap_chances(_rule(64, 4, groups=8, kept=4))[4] < 1e-4
+
+
 def test_a_group_of_a_sigmoid_router_counts_by_its_best_two():
     by_two = overlap_chances(_rule(32, 4, groups=4, kept=1, score="sigmoid"))
     by_one = overlap_chances(_rule(32, 4, groups=4, kept=1))
