@@ -11,6 +11,8 @@ from scipy.stats import binom
 
 LAGS = (1, 2, 4, 8, 16, 32, 64, 128)
 WINDOWS = (2, 4, 8, 16)
+AHEAD = 16
+LRU, LFU, BEST = 0, 1, 2  # what a cache keeps: the last used, the most used, the next used
 
 
 def count_repeats(
@@ -40,7 +42,7 @@ def count_overlaps(
     [[1, 7], [1, 3]]
     """
     count_xlbn = np.zeros((places, ids_tlk.shape[1], len(LAGS), 2), np.int64)
-    _count_overlaps(_by_layer(ids_tlk), place_t, position_t, np.array(LAGS), experts, count_xlbn)
+    _count_overlaps(by_layer(ids_tlk), place_t, position_t, np.array(LAGS), experts, count_xlbn)
     return count_xlbn
 
 
@@ -56,7 +58,7 @@ def count_segments(
     [2, 2, 3]
     """
     count_xlwb = np.zeros((places, ids_tlk.shape[1], len(WINDOWS), WINDOWS[-1] + 1), np.int64)
-    ids_ltk = _by_layer(ids_tlk)
+    ids_ltk = by_layer(ids_tlk)
     for at, window in enumerate(WINDOWS):
         _count_segments(ids_ltk, place_t, position_t, window, experts, count_xlwb[:, :, at])
     return count_xlwb
@@ -103,7 +105,8 @@ def _from_the_top(value_b: NDArray) -> NDArray:
     return value_b[..., ::-1].cumsum(axis=-1)[..., ::-1]
 
 
-def _by_layer(ids_tlk: NDArray) -> NDArray:
+def by_layer(ids_tlk: NDArray) -> NDArray:
+    """(layers, tokens, slots), each layer's in one piece."""
     return np.ascontiguousarray(ids_tlk.swapaxes(0, 1))
 
 
@@ -192,3 +195,135 @@ def _count_segments(
                 count_b[0] += 1
                 for times in range(1, window + 1):
                     count_b[times] += held_b[times]
+
+
+@numba.njit(nogil=True)
+def _next_uses(ids_tk: NDArray, document_t: NDArray, experts: int) -> NDArray:  # pragma: no cover
+    """The row of the document's next token with the same expert, for each slot; past the last row for none."""
+    tokens, slots = ids_tk.shape
+    next_tk, coming_e = np.full((tokens, slots), tokens, np.int64), np.full(experts, tokens, np.int64)
+    for token in range(tokens - 1, -1, -1):
+        if token + 1 < tokens and document_t[token + 1] != document_t[token]:
+            coming_e[:] = tokens
+        for slot in range(slots):
+            expert = ids_tk[token, slot]
+            if expert < experts:
+                next_tk[token, slot] = coming_e[expert]
+                coming_e[expert] = token
+    return next_tk
+
+
+@numba.njit(nogil=True)
+def _is_before(policy: int, one: int, two: int, rank_en: NDArray) -> bool:  # pragma: no cover
+    """Whether a policy would rather keep the first of two experts."""
+    if policy == BEST:
+        return rank_en[one, 2] < rank_en[two, 2]
+    if policy == LFU and rank_en[one, 1] != rank_en[two, 1]:
+        return rank_en[one, 1] > rank_en[two, 1]
+    return rank_en[one, 0] > rank_en[two, 0]
+
+
+@numba.njit(nogil=True)
+def _put(stack: NDArray, depth: int, expert: int, policy: int, rank_en: NDArray) -> int:  # pragma: no cover
+    """Insert an expert whose rank is new: the less wanted goes down, as far as where the expert was. The new depth."""
+    carried = expert
+    for at in range(depth):
+        held = stack[at]
+        if held == expert:
+            stack[at] = carried
+            return depth
+        if _is_before(policy, carried, held, rank_en):
+            stack[at], carried = carried, held
+    stack[depth] = carried
+    return depth + 1
+
+
+@numba.njit(nogil=True)
+def find_depths(
+    ids_ltk: NDArray, document_t: NDArray, group_t: NDArray, experts: int, policy: int, count_glb: NDArray
+) -> None:  # pragma: no cover
+    """Requests by the depth at which the policy's stack has their expert when the token arrives; at 0 where it is not.
+
+    One stack for all sizes (Mattson et al. 1970): its first C are what a cache of C keeps, the C most wanted of what it
+    kept before and of the token's own experts.
+    """
+    layers, tokens, slots = ids_ltk.shape
+    stack, rank_en = np.zeros(experts + 1, np.int64), np.zeros((experts, 3), np.int64)  # last use, uses, next use
+    for layer in range(layers):
+        next_tk, depth, time = _next_uses(ids_ltk[layer], document_t, experts), 0, 0
+        for token in range(tokens):
+            if token == 0 or document_t[token] != document_t[token - 1]:
+                depth, rank_en[:] = 0, 0
+            count_b = count_glb[group_t[token], layer]
+            for slot in range(slots):
+                expert = ids_ltk[layer, token, slot]
+                if expert < experts:
+                    found = 0
+                    for at in range(depth):
+                        if stack[at] == expert:
+                            found = at + 1
+                            break
+                    count_b[found] += 1
+            for slot in range(slots - 1, -1, -1):  # the first choice is the one used last
+                expert = ids_ltk[layer, token, slot]
+                if expert < experts:
+                    time += 1
+                    rank_en[expert, 0] = time
+                    rank_en[expert, 1] += 1
+                    rank_en[expert, 2] = next_tk[token, slot]
+            for slot in range(slots):
+                expert = ids_ltk[layer, token, slot]
+                if expert < experts:
+                    depth = _put(stack, depth, expert, policy, rank_en)
+
+
+@numba.njit(nogil=True)
+def keep_by_next_uses(
+    ids_ltk: NDArray, document_t: NDArray, place_t: NDArray, k_l: NDArray, experts: int, hits_xlbn: NDArray
+) -> None:  # pragma: no cover
+    """Requests, and hits where 1, 2 … times k are kept that the next tokens use most, of equals the last used."""
+    layers, tokens, slots = ids_ltk.shape
+    kept = np.zeros(experts, np.int64)
+    for layer in range(layers):
+        for size in range(hits_xlbn.shape[2]):
+            room, held, time, ahead = min((size + 1) * k_l[layer], experts), 0, 0, 0
+            is_kept_e, last_e, coming_e = (
+                np.zeros(experts, np.bool_),
+                np.zeros(experts, np.int64),
+                np.zeros(experts, np.int64),
+            )
+            for token in range(tokens):
+                if token == 0 or document_t[token] != document_t[token - 1]:
+                    is_kept_e[:], coming_e[:], held, ahead = False, 0, 0, token
+                while ahead < tokens and ahead <= token + AHEAD and document_t[ahead] == document_t[token]:
+                    for slot in range(slots):
+                        if ids_ltk[layer, ahead, slot] < experts:
+                            coming_e[ids_ltk[layer, ahead, slot]] += 1
+                    ahead += 1
+                count_n = hits_xlbn[place_t[token], layer, size]
+                for slot in range(slots - 1, -1, -1):  # the first choice is the one used last
+                    expert = ids_ltk[layer, token, slot]
+                    if expert < experts:
+                        coming_e[expert] -= 1
+                        count_n[0] += 1
+                        count_n[1] += is_kept_e[expert]
+                        time += 1
+                        last_e[expert] = time
+                        if not is_kept_e[expert]:
+                            kept[held], is_kept_e[expert] = expert, True
+                            held += 1
+                while held > room:
+                    worst = _least_wanted(kept, held, coming_e, last_e)
+                    is_kept_e[kept[worst]], kept[worst] = False, kept[held - 1]
+                    held -= 1
+
+
+@numba.njit(nogil=True)
+def _least_wanted(kept: NDArray, held: int, coming_e: NDArray, last_e: NDArray) -> int:  # pragma: no cover
+    """Where the kept expert is that the next tokens use least, of equals the one used longest ago."""
+    worst = 0
+    for at in range(1, held):
+        coming, least = coming_e[kept[at]], coming_e[kept[worst]]
+        if coming < least or (coming == least and last_e[kept[at]] < last_e[kept[worst]]):
+            worst = at
+    return worst
