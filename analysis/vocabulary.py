@@ -15,7 +15,7 @@ from scipy.stats import binom
 
 from analysis.load import count_by
 from analysis.registry import Ask
-from analysis.tally import Reading, Tally, statistic
+from analysis.tally import Facet, Reading, Tally, statistic
 from routing import RoutingRecord, empty_slot
 from routing.errors import OptionError
 
@@ -72,26 +72,24 @@ class Specialisation(NamedTuple):
 @statistic(per="unit", axes="usnc")
 def sampled(reading: Reading) -> NDArray[np.int64]:
     """A few tokens of each document with their routes, drawn by a hash: readable where one document wrote alone."""
-    record, start_d = reading.record, reading.start_d
-    columns_tc = _columns(reading)
-    table = np.zeros((len(record.documents), LEVELS, TAKEN, columns_tc.shape[1]), np.int64)
-    for number, document in enumerate(record.documents):
-        rows = slice(start_d[number], start_d[number + 1])
-        digest = hashlib.blake2b(f"{document.source}\0{document.id}\0".encode(), digest_size=16)
-        digest.update(np.ascontiguousarray(record.token_t[rows]).tobytes())
-        level, seed = (int.from_bytes(part) for part in (digest.digest()[:8], digest.digest()[8:]))
-        place_n = np.sort(_first(rows.stop - rows.start, seed))
-        table[number, _level(level), : len(place_n)] = columns_tc[rows][place_n]
+    record = reading.record
+    width = len(_COLUMNS) + len(record.layers) * record.slots
+    table = np.zeros((len(record.documents), LEVELS, TAKEN, width), np.int64)
+    chosen = [_chosen(record, number, reading.start_d) for number in range(len(record.documents))]
+    row_n = np.concatenate([rows for _, rows in chosen]).astype(np.intp) if chosen else np.zeros(0, np.intp)
+    columns_nc, done = _columns(reading, row_n), 0
+    for number, (level, rows) in enumerate(chosen):
+        table[number, level, : len(rows)] = columns_nc[done : done + len(rows)]
+        done += len(rows)
     return table
 
 
 def sample_of(tally: Tally, ask: Ask) -> Sampled:
     """The readable tokens of the facets asked for."""
     table = tally.table("sampled")
-    unit_n, level_n, _ = np.nonzero(
-        (table[..., 0] == 1) & np.isin(table[..., 1] - 1, [int(facet) for facet in ask.facets])
-    )
-    cells_nc = table[(table[..., 0] == 1) & np.isin(table[..., 1] - 1, [int(facet) for facet in ask.facets])]
+    readable = (table[..., 0] == 1) & np.isin(table[..., 1] - 1, [int(facet) for facet in ask.facets])
+    unit_n, level_n, _ = np.nonzero(readable)
+    cells_nc = table[readable]
     routes = cells_nc[:, len(_COLUMNS) :] - 1
     layers = len(tally.layers)
     slots = routes.shape[1] // layers
@@ -248,19 +246,28 @@ def token_table(record: RoutingRecord, layer: int, *, most: int = 10, least: int
     return tuple(tables)
 
 
-def _columns(reading: Reading) -> NDArray[np.int64]:
-    """What is kept of each token: `_COLUMNS`, then its route; ids one up, so that 0 is none."""
+def _chosen(record: RoutingRecord, number: int, start_d: NDArray[np.intp]) -> tuple[int, NDArray[np.intp]]:
+    """A document's place in the table and its drawn tokens, by its name and words."""
+    document, start, stop = record.documents[number], start_d[number], start_d[number + 1]
+    digest = hashlib.blake2b(f"{document.source}\0{document.id}\0".encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(record.token_t[start:stop]).tobytes())
+    level, seed = (int.from_bytes(part) for part in (digest.digest()[:8], digest.digest()[8:]))
+    return _level(level), start + np.sort(_first(stop - start, seed))
+
+
+def _columns(reading: Reading, row_n: NDArray[np.intp]) -> NDArray[np.int64]:
+    """What is kept of some tokens: `_COLUMNS`, then the route; ids one up, so that 0 is none."""
     record = reading.record
     token_t = record.token_t.astype(np.int64)
-    side_t = record.document_t.astype(np.int64) * 2 + (reading.facet_t == 3)
+    side_t = record.document_t.astype(np.int64) * 2 + (reading.facet_t == Facet.ENCODER)
     following_t = np.zeros(record.tokens, np.int64)
     following_t[:-1] = np.where(side_t[1:] == side_t[:-1], token_t[1:] + 1, 0)
     none_t = np.zeros(record.tokens, np.int64)
     predicted_t = none_t if record.predicted_t is None else np.maximum(record.predicted_t.astype(np.int64) + 1, 0)
-    flat = record.ids_tlk.reshape(record.tokens, len(record.layers) * record.slots).astype(np.int64)
+    flat = record.ids_tlk[row_n].reshape(len(row_n), len(record.layers) * record.slots).astype(np.int64)
     route = np.where(flat == record.empty, 0, flat + 1)
-    head = [np.ones(record.tokens, np.int64), reading.facet_t + np.int64(1), token_t, following_t, predicted_t]
-    return np.column_stack([*head, _context(token_t, side_t), route])
+    columns = (none_t + 1, reading.facet_t + 1, token_t, following_t, predicted_t, _context(token_t, side_t))
+    return np.column_stack([*(column[row_n].astype(np.int64) for column in columns), route])
 
 
 def _context(token_t: NDArray[np.int64], side_t: NDArray[np.int64]) -> NDArray[np.int64]:
