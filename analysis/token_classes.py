@@ -42,7 +42,7 @@ _SCRIPTS = {
     "ARABIC": "Arabic",
     "DEVANAGARI": "Devanagari",
 }
-_CODE = set("{}[]()<>=+-*/\\|&^%$#@~`_;")
+_CODE = set("{}[]<>=+*\\|&^$#@~`_")
 
 
 def class_of(piece: str, *, follows_letter: bool = False) -> str:
