@@ -76,8 +76,7 @@ def permutation_test(
     all_bu = np.concatenate([units.group_u[None], deal_bu])
     label_g1 = np.arange(units.groups)[:, None]
     value_b = units.answers(statistic, len(all_bu), lambda rows: all_bu[rows, None] == label_g1)
-    mean, z_b = _standardised(value_b)
-    return Permuted(value_b[0], mean, z_b[0], _p_values(z_b), _family_p_values(z_b), permutations)
+    return Permuted(value_b[0].copy(), *_compared(value_b), permutations)
 
 
 def q_values(p_values: NDArray, *, any_dependence: bool = False) -> NDArray[np.float64]:
@@ -103,6 +102,15 @@ def q_values(p_values: NDArray, *, any_dependence: bool = False) -> NDArray[np.f
     if known.any():
         q_values[known] = false_discovery_control(p_values[known], method="by" if any_dependence else "bh")
     return q_values
+
+
+def _compared(value_b: NDArray[np.float64]) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+    """Null mean, z, p and p of the family; one family at a time, as all deals of many families are large."""
+    if value_b.ndim > 2 and value_b.shape[1]:
+        mean, z, p, family_p = zip(*(_compared(value_b[:, at]) for at in range(value_b.shape[1])), strict=True)
+        return np.stack(mean), np.stack(z), np.stack(p), np.stack(family_p)
+    mean_e, z_b = _standardised(value_b)
+    return mean_e, z_b[0], _p_values(z_b), _family_p_values(z_b)
 
 
 def _standardised(value_b: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -75,11 +75,14 @@ class Units:
         """The statistic of each draw, computed some draws at a time."""
         cells = max(len(self), *(table[:1].size for table in self.tables)) * self.groups
         step = max(1, _CHUNK_CELLS // max(cells, 1))
-        parts = []
+        every_b = np.zeros(0)
         for start in range(0, draws, step):
             rows = slice(start, min(start + step, draws))
-            parts.append(_answer(statistic, self.sums(weigh(rows)), rows.stop - start))
-        return np.concatenate(parts)
+            part_b = _answer(statistic, self.sums(weigh(rows)), rows.stop - start)
+            if not start:
+                every_b = np.empty((draws, *part_b.shape[1:]))
+            every_b[rows] = part_b
+        return every_b
 
     def sums(self, weight: NDArray) -> list[NDArray]:
         """Each table summed over units with weights (…, units), masked where no unit has a cell."""
