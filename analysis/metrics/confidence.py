@@ -1,0 +1,400 @@
+"""How sure the gate is of a token: entropies, shares, margins and the scale of the raw scores.
+
+Every quantity is one number per token and layer. Sums of it by document give means with intervals; how it is spread
+is counted by domain in bins whose edges are half floats of `STEPS` steps to the doubling, so that quantiles are exact
+to a sixteenth, and every power of two is an edge.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.metrics.balance import counts_ule, interval, told
+from analysis.registry import Ask, Result, metric
+from analysis.tally import Facet, Reading, Tally, statistic
+from routing import RouterRule, RoutingRecord
+
+FIXED = 2.0**20
+LARGEST = 2.0**12
+"""Numbers beyond this are no scores of a router: they count as not known, and sums stay exact."""
+STEPS = 16
+BINS = 1024
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+BY = ("", "domain", "language")
+ROWS = 4096
+
+Take = Callable[[RoutingRecord, RouterRule, slice], NDArray | None]
+Even = Callable[[RouterRule], float]
+
+
+class Quantity(NamedTuple):
+    """One number per token: how a record gives it for some tokens of a layer, and what an indifferent router has."""
+
+    name: str
+    title: str
+    unit: str
+    meaning: str
+    take: Take
+    even: Even | None = None
+    range: tuple[float | None, float | None] = (0, None)
+    uniform: str = ""
+    source: str = "Shannon 1948"
+
+
+def bin_of(value: NDArray) -> NDArray[np.intp]:
+    """The bin of each number, in the order of the numbers; NaN is not asked for.
+
+    >>> bin_of(np.array([0.0, 0.5, 0.51, 1.0, -1.0])).tolist()
+    [512, 736, 736, 752, 271]
+    """
+    bits = np.asarray(value, np.float16).view(np.uint16) >> 6
+    return np.where(bits < BINS // 2, BINS // 2 + bits, BINS - 1 - bits).astype(np.intp)
+
+
+def edges() -> NDArray[np.float64]:
+    """Least number of each bin, and beyond the last: (BINS + 1,)."""
+    rising = (np.arange(BINS // 2 - STEPS + 1, dtype=np.uint16) << 6).view(np.float16).astype(np.float64)
+    rising[-1] = 2.0**16  # infinity's own bins are never filled
+    beyond = np.full(STEPS, 2.0**16)
+    half = np.concatenate([rising, beyond])
+    return np.concatenate([-half[:0:-1], half])
+
+
+def _weights(of: Callable[[NDArray], NDArray]) -> Take:
+    """From the weights of the chosen experts as shares of their sum, NaN where they have none or one is negative."""
+
+    def take(record: RoutingRecord, rule: RouterRule, rows: slice) -> NDArray | None:
+        if record.weight_tlk is None:
+            return None
+        weight_tk = record.weight_tlk[rows, rule.layer].astype(np.float64)
+        total_t1 = weight_tk.sum(axis=1, keepdims=True)
+        usable_t1 = (total_t1 > 0) & (weight_tk >= 0).all(axis=1, keepdims=True)
+        return of(np.divide(weight_tk, total_t1, out=np.full(weight_tk.shape, np.nan), where=usable_t1))
+
+    return take
+
+
+def entropy_of(share: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Entropy in bits of shares along the last axis."""
+    return -(share * np.log2(np.where(share > 0, share, 1.0))).sum(axis=-1)
+
+
+def gate_shares(logit_te: NDArray, rule: RouterRule) -> NDArray[np.float64]:
+    """The gate over all of a layer's experts, made to sum to 1: NaN where a score is not known or the rule is not."""
+    logit_te = logit_te[:, : rule.experts].astype(np.float64)
+    logit_te = np.where(np.isfinite(logit_te).all(axis=1, keepdims=True), logit_te, np.nan)
+    if rule.score == "sigmoid":
+        score_te = np.exp(-np.logaddexp(0, -logit_te))
+    elif rule.score == "sqrtsoftplus":
+        score_te = np.sqrt(np.logaddexp(0, logit_te))
+    elif rule.score == "unknown":
+        score_te = np.full_like(logit_te, np.nan)
+    else:
+        score_te = np.exp(logit_te - logit_te.max(axis=1, keepdims=True))
+    total_t1 = score_te.sum(axis=1, keepdims=True)
+    return np.divide(score_te, total_t1, out=np.full(score_te.shape, np.nan), where=total_t1 > 0)
+
+
+def column(name: str, of: Callable[[NDArray], NDArray] = np.asarray) -> Take:
+    """From one recorded number per token and layer."""
+
+    def take(record: RoutingRecord, rule: RouterRule, rows: slice) -> NDArray | None:
+        array_tl = getattr(record, name)
+        return None if array_tl is None else of(array_tl[rows, rule.layer].astype(np.float64))
+
+    return take
+
+
+def _kept(record: RoutingRecord, rule: RouterRule, rows: slice) -> NDArray | None:
+    """From the raw scores, or, where the executed weights are the gate's own shares, from those."""
+    if record.logit_tle is not None:
+        share_te = gate_shares(record.logit_tle[rows, rule.layer], rule)
+        ids_tk = record.ids_tlk[rows, rule.layer]
+        is_there_tk = ids_tk < rule.experts
+        share_tk = np.take_along_axis(share_te, np.where(is_there_tk, ids_tk, 0).astype(np.intp), axis=1)
+        return np.where(is_there_tk, share_tk, 0.0).sum(axis=1)
+    if record.weight_tlk is None:
+        return None
+    total_t = record.weight_tlk[rows, rule.layer].astype(np.float64).sum(axis=1) / rule.scale
+    changed = rule.is_renormalised or rule.has_expert_scales or rule.shares_norm or rule.score != "softmax"
+    return np.where((total_t > 1.001) | changed, np.nan, np.minimum(total_t, 1.0))
+
+
+QUANTITIES = (
+    Quantity(
+        "gate_entropy",
+        "Gate entropy",
+        "bits",
+        "How undecided the gate is between all experts before it keeps the best, token by token.",
+        column("entropy_tl", lambda nats_t: nats_t / np.log(2)),
+        even=lambda rule: float(np.log2(rule.experts)),
+        uniform="log2 E",
+    ),
+    Quantity(
+        "gate_effective_experts",
+        "Experts in doubt",
+        "experts",
+        "Between how many equally good experts the gate hesitates: the perplexity of its shares.",
+        column("entropy_tl", np.exp),
+        even=lambda rule: float(rule.experts),
+        range=(1, None),
+        uniform="E",
+    ),
+    Quantity(
+        "chosen_entropy",
+        "Entropy of the executed weights",
+        "bits",
+        "How evenly the chosen experts share the output, from 0 (one has it all) to log2 k.",
+        _weights(entropy_of),
+        even=lambda rule: float(np.log2(rule.k)),
+        uniform="log2 k",
+    ),
+    Quantity(
+        "first_share",
+        "Share of the first expert",
+        "1 (of the executed weights)",
+        "How much of a token's executed weight its first expert has.",
+        _weights(lambda share_tk: share_tk[:, 0]),
+        even=lambda rule: 1 / rule.k,
+        range=(0, 1),
+        uniform="1 / k",
+        source="Largest combine weight over the sum",
+    ),
+    Quantity(
+        "first_lead",
+        "Lead of the first expert",
+        "1 (of the executed weights)",
+        "By how much of the executed weight the first expert is ahead of the second (of nothing, where there is one).",
+        _weights(lambda share_tk: share_tk[:, 0] - share_tk[:, 1:2].sum(axis=1)),
+        even=lambda rule: 0.0,
+        range=(0, 1),
+        uniform="0",
+        source="Largest less second largest combine weight, over the sum",
+    ),
+    Quantity(
+        "kept_share",
+        "Share of the gate that is kept",
+        "1 (of the gate over all experts)",
+        "How much of the gate's preference the chosen experts have together, the rest being dropped.",
+        _kept,
+        even=lambda rule: rule.k / rule.experts,
+        range=(0, 1),
+        uniform="k / E",
+        source="Sum of the gate's shares over the executed set; scores that do not sum to 1 are made to",
+    ),
+    Quantity(
+        "selection_margin",
+        "Selection margin",
+        "units of the selection score",
+        "How far the last chosen expert is ahead of the best one left out.",
+        column("margin_tl"),
+        source="k-th less (k+1)-th selection score",
+    ),
+    Quantity(
+        "log_sum_exp",
+        "Log-sum-exp of the raw scores",
+        "nats",
+        "How large the raw scores are; it grows where a router runs away, but also with any constant added to all.",
+        column("lse_tl"),
+        range=(None, None),
+        source="Zoph et al. 2022 (ST-MoE)",
+    ),
+    Quantity(
+        "z_loss",
+        "Router z-loss",
+        "nats squared",
+        "Mean square of the log-sum-exp, which training with a z-loss keeps small.",
+        column("lse_tl", np.square),
+        source="Zoph et al. 2022 (ST-MoE), without its coefficient",
+    ),
+)
+
+
+def _values(reading: Reading, quantity: Quantity) -> Iterator[tuple[int, slice, NDArray[np.float64]]]:
+    """A quantity of some tokens of a layer at a time: (layer, rows, values); nothing where it is not recorded."""
+    record = reading.record
+    for rule in record.layers:
+        for start in range(0, max(1, record.tokens), ROWS):
+            rows = slice(start, min(start + ROWS, record.tokens))
+            value_t = quantity.take(record, rule, rows)
+            if value_t is None:
+                return
+            empty_t = (record.ids_tlk[rows, rule.layer] == record.empty).all(axis=1)
+            limit = LARGEST**2 if quantity.name == "z_loss" else LARGEST
+            known_t = np.isfinite(value_t) & (np.abs(value_t) <= limit) & ~empty_t
+            yield rule.layer, rows, np.where(known_t, value_t, np.nan)
+
+
+def _sums(reading: Reading, quantity: Quantity) -> NDArray[np.int64] | None:
+    """Tokens for which the quantity is known, and its sum in multiples of 1/FIXED, by document and facet."""
+    documents, facets = len(reading.record.documents), len(Facet)
+    place_t = reading.record.document_t.astype(np.int64) * facets + reading.facet_t
+    sums_xln = np.zeros((documents * facets, len(reading.record.layers), 2), np.int64)
+    seen = False
+    for layer, rows, value_t in _values(reading, quantity):
+        seen, known_t = True, np.isfinite(value_t)
+        whole_t = np.rint(value_t[known_t] * FIXED).astype(np.int64)
+        np.add.at(sums_xln[:, layer, 0], place_t[rows][known_t], 1)
+        np.add.at(sums_xln[:, layer, 1], place_t[rows][known_t], whole_t)
+    return sums_xln.reshape(documents, facets, *sums_xln.shape[1:]) if seen else None
+
+
+def _bins(reading: Reading, quantity: Quantity) -> NDArray[np.int64] | None:
+    """Tokens in each bin, by group and layer."""
+    first = _first_bin(quantity)
+    bins_glb = np.zeros((len(reading.groups), len(reading.record.layers), BINS - first), np.int64)
+    seen = False
+    for layer, rows, value_t in _values(reading, quantity):
+        seen, known_t = True, np.isfinite(value_t)
+        floored_t = value_t[known_t] if not first else np.maximum(value_t[known_t], 0.0) + 0.0
+        np.add.at(bins_glb[:, layer], (reading.group_t[rows][known_t], bin_of(floored_t) - first), 1)
+    return bins_glb if seen else None
+
+
+def _first_bin(quantity: Quantity) -> int:
+    """Bins of numbers below 0 are left out where there can be none (a margin below 0 is rounding: it counts as 0)."""
+    return 0 if quantity.range[0] is None else BINS // 2
+
+
+def _bounds(quantity: Quantity) -> tuple[float, float]:
+    least, greatest = quantity.range
+    return -np.inf if least is None else least, np.inf if greatest is None else greatest
+
+
+def _groups(tally: Tally, by: str) -> tuple[tuple[str, ...], NDArray[np.intp]]:
+    """Names of the groups and each unit's own."""
+    if not by:
+        return ("",), np.zeros(len(tally.units), np.intp)
+    names, group_u = np.unique([getattr(unit, by) for unit in tally.units], return_inverse=True)
+    return tuple(names.tolist()), group_u
+
+
+def _mean(sums_n: NDArray) -> NDArray[np.float64]:
+    return np.divide(
+        sums_n[..., 1], sums_n[..., 0] * FIXED, out=np.full(sums_n.shape[:-1], np.nan), where=sums_n[..., 0] > 0
+    )
+
+
+def _means(tally: Tally, ask: Ask, quantity: Quantity) -> Result:
+    """Mean over tokens by group and layer, with an interval over each group's documents."""
+    table_uln = tally.table(f"{quantity.name}_sums")[:, list(ask.facets)].sum(axis=1)
+    names, group_u = _groups(tally, ask.by)
+    value_gl = np.stack([_mean(table_uln[group_u == g].sum(axis=0)) for g in range(len(names))])
+    ends = [
+        interval(
+            _only(tally, group_u == g), ask, table_uln[group_u == g], _mean, bounds=_bounds(quantity), corrected=False
+        )
+        for g in range(len(names))
+    ]
+    low, high = (np.stack(end) if ask.resamples else None for end in zip(*ends, strict=True))
+    even = quantity.even
+    null = None if even is None else np.array([[even(rule) for rule in tally.layers]] * len(names))
+    return told(
+        Result(value=value_gl, low=low, high=high, null=null, groups=names, warnings=_partly(tally, ask, table_uln)),
+        tally,
+        ask,
+    )
+
+
+def _only(tally: Tally, is_one_u: NDArray[np.bool_]) -> Tally:
+    """The tally's units of one group: what an interval needs to know of them."""
+    return replace(tally, units=tuple(unit for unit, is_one in zip(tally.units, is_one_u, strict=True) if is_one))
+
+
+def _partly(tally: Tally, ask: Ask, table_uln: NDArray[np.int64]) -> tuple[str, ...]:
+    slots_l = counts_ule(tally, ask).sum(axis=(0, 2))
+    known_l = table_uln[..., 0].sum(axis=0)
+    absent = [str(layer) for layer in np.flatnonzero((known_l == 0) & (slots_l > 0)).tolist()]
+    said = [f"Not known in layers {', '.join(absent)}: it cannot be had from what is recorded."] if absent else []
+    tokens_l = slots_l / [rule.k for rule in tally.layers]
+    partly_l = (known_l > 0) & (known_l < 0.99 * tokens_l)
+    if partly_l.any():
+        share = float((known_l / np.maximum(tokens_l, 1))[partly_l].min())
+        said.append(f"Known for {100 * share:.0f} % of the tokens in one layer or more; the others are left out.")
+    return tuple(said)
+
+
+def quantile_of(bins_b: NDArray[np.int64], edge_b: NDArray[np.float64], share: float) -> float:
+    """The number that such a share of the counted ones lies below, its bin taken for evenly filled; NaN of none.
+
+    >>> quantile_of(np.array([2, 2]), np.array([0.0, 1.0, 2.0]), 0.75)
+    1.5
+    """
+    reach_b = np.cumsum(bins_b)
+    if not reach_b[-1]:
+        return float("nan")
+    wanted = share * reach_b[-1]
+    place = int(np.searchsorted(reach_b, wanted))
+    before = reach_b[place] - bins_b[place]
+    return float(edge_b[place] + (wanted - before) / bins_b[place] * (edge_b[place + 1] - edge_b[place]))
+
+
+def counted(tally: Tally, ask: Ask, quantity: Quantity) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """Names of groups, and counts (groups, layers, bins)."""
+    names, _ = _groups(tally, ask.by)
+    tables = tally.by_group[f"{quantity.name}_bins"]
+    bins_glb = np.zeros((len(names), len(tally.layers), BINS - _first_bin(quantity)), np.int64)
+    for group, table_lb in tables.items():
+        if group.facet in ask.facets:
+            bins_glb[names.index(getattr(group, ask.by) if ask.by else "")] += table_lb
+    return names, bins_glb
+
+
+def _quantiles(tally: Tally, ask: Ask, quantity: Quantity) -> Result:
+    """Quantiles by group and layer, from the bins."""
+    names, bins_glb = counted(tally, ask, quantity)
+    edge_b = edges()[_first_bin(quantity) :]
+    value_glr = np.array(
+        [[[quantile_of(bins_b, edge_b, share) for share in QUANTILES] for bins_b in bins_lb] for bins_lb in bins_glb]
+    )
+    value_glr = np.clip(value_glr, *_bounds(quantity))
+    labels = {"r": tuple(f"{100 * share:g} %" for share in QUANTILES)}
+    return told(Result(value=value_glr, groups=names, labels=labels), tally, replace(ask, resamples=0))
+
+
+def declare(quantity: Quantity) -> None:
+    """The statistics of one quantity, and the metrics of its mean and of its spread."""
+
+    def sums(reading: Reading) -> NDArray[np.int64] | None:
+        return _sums(reading, quantity)
+
+    def bins(reading: Reading) -> NDArray[np.int64] | None:
+        return _bins(reading, quantity)
+
+    def mean(tally: Tally, ask: Ask) -> Result:
+        return _means(tally, ask, quantity)
+
+    def quantiles(tally: Tally, ask: Ask) -> Result:
+        return _quantiles(tally, ask, quantity)
+
+    sums.__name__, sums.__doc__ = f"{quantity.name}_sums", f"{quantity.title}: tokens and total, by document and facet."
+    bins.__name__, bins.__doc__ = (
+        f"{quantity.name}_bins",
+        f"{quantity.title}: tokens in each bin of a sixteenth octave.",
+    )
+    statistic(per="unit", axes="ufln")(sums)
+    statistic(per="group", axes="glb")(bins)
+    mean.__name__, mean.__doc__ = quantity.name, quantity.meaning
+    quantiles.__name__, quantiles.__doc__ = f"{quantity.name}_quantiles", f"{quantity.meaning[:-1]}: its quantiles."
+    for compute, needed, axes, title in (
+        (mean, sums, "gl", f"{quantity.title}, mean"),
+        (quantiles, bins, "glr", f"{quantity.title}, quantiles"),
+    ):
+        metric(
+            title=title,
+            unit=quantity.unit,
+            axes=axes,
+            range=quantity.range,
+            uniform=quantity.uniform,
+            null="a gate to which all experts are alike" if quantity.even and compute is mean else "",
+            needs=(needed.__name__, "assignments", "tokens"),
+            source=quantity.source,
+            by=BY,
+        )(compute)
+
+
+for _quantity in QUANTITIES:
+    declare(_quantity)
