@@ -12,7 +12,6 @@ from analysis.metrics import METRICS, Ask
 from analysis.tally import Facet, tally
 from routing import Document, Flag
 from tests.analysis.conftest import make_record
-from tests.analysis.test_tally import random_record
 
 DEPTHS = ["lru_depths", "mixed_lru_depths", "lfu_depths", "best_depths"]
 NAMES = [*DEPTHS, "segment_hits", "assignments", "tokens"]
@@ -169,12 +168,18 @@ def test_order_that_is_kept_is_gained():
     assert found("segment_cache_excess", record).value[0, 0] > 0.9
 
 
-def test_documents_in_another_order_are_mixed_alike():
-    record = random_record(8, documents=12)
-    table = tally(record, only=NAMES).table("segment_hits")
-    other = tally(replace(record), only=NAMES).table("segment_hits")
-    np.testing.assert_array_equal(table, other)
-    assert (table[..., 2] != table[..., 1]).any()  # mixed, that is
+def test_how_tokens_are_mixed_depends_on_their_document_alone():
+    record = long_record(8, documents=4)
+    backwards = np.concatenate([np.flatnonzero(record.document_t == d) for d in (3, 2, 1, 0)])
+    arrays = {name: array[backwards] for name, array in record.arrays()}
+    other = replace(record, **arrays | {"document_t": 3 - record.document_t[backwards]})
+    one, two = (tally(each, only=NAMES) for each in (record, other))
+    for name in DEPTHS:
+        np.testing.assert_array_equal(one.pooled(name), two.pooled(name))
+    assert (one.pooled("mixed_lru_depths") != one.pooled("lru_depths")).any()  # mixed they are
+    segment = one.table("segment_hits").sum(axis=0)
+    np.testing.assert_array_equal(segment, two.table("segment_hits").sum(axis=0))
+    assert (segment[..., 1] != segment[..., 2]).any()
 
 
 def test_gpt_oss_caches(gptoss):
