@@ -194,10 +194,9 @@ def test_labels_that_are_missing_or_alone_are_said_not_counted():
     assert "one label or none: there is nothing to tell apart" in result.warnings
     assert "4 documents without a label are left out" in result.warnings
     bare = replace(record, documents=tuple(replace(d, domain="") for d in record.documents))
-    assert np.isnan(asked("group_information", bare).value).all()
-    assert asked("leaning", bare).value.shape == (0, 2, 5)
-    assert np.isnan(asked("core_membership", bare).value).all()
-    assert np.isnan(asked("predictability", bare).value).all()
+    for name in ("group_information", "leaning", "core_membership", "predictability"):
+        with pytest.raises(OptionError, match="which no document states"):
+            asked(name, bare)
 
 
 def test_experts_that_a_layer_lacks_have_no_share():
