@@ -166,12 +166,12 @@ def _composition(study: Study) -> str:
             f"<td>{layer.given_words.excess_bits:.3f}</td><td>{layer.covered:.0%}</td></tr>"
             for number, layer in enumerate(layers)
         )
+        heads = "layer", "bits", "p", "by words", "share", "at the same word", "covered"
         parts.append(
             f"<h2>Is it the {by}, or its words?</h2><p class=soft>Bits that experts tell about the {by} beyond labels "
             f"dealt to documents of one {OTHER[by]}; what the words alone would tell; and what is left at the same "
-            f"word, over the covered share of the assignments. N = {tokens:,} tokens.</p>"
-            f"<div class=scroll><table><tr><th>layer</th><th>bits</th><th>p</th><th>by words</th><th>share</th><th>at the same word</th><th>covered</th></tr>"
-            f"{rows}</table></div>"
+            f"word, over the covered share of the assignments. N = {tokens:,} tokens.</p><div class=scroll><table>"
+            f"<tr>{''.join(f'<th>{head}</th>' for head in heads)}</tr>{rows}</table></div>"
         )
     return "".join(parts)
 
