@@ -33,7 +33,9 @@ def vocabulary_specialisation(tally: Tally, ask: Ask) -> Result:
     Units       From a sample of a few tokens of each document, over words with three of them or more; a warning says
                 how many those are.
     Undefined   NaN where no word is so common in the sample, or predictions were not recorded.
-    Not this    The published share, which is 1 for every word seen once, and rises with rare words.
+    Not this    The published share, which is 1 for every word seen once. Nor a mean over all words of the corpus: words
+                met three times in a sample are frequent ones, and rare words are more specialised. Over every word of
+                a record: `analysis.vocabulary.specialisation`.
     """
     return _specialisation(tally, ask, lambda layer: layer.excess_ids)
 
