@@ -226,6 +226,16 @@ def test_neighbours_in_the_own_document_do_not_count():
     assert found.value == pytest.approx(3 / 7)  # all other documents are equally far: 3 of 7 are of the domain
 
 
+def test_what_documents_alone_explain_is_in_the_chance_of_words():
+    """Pairs of documents share an expert and four words, which do not decide it: 1 in 4 neighbours has the word."""
+    document_t = np.repeat(np.arange(8), 40)
+    token_t = (4 * (document_t // 2) + np.random.default_rng(0).integers(0, 4, 320)).astype(np.int32)
+    record = labelled((document_t // 2)[:, None, None], document_t, [""] * 8, token_t=token_t)
+    found = purity(token_points(record), "token")
+    assert found.value == pytest.approx(1 / 4, abs=0.03)
+    assert abs(found.value - found.chance) < 3 * found.chance_spread + 1e-3
+
+
 def test_labels_that_mean_nothing_are_as_pure_as_chance():
     """The p-values of domains dealt at random to documents are uniform."""
     points = token_points(planted_words(2), most=200)
