@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.nulls import jaccard_of
+from analysis.pairs import set_odds
 from routing.errors import OptionError
 
-_ROUNDS = 500
-_CLOSE = 1e-10
+SURE = 1e-12  # an expert this close to 1 is chosen always
 
 
 class LoadMatched(NamedTuple):
@@ -58,36 +58,6 @@ def load_matched(rates_le: NDArray, other_le: NDArray | None = None) -> LoadMatc
     return LoadMatched(*np.array(layers, np.float64).reshape(-1, 4).T)
 
 
-def pair_rates(rates_e: NDArray) -> NDArray[np.float64]:
-    """Share of tokens that use both of two experts, if the loads of one layer are all there is to it.
-
-    Shapes      (experts,) rates that sum to k, to (experts, experts); the diagonal holds the rates.
-    Units       1, from 0 to the smaller rate. Each row less its diagonal sums to (k - 1) times the rate.
-    Undefined   NaN where the layer has no such expert, and without rates. Errors: as `load_matched`.
-    Not this    The product of the two rates: a token uses k experts, so that each makes the others a little rarer.
-    Source      Chen, Dempster and Liu 1994.
-
-    Two of four experts at even loads: each pair in 1 token of 6.
-
-    >>> (pair_rates(np.full(4, 0.5)) * 6).round(6).tolist()[0]
-    [3.0, 1.0, 1.0, 1.0]
-    """
-    rates_e = np.asarray(np.ma.filled(rates_e, np.nan), np.float64)
-    k, present = _whole(rates_e), ~np.isnan(rates_e)
-    pairs_ee = np.full((len(rates_e), len(rates_e)), np.nan)
-    if not k:
-        return pairs_ee
-    rate_e = rates_e[present]
-    chance_e = _chances(rate_e, k)
-    both_ee = np.zeros((len(rate_e), len(rate_e)))
-    for expert, rate in enumerate(rate_e):
-        if rate > 0 and k > 1:
-            both_ee[expert] = rate * _rates(np.where(np.arange(len(rate_e)) == expert, 0.0, chance_e), k - 1)
-    np.fill_diagonal(both_ee, rate_e)
-    pairs_ee[np.ix_(present, present)] = both_ee
-    return pairs_ee
-
-
 def _layer(rate_e: NDArray[np.float64], other_e: NDArray[np.float64]) -> tuple[float, float, float, float]:
     k, others_k, nan = _whole(rate_e), _whole(other_e), float("nan")
     if not k or not others_k:
@@ -120,38 +90,12 @@ def _bad(found: str, expected: str) -> OptionError:
 def _chances(rate_e: NDArray[np.float64], k: int) -> NDArray[np.float64]:
     """Chances of independent choices that have the rates when exactly k are chosen."""
     rate_e = np.minimum(rate_e, 1.0)
-    free = (rate_e > 0) & (rate_e < 1)
-    chance_e, odds_e = rate_e.copy(), rate_e[free] / (1 - rate_e[free])
-    wanted_e = odds_e.copy()
-    for _ in range(_ROUNDS):
+    free = (rate_e > 0) & (rate_e < 1 - SURE)
+    chance_e = np.where(rate_e >= 1 - SURE, 1.0, rate_e)
+    if free.any():
+        odds_e = set_odds(rate_e[free], k - int((rate_e >= 1 - SURE).sum()))
         chance_e[free] = odds_e / (1 + odds_e)
-        got_e = _rates(chance_e, k)[free]
-        if np.abs(got_e - rate_e[free]).max(initial=0) < _CLOSE:
-            break
-        odds_e *= wanted_e * (1 - got_e) / got_e
     return chance_e
-
-
-@numba.njit(nogil=True)
-def _rates(chance_e: NDArray, k: int) -> NDArray:  # pragma: no cover
-    """How often each of independent choices is made, given that k are: all before it, and all after it, by number."""
-    experts = len(chance_e)
-    before_ej, after_ej = np.zeros((experts + 1, k + 1)), np.zeros((experts + 1, k + 1))
-    before_ej[0, 0] = after_ej[experts, 0] = 1.0
-    for expert in range(experts):
-        back = experts - 1 - expert
-        for number in range(k + 1):
-            before_ej[expert + 1, number] = before_ej[expert, number] * (1 - chance_e[expert])
-            after_ej[back, number] = after_ej[back + 1, number] * (1 - chance_e[back])
-            if number:
-                before_ej[expert + 1, number] += before_ej[expert, number - 1] * chance_e[expert]
-                after_ej[back, number] += after_ej[back + 1, number - 1] * chance_e[back]
-    rate_e = np.zeros(experts)
-    for expert in range(experts):
-        for number in range(k):
-            rate_e[expert] += before_ej[expert, number] * after_ej[expert + 1, k - 1 - number]
-        rate_e[expert] *= chance_e[expert] / before_ej[experts, k]
-    return rate_e
 
 
 @numba.njit(nogil=True)

@@ -142,7 +142,7 @@ def fixed_k_chance(share_e: NDArray[np.float64], k: int) -> Chance:
     pair_ef = np.outer(always_e, share_e) + np.outer(share_e, always_e) - np.outer(always_e, always_e)
     disjoint = 0.0 if always_e.any() else 1.0
     if free and open_e.any():
-        weight_e = _weights(share_e[open_e], free)
+        weight_e = set_odds(share_e[open_e], free)
         pair_ef[np.ix_(open_e, open_e)] = _pair_chance(weight_e, free)
         disjoint *= _disjoint(weight_e, free)
     np.fill_diagonal(pair_ef, share_e)
@@ -208,8 +208,8 @@ def _count_paths(
                 at += 1
 
 
-def _weights(share_e: NDArray[np.float64], k: int) -> NDArray[np.float64]:
-    """Odds of the coins whose throws with k heads have the given shares."""
+def set_odds(share_e: NDArray[np.float64], k: int) -> NDArray[np.float64]:
+    """Odds of the coins whose throws with k heads have the given shares, each strictly between 0 and 1."""
     if k >= len(share_e):
         return np.ones(len(share_e))
     weight_e, worst = _fit(share_e, k, STEPS, CLOSE)

@@ -252,8 +252,8 @@ def _unit(record: RoutingRecord, number: int, reading: Reading) -> Unit:
     document, rows = record.documents[number], slice(reading.start_d[number], reading.start_d[number + 1])
     digest = hashlib.blake2b(f"{document.source}\0{document.id}\0".encode(), digest_size=12)
     digest.update(np.ascontiguousarray(record.token_t[rows]).tobytes())
-    digest.update(_checksum(record.ids_tlk[rows]))
-    return Unit(digest.hexdigest(), document.domain, document.language, 1)
+    told_apart = _checksum(record.ids_tlk[rows]).hex()  # behind the digest: names of experts do not order documents
+    return Unit(f"{digest.hexdigest()} {told_apart}", document.domain, document.language, 1)
 
 
 def _checksum(ids_tlk: NDArray) -> bytes:

@@ -112,7 +112,7 @@ def write(study: "Study", out: Path, *, model: str, corpus: str, counts_only: bo
             names.append(name)
         (partial / "study.json").write_text(json.dumps(said, indent=1, default=str), encoding="utf-8")
         (partial / "tally.npz").write_bytes(to_bytes(study.tally))
-        (partial / "report.html").write_text(report(study, said, []), encoding="utf-8")
+        (partial / "report.html").write_text(report(study, said), encoding="utf-8")
     return names
 
 

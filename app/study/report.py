@@ -30,11 +30,11 @@ COLOURS = ["#3b6fb6", "#c8643c", "#3d8f6b", "#8a5aa8", "#b08a1e", "#b0476f", "#4
 MOST_LINES = 16
 
 
-def report(study: Study, about: dict, warnings: list[str]) -> str:
+def report(study: Study, about: dict) -> str:
     """The whole page."""
     body = [
         _head(about),
-        _warned(warnings),
+        _warned(study),
         _composition(study),
         _contents(study),
         *_figures(study),
@@ -69,10 +69,13 @@ def _counted(name: str, counts: dict[str, int]) -> str:
     return f"{len(counts)} {name}{'s' * (len(counts) != 1)} ({said})"
 
 
-def _warned(warnings: list[str]) -> str:
-    if not warnings:
+def _warned(study: Study) -> str:
+    if not study.warnings:
         return ""
-    shown = "".join(f'<div class="warning">{escape(text)}</div>' for text in warnings)
+    shown = "".join(
+        f'<div class="warning">{escape(each.sentence)} <small>{escape(each.do)}</small></div>'
+        for each in study.warnings
+    )
     return f"<h2>Before you read on</h2>{shown}"
 
 

@@ -2,13 +2,14 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from analysis.composition import Composition, composition
+from analysis.lint import Warning_, lint
 from analysis.metrics import METRICS
 from analysis.registry import Ask, Metric, Result
 from analysis.tally import Tally, label_numbers, merge, tally
@@ -47,8 +48,8 @@ class Chosen:
 class Study:
     """Results by metric and label (empty for metrics that compare no groups), and what could not be computed, with why.
 
-    `composition` holds, by label, how much of what experts tell of it the words alone explain, layer by layer, and of
-    how many tokens that speaks.
+    `composition` holds, by label, of how many tokens it speaks, and layer by layer how much of what experts tell of the
+    label the words alone explain. `warnings` are known artefacts found in what was recorded.
     """
 
     tally: Tally
@@ -56,6 +57,7 @@ class Study:
     results: dict[tuple[str, str], Result] = field(default_factory=dict)
     composition: dict[str, tuple[int, tuple[Composition, ...]]] = field(default_factory=dict)
     skipped: dict[tuple[str, str], str] = field(default_factory=dict)
+    warnings: tuple[Warning_, ...] = ()
 
     @property
     def labels(self) -> dict[str, Counter[str]]:
@@ -110,7 +112,8 @@ def computed(whole: Tally, record: RoutingRecord, chosen: Chosen, *, on_progress
         for by in chosen.by:
             _compose(found, record, by)
     on_progress("computed", len(jobs), len(jobs))
-    return found
+    whole_results = {name: result for (name, _), result in found.results.items()}
+    return replace(found, warnings=lint(whole, whole_results, record))
 
 
 def _labels_of(metric: Metric, chosen: Chosen) -> tuple[str, ...]:

@@ -96,6 +96,7 @@ def about(study: Study, *, model: str, corpus: str) -> dict[str, object]:
             f"{name}.{by}" if by else name: _definition(name, result) for (name, by), result in study.results.items()
         },
         "skipped": {f"{name}.{by}" if by else name: reason for (name, by), reason in study.skipped.items()},
+        "warnings": [warning._asdict() for warning in study.warnings],
         "columns": COLUMNS,
     }
 

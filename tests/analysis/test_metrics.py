@@ -23,7 +23,9 @@ def relabelled(record: RoutingRecord, seed: int = 5) -> tuple[RoutingRecord, np.
     """The same routes with every layer's experts called otherwise, the same way in all layers."""
     new_e = np.random.default_rng(seed).permutation(record.experts)
     ids_tlk = new_e[record.ids_tlk].astype(record.ids_tlk.dtype)
-    return replace(record, ids_tlk=ids_tlk), new_e
+    logit_tle = np.empty_like(record.logit_tle)
+    logit_tle[..., new_e] = record.logit_tle
+    return replace(record, ids_tlk=ids_tlk, logit_tle=logit_tle), new_e
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from analysis.load import load_cv_floor
-from analysis.matched import load_matched, pair_rates
+from analysis.matched import load_matched
 from analysis.nulls import chance, noise_floor, overlap_chances
+from analysis.pairs import fixed_k_chance
 from routing import RouterRule
 from routing.errors import OptionError
 
@@ -250,7 +251,7 @@ def test_load_matched_chances_agree_with_weighing_every_set(first, second, k):
     both = np.array(
         [[_inclusion(sets, weight * [{i, j} <= s for s in sets], 5)[i] for j in range(5)] for i in range(5)]
     )
-    np.testing.assert_allclose(pair_rates(rates), both, atol=1e-6)
+    np.testing.assert_allclose(fixed_k_chance(rates, k).pair_ef, both, atol=1e-6)
 
 
 @pytest.mark.parametrize("geometry", TABLE, ids=str)
@@ -268,16 +269,20 @@ def test_absent_experts_empty_layers_and_certain_experts():
     found = load_matched(rates_le)
     np.testing.assert_allclose(found.overlap_l, [0.75, np.nan, 1])
     np.testing.assert_allclose(found.jaccard_l, [(1 + 1 / 3) / 2, np.nan, 1])
-    pairs = pair_rates(rates_le[0])
-    np.testing.assert_allclose(pairs[:3, :3], [[0.5, 0, 0.5], [0, 0.5, 0.5], [0.5, 0.5, 1]], atol=1e-9)
-    assert np.isnan(pairs[3]).all() and np.isnan(pair_rates(np.full(3, np.nan))).all()
+    pairs = fixed_k_chance(rates_le[0, :3], 2).pair_ef
+    np.testing.assert_allclose(pairs, [[0.5, 0, 0.5], [0, 0.5, 0.5], [0.5, 0.5, 1]], atol=1e-9)
+
+
+def test_two_experts_of_which_one_is_chosen():
+    assert load_matched(np.array([[0.6, 0.4]])).overlap_l[0] == pytest.approx(0.6**2 + 0.4**2)
+    assert load_matched(np.array([[0.6, 0.4]])).any_shared_l[0] == pytest.approx(0.6**2 + 0.4**2)
 
 
 def test_very_uneven_loads_of_many_experts_are_matched():
     weight = np.random.default_rng(4).gamma(0.3, size=256)
     rates = norm.cdf(np.log(weight + 1e-12) / 2)
     rates *= 8 / rates.sum()
-    pairs = pair_rates(rates)
+    pairs = fixed_k_chance(rates, 8).pair_ef
     np.testing.assert_allclose(pairs.sum(axis=1) - rates, 7 * rates, atol=1e-7)
     np.testing.assert_allclose(np.diag(pairs), rates)
 

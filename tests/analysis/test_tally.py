@@ -28,9 +28,14 @@ def random_record(seed, documents=6):
     document_t = np.repeat(np.arange(documents), length_d)
     loss_t = generator.random(rows).astype(np.float32)
     loss_t[generator.random(rows) < 0.2] = np.nan
+    logit = generator.normal(size=(rows, LAYERS, EXPERTS)).astype(np.float16)
     record = make_record(
         ids,
         experts=EXPERTS,
+        logit_tle=logit,
+        lse_tl=np.log(np.exp(logit.astype(float)).sum(axis=-1)).astype(np.float16),
+        margin_tl=generator.random((rows, LAYERS)).astype(np.float16),
+        entropy_tl=(generator.random((rows, LAYERS)) * np.log(EXPERTS)).astype(np.float16),
         documents=document_t,
         weight_tlk=weight,
         loss_t=loss_t,
