@@ -30,6 +30,7 @@ def analyze(
     out: Annotated[Path, typer.Option(help="Folder for tables, study.json, tally.npz and report.html.")],
     model: Annotated[str, typer.Option(help="A bundled model's name, a folder or a hub id.")] = "",
     metrics: Annotated[str, typer.Option(help="Metrics by name, with commas between (default: all).")] = "",
+    preset: Annotated[str, typer.Option(help="The metrics of a paper: olmoe.")] = "",
     by: Annotated[str, typer.Option(help="Labels to compare by.")] = "domain,language",
     resamples: Annotated[int, typer.Option(min=0, help="Of documents, for intervals and nulls.")] = 1000,
     seed: Annotated[int, typer.Option(help="Of the resamples.")] = 0,
@@ -51,7 +52,14 @@ def analyze(
 
         given = {"model": model or None, "device": device, "dtype": dtype}
         settings = load_settings(**{name: value for name, value in given.items() if value is not None})
-        chosen = Chosen(metrics=_words(metrics), by=_words(by), resamples=resamples, seed=seed)
+        chosen = Chosen(
+            metrics=_words(metrics),
+            preset=preset,
+            by=_words(by),
+            resamples=resamples,
+            seed=seed,
+            words=not counts_only,
+        )
         documents = _documents(corpus, limit)
         found = _run(settings, documents, chosen, {"max_new_tokens": new_tokens, "logits": logits})
         files = write(found, out, model=settings.model, corpus=corpus, counts_only=counts_only)

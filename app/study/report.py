@@ -38,6 +38,7 @@ def report(study: Study, about: dict) -> str:
         _composition(study),
         _contents(study),
         *_figures(study),
+        _words(study),
         _skipped(about),
     ]
     title = f"{about['model']} on {about['corpus']}"
@@ -52,6 +53,7 @@ def _head(about: dict) -> str:
     made, tokens = about["provenance"], about["tokens"]
     labels = "; ".join(_counted(name, counts) for name, counts in about["labels"].items())
     facts = {
+        **({"preset": about["preset"]} if about["preset"] else {}),
         "model": f"{made['model']} · {made['fingerprint']} · {made['dtype']} · {made['device']}",
         "corpus": f"{about['corpus']}: {about['documents']:,} documents, {sum(tokens.values()):,} tokens "
         f"({tokens['prompt']:,} prompt, {tokens['generated']:,} generated, {tokens['format']:,} special or template)",
@@ -177,6 +179,25 @@ def _composition(study: Study) -> str:
             f"<tr>{''.join(f'<th>{head}</th>' for head in heads)}</tr>{rows}</table></div>"
         )
     return "".join(parts)
+
+
+def _words(study: Study) -> str:
+    """The words of every expert, layer by layer, folded up."""
+    parts = []
+    for name, experts in zip(layer_names(study.tally.layers), study.words, strict=False):
+        rows = "".join(
+            f"<tr><td>{expert}</td><td>{' · '.join(_shown(word.piece) for word in words)}</td></tr>"
+            for expert, words in enumerate(experts)
+            if words
+        )
+        parts.append(f"<details><summary>Layer {escape(name)}</summary><table>{rows}</table></details>")
+    said = "The words that are most surely each expert's own, by shrunken log-odds; not what the expert is for."
+    return f"<h2>Words of the experts</h2><p class=soft>{said}</p>{''.join(parts)}" if parts else ""
+
+
+def _shown(piece: str) -> str:
+    """A token so that spaces and breaks are seen."""
+    return f"<code>{escape(piece.replace(' ', '␣').replace(chr(10), '↵'))}</code>"
 
 
 def _skipped(about: dict) -> str:

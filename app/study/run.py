@@ -7,12 +7,15 @@ from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from analysis.composition import Composition, composition
 from analysis.lint import Warning_, lint
 from analysis.metrics import METRICS
 from analysis.registry import Ask, Metric, Result
 from analysis.tally import Tally, label_numbers, merge, tally
+from analysis.vocabulary import Word, token_table
+from app.study.presets import Preset, preset
 from routing.errors import GatescopeError, OptionError
 from routing.record import Document, Flag, RoutingRecord, joined
 
@@ -27,9 +30,14 @@ KEPT_TOKENS = 200_000
 
 @dataclass(frozen=True, kw_only=True)
 class Chosen:
-    """What a study computes: metrics by name (none: all), by which labels, and how often things are dealt anew."""
+    """What a study computes: metrics by name (none: all), by which labels, and how often things are dealt anew.
+
+    Without `words`, nothing that names a token is made.
+    """
 
     metrics: tuple[str, ...] = ()
+    preset: str = ""
+    words: bool = True
     by: tuple[str, ...] = ("domain", "language")
     resamples: int = 1000
     seed: int = 0
@@ -49,7 +57,8 @@ class Study:
     """Results by metric and label (empty for metrics that compare no groups), and what could not be computed, with why.
 
     `composition` holds, by label, of how many tokens it speaks, and layer by layer how much of what experts tell of the
-    label the words alone explain. `warnings` are known artefacts found in what was recorded.
+    label the words alone explain. `warnings` are known artefacts found in what was recorded. `words` are, by layer and
+    expert, the words most surely its own; `more` are tables of a preset.
     """
 
     tally: Tally
@@ -58,6 +67,8 @@ class Study:
     composition: dict[str, tuple[int, tuple[Composition, ...]]] = field(default_factory=dict)
     skipped: dict[tuple[str, str], str] = field(default_factory=dict)
     warnings: tuple[Warning_, ...] = ()
+    words: tuple[tuple[tuple[Word, ...], ...], ...] = ()
+    more: dict[str, pd.DataFrame] = field(default_factory=dict)
 
     @property
     def labels(self) -> dict[str, Counter[str]]:
@@ -99,7 +110,8 @@ def study(
 
 def computed(whole: Tally, record: RoutingRecord, chosen: Chosen, *, on_progress: Progress) -> Study:
     """Every chosen metric of a tally; `record` is the raw routing that was kept."""
-    names = chosen.metrics or tuple(METRICS)
+    plan = preset(chosen.preset) if chosen.preset else Preset(chosen.metrics, "", {})
+    names = plan.metrics or tuple(METRICS)
     jobs = [(METRICS[name], by) for name in names for by in _labels_of(METRICS[name], chosen)]
     found = Study(tally=whole, chosen=chosen)
     for number, (metric, by) in enumerate(jobs):
@@ -108,12 +120,19 @@ def computed(whole: Tally, record: RoutingRecord, chosen: Chosen, *, on_progress
             found.results[metric.name, by] = metric(whole, Ask(by=by, resamples=chosen.resamples, seed=chosen.seed))
         except GatescopeError as reason:
             found.skipped[metric.name, by] = f"{reason.found}; needs {reason.expected}"
-    if not chosen.metrics:
+    own = record.take((record.flag_t & (Flag.SPECIAL | Flag.TEMPLATE)) == 0)
+    if not plan.metrics:
         for by in chosen.by:
-            _compose(found, record, by)
+            _compose(found, own, by)
     on_progress("computed", len(jobs), len(jobs))
     whole_results = {name: result for (name, _), result in found.results.items()}
-    return replace(found, warnings=lint(whole, whole_results, record))
+    has_words = chosen.words and not plan.metrics
+    return replace(
+        found,
+        warnings=lint(whole, whole_results, record),
+        words=tuple(token_table(own, layer) for layer in range(len(own.layers))) if has_words else (),
+        more={name: make(own) for name, make in plan.tables.items()},
+    )
 
 
 def _labels_of(metric: Metric, chosen: Chosen) -> tuple[str, ...]:
@@ -121,14 +140,13 @@ def _labels_of(metric: Metric, chosen: Chosen) -> tuple[str, ...]:
     return tuple(by for by in metric.by if not by or by in chosen.by) if metric.by else ("",)
 
 
-def _compose(found: Study, record: RoutingRecord, by: str) -> None:
+def _compose(found: Study, own: RoutingRecord, by: str) -> None:
     """How much of what experts tell of a label the words alone explain; labels are dealt within the other label."""
-    labels_d, names = label_numbers([getattr(document, by) for document in record.documents])
+    labels_d, names = label_numbers([getattr(document, by) for document in own.documents])
     if len(names) < 2:
-        found.skipped["composition", by] = f"{len(names)} {by}s among {len(record.documents)} documents; needs two"
+        found.skipped["composition", by] = f"{len(names)} {by}s among {len(own.documents)} documents; needs two"
         return
-    own = record.take((record.flag_t & (Flag.SPECIAL | Flag.TEMPLATE)) == 0)
-    other_d, _ = label_numbers([getattr(document, OTHER[by]) for document in record.documents])
+    other_d, _ = label_numbers([getattr(document, OTHER[by]) for document in own.documents])
     settings: dict[str, Any] = {
         "strata_d": other_d,
         "permutations": max(found.chosen.resamples, 1),

@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.registry import AXES, METRICS, Result
+from app.export import json_text
+from app.study.presets import PRESETS
 from app.study.run import Study
 from routing.groups import layer_names
 
@@ -25,6 +27,11 @@ COLUMNS: dict[str, str] = {
     "null": "what chance alone would give",
     "p": "share of deals at least as extreme, never 0",
     "q": "p corrected for the tests of one layer",
+    "token_id": "id of a word in the model's vocabulary",
+    "token": "that word, as a JSON string",
+    "z": "how surely the word is the expert's own: shrunken log-odds over their deviation",
+    "here": "tokens of the word that the expert worked on",
+    "tokens": "tokens of the word in all",
 }
 """Every column that a table may have, with its meaning; a column that a metric does not have is left out."""
 
@@ -36,6 +43,9 @@ def tables(study: Study, *, counts_only: bool) -> Iterator[tuple[str, pd.DataFra
             yield f"{name}.{by}" if by else name, result_frame(study, name, result)
     for by, (_, layers) in study.composition.items():
         yield f"composition.{by}", _composition_frame(study, layers)
+    if study.words:
+        yield "expert_words", _words_frame(study)
+    yield from study.more.items()
 
 
 def result_frame(study: Study, name: str, result: Result) -> pd.DataFrame:
@@ -68,6 +78,17 @@ def _names_tokens(result: Result) -> bool:
     return "t" in result.labels or "x" in result.labels
 
 
+def _words_frame(study: Study) -> pd.DataFrame:
+    """The words most surely each expert's own; a word is written as a JSON string, so that no table takes it amiss."""
+    rows = [
+        (layer, expert, rank, word.token, json_text(word.piece), word.z, word.here, word.tokens)
+        for layer, experts in enumerate(study.words)
+        for expert, words in enumerate(experts)
+        for rank, word in enumerate(words)
+    ]
+    return pd.DataFrame(rows, columns=["layer", "expert", "rank", "token_id", "token", "z", "here", "tokens"])
+
+
 def _composition_frame(study: Study, layers: tuple) -> pd.DataFrame:
     """What the words alone explain of a label, a row for each layer."""
     rows = []
@@ -92,6 +113,7 @@ def about(study: Study, *, model: str, corpus: str) -> dict[str, object]:
         "tokens": {"prompt": int(tokens_f[0]), "generated": int(tokens_f[1]), "format": int(tokens_f[2])},
         "labels": {name: dict(sorted(counts.items())) for name, counts in study.labels.items()},
         "asked": asdict(study.chosen),
+        "preset": PRESETS[study.chosen.preset].says if study.chosen.preset else "",
         "metrics": {
             f"{name}.{by}" if by else name: _definition(name, result) for (name, by), result in study.results.items()
         },

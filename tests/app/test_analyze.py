@@ -61,7 +61,7 @@ def test_tables_have_documented_columns_alike_in_both_formats(made):
         whole = pd.read_parquet(path.with_suffix(".parquet"))
         if not path.name.startswith("composition"):
             assert set(whole.columns) <= known, path.name
-            if len(whole):
+            if len(whole) and "value" in whole:
                 read = pd.read_csv(path, keep_default_na=False, na_values=[""])
                 np.testing.assert_allclose(read["value"], whole["value"])
 
@@ -125,3 +125,29 @@ def test_one_document_and_no_labels_give_results_or_reasons(tiny_model, tmp_path
     assert (
         about["documents"] == 1 and about["skipped"]["composition.domain"] == "0 domains among 1 documents; needs two"
     )
+
+
+def test_words_of_experts_are_told_unless_only_counts_may_be(made, corpus, tiny_model, tmp_path):
+    words = pd.read_parquet(made[0] / "tables" / "expert_words.parquet")
+    assert set(words["layer"]) == {0, 1} and (words["here"] <= words["tokens"]).all() and (words["z"] > 0).all()
+    assert all(json.loads(token) is not None for token in words["token"])
+    assert "Words of the experts" in (made[0] / "report.html").read_text(encoding="utf-8")
+    out = tmp_path / "study"
+    assert analyze(corpus, out, tiny_model, "--resamples", "2", "--counts-only").exit_code == 0
+    assert not (out / "tables" / "expert_words.csv").exists()
+    assert "Words of the experts" not in (out / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_preset_of_a_paper_gives_its_equation_and_the_released_count_and_says_which_is_which(
+    corpus, tiny_model, tmp_path
+):
+    out = tmp_path / "study"
+    ran = analyze(corpus, out, tiny_model, "--preset", "olmoe", "--resamples", "5")
+    assert ran.exit_code == 0, ran.output
+    right = pd.read_parquet(out / "tables" / "coactivation_share.parquet")
+    released = pd.read_parquet(out / "tables" / "coactivation_as_released.parquet")
+    both = right.merge(released, on=["layer", "expert", "other_expert"])
+    both = both[both["expert"] != both["other_expert"]]
+    np.testing.assert_allclose(both["value_x"], both["value_y"], atol=1e-9)  # with k = 2 every pair is a neighbour
+    assert "which is not equation 6" in json.loads((out / "study.json").read_text())["preset"]
+    assert analyze(corpus, tmp_path / "x", tiny_model, "--preset", "olmo").exit_code == 2
