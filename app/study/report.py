@@ -37,6 +37,7 @@ def report(study: Study, about: dict) -> str:
         _warned(study),
         _composition(study),
         _contents(study),
+        _near(study),
         *_figures(study),
         _words(study),
         _skipped(about),
@@ -181,6 +182,31 @@ def _composition(study: Study) -> str:
     return "".join(parts)
 
 
+def _near(study: Study) -> str:
+    """Documents on a plane by their routing, and whose neighbours bear their label."""
+    if study.near is None:
+        return ""
+    figure = go.Figure()
+    rows_of = study.near.purities.query("of == 'documents'") if len(study.near.purities) else study.near.purities
+    by = max(rows_of.to_dict("records"), key=lambda row: row["value"] - row["null"], default={"label": "domain"})[
+        "label"
+    ]
+    for label, own in study.near.places.groupby(by):
+        figure.add_scatter(x=own["first"], y=own["second"], mode="markers", name=str(label) or "not said", opacity=0.75)
+    rows = "".join(
+        f"<tr><td>{row['of']}</td><td>{row['layer']}</td><td>{row['label']}</td><td>{row['value']:.0%}</td>"
+        f"<td>{row['null']:.0%}</td><td>{row['p']:.3f}</td></tr>"
+        for row in study.near.purities.to_dict("records")
+    )
+    heads = "".join(f"<th>{head}</th>" for head in ("of", "layer", "label", "the same", "by chance", "p"))
+    return (
+        f"<h2>Who is near whom</h2><p class=soft>Documents by how they spread over the experts of all layers, along "
+        f"the two directions in which they differ most. Below, how many of the ten nearest neighbours from other "
+        f"documents bear the same label: read domain, language and word beside each other.</p>{_drawn(figure)}"
+        f"<div class=scroll><table><tr>{heads}</tr>{rows}</table></div>"
+    )
+
+
 def _words(study: Study) -> str:
     """The words of every expert, layer by layer, folded up."""
     parts = []
@@ -197,7 +223,7 @@ def _words(study: Study) -> str:
 
 def _shown(piece: str) -> str:
     """A token so that spaces and breaks are seen."""
-    return f"<code>{escape(piece.replace(' ', '␣').replace(chr(10), '↵'))}</code>"
+    return f"<code><bdi>{escape(piece.replace(' ', '␣').replace(chr(10), '↵'))}</bdi></code>"
 
 
 def _skipped(about: dict) -> str:

@@ -15,6 +15,7 @@ from analysis.metrics import METRICS
 from analysis.registry import Ask, Metric, Result
 from analysis.tally import Tally, label_numbers, merge, tally
 from analysis.vocabulary import Word, token_table
+from app.study.neighbours import Near, near
 from app.study.presets import Preset, preset
 from routing.errors import GatescopeError, OptionError
 from routing.record import Document, Flag, RoutingRecord, joined
@@ -58,7 +59,7 @@ class Study:
 
     `composition` holds, by label, of how many tokens it speaks, and layer by layer how much of what experts tell of the
     label the words alone explain. `warnings` are known artefacts found in what was recorded. `words` are, by layer and
-    expert, the words most surely its own; `more` are tables of a preset.
+    expert, the words most surely its own; `more` are tables of a preset; `near` says who is near whom by routing.
     """
 
     tally: Tally
@@ -69,6 +70,7 @@ class Study:
     warnings: tuple[Warning_, ...] = ()
     words: tuple[tuple[tuple[Word, ...], ...], ...] = ()
     more: dict[str, pd.DataFrame] = field(default_factory=dict)
+    near: Near | None = None
 
     @property
     def labels(self) -> dict[str, Counter[str]]:
@@ -132,6 +134,7 @@ def computed(whole: Tally, record: RoutingRecord, chosen: Chosen, *, on_progress
         warnings=lint(whole, whole_results, record),
         words=tuple(token_table(own, layer) for layer in range(len(own.layers))) if has_words else (),
         more={name: make(own) for name, make in plan.tables.items()},
+        near=None if plan.metrics else near(whole, own, seed=chosen.seed),
     )
 
 

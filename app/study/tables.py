@@ -27,6 +27,15 @@ COLUMNS: dict[str, str] = {
     "null": "what chance alone would give",
     "p": "share of deals at least as extreme, never 0",
     "q": "p corrected for the tests of one layer",
+    "of": "what the points are: documents or tokens",
+    "label": "which label neighbours are compared by",
+    "greatest": "the most that the value could be",
+    "points": "labelled points with neighbours",
+    "domain": "domain of a document, or of a block of documents",
+    "language": "language of it",
+    "documents": "documents in it",
+    "first": "its place along the first principal component of how documents spread over experts",
+    "second": "its place along the second",
     "token_id": "id of a word in the model's vocabulary",
     "token": "that word, as a JSON string",
     "z": "how surely the word is the expert's own: shrunken log-odds over their deviation",
@@ -46,6 +55,9 @@ def tables(study: Study, *, counts_only: bool) -> Iterator[tuple[str, pd.DataFra
     if study.words:
         yield "expert_words", _words_frame(study)
     yield from study.more.items()
+    if study.near is not None:
+        yield "document_places", study.near.places
+        yield "nearest_neighbours", study.near.purities
 
 
 def result_frame(study: Study, name: str, result: Result) -> pd.DataFrame:

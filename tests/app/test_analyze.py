@@ -138,6 +138,15 @@ def test_words_of_experts_are_told_unless_only_counts_may_be(made, corpus, tiny_
     assert "Words of the experts" not in (out / "report.html").read_text(encoding="utf-8")
 
 
+def test_who_is_near_whom_is_told_beside_chance(made):
+    near = pd.read_parquet(made[0] / "tables" / "nearest_neighbours.parquet")
+    assert {"documents", "tokens"} == set(near["of"]) and {"domain", "language", "token"} == set(near["label"])
+    assert near["value"].between(0, 1).all() and near["p"].between(0, 1).all()
+    places = pd.read_parquet(made[0] / "tables" / "document_places.parquet")
+    assert len(places) == 12 and places["documents"].sum() == 12
+    assert "Who is near whom" in (made[0] / "report.html").read_text(encoding="utf-8")
+
+
 def test_the_preset_of_a_paper_gives_its_equation_and_the_released_count_and_says_which_is_which(
     corpus, tiny_model, tmp_path
 ):
