@@ -19,12 +19,16 @@ Measure = Callable[[NDArray, NDArray], NDArray]
 """Of sums of assignments (draws, groups, layers, experts) and of tokens (draws, groups); answers draws first."""
 
 
+OTHER = {"domain": "language", "language": "domain"}
+
+
 class Labelled(NamedTuple):
     """The units of a tally under one kind of label, in an order that the experts' names have no part in.
 
     count_ule   assignments of the facets asked for; tokens_u: tokens of those
     group_u     number of the unit's label in `names`, -1 for a unit without one
     unlabelled  documents without a label
+    strata_u    number of the unit's other label (its language, under domains): what labels may be dealt within
     """
 
     count_ule: NDArray[np.int64]
@@ -32,6 +36,7 @@ class Labelled(NamedTuple):
     group_u: NDArray[np.intp]
     names: tuple[str, ...]
     unlabelled: int
+    strata_u: NDArray[np.intp]
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -49,7 +54,10 @@ class Labelled(NamedTuple):
     def only(self, chosen_u: NDArray[np.bool_]) -> "Labelled":
         """The same of some units."""
         return self._replace(
-            count_ule=self.count_ule[chosen_u], tokens_u=self.tokens_u[chosen_u], group_u=self.group_u[chosen_u]
+            count_ule=self.count_ule[chosen_u],
+            tokens_u=self.tokens_u[chosen_u],
+            group_u=self.group_u[chosen_u],
+            strata_u=self.strata_u[chosen_u],
         )
 
 
@@ -71,7 +79,8 @@ def labelled(tally: Tally, ask: Ask) -> Labelled:
     order_u = order_u[tokens_u[order_u] > 0]
     documents_u = np.array([unit.documents for unit in tally.units])
     unlabelled = int(documents_u[(group_u < 0) & (tokens_u > 0)].sum())
-    return Labelled(count_ule[order_u], tokens_u[order_u], group_u[order_u], names, unlabelled)
+    strata_u, _ = label_numbers([getattr(unit, OTHER[ask.by]) for unit in tally.units])
+    return Labelled(count_ule[order_u], tokens_u[order_u], group_u[order_u], names, unlabelled, strata_u[order_u])
 
 
 def _nameless_order(count_ule: NDArray, tokens_u: NDArray, group_u: NDArray) -> NDArray[np.intp]:

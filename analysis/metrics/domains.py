@@ -103,7 +103,7 @@ def leaning(tally: Tally, ask: Ask) -> Result:
     axes="l",
     range=(None, None),
     uniform="0",
-    null="mean of the same with labels dealt to other documents; the plain value is the sum of the two",
+    null="mean of the same with labels dealt among documents of one language (or domain); the plain value is the sum",
     needs=NEEDS,
     source="Shannon 1948; permutation of documents, Phipson and Smyth 2010",
     by=BY,
@@ -112,12 +112,15 @@ def group_information(tally: Tally, ask: Ask) -> Result:
     """How many bits one choice of an expert tells about the domain (or language), beyond what chance tells.
 
     Units       Bits. 0, also somewhat below: nothing; the entropy of the label: everything. q is over layers.
-    Undefined   NaN where a layer has no assignments.
+    Undefined   NaN where a layer has no assignments. Where every language has one domain only, nothing is told beyond
+                the language: 0, and p is 1.
     Not this    Bits of a whole route of k experts, which tells at least as much.
     """
     units = labelled(tally, ask)
     need_resamples(ask, "group_information")
-    layers = excess_information(units.count_ule, units.group_u, permutations=ask.resamples, seed=ask.seed)
+    layers = excess_information(
+        units.count_ule, units.group_u, permutations=ask.resamples, seed=ask.seed, strata_d=units.strata_u
+    )
     value, null, p = (
         np.array([getattr(layer, name) for layer in layers]) for name in ("excess_bits", "null_mean_bits", "p_value")
     )

@@ -7,8 +7,9 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
+from analysis.profiles import OTHER
 from analysis.registry import AXES, METRICS, Result
-from app.study.run import OTHER, Study
+from app.study.run import Study
 from routing.groups import layer_names
 
 STYLE = """

@@ -12,6 +12,7 @@ import pandas as pd
 from analysis.composition import Composition, composition
 from analysis.lint import Warning_, lint
 from analysis.metrics import METRICS
+from analysis.profiles import OTHER
 from analysis.registry import Ask, Metric, Result
 from analysis.tally import Tally, label_numbers, merge, tally
 from analysis.vocabulary import Word, token_table
@@ -24,7 +25,6 @@ if TYPE_CHECKING:  # torch takes seconds to import
     from hooks import CaptureOptions, LoadedModel
 
 Progress = Callable[[str, int, int], None]
-OTHER = {"domain": "language", "language": "domain"}
 KEPT_TOKENS = 200_000
 """Tokens of raw routing kept beside the tally, for what needs every token (composition); documents in order."""
 

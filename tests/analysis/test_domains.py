@@ -213,3 +213,21 @@ def test_a_layer_without_assignments_is_undefined():
     record = replace(record, documents=tuple(Document(str(n), id=str(n), domain="ab"[n % 2]) for n in range(4)))
     for name in ("group_information", "profile_shift", "profile_divergence", "predictability", "core_coverage"):
         assert np.isnan(np.take(asked(name, record, resamples=9).value, 1, axis=0)).all(), name
+
+
+def test_what_a_language_tells_is_not_told_of_the_domains_that_are_written_in_it():
+    """Experts follow the language, domains are unevenly spread over languages: domains alone seem to be told apart."""
+    generator = np.random.default_rng(3)
+    languages = np.repeat(["en", "de"], 30)
+    domains = np.where(generator.random(60) < np.where(languages == "en", 0.9, 0.1), "law", "code")
+    ids = np.concatenate([generator.integers(0, 2, 20) + 2 * (language == "de") for language in languages])
+    record = make_record(ids[:, None, None], experts=4, documents=np.repeat(np.arange(60), 20))
+    documents = tuple(
+        Document("", id=str(n), domain=str(d), language=str(v))
+        for n, (d, v) in enumerate(zip(domains, languages, strict=True))
+    )
+    within = METRICS["group_information"](tally(replace(record, documents=documents)), Ask(by="domain", resamples=200))
+    mute = tuple(replace(document, language="") for document in documents)
+    pooled = METRICS["group_information"](tally(replace(record, documents=mute)), Ask(by="domain", resamples=200))
+    assert pooled.value[0] > 0.3 and pooled.p[0] < 0.01
+    assert abs(within.value[0]) < 0.02 and within.p[0] > 0.05
