@@ -209,6 +209,7 @@ def test_the_keyboard_alone_asks_and_pins(visit):
     box.fill("Only keys were pressed here.")
     box.press("Control+Enter")
     page.wait_for_function("before => location.href != before && location.search.includes('c=')", arg=before)
+    page.get_by_test_id("tokens").filter(has_text="Only").wait_for()  # the new picture, not the one before
     matrix = page.get_by_test_id("matrix")
     matrix.focus()
     for key in ("Home", "ArrowRight", "ArrowRight", "Enter"):
