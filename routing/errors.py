@@ -13,6 +13,7 @@ GatescopeError
 ├── PromptError              the text cannot be captured (empty, too long, not text)
 ├── OptionError              a setting or option is out of range
 ├── CorpusError              a corpus file cannot be read
+├── TraceError               routes recorded by another engine cannot be understood
 ├── CaptureCancelledError    the last watcher left, or Cancel was pressed
 ├── QueueFullError           too many captures are waiting
 └── StoreError               a capture could not be kept or found
@@ -92,6 +93,10 @@ class OptionError(GatescopeError):
 
 class CorpusError(GatescopeError):
     """A corpus file cannot be read."""
+
+
+class TraceError(GatescopeError):
+    """Routes recorded by another engine cannot be understood."""
 
 
 class CaptureCancelledError(GatescopeError):

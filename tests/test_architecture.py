@@ -15,8 +15,9 @@ MAY_IMPORT = {
     "cache": {"routing"},
     "corpora": {"routing"},
     "analysis": {"routing"},
+    "engines": {"routing", "cache"},
     "models": {"routing", "hooks", "cache", "corpora", "analysis"},
-    "app": {"routing", "hooks", "cache", "corpora", "analysis", "models"},
+    "app": {"routing", "hooks", "cache", "corpora", "analysis", "engines", "models"},
 }
 ONLY_IN = {"torch": {"hooks", "models"}, "transformers": {"hooks", "models"}, "streamlit": {"app"}}
 HARD_LIMIT = 400
