@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.metrics import METRICS, Result
-from analysis.projection import token_facets
 from analysis.registry import BOTH
-from analysis.tally import Facet, Tally
+from analysis.tally import Facet, Tally, token_facets
 from routing import RoutingRecord
 from routing.errors import OptionError
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
+from analysis.shares import ratio
 from routing import RouterRule, RoutingRecord
 from routing.errors import OptionError
 
@@ -74,7 +75,7 @@ def assignment_share(counts_le: NDArray) -> Share:
     """
     counts_le = np.ma.masked_array(counts_le)
     total_l = counts_le.sum(axis=1).filled(0) if np.ma.is_masked(counts_le) else counts_le.data.sum(axis=1)
-    return Share(_ratio(counts_le, total_l[:, None]), 1.0 / np.ma.count(counts_le, axis=1))
+    return Share(ratio(counts_le, total_l[:, None]), 1.0 / np.ma.count(counts_le, axis=1))
 
 
 def token_share(counts_le: NDArray, layers: Sequence[RouterRule], *, tokens: int) -> Share:
@@ -92,7 +93,7 @@ def token_share(counts_le: NDArray, layers: Sequence[RouterRule], *, tokens: int
     >>> token_share(np.array([[1, 3, 0, 4]]), [rule], tokens=4)
     Share(share_le=array([[0.25, 0.75, 0.  , 1.  ]]), uniform_l=array([0.5]))
     """
-    share_le = _ratio(np.ma.masked_array(counts_le), np.full((len(layers), 1), tokens))
+    share_le = ratio(np.ma.masked_array(counts_le), np.full((len(layers), 1), tokens))
     return Share(share_le, np.array([rule.k / rule.experts for rule in layers]))
 
 
@@ -111,7 +112,7 @@ def max_violation(counts_le: NDArray) -> NDArray[np.float64]:
     """
     counts_le = np.ma.masked_array(counts_le, dtype=np.float64)
     mean_l = _mean(counts_le)
-    return _ratio(np.ma.filled(counts_le.max(axis=1), 0.0) - mean_l, mean_l)
+    return ratio(np.ma.filled(counts_le.max(axis=1), 0.0) - mean_l, mean_l)
 
 
 def load_cv(counts_le: NDArray) -> NDArray[np.float64]:
@@ -127,7 +128,7 @@ def load_cv(counts_le: NDArray) -> NDArray[np.float64]:
     [0.5, 1.0]
     """
     counts_le = np.ma.masked_array(counts_le, dtype=np.float64)
-    return _ratio(np.ma.filled(counts_le.std(axis=1), 0.0), _mean(counts_le))
+    return ratio(np.ma.filled(counts_le.std(axis=1), 0.0), _mean(counts_le))
 
 
 def load_cv_floor(layers: Sequence[RouterRule], *, tokens: int) -> NDArray[np.float64]:
@@ -198,10 +199,3 @@ def _present(counts: NDArray[np.int64], layers: Sequence[RouterRule]) -> np.ma.M
 
 def _mean(counts_le: np.ma.MaskedArray) -> NDArray[np.float64]:
     return np.ma.filled(counts_le.mean(axis=1), 0.0)
-
-
-def _ratio(above: NDArray, below: NDArray) -> NDArray[np.float64]:
-    """Above over below; NaN where masked or where nothing is below."""
-    out = np.full(above.shape, np.nan)
-    present = np.broadcast_to(below > 0, above.shape) & ~np.ma.getmaskarray(above)
-    return np.divide(np.ma.getdata(above), below, out=out, where=present)

@@ -12,6 +12,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.shares import ratio
 from routing.errors import OptionError
 
 MOST_CELLS = 1 << 24
@@ -113,8 +114,7 @@ def product_lift(count: NDArray, count_e: NDArray, count_f: NDArray, tokens: int
     [2.0]
     """
     below = np.asarray(count_e, np.float64) * count_f
-    out = np.full(np.broadcast(count, below).shape, np.nan)
-    return np.divide(np.asarray(count, np.float64) * tokens, below, out=out, where=below > 0)
+    return ratio(np.asarray(count, np.float64) * tokens, below)
 
 
 def fixed_k_chance(share_e: NDArray[np.float64], k: int) -> Chance:

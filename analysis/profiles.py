@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 
 from analysis.information import dealt, mutual_information_bits
 from analysis.registry import Ask
+from analysis.shares import ratio, shares
 from analysis.statistics import bootstrap
 from analysis.tally import Tally, label_numbers
 from routing.errors import OptionError
 
-_CHUNK_CELLS = 4_000_000
 _TIE = 1e-9
 
 Measure = Callable[[NDArray, NDArray], NDArray]
@@ -49,7 +49,16 @@ class Labelled(NamedTuple):
             said.append(f"one document only (no interval, no test): {', '.join(few)}")
         if len(self.names) < 2:
             said.append("one label or none: there is nothing to tell apart")
+        elif not self.can_be_dealt:
+            said.append("no two labels share a stratum (a language, under domains): no deal differs, and p is 1")
         return tuple(said)
+
+    @property
+    def can_be_dealt(self) -> bool:
+        """Whether any stratum has units of two labels."""
+        known_u = self.group_u >= 0
+        pairs = np.unique(np.stack([self.strata_u, self.group_u], axis=1)[known_u], axis=0)
+        return len(pairs) > len(np.unique(pairs[:, 0]))
 
     def only(self, chosen_u: NDArray[np.bool_]) -> "Labelled":
         """The same of some units."""
@@ -102,76 +111,47 @@ def group_sums(units: Labelled) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return count_gle, tokens_g
 
 
-def against_deals(units: Labelled, measure: Measure, *, deals: int, seed: int) -> Tested:
-    """A measure of the groups against the same with labels dealt to the units at random, a bounded number at a time.
+def against_deals(units: Labelled, measure: Measure, *, deals: int, seed: int, either_side: bool = False) -> Tested:
+    """A measure of two groups against the same with labels dealt at random within strata, one layer at a time.
 
-    All units must have a label. Errors: OptionError for no deals.
+    All units must have a label. With `either_side`, a deal is as extreme if it lies as far from the mean of all.
+    Errors: OptionError for no deals.
     """
     if deals < 1:
         raise OptionError(f"{deals} deals", expected="at least 1", do="ask for more resamples, 1000 for a figure")
-    value = _measured(units, measure, units.group_u[None])[0]
-    total, larger = np.zeros(value.shape), np.zeros(value.shape, np.int64)
-    dealt_bu = dealt(units.group_u, np.zeros(len(units.group_u), np.int64), deals, np.random.default_rng(seed))
-    step = max(1, _CHUNK_CELLS // max(1, units.count_ule[:1].size * len(units.names) + len(units.group_u)))
-    for start in range(0, deals, step):
-        null_b = _measured(units, measure, dealt_bu[start : start + step])
-        total += np.nan_to_num(null_b).sum(axis=0)
-        larger += np.count_nonzero(~(null_b < value - _TIE), axis=0)
+    dealt_bu = dealt(units.group_u, units.strata_u, deals, np.random.default_rng(seed))
+    onehot_bgu = _onehot(units, np.concatenate([units.group_u[None], dealt_bu]))
+    layers = [_layer(units, measure, onehot_bgu, layer, either_side) for layer in range(units.count_ule.shape[1])]
+    return Tested(*(np.concatenate(parts) for parts in zip(*layers, strict=True)))
+
+
+def observed(units: Labelled, measure: Measure) -> NDArray[np.float64]:
+    """A measure of the labels as they are."""
+    onehot_bgu = _onehot(units, units.group_u[None])
+    layers = [_draws(units, measure, onehot_bgu, layer) for layer in range(units.count_ule.shape[1])]
+    return np.concatenate(layers, axis=1)[0]
+
+
+def _onehot(units: Labelled, group_bu: NDArray[np.intp]) -> NDArray[np.float64]:
+    return (group_bu[:, None] == np.arange(len(units.names))[:, None]).astype(np.float64)
+
+
+def _draws(units: Labelled, measure: Measure, onehot_bgu: NDArray, layer: int) -> NDArray[np.float64]:
+    """The measure of one layer (draws, 1, …)."""
+    sums_bge = onehot_bgu @ units.count_ule[:, layer].astype(np.float64)
+    return measure(sums_bge[:, :, None], onehot_bgu @ units.tokens_u)
+
+
+def _layer(
+    units: Labelled, measure: Measure, onehot_bgu: NDArray, layer: int, either_side: bool
+) -> tuple[NDArray, NDArray, NDArray]:
+    """Value, mean over the deals, and p; a deal that is undefined counts as larger."""
+    draw_b = _draws(units, measure, onehot_bgu, layer)
+    value, mean = draw_b[0], np.nan_to_num(draw_b[1:]).mean(axis=0)
+    far_b = np.abs(draw_b - np.nan_to_num(draw_b).mean(axis=0)) if either_side else draw_b
+    larger = np.count_nonzero(~(far_b < far_b[0] - _TIE), axis=0)  # the true labels are one of the deals
     nan = np.isnan(value)
-    return Tested(value, np.where(nan, np.nan, total / deals), np.where(nan, np.nan, (1 + larger) / (1 + deals)))
-
-
-def _measured(units: Labelled, measure: Measure, group_bu: NDArray[np.intp]) -> NDArray[np.float64]:
-    onehot_bgu = (group_bu[:, None] == np.arange(len(units.names))[:, None]).astype(np.float64)
-    flat_uc = units.count_ule.reshape(len(units.count_ule), -1).astype(np.float64)
-    sums = (onehot_bgu.reshape(-1, onehot_bgu.shape[-1]) @ flat_uc).reshape(
-        *onehot_bgu.shape[:2], *units.count_ule.shape[1:]
-    )
-    return measure(sums, onehot_bgu @ units.tokens_u)
-
-
-def shares(count_le: NDArray) -> NDArray[np.float64]:
-    """Profiles along the last axis that sum to 1; NaN where there are no counts.
-
-    >>> shares(np.array([[1, 3], [0, 0]])).tolist()
-    [[0.25, 0.75], [nan, nan]]
-    """
-    total = count_le.sum(axis=-1, keepdims=True)
-    out = np.full(count_le.shape, np.nan)
-    return np.divide(count_le, total, out=out, where=np.broadcast_to(total > 0, count_le.shape))
-
-
-def entropy_bits(share_le: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Entropy along the last axis; NaN where a share is.
-
-    >>> entropy_bits(np.array([0.5, 0.5, 0.0])).tolist()
-    1.0
-    """
-    return np.asarray(-(share_le * np.log2(np.where(share_le > 0, share_le, 1.0))).sum(axis=-1) + 0.0)
-
-
-def divergence_bits(one: NDArray, other: NDArray) -> NDArray[np.float64]:
-    """Jensen-Shannon divergence of two profiles: how much one assignment tells which of the two it is from.
-
-    Shapes      (..., experts) shares to (...).
-    Units       Bits, from 0 (the same profile) to 1 (no expert in common). Both profiles count alike.
-    Undefined   NaN where a profile is.
-    Source      Lin 1991.
-
-    >>> divergence_bits(np.array([1.0, 0.0]), np.array([0.0, 1.0])).tolist()
-    1.0
-    """
-    bits = entropy_bits((one + other) / 2) - (entropy_bits(one) + entropy_bits(other)) / 2
-    return np.clip(bits, 0.0, 1.0)
-
-
-def total_variation(one: NDArray, other: NDArray) -> NDArray[np.float64]:
-    """Total variation of two profiles: the share of assignments that would have to move for one to become the other.
-
-    >>> total_variation(np.array([0.5, 0.5]), np.array([0.75, 0.25])).tolist()
-    0.25
-    """
-    return np.asarray(np.abs(one - other).sum(axis=-1) / 2)
+    return value, np.where(nan, np.nan, mean), np.where(nan, np.nan, larger / len(draw_b))
 
 
 def pair_distances(
@@ -179,8 +159,8 @@ def pair_distances(
 ) -> tuple[NDArray, NDArray, NDArray]:
     """Distance of every two groups' profiles, its mean with the two labels dealt among their units, and p: (l, g, h).
 
-    Only the units of the two groups are dealt, so that a third group has no say. NaN null and p without deals, for a
-    group of one unit, and of a group with itself, where the distance is 0.
+    Only the units of the two groups are dealt, within their strata, so that a third group has no say. NaN null and p
+    without deals, for a group of one unit, and of a group with itself, where the distance is 0.
     """
     size, layers = len(units.names), units.count_ule.shape[1]
     count_gle, _ = group_sums(units)
@@ -207,7 +187,7 @@ def _pair(
 
     if deals and np.bincount(both.group_u, minlength=2).min() > 1:
         return against_deals(both, measure, deals=deals, seed=seed)
-    value = _measured(both, measure, both.group_u[None])[0]
+    value = observed(both, measure)
     return Tested(value, np.full(value.shape, np.nan), np.full(value.shape, np.nan))
 
 
@@ -228,9 +208,7 @@ def token_share_by_group(
 
 
 def _per_token(count_ble: NDArray, tokens_b: NDArray) -> NDArray[np.float64]:
-    below = np.asarray(tokens_b, np.float64)[:, None, None]
-    out = np.full(count_ble.shape, np.nan)
-    return np.divide(count_ble, below, out=out, where=np.broadcast_to(below > 0, count_ble.shape))
+    return ratio(count_ble, tokens_b[:, None, None])
 
 
 def composition_share(count_rows: list[NDArray[np.integer]]) -> tuple[float, float]:

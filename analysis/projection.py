@@ -16,8 +16,8 @@ from scipy.linalg import eigh
 
 from analysis.information import dealt
 from analysis.registry import BOTH
-from analysis.tally import Facet, Tally, label_numbers
-from routing import Flag, RoutingRecord
+from analysis.tally import Facet, Tally, label_numbers, token_facets
+from routing import RoutingRecord
 from routing.errors import OptionError
 
 MOST_POINTS = 4000
@@ -171,13 +171,6 @@ def token_points(
         names=names,
         warnings=said,
     )
-
-
-def token_facets(record: RoutingRecord) -> NDArray[np.uint8]:
-    """The facet that a tally counts each token under."""
-    flag_t = record.flag_t
-    is_each = [flag_t & Flag.ENCODER > 0, flag_t & (Flag.SPECIAL | Flag.TEMPLATE) > 0, flag_t & Flag.GENERATED > 0]
-    return np.select(is_each, [Facet.ENCODER, Facet.FORMAT, Facet.GENERATED], Facet.PROMPT).astype(np.uint8)
 
 
 def principal(points: Points) -> Layout:

@@ -10,7 +10,7 @@ The catalogue in the docs, the tooltips, the command line and the property tests
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from analysis.tally import Facet, Tally
 from routing.errors import OptionError
 
+UNSAID = -1
 BOTH = (Facet.PROMPT, Facet.GENERATED)
 AXES = {
     "l": "layer",
@@ -55,7 +56,7 @@ class Result:
     low, high   95 % interval over documents; None where it has none
     null        what chance alone would give, by the metric's own null; None where there is none
     p, q        against that null, and corrected for the tests of one layer; None where not tested
-    tokens      how many tokens it speaks of; documents: how many
+    tokens      how many tokens it speaks of; documents: how many. All that were asked for, where a metric does not say
     groups      names along the group axis
     warnings    what a reader must know, in sentences
     """
@@ -66,8 +67,8 @@ class Result:
     null: NDArray[np.float64] | None = None
     p: NDArray[np.float64] | None = None
     q: NDArray[np.float64] | None = None
-    tokens: int = 0
-    documents: int = 0
+    tokens: int = UNSAID
+    documents: int = UNSAID
     groups: tuple[str, ...] = ()
     labels: dict[str, tuple[str, ...]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
@@ -123,7 +124,15 @@ class Metric:
                 expected=f"documents with a {ask.by}",
                 do="label the corpus, or ask without groups",
             )
-        return self.compute(tally, ask)
+        found = self.compute(tally, ask)
+        tokens = tokens_of(tally, ask) if found.tokens == UNSAID else found.tokens
+        documents = tally.documents if found.documents == UNSAID else found.documents
+        return replace(found, tokens=tokens, documents=documents)
+
+
+def tokens_of(tally: Tally, ask: Ask) -> int:
+    """Tokens of the facets asked for."""
+    return int(tally.table("tokens")[:, list(ask.facets)].sum())
 
 
 METRICS: dict[str, Metric] = {}

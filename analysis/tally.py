@@ -229,11 +229,17 @@ def from_bytes(content: bytes) -> Tally:
     )
 
 
-def _reading(record: RoutingRecord) -> Reading:
+def token_facets(record: RoutingRecord) -> NDArray[np.uint8]:
+    """The facet that each token is counted under."""
     facet_t = np.full(record.tokens, Facet.PROMPT, np.uint8)
     facet_t[record.flag_t & Flag.GENERATED > 0] = Facet.GENERATED
     facet_t[record.flag_t & (Flag.SPECIAL | Flag.TEMPLATE) > 0] = Facet.FORMAT
     facet_t[record.flag_t & Flag.ENCODER > 0] = Facet.ENCODER
+    return facet_t
+
+
+def _reading(record: RoutingRecord) -> Reading:
+    facet_t = token_facets(record)
     labels = sorted({(document.domain, document.language) for document in record.documents})
     label_d = np.array([labels.index((d.domain, d.language)) for d in record.documents], np.intp)
     code_t = label_d[record.document_t] * len(Facet) + facet_t if record.tokens else np.zeros(0, np.intp)

@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis import load
-from analysis.registry import Ask, Result, metric
+from analysis.registry import Ask, Result, metric, tokens_of
+from analysis.shares import entropy_bits as entropy_of_shares
+from analysis.shares import ratio
 from analysis.statistics import Statistic as Summed
 from analysis.statistics import Tables, bootstrap, over_layers
 from analysis.sufficiency import design_effect
@@ -32,11 +34,6 @@ DEAD = -2.0
 def counts_ule(tally: Tally, ask: Ask, name: str = "assignments") -> NDArray[np.int64]:
     """Assignments (or another statistic) by unit, layer and expert, of the facets asked for."""
     return tally.table(name)[:, list(ask.facets)].sum(axis=1)
-
-
-def tokens_of(tally: Tally, ask: Ask) -> tuple[int, int]:
-    """Tokens of the facets asked for, and documents."""
-    return int(tally.table("tokens")[:, list(ask.facets)].sum()), tally.documents
 
 
 def present(tally: Tally, counts: NDArray) -> np.ma.MaskedArray:
@@ -75,7 +72,7 @@ def relative(counts_le: NDArray) -> NDArray[np.float64]:
     counts_le = np.ma.masked_array(counts_le, dtype=np.float64)
     mean_l1 = np.ma.filled(counts_le.mean(axis=-1, keepdims=True), 0.0)
     mean_le = np.where(np.ma.getmaskarray(counts_le), 0.0, np.broadcast_to(mean_l1, counts_le.shape))
-    return _over(np.ma.filled(counts_le, 0.0), mean_le)
+    return ratio(np.ma.filled(counts_le, 0.0), mean_le)
 
 
 def layer_effect(tally: Tally, ask: Ask) -> NDArray[np.float64]:
@@ -83,7 +80,7 @@ def layer_effect(tally: Tally, ask: Ask) -> NDArray[np.float64]:
     count_ule = counts_ule(tally, ask)
     found = design_effect(count_ule, count_ule.sum(axis=2) / [rule.k for rule in tally.layers])
     spread_le = np.where(np.isnan(found.factor), 0.0, found.rate * (1 - found.rate))
-    return _over((spread_le * np.nan_to_num(found.factor)).sum(axis=1), spread_le.sum(axis=1))
+    return ratio((spread_le * np.nan_to_num(found.factor)).sum(axis=1), spread_le.sum(axis=1))
 
 
 class _Chance:
@@ -93,12 +90,12 @@ class _Chance:
         effect_l = layer_effect(tally, ask)
         slots_l = counts_ule(tally, ask).sum(axis=(0, 2)).astype(np.float64)
         tokens_l = slots_l / [rule.k for rule in tally.layers]
-        effective_l = _over(tokens_l, np.where(np.isnan(effect_l), 1.0, effect_l))
-        shrink_l = _over(np.ones(len(tokens_l)), np.sqrt(effective_l))
+        effective_l = ratio(tokens_l, np.where(np.isnan(effect_l), 1.0, effect_l))
+        shrink_l = ratio(np.ones(len(tokens_l)), np.sqrt(effective_l))
         self.experts_l = np.array([rule.experts for rule in tally.layers], np.float64)
         self.cv_l = load.load_cv_floor(tally.layers, tokens=1) * shrink_l
         self.largest_l = load.max_violation_floor(tally.layers, tokens=1) * shrink_l
-        self.correction_l = _over(self.experts_l - 1, 2 * np.log(2) * slots_l)
+        self.correction_l = ratio(self.experts_l - 1, 2 * np.log(2) * slots_l)
         alone = "The noise floor takes tokens for independent: for more it needs at least two documents."
         self.warnings = (alone,) if np.isnan(effect_l[tokens_l > 0]).any() else ()
 
@@ -136,22 +133,16 @@ def _layers(
 
 
 def told(found: Result, tally: Tally, ask: Ask) -> Result:
-    """A result with the tokens and documents it speaks of, and why it has no interval."""
+    """A result with the tokens it speaks of, which `ask` names, and why it has no interval."""
     few = ask.resamples > 0 and found.low is not None and len(tally.units) < 2
     said = ("No interval: it is over documents, and there are fewer than two.",) if few else ()
-    tokens, documents = tokens_of(tally, ask)
-    return replace(found, tokens=tokens, documents=documents, warnings=(*found.warnings, *said))
+    return replace(found, tokens=tokens_of(tally, ask), warnings=(*found.warnings, *said))
 
 
 def _relative(tally: Tally, ask: Ask, name: str) -> Result:
     table_ule = present(tally, counts_ule(tally, ask, name))
     low, high = interval(tally, ask, table_ule, relative, bounds=(0.0, np.inf), corrected=False)
     return told(Result(value=relative(table_ule.sum(axis=0)), low=low, high=high), tally, ask)
-
-
-def _over(above: NDArray, below: NDArray) -> NDArray[np.float64]:
-    out = np.full(np.shape(above), np.nan)
-    return np.divide(above, below, out=out, where=below > 0)
 
 
 @metric(
@@ -229,7 +220,7 @@ def gini(counts_re: NDArray) -> NDArray[np.float64]:
     sorted_re = np.sort(np.ma.filled(counts_re, 0.0), axis=1)  # those that are not there come first, as 0
     rank_re = np.arange(1, sorted_re.shape[1] + 1) - (sorted_re.shape[1] - experts_r)[:, None]
     lead_r = (sorted_re * (2 * rank_re - experts_r[:, None] - 1)).sum(axis=1)
-    return _over(lead_r, experts_r * sorted_re.sum(axis=1))
+    return ratio(lead_r, experts_r * sorted_re.sum(axis=1))
 
 
 def entropy_bits(counts_re: NDArray, *, corrected: bool = False) -> NDArray[np.float64]:
@@ -245,10 +236,9 @@ def entropy_bits(counts_re: NDArray, *, corrected: bool = False) -> NDArray[np.f
     counts_re = np.ma.masked_array(counts_re, dtype=np.float64)
     filled_re = np.ma.filled(counts_re, 0.0)
     total_r1 = filled_re.sum(axis=1, keepdims=True)
-    share_re = _over(filled_re, np.broadcast_to(total_r1, filled_re.shape))
-    bits_r = -(share_re * np.log2(np.where(share_re > 0, share_re, 1.0))).sum(axis=1)
+    bits_r = entropy_of_shares(ratio(filled_re, total_r1))
     if corrected:
-        bits_r = bits_r + _over((filled_re > 0).sum(axis=1) - 1.0, 2 * np.log(2) * total_r1[:, 0])
+        bits_r = bits_r + ratio((filled_re > 0).sum(axis=1) - 1.0, 2 * np.log(2) * total_r1[:, 0])
     return np.clip(bits_r, 0.0, np.log2(np.ma.count(counts_re, axis=1)))
 
 
@@ -365,8 +355,6 @@ def expert_state(tally: Tally, ask: Ask) -> Result:
     state_le[unused_le] = -1.0 if one_domain else DEAD
     return Result(
         value=state_le,
-        tokens=found.tokens,
-        documents=found.documents,
         warnings=(*found.warnings, *_state_warnings(tally, ask, count_le, surely_l)),
     )
 

@@ -21,10 +21,10 @@ from analysis.metrics.confidence import (
     bin_of,
     counted,
     declare,
-    entropy_of,
     gate_shares,
 )
 from analysis.registry import Ask, Result, metric
+from analysis.shares import entropy_bits, ratio, shares
 from analysis.tally import FIXED, Facet, Reading, Tally, statistic
 from routing import RouterRule, RoutingRecord
 
@@ -108,8 +108,7 @@ def near_ties(tally: Tally, ask: Ask) -> Result:
     below_glc = np.stack(
         [bins_glb[..., : bin_of(np.array(step)) - BINS // 2].sum(axis=-1) for step in CLOSE.values()], -1
     )
-    total_gl1 = bins_glb.sum(axis=-1, keepdims=True)
-    value_glc = np.divide(below_glc, total_gl1, out=np.full(below_glc.shape, np.nan), where=total_gl1 > 0)
+    value_glc = ratio(below_glc, bins_glb.sum(axis=-1, keepdims=True))
     found = Result(value=value_glc, groups=names, labels={"c": tuple(CLOSE)})
     return told(found, tally, replace(ask, resamples=0))
 
@@ -153,7 +152,7 @@ def gate_sums(reading: Reading) -> NDArray[np.int64] | None:
         known_t: NDArray = np.isfinite(share_te).all(axis=1) & is_routed_t
         whole_te = _fixed(share_te, known_t[:, None])
         np.add.at(sums_xln[:, rule.layer, : rule.experts], place_t[rows], whole_te)
-        np.add.at(sums_xln[:, rule.layer, -2], place_t[rows], _fixed(entropy_of(share_te), known_t))
+        np.add.at(sums_xln[:, rule.layer, -2], place_t[rows], _fixed(entropy_bits(share_te), known_t))
         np.add.at(sums_xln[:, rule.layer, -1], place_t[rows], known_t)
     return sums_xln.reshape(len(record.documents), len(Facet), *sums_xln.shape[1:])
 
@@ -192,15 +191,11 @@ def _best_share(share_te: NDArray[np.float64], score_te: NDArray[np.float64], k:
 
 
 def _flips(sums_ln: NDArray) -> NDArray[np.float64]:
-    return _over(sums_ln[..., 1], sums_ln[..., 0])
+    return ratio(sums_ln[..., 1], sums_ln[..., 0])
 
 
 def _lost(sums_ln: NDArray) -> NDArray[np.float64]:
-    return np.maximum(_over(sums_ln[..., 2] - sums_ln[..., 3], sums_ln[..., 2]), 0.0)
-
-
-def _over(above: NDArray, below: NDArray) -> NDArray[np.float64]:
-    return np.divide(above, below, out=np.full(np.shape(above), np.nan), where=below > 0)
+    return np.maximum(ratio(sums_ln[..., 2] - sums_ln[..., 3], sums_ln[..., 2]), 0.0)
 
 
 def _layered(tally: Tally, ask: Ask, name: str, of: Callable[[NDArray], NDArray], most: float = np.inf) -> Result:
@@ -255,9 +250,7 @@ def selection_loss(tally: Tally, ask: Ask) -> Result:
 def _soft(sums_ln: NDArray) -> NDArray[np.float64]:
     """Entropy of the mean gate less the mean entropy of the gate, in bits."""
     tokens = sums_ln[..., -1].astype(np.float64)
-    total = sums_ln[..., :-2].sum(axis=-1, keepdims=True)
-    share = np.divide(sums_ln[..., :-2], total, out=np.full(sums_ln[..., :-2].shape, np.nan), where=total > 0)
-    return np.maximum(entropy_of(share) - _over(sums_ln[..., -2] / FIXED, tokens), 0.0)
+    return np.maximum(entropy_bits(shares(sums_ln[..., :-2])) - ratio(sums_ln[..., -2] / FIXED, tokens), 0.0)
 
 
 @metric(

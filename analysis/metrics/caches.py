@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.locality import BEST, LFU, LRU, by_layer, find_depths, keep_by_next_uses
-from analysis.metrics.balance import counts_ule, interval, tokens_of
+from analysis.metrics.balance import counts_ule, interval
 from analysis.metrics.locality import FACETS, places
 from analysis.registry import Ask, Result, metric
+from analysis.shares import ratio
 from analysis.tally import Reading, Tally, statistic
 
 TIMES_K = (1, 2, 3)
@@ -142,8 +143,7 @@ def fixed_hits(tally: Tally, ask: Ask) -> Result:
         for count_e, other_e in zip(count_ule[:, layer, own], others_ule[:, layer, own], strict=True):
             hits_lb[layer, own] += _of_the_most_used(count_e, other_e)
     total_l = count_ule.sum(axis=(0, 2)) * (len(tally.units) > 1)
-    tokens, documents = tokens_of(tally, ask)
-    return Result(value=_rates(tally, hits_lb, total_l), tokens=tokens, documents=documents, labels=_sizes(tally))
+    return Result(value=_rates(tally, hits_lb, total_l), labels=_sizes(tally))
 
 
 @metric(
@@ -163,10 +163,9 @@ def cache_efficiency(tally: Tally, ask: Ask) -> Result:
     """
     lru, lfu, best = (_of_depths(tally, ask, name) for name in ("lru_depths", "lfu_depths", "best_depths"))
     hits_lbc = np.stack([lru.value, lfu.value], axis=-1)
-    value_lbc = np.full(hits_lbc.shape, np.nan)
-    np.divide(hits_lbc, best.value[..., None], out=value_lbc, where=np.nan_to_num(best.value)[..., None] > 0)
+    value_lbc = ratio(hits_lbc, best.value[..., None])
     labels = lru.labels | {"c": ("least recently used", "least often used")}
-    return Result(value=value_lbc, tokens=lru.tokens, documents=lru.documents, labels=labels)
+    return Result(value=value_lbc, labels=labels)
 
 
 @metric(
@@ -190,14 +189,11 @@ def segment_cache_hits(tally: Tally, ask: Ask) -> Result:
     table_ulbn = tally.table("segment_hits")[:, list(ask.facets)].sum(axis=1)
     low_lb, high_lb = interval(tally, ask, table_ulbn, _segment_rate, bounds=(0, 1), corrected=False)
     sums_lbn = table_ulbn.sum(axis=0)
-    tokens, documents = tokens_of(tally, ask)
     return Result(
         value=_segment_rate(sums_lbn),
         low=low_lb,
         high=high_lb,
         null=_segment_rate(sums_lbn[..., [0, 2]]),
-        tokens=tokens,
-        documents=documents,
         labels={"b": tuple(f"{times} k" for times in TIMES_K)},
     )
 
@@ -219,10 +215,9 @@ def segment_cache_excess(tally: Tally, ask: Ask) -> Result:
     """
     table_ulbn = tally.table("segment_hits")[:, list(ask.facets)].sum(axis=1)
     low_lb, high_lb = interval(tally, ask, table_ulbn, _segment_excess, bounds=(-np.inf, 1), corrected=False)
-    tokens, documents = tokens_of(tally, ask)
     value_lb = _segment_excess(table_ulbn.sum(axis=0))
     labels = {"b": tuple(f"{times} k" for times in TIMES_K)}
-    return Result(value=value_lb, low=low_lb, high=high_lb, tokens=tokens, documents=documents, labels=labels)
+    return Result(value=value_lb, low=low_lb, high=high_lb, labels=labels)
 
 
 def _depths(reading: Reading, policy: int, order_t: NDArray[np.integer] | None = None) -> NDArray[np.int64]:
@@ -250,19 +245,17 @@ def _mixed(reading: Reading) -> NDArray[np.int64]:
 
 def _of_depths(tally: Tally, ask: Ask, name: str, null: str = "") -> Result:
     """Hit rates of every size: requests no deeper, over all."""
-    tokens, documents = tokens_of(tally, ask)
     rates = []
     for each in filter(None, (name, null)):
         count_lb = tally.pooled(each, facets=ask.facets)
         rates.append(_rates(tally, count_lb[:, 1:].cumsum(axis=1), count_lb.sum(axis=1)))
     found = rates[1] if null else None
-    return Result(value=rates[0], null=found, tokens=tokens, documents=documents, labels=_sizes(tally))
+    return Result(value=rates[0], null=found, labels=_sizes(tally))
 
 
 def _rates(tally: Tally, hits_lb: NDArray, total_l: NDArray) -> NDArray[np.float64]:
     own_lb = np.arange(hits_lb.shape[1]) < np.array([[rule.experts] for rule in tally.layers])
-    value_lb = np.full(hits_lb.shape, np.nan)
-    return np.divide(hits_lb, total_l[:, None], out=value_lb, where=own_lb & (total_l[:, None] > 0))
+    return np.where(own_lb, ratio(hits_lb, total_l[:, None]), np.nan)
 
 
 def _sizes(tally: Tally) -> dict[str, tuple[str, ...]]:
@@ -277,11 +270,8 @@ def _of_the_most_used(count_e: NDArray, other_e: NDArray) -> NDArray[np.float64]
 
 
 def _segment_rate(count_lbn: NDArray) -> NDArray[np.float64]:
-    out = np.full(count_lbn.shape[:-1], np.nan)
-    return np.divide(count_lbn[..., 1], count_lbn[..., 0], out=out, where=count_lbn[..., 0] > 0)
+    return ratio(count_lbn[..., 1], count_lbn[..., 0])
 
 
 def _segment_excess(count_lbn: NDArray) -> NDArray[np.float64]:
-    missed = count_lbn[..., 0] - count_lbn[..., 2]
-    out = np.full(missed.shape, np.nan)
-    return np.divide(count_lbn[..., 1] - count_lbn[..., 2], missed, out=out, where=missed > 0)
+    return ratio(count_lbn[..., 1] - count_lbn[..., 2], count_lbn[..., 0] - count_lbn[..., 2])

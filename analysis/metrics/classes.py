@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.registry import Ask, Result, metric
+from analysis.shares import ratio
 from analysis.tally import Tally
 from analysis.token_classes import CLASSES, UNKNOWN, class_bits, cramers_v
 
@@ -81,8 +82,7 @@ def _known(tally: Tally, ask: Ask) -> NDArray[np.int64]:
 def _relative(count_cle: NDArray[np.int64], tally: Tally) -> NDArray[np.float64]:
     experts_l1 = np.array([[rule.experts] for rule in tally.layers])
     total = count_cle.sum(axis=-1, keepdims=True)
-    is_there = (np.arange(count_cle.shape[-1]) < experts_l1) & (total > 0)
-    return np.divide(count_cle * experts_l1, total, out=np.full(count_cle.shape, np.nan), where=is_there)
+    return np.where(np.arange(count_cle.shape[-1]) < experts_l1, ratio(count_cle * experts_l1, total), np.nan)
 
 
 def _null(count_cle: NDArray[np.int64], tally: Tally) -> NDArray[np.float64]:
@@ -101,7 +101,6 @@ def _result(tally: Tally, ask: Ask, *, value: NDArray[np.float64], null: NDArray
         value=value,
         null=null,
         tokens=int(token_c.sum()),
-        documents=tally.documents,
         labels={"c": CLASSES},
         warnings=tuple(said),
     )

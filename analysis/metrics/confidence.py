@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from analysis.metrics.balance import counts_ule, interval, told
 from analysis.registry import Ask, Result, metric
+from analysis.shares import entropy_bits, ratio, shares
 from analysis.tally import Facet, Reading, Tally, statistic
 from routing import RouterRule, RoutingRecord
 
@@ -77,11 +78,6 @@ def _weights(of: Callable[[NDArray], NDArray]) -> Take:
     return take
 
 
-def entropy_of(share: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Entropy in bits of shares along the last axis."""
-    return -(share * np.log2(np.where(share > 0, share, 1.0))).sum(axis=-1)
-
-
 def gate_shares(logit_te: NDArray, rule: RouterRule) -> NDArray[np.float64]:
     """The gate over all of a layer's experts, made to sum to 1: NaN where a score is not known or the rule is not."""
     logit_te = logit_te[:, : rule.experts].astype(np.float64)
@@ -94,8 +90,7 @@ def gate_shares(logit_te: NDArray, rule: RouterRule) -> NDArray[np.float64]:
         score_te = np.full_like(logit_te, np.nan)
     else:
         score_te = np.exp(logit_te - logit_te.max(axis=1, keepdims=True))
-    total_t1 = score_te.sum(axis=1, keepdims=True)
-    return np.divide(score_te, total_t1, out=np.full(score_te.shape, np.nan), where=total_t1 > 0)
+    return shares(score_te)
 
 
 def column(name: str, of: Callable[[NDArray], NDArray] = np.asarray) -> Take:
@@ -148,7 +143,7 @@ QUANTITIES = (
         "Entropy of the executed weights",
         "bits",
         "How evenly the chosen experts share the output, from 0 (one has it all) to log2 k.",
-        _weights(entropy_of),
+        _weights(entropy_bits),
         even=lambda rule: float(np.log2(rule.k)),
         uniform="log2 k",
     ),
@@ -273,9 +268,7 @@ def _groups(tally: Tally, by: str) -> tuple[tuple[str, ...], NDArray[np.intp]]:
 
 
 def _mean(sums_n: NDArray) -> NDArray[np.float64]:
-    return np.divide(
-        sums_n[..., 1], sums_n[..., 0] * FIXED, out=np.full(sums_n.shape[:-1], np.nan), where=sums_n[..., 0] > 0
-    )
+    return ratio(sums_n[..., 1], sums_n[..., 0] * FIXED)
 
 
 def _means(tally: Tally, ask: Ask, quantity: Quantity) -> Result:

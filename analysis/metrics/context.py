@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.registry import Ask, Result, metric
+from analysis.shares import ratio
 from analysis.tally import Tally
 from analysis.vocabulary import TAKEN, Sampled, sample_of
 
@@ -114,7 +115,7 @@ def overlaps(sample: Sampled, k_l: NDArray[np.integer]) -> Overlaps:
     apart = same - inside
     clear = apart - (repeated - twice)
     other = every - own - apart
-    return Overlaps(_ratio(clear, k_l), _ratio(other, k_l), clear[:, 1] / 2)
+    return Overlaps(_per_slot(clear, k_l), _per_slot(other, k_l), clear[:, 1] / 2)
 
 
 def _pairs(ids_nlk: NDArray[np.unsignedinteger], group_n: NDArray[np.integer]) -> NDArray[np.float64]:
@@ -134,9 +135,8 @@ def _pairs(ids_nlk: NDArray[np.unsignedinteger], group_n: NDArray[np.integer]) -
     return found
 
 
-def _ratio(shared_lc: NDArray[np.float64], k_l: NDArray[np.integer]) -> NDArray[np.float64]:
-    out = np.full(len(k_l), np.nan)
-    return np.divide(shared_lc[:, 0], shared_lc[:, 1] * k_l, out=out, where=shared_lc[:, 1] > 0)
+def _per_slot(shared_lc: NDArray[np.float64], k_l: NDArray[np.integer]) -> NDArray[np.float64]:
+    return ratio(shared_lc[:, 0], shared_lc[:, 1] * k_l)
 
 
 def _codes(*parts: NDArray[np.integer]) -> NDArray[np.int64]:
@@ -185,6 +185,5 @@ def _result(tally: Tally, sample: Sampled, **numbers: NDArray[np.float64] | None
         high=numbers["high"],
         null=numbers["null"],
         tokens=len(sample.token_n),
-        documents=tally.documents,
         warnings=(f"from a sample of {TAKEN} tokens of each document",),
     )

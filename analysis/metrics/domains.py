@@ -10,16 +10,16 @@ from analysis.information import excess_information
 from analysis.permutation import q_values
 from analysis.profiles import (
     Labelled,
+    Tested,
     against_deals,
-    divergence_bits,
     group_sums,
     labelled,
+    observed,
     pair_distances,
-    shares,
     token_share_by_group,
-    total_variation,
 )
 from analysis.registry import Ask, Result, metric
+from analysis.shares import divergence_bits, ratio, shares, total_variation
 from analysis.statistics import bootstrap
 from analysis.tally import Tally
 from routing.errors import OptionError
@@ -69,7 +69,7 @@ def token_share_of_group(tally: Tally, ask: Ask) -> Result:
     axes="gle",
     range=(-1, 1),
     uniform="0",
-    null="0; p from labels dealt to other documents, two-sided",
+    null="mean with labels dealt among documents of one language (or domain), near 0; p two-sided",
     needs=NEEDS,
     source="Bandarkar et al. 2025 (arXiv 2510.04694), equation 3: specialisation as a difference of frequencies",
     by=BY,
@@ -85,16 +85,12 @@ def leaning(tally: Tally, ask: Ask) -> Result:
     units = labelled(tally, ask)
     size = len(units.names)
     shape = (size, *units.count_ule.shape[1:])
-    value, p, q = (np.full(shape, np.nan) for _ in range(3))
+    value, null, p, q = (np.full(shape, np.nan) for _ in range(4))
     for g in range(size):
-        value[g], p[g] = _against_rest(units, g, ask)
-    is_there_le = present_le(tally)
+        value[g], null[g], p[g] = np.where(present_le(tally), _against_rest(units, g, ask), np.nan)
     for at in np.ndindex(shape[:2]):
-        q[at] = q_values(np.where(is_there_le[at[1]], p[at], np.nan))
-    tested = {"p": np.where(is_there_le, p, np.nan), "q": q} if ask.resamples else {}
-    return result_of(
-        tally, units, value=np.where(is_there_le, value, np.nan), null=np.where(np.isnan(value), np.nan, 0.0), **tested
-    )
+        q[at] = q_values(p[at])
+    return result_of(tally, units, value=value, **({"null": null, "p": p, "q": q} if ask.resamples else {}))
 
 
 @metric(
@@ -133,7 +129,7 @@ def group_information(tally: Tally, ask: Ask) -> Result:
     axes="lgh",
     range=(0, 1),
     uniform="0, up to noise",
-    null="mean with the two labels dealt among the documents of the two",
+    null="mean with the two labels dealt among the documents of the two, within a language (or domain)",
     needs=NEEDS,
     source="Lin 1991; permutation of documents",
     by=BY,
@@ -153,7 +149,7 @@ def profile_divergence(tally: Tally, ask: Ask) -> Result:
     axes="lgh",
     range=(0, 1),
     uniform="0, up to noise",
-    null="mean with the two labels dealt among the documents of the two",
+    null="mean with the two labels dealt among the documents of the two, within a language (or domain)",
     needs=NEEDS,
     source="Total variation distance; permutation of documents",
     by=BY,
@@ -273,7 +269,6 @@ def result_of(tally: Tally, units: Labelled, *, value: NDArray, **more: Any) -> 
     return Result(
         value=value,
         tokens=int(units.tokens_u.sum()),
-        documents=tally.documents,
         groups=units.names,
         warnings=units.warnings,
         **more,
@@ -286,23 +281,18 @@ def need_resamples(ask: Ask, name: str) -> None:
         raise OptionError(f"{name} with 0 resamples", expected="at least 1", do="ask for 1000")
 
 
-def _against_rest(units: Labelled, group: int, ask: Ask) -> tuple[NDArray, NDArray]:
-    """Difference of token shares between a group and the others, and two-sided p."""
+def _against_rest(units: Labelled, group: int, ask: Ask) -> Tested:
+    """Difference of token shares between a group and the others, with its null and two-sided p."""
     two = units._replace(group_u=(units.group_u != group).astype(np.intp), names=("", ""))
 
     def difference(count_bgle: NDArray, tokens_bg: NDArray) -> NDArray:
-        below = np.where(tokens_bg > 0, tokens_bg, np.nan)[:, :, None, None]
-        return count_bgle[:, 0] / below[:, 0] - count_bgle[:, 1] / below[:, 1]
+        share_bgle = ratio(count_bgle, tokens_bg[:, :, None, None])
+        return share_bgle[:, 0] - share_bgle[:, 1]
 
-    def size(count_bgle: NDArray, tokens_bg: NDArray) -> NDArray:
-        return np.abs(difference(count_bgle, tokens_bg))
-
-    inside_u = two.group_u == 0
-    sums = [(two.count_ule[side_u].sum(axis=0), two.tokens_u[side_u].sum()) for side_u in (inside_u, ~inside_u)]
-    value = difference(np.array([[sum_le for sum_le, _ in sums]]), np.array([[tokens for _, tokens in sums]]))[0]
-    if not ask.resamples or min(inside_u.sum(), (~inside_u).sum()) < 2:
-        return value, np.full(value.shape, np.nan)
-    return value, against_deals(two, size, deals=ask.resamples, seed=ask.seed).p_value
+    if ask.resamples and np.bincount(two.group_u, minlength=2).min() > 1:
+        return against_deals(two, difference, deals=ask.resamples, seed=ask.seed, either_side=True)
+    value = observed(two, difference)
+    return Tested(value, *np.full((2, *value.shape), np.nan))
 
 
 def _distances(tally: Tally, ask: Ask, distance: Callable[[NDArray, NDArray], NDArray]) -> Result:
@@ -337,4 +327,4 @@ def _named_right(units: Labelled) -> NDArray[np.float64]:
 
 
 def _mean_hit(hit_bl: NDArray, known_bl: NDArray) -> NDArray[np.float64]:
-    return np.divide(hit_bl, known_bl, out=np.full(hit_bl.shape, np.nan), where=known_bl > 0)
+    return ratio(hit_bl, known_bl)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from analysis.load import count_by
 from analysis.metrics.balance import interval, told
 from analysis.registry import BOTH, Ask, Result, metric
+from analysis.shares import ratio, shares
 from analysis.tally import Facet, Reading, Tally, statistic
 
 STARTS = (0, 1, 4, 16, 64, 256)
@@ -42,7 +43,7 @@ def total_variation(one_le: NDArray, other_le: NDArray) -> NDArray[np.float64]:
     >>> total_variation(np.array([3, 1]), np.array([1, 1])).tolist()
     0.25
     """
-    return np.abs(_shares(one_le) - _shares(other_le)).sum(axis=-1) / 2
+    return np.abs(shares(one_le) - shares(other_le)).sum(axis=-1) / 2
 
 
 def noise(one_le: NDArray, other_le: NDArray, k_l: NDArray) -> NDArray[np.float64]:
@@ -51,16 +52,10 @@ def noise(one_le: NDArray, other_le: NDArray, k_l: NDArray) -> NDArray[np.float6
     An expert's count is binomial over tokens, its difference nearly normal: sqrt(2 / pi) times its deviation.
     """
     k_l1 = np.broadcast_to(k_l, one_le.shape[:-1])[..., None]
-    rate_le = np.minimum(_shares(one_le + other_le) * k_l1, 1.0)
+    rate_le = np.minimum(shares(one_le + other_le) * k_l1, 1.0)
     slots_l1 = [table.sum(axis=-1, keepdims=True).astype(np.float64) for table in (one_le, other_le)]
-    per_token = sum(np.divide(k_l1, s, out=np.full(s.shape, np.nan), where=s > 0) for s in slots_l1)
+    per_token = sum(ratio(k_l1, slots) for slots in slots_l1)
     return np.sqrt(2 / np.pi) * (np.sqrt(rate_le * (1 - rate_le) * per_token) / k_l1).sum(axis=-1) / 2
-
-
-def _shares(count_le: NDArray) -> NDArray[np.float64]:
-    total_l1 = count_le.sum(axis=-1, keepdims=True)
-    out = np.full(count_le.shape, np.nan)
-    return np.divide(count_le, total_l1, out=out, where=np.broadcast_to(total_l1 > 0, count_le.shape))
 
 
 def _compared(

@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.metrics.domains import leaning, need_resamples, present_le, result_of, surely_above
-from analysis.profiles import entropy_bits, labelled, shares
+from analysis.profiles import labelled
 from analysis.registry import Ask, Result, metric
+from analysis.shares import entropy_bits, ratio, shares
 from analysis.statistics import bootstrap
 from analysis.tally import Reading, Tally, label_numbers, statistic
 
@@ -158,7 +159,6 @@ def _divergence(tally: Tally, ask: Ask, name: str) -> Result:
         high=high if ask.resamples else None,
         null=null,
         tokens=tokens,
-        documents=tally.documents,
         groups=names,
         warnings=_warnings(tally, len(share_pgle), value),
     )
@@ -191,7 +191,7 @@ def _against(apart_pgl: NDArray[np.float64], ask: Ask) -> tuple[NDArray, NDArray
 
 
 def _mean(total: NDArray, number: NDArray) -> NDArray[np.float64]:
-    return np.divide(total, number, out=np.full(total.shape, np.nan), where=number > 0)
+    return ratio(total, number)
 
 
 def _known_mean(apart_pgl: NDArray[np.float64]) -> NDArray[np.float64]:

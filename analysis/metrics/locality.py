@@ -15,8 +15,9 @@ from analysis.locality import (
     segment_score_by_chance,
 )
 from analysis.matched import load_matched
-from analysis.metrics.balance import counts_ule, interval, tokens_of
-from analysis.registry import Ask, Result, metric
+from analysis.metrics.balance import counts_ule, interval
+from analysis.registry import Ask, Result, metric, tokens_of
+from analysis.shares import ratio, shares
 from analysis.tally import Facet, Reading, Tally, statistic
 
 FACETS = len(Facet)
@@ -76,7 +77,7 @@ def first_choice_repeats(tally: Tally, ask: Ask) -> Result:
                 are next to one another in a document and a facet.
     """
     count_le = tally.pooled("first_choices", facets=ask.facets).astype(np.float64)
-    share_le = _ratio(count_le, count_le.sum(axis=1, keepdims=True))
+    share_le = shares(count_le)
     return _repeated(tally, ask, 1, (share_le**2).sum(axis=1))
 
 
@@ -123,14 +124,11 @@ def overlap_decay(tally: Tally, ask: Ask) -> Result:
     table_ulbn = tally.table("overlaps")[:, list(ask.facets)].sum(axis=1)
     low_lb, high_lb = interval(tally, ask, table_ulbn, _overlap, bounds=(0, 1), corrected=False)
     null_lb = _other_documents(tally, ask, table_ulbn)
-    tokens, documents = tokens_of(tally, ask)
     return Result(
         value=_overlap(table_ulbn.sum(axis=0)),
         low=low_lb,
         high=high_lb,
         null=null_lb,
-        tokens=tokens,
-        documents=documents,
         labels={"b": tuple(str(lag) for lag in LAGS)},
     )
 
@@ -158,14 +156,11 @@ def segment_predictability(tally: Tally, ask: Ask) -> Result:
     low_lw, high_lw = interval(tally, ask, table_ulwb, _segment_scores, bounds=(0, 1), corrected=False)
     value_lw = _segment_scores(table_ulwb.sum(axis=0))
     null_lw = np.where(np.isfinite(value_lw), _chance_of_segments(tally, ask), np.nan)
-    tokens, documents = tokens_of(tally, ask)
     return Result(
         value=value_lw,
         low=low_lw,
         high=high_lw,
         null=null_lw,
-        tokens=tokens,
-        documents=documents,
         labels={"w": tuple(str(window) for window in WINDOWS)},
     )
 
@@ -192,7 +187,7 @@ def segment_predictability_excess(tally: Tally, ask: Ask) -> Result:
     chance_lwc = np.stack([np.array(even_lw), _chance_of_segments(tally, ask)], axis=-1)
 
     def beyond(value_lw: NDArray[np.float64]) -> NDArray[np.float64]:
-        return _ratio(value_lw[..., None] - chance_lwc, 1 - chance_lwc)
+        return ratio(value_lw[..., None] - chance_lwc, 1 - chance_lwc)
 
     return replace(
         plain,
@@ -215,19 +210,16 @@ def _repeated(tally: Tally, ask: Ask, what: int, null_l: NDArray[np.float64], wa
     def share(count_lcn: NDArray) -> NDArray[np.float64]:
         every_ln = count_lcn.sum(axis=-2, keepdims=True)
         both = np.concatenate([every_ln, count_lcn], axis=-2)
-        return _ratio(both[..., what], both[..., 0])
+        return ratio(both[..., what], both[..., 0])
 
     table_ulcn = tally.table("repeats")[:, list(ask.facets)].sum(axis=1)
     low_lc, high_lc = interval(tally, ask, table_ulcn, share, bounds=(0, 1), corrected=False)
     value_lc = share(table_ulcn.sum(axis=0))
-    tokens, documents = tokens_of(tally, ask)
     return Result(
         value=value_lc,
         low=low_lc,
         high=high_lc,
         null=np.where(np.isfinite(value_lc), null_l[:, None], np.nan),
-        tokens=tokens,
-        documents=documents,
         labels={"c": CLASSES},
         warnings=warnings,
     )
@@ -237,7 +229,7 @@ def _rates(tally: Tally, ask: Ask) -> tuple[NDArray[np.float64], tuple[str, ...]
     """Share of a layer's tokens that use each expert, NaN where some tokens have fewer than k; and a warning."""
     any_l, full_l = tally.table("sets")[:, list(ask.facets)].sum(axis=(0, 1)).T
     count_le = counts_ule(tally, ask).sum(axis=0)
-    rates_le = _ratio(count_le, np.where(any_l == full_l, full_l, 0)[:, None])
+    rates_le = ratio(count_le, np.where(any_l == full_l, full_l, 0)[:, None])
     rates_le[np.arange(count_le.shape[1]) >= np.array([[rule.experts] for rule in tally.layers])] = np.nan
     uneven = np.flatnonzero(any_l != full_l).tolist()
     said = (f"No null in layers {uneven}: some tokens have fewer than k experts there.",) if uneven else ()
@@ -245,7 +237,7 @@ def _rates(tally: Tally, ask: Ask) -> tuple[NDArray[np.float64], tuple[str, ...]
 
 
 def _overlap(count_lbn: NDArray) -> NDArray[np.float64]:
-    return _ratio(2 * count_lbn[..., 0], count_lbn[..., 1])
+    return ratio(2 * count_lbn[..., 0], count_lbn[..., 1])
 
 
 def _other_documents(tally: Tally, ask: Ask, table_ulbn: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -259,11 +251,11 @@ def _other_documents(tally: Tally, ask: Ask, table_ulbn: NDArray[np.int64]) -> N
         slots_vl = count_vle.sum(axis=2)
         common_l = (count_vle.sum(axis=0) ** 2 - (count_vle**2).sum(axis=0)).sum(axis=1)
         have_l = slots_vl.sum(axis=0) * tokens_v.sum() - (slots_vl * tokens_v[:, None]).sum(axis=0)
-        floor_l, pairs_lb = _ratio(common_l, have_l), table_ulbn[own_u, ..., 1].sum(axis=0)
+        floor_l, pairs_lb = ratio(common_l, have_l), table_ulbn[own_u, ..., 1].sum(axis=0)
         known_lb = np.where(np.isfinite(floor_l)[:, None], pairs_lb, 0)
         above_lb += np.nan_to_num(floor_l)[:, None] * known_lb
         weight_lb += known_lb
-    return _ratio(above_lb, weight_lb)
+    return ratio(above_lb, weight_lb)
 
 
 def _segment_scores(count_lwb: NDArray) -> NDArray[np.float64]:
@@ -278,16 +270,9 @@ def _chances_of(share_e: NDArray[np.float64]) -> list[float]:
 
 def _chance_of_segments(tally: Tally, ask: Ask) -> NDArray[np.float64]:
     """The segment scores of each layer's own loads: (layers, windows)."""
-    count_le, tokens = counts_ule(tally, ask).sum(axis=0), tokens_of(tally, ask)[0]
+    count_le, tokens = counts_ule(tally, ask).sum(axis=0), tokens_of(tally, ask)
     return np.array([_chances_of(count_e / max(tokens, 1)) for count_e in count_le])
 
 
 def _by_facet(reading: Reading, count_x: NDArray[np.int64]) -> NDArray[np.int64]:
     return count_x.reshape(len(reading.record.documents), FACETS, *count_x.shape[1:])
-
-
-def _ratio(above: NDArray, below: NDArray) -> NDArray[np.float64]:
-    """Above over below; NaN where nothing is below."""
-    out = np.full(np.broadcast(above, below).shape, np.nan)
-    with np.errstate(invalid="ignore"):
-        return np.divide(above, below, out=out, where=np.broadcast_to(below > 0, out.shape))

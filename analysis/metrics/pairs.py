@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.metrics.balance import tokens_of
 from analysis.pairs import count_pairs, fits, fixed_k_chance
 from analysis.registry import Ask, Result, metric
+from analysis.shares import ratio
 from analysis.tally import Reading, Tally, statistic
 from routing import RouterRule
 
@@ -45,9 +45,8 @@ def coactivation_share(tally: Tally, ask: Ask) -> Result:
     count_le = np.diagonal(pairs_lef, axis1=1, axis2=2)
     expected_lef, warnings = expected_pairs(pairs_lef, tally.layers)
     value_lef = _over(pairs_lef, count_le[:, :, None], tally.layers)
-    tokens, documents = tokens_of(tally, ask)
     null_lef = _over(expected_lef, count_le[:, :, None], tally.layers)
-    return Result(value=value_lef, null=null_lef, tokens=tokens, documents=documents, warnings=warnings)
+    return Result(value=value_lef, null=null_lef, warnings=warnings)
 
 
 @metric(
@@ -78,10 +77,9 @@ def coactivation_lift(tally: Tally, ask: Ask) -> Result:
         warnings += (f"{rare} pairs are expected in fewer than {ENOUGH} tokens: their lift is mostly noise.",)
     if any(rule.groups_kept < rule.groups for rule in tally.layers):
         warnings += ("The router chooses groups first: experts of one group meet by its rule alone.",)
-    tokens, documents = tokens_of(tally, ask)
     value_lef = _over(pairs_lef, expected_lef, tally.layers)
     null_lef = np.where(np.isfinite(value_lef), 1.0, np.nan)
-    return Result(value=value_lef, null=null_lef, tokens=tokens, documents=documents, warnings=warnings)
+    return Result(value=value_lef, null=null_lef, warnings=warnings)
 
 
 @metric(
@@ -98,9 +96,8 @@ def coactivation_support(tally: Tally, ask: Ask) -> Result:
     """How many tokens two experts worked on together, beside how many chance would give them."""
     pairs_lef = tally.pooled("coactivation", facets=ask.facets)
     expected_lef, warnings = expected_pairs(pairs_lef, tally.layers)
-    tokens, documents = tokens_of(tally, ask)
     value_lef = _over(pairs_lef, np.ones((1, 1, 1)), tally.layers)
-    return Result(value=value_lef, null=expected_lef, tokens=tokens, documents=documents, warnings=warnings)
+    return Result(value=value_lef, null=expected_lef, warnings=warnings)
 
 
 def expected_pairs(
@@ -127,8 +124,5 @@ def _over(above_lef: NDArray, below_lef: NDArray, layers: tuple[RouterRule, ...]
     """The ratio off the diagonal among a layer's own experts; NaN elsewhere and where nothing is below."""
     experts = above_lef.shape[1]
     own_le = np.arange(experts) < np.array([[rule.experts] for rule in layers])
-    present = own_le[:, :, None] & own_le[:, None, :] & ~np.eye(experts, dtype=bool)
-    with np.errstate(invalid="ignore"):
-        present = present & (below_lef > 0)
-    out_lef = np.full(above_lef.shape, np.nan)
-    return np.divide(above_lef, np.broadcast_to(below_lef, above_lef.shape), out=out_lef, where=present)
+    present_lef = own_le[:, :, None] & own_le[:, None, :] & ~np.eye(experts, dtype=bool)
+    return np.where(present_lef, ratio(above_lef, below_lef), np.nan)

@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.information import mutual_information_bits
-from analysis.metrics.balance import counts_ule, tokens_of
+from analysis.metrics.balance import counts_ule
 from analysis.pairs import BINS, count_paths, count_transitions, fits
 from analysis.registry import Ask, Result, metric
+from analysis.shares import entropy_bits, ratio, shares
 from analysis.tally import Facet, Reading, Tally, statistic
 
 RANKS = (1, 10, 100, 1000)
@@ -68,11 +69,10 @@ def transition_share(tally: Tally, ask: Ask) -> Result:
     count_lef = tally.pooled("first_transitions", facets=ask.facets)
     from_le = count_lef.sum(axis=2)
     to_lf, total_l = count_lef.sum(axis=1), count_lef.sum(axis=(1, 2))
-    value_lef = _ratio(count_lef, from_le[:, :, None])
-    null_lef = np.where(np.isfinite(value_lef), _ratio(to_lf, total_l[:, None])[:, None], np.nan)
-    tokens, documents = tokens_of(tally, ask)
+    value_lef = ratio(count_lef, from_le[:, :, None])
+    null_lef = np.where(np.isfinite(value_lef), ratio(to_lf, total_l[:, None])[:, None], np.nan)
     own = (_own(tally, value_lef), _own(tally, null_lef))
-    return Result(value=own[0], null=own[1], tokens=tokens, documents=documents)
+    return Result(value=own[0], null=own[1])
 
 
 @metric(
@@ -94,11 +94,10 @@ def set_transition_share(tally: Tally, ask: Ask) -> Result:
     """
     count_lef = tally.pooled("set_transitions", facets=ask.facets)
     from_le = counts_ule(tally, ask).sum(axis=0)
-    value_lef = _ratio(count_lef, from_le[:-1, :, None])
-    null_lf = _ratio(count_lef.sum(axis=1), from_le[:-1].sum(axis=1)[:, None])
+    value_lef = ratio(count_lef, from_le[:-1, :, None])
+    null_lf = ratio(count_lef.sum(axis=1), from_le[:-1].sum(axis=1)[:, None])
     null_lef = np.where(np.isfinite(value_lef), null_lf[:, None], np.nan)
-    tokens, documents = tokens_of(tally, ask)
-    return Result(value=_own(tally, value_lef), null=_own(tally, null_lef), tokens=tokens, documents=documents)
+    return Result(value=_own(tally, value_lef), null=_own(tally, null_lef))
 
 
 @metric(
@@ -123,9 +122,8 @@ def transition_information(tally: Tally, ask: Ask) -> Result:
     """
     tables = _by_label(tally, ask, "domain")
     bits_dl, weight_dl = _bits(np.stack(list(tables.values()))), _tokens(tables)
-    tokens, documents = tokens_of(tally, ask)
     value_l = _weighted(bits_dl, weight_dl)
-    return Result(value=_padded(value_l), tokens=tokens, documents=documents, warnings=_sparse(tables))
+    return Result(value=_padded(value_l), warnings=_sparse(tables))
 
 
 @metric(
@@ -148,9 +146,8 @@ def transition_predictability(tally: Tally, ask: Ask) -> Result:
     count_dlef, weight_dl = np.stack(list(tables.values())), _tokens(tables)
     bits_l = _weighted(_bits(count_dlef), weight_dl)
     entropy_l = _weighted(_entropy(count_dlef.sum(axis=2)), weight_dl)
-    tokens, documents = tokens_of(tally, ask)
-    value_l = _padded(_ratio(bits_l, entropy_l))
-    return Result(value=value_l, tokens=tokens, documents=documents, warnings=_sparse(tables))
+    value_l = _padded(ratio(bits_l, entropy_l))
+    return Result(value=value_l, warnings=_sparse(tables))
 
 
 @metric(
@@ -168,10 +165,7 @@ def transition_information_by_label(tally: Tally, ask: Ask) -> Result:
     """How many bits a token's first choice tells about its next one, in each domain or language on its own."""
     tables = {label: table for label, table in _by_label(tally, ask, ask.by).items() if label}
     bits_gl = _bits(np.stack(list(tables.values()))) if tables else np.zeros((0, len(tally.layers) - 1))
-    tokens, documents = tokens_of(tally, ask)
-    return Result(
-        value=_padded(bits_gl.T), tokens=tokens, documents=documents, groups=tuple(tables), warnings=_sparse(tables)
-    )
+    return Result(value=_padded(bits_gl.T), groups=tuple(tables), warnings=_sparse(tables))
 
 
 @metric(
@@ -249,7 +243,7 @@ def same_path(tally: Tally, ask: Ask) -> Result:
     Units       1, without bias whatever the number of tokens; with a hash it may fall a little below 0 (by 1 / 65,536).
     Undefined   NaN for fewer than two tokens.
     """
-    share_le = _ratio(*_with_total(tally.pooled("first_choices", facets=ask.facets)))
+    share_le = shares(tally.pooled("first_choices", facets=ask.facets))
     same_l = np.where(np.isfinite(share_le).any(axis=1), np.nansum(share_le**2, axis=1), 1.0)
     null_w = np.array([same_l[:depth].prod() for depth in path_depths(len(tally.layers))])
     found = _over_paths(tally, ask, _same_path)
@@ -294,15 +288,14 @@ def _bits(count_xef: NDArray) -> NDArray[np.float64]:
     rows_x, columns_x = (np.count_nonzero(count_xef.sum(axis=axis), axis=-1) for axis in (-1, -2))
     cells_x = np.count_nonzero(count_xef, axis=(-1, -2))
     surplus_x = (cells_x - rows_x - columns_x + 1).astype(np.float64)
-    return mutual_information_bits(count_xef) - _ratio(surplus_x, 2 * np.log(2) * total_x)
+    return mutual_information_bits(count_xef) - ratio(surplus_x, 2 * np.log(2) * total_x)
 
 
 def _entropy(count_xe: NDArray) -> NDArray[np.float64]:
     """Entropy in bits along the last axis, with the same correction."""
-    share_xe = _ratio(*_with_total(count_xe))
-    bits_x = -(share_xe * np.log2(np.where(share_xe > 0, share_xe, 1.0))).sum(axis=-1)
+    bits_x = entropy_bits(shares(count_xe))
     surplus_x = (np.count_nonzero(count_xe, axis=-1) - 1).astype(np.float64)
-    return bits_x + _ratio(surplus_x, 2 * np.log(2) * count_xe.sum(axis=-1))
+    return bits_x + ratio(surplus_x, 2 * np.log(2) * count_xe.sum(axis=-1))
 
 
 def _tokens(tables: dict[str, NDArray]) -> NDArray[np.float64]:
@@ -311,7 +304,7 @@ def _tokens(tables: dict[str, NDArray]) -> NDArray[np.float64]:
 
 def _weighted(value_dl: NDArray, weight_dl: NDArray) -> NDArray[np.float64]:
     """Mean over domains by their tokens; a domain without any does not count."""
-    return _ratio((np.nan_to_num(value_dl) * weight_dl).sum(axis=0), weight_dl.sum(axis=0))
+    return ratio((np.nan_to_num(value_dl) * weight_dl).sum(axis=0), weight_dl.sum(axis=0))
 
 
 def _sparse(tables: dict[str, NDArray]) -> tuple[str, ...]:
@@ -331,9 +324,8 @@ def _over_paths(tally: Tally, ask: Ask, measure: Callable[[NDArray, bool], objec
     depths, experts = path_depths(len(tally.layers)), max(rule.experts for rule in tally.layers)
     count_wb = tally.pooled("paths", facets=ask.facets)
     value = [measure(count_b, is_exact(experts, depth)) for count_b, depth in zip(count_wb, depths, strict=True)]
-    tokens, documents = tokens_of(tally, ask)
     names = (*(f"{depth} layer{'s' * (depth > 1)}" for depth in depths[:-1]), f"all {depths[-1]}")
-    return Result(value=np.array(value, np.float64), tokens=tokens, documents=documents, labels={"w": names})
+    return Result(value=np.array(value, np.float64), labels={"w": names})
 
 
 def _distinct(count_b: NDArray[np.int64], exact: bool) -> float:
@@ -367,16 +359,6 @@ def _same_path(count_b: NDArray[np.int64], exact: bool) -> float:
         return float("nan")
     same = int((count_b * (count_b - 1)).sum()) / (total * (total - 1))
     return same if exact else (same * BINS - 1) / (BINS - 1)
-
-
-def _with_total(count_xe: NDArray) -> tuple[NDArray, NDArray]:
-    return count_xe, count_xe.sum(axis=-1, keepdims=True)
-
-
-def _ratio(above: NDArray, below: NDArray) -> NDArray[np.float64]:
-    """Above over below; NaN where nothing is below."""
-    out = np.full(np.broadcast(above, below).shape, np.nan)
-    return np.divide(above, below, out=out, where=np.broadcast_to(below > 0, out.shape))
 
 
 def _padded(value_l: NDArray) -> NDArray[np.float64]:

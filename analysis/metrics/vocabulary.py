@@ -68,7 +68,6 @@ def _specialisation(tally: Tally, ask: Ask, read: Callable[[Specialisation], flo
         value=value,
         null=np.where(np.isnan(value), np.nan, 0.0),
         tokens=len(sample.token_n),
-        documents=tally.documents,
         labels={"c": KINDS},
         warnings=_warnings([layers[0] for layers in found]),
     )

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from analysis.load import load_cv_floor, max_violation_floor
 from analysis.metrics.balance import counts_ule, interval, told
 from analysis.registry import Ask, Result, metric
+from analysis.shares import ratio
 from analysis.tally import Facet, Reading, Tally, statistic
 from routing import RouterRule
 
@@ -112,7 +113,7 @@ def violation(sums_n: NDArray, experts_l1: NDArray) -> NDArray[np.float64]:
     >>> violation(np.array([[[2, 8, 6, 20, 32]]]), np.array([[4]])).tolist()  # (2, 1, 1, 0), then (4, 0, 0, 0)
     [[2.0]]
     """
-    return _over(experts_l1 * sums_n[..., LARGEST], sums_n[..., SLOTS]) - 1.0
+    return ratio(experts_l1 * sums_n[..., LARGEST], sums_n[..., SLOTS]) - 1.0
 
 
 def spread(sums_n: NDArray, experts_l1: NDArray) -> NDArray[np.float64]:
@@ -121,7 +122,7 @@ def spread(sums_n: NDArray, experts_l1: NDArray) -> NDArray[np.float64]:
     >>> spread(np.array([[[2, 8, 6, 22, 32]]]), np.array([[4]])).round(3).tolist()  # squared: 0.5 and 3
     [[1.323]]
     """
-    square = experts_l1 * _over(sums_n[..., SQUARES], sums_n[..., SLOTS_SQUARED]) - 1.0
+    square = experts_l1 * ratio(sums_n[..., SQUARES], sums_n[..., SLOTS_SQUARED]) - 1.0
     return np.sqrt(np.maximum(square, 0.0))
 
 
@@ -239,11 +240,6 @@ def _drawn_violation(experts: int, k: int, window: int) -> float:
 def even_spread(rule: RouterRule, window: int) -> float:
     """CV that a perfectly even router shows in a window, root mean square, exact."""
     return float(load_cv_floor([rule], tokens=window)[0])
-
-
-def _over(above: NDArray, below: NDArray) -> NDArray[np.float64]:
-    out = np.full(np.shape(above), np.nan)
-    return np.divide(above, below, out=out, where=below > 0)
 
 
 @metric(

@@ -12,8 +12,8 @@ from scipy.stats import kstest
 from sklearn.decomposition import PCA
 
 from analysis import projection
-from analysis.projection import neighbourhood, principal, purity, token_facets, token_points, unit_points
-from analysis.tally import Facet, merge, tally
+from analysis.projection import neighbourhood, principal, purity, token_points, unit_points
+from analysis.tally import Facet, merge, tally, token_facets
 from routing import Document, Flag
 from routing.errors import OptionError
 from tests.analysis.conftest import make_record
