@@ -25,7 +25,7 @@ def assignments(reading: Reading) -> NDArray[np.int64]:
     return count_xle.reshape(len(record.documents), FACETS, *count_xle.shape[1:])
 
 
-@statistic(per="unit", axes="ufle")
+@statistic(per="unit", axes="ufle", needs="weights")
 def gate_mass(reading: Reading) -> NDArray[np.int64] | None:
     """Weight that each expert was given, in multiples of 1/FIXED, by document and facet."""
     record = reading.record
@@ -37,7 +37,7 @@ def gate_mass(reading: Reading) -> NDArray[np.int64] | None:
     return mass_xle.reshape(len(record.documents), FACETS, *mass_xle.shape[1:])
 
 
-@statistic(per="unit", axes="ufn")
+@statistic(per="unit", axes="ufn", needs="losses")
 def losses(reading: Reading) -> NDArray[np.int64] | None:
     """Tokens with a loss, and their nats in multiples of 1/LOSS_FIXED, by document and facet."""
     if reading.record.loss_t is None:

@@ -17,6 +17,7 @@ from routing.errors import OptionError
 
 MOST_CELLS = 1 << 24
 """Cells of one group's table over layers and pairs of experts; larger models get none (a stated bound of memory)."""
+FEW = "few enough layers and experts for a table of their pairs (16,777,216 cells)"
 BINS = 1 << 16
 """Paths are counted exactly while (E + 1) ** depth is no more than this; beyond, by a hash into so many bins."""
 STEPS = 10_000

@@ -29,6 +29,7 @@ class Labelled(NamedTuple):
     group_u     number of the unit's label in `names`, -1 for a unit without one
     unlabelled  documents without a label
     strata_u    number of the unit's other label (its language, under domains): what labels may be dealt within
+    row_u       the unit's row in the tally
     """
 
     count_ule: NDArray[np.int64]
@@ -37,6 +38,7 @@ class Labelled(NamedTuple):
     names: tuple[str, ...]
     unlabelled: int
     strata_u: NDArray[np.intp]
+    row_u: NDArray[np.intp]
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -67,6 +69,7 @@ class Labelled(NamedTuple):
             tokens_u=self.tokens_u[chosen_u],
             group_u=self.group_u[chosen_u],
             strata_u=self.strata_u[chosen_u],
+            row_u=self.row_u[chosen_u],
         )
 
 
@@ -89,7 +92,8 @@ def labelled(tally: Tally, ask: Ask) -> Labelled:
     documents_u = np.array([unit.documents for unit in tally.units])
     unlabelled = int(documents_u[(group_u < 0) & (tokens_u > 0)].sum())
     strata_u, _ = label_numbers([getattr(unit, OTHER[ask.by]) for unit in tally.units])
-    return Labelled(count_ule[order_u], tokens_u[order_u], group_u[order_u], names, unlabelled, strata_u[order_u])
+    own = count_ule[order_u], tokens_u[order_u], group_u[order_u]
+    return Labelled(*own, names, unlabelled, strata_u[order_u], order_u)
 
 
 def _nameless_order(count_ule: NDArray, tokens_u: NDArray, group_u: NDArray) -> NDArray[np.intp]:

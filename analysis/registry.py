@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.tally import Facet, Tally
+from analysis.tally import STATISTICS, Facet, Tally
 from routing.errors import OptionError
 
 UNSAID = -1
@@ -107,10 +107,11 @@ class Metric:
         held = {*tally.by_unit, *tally.by_group}
         missing = [name for name in self.needs if name not in held]
         if missing:
+            needs = sorted({STATISTICS[name].needs for name in missing})
             raise OptionError(
                 f"{self.name} of a tally without {', '.join(missing)}",
-                expected="records that hold what it is counted from",
-                do="capture again with weights, scores and losses",
+                expected=f"records with {'; and '.join(needs)}",
+                do="capture again with those, or do without it",
             )
         if ask.by not in self.by and (ask.by or self.by):
             raise OptionError(

@@ -75,9 +75,10 @@ Take = Callable[[Reading], NDArray[np.int64] | None]
 
 @dataclass(frozen=True)
 class Statistic:
-    """How one statistic is taken of a record; None where the record does not hold what it needs.
+    """How one statistic is taken of a record; None where the record does not hold what it `needs`.
 
     The first axis of what `take` returns are the record's documents (`per` unit) or its groups (`per` group).
+    `names_words`: ids of tokens can be read out of it, by which a text is known to who has the tokenizer.
     """
 
     name: str
@@ -85,17 +86,21 @@ class Statistic:
     axes: str
     meaning: str
     take: Take
+    needs: str
+    names_words: bool
 
 
 STATISTICS: dict[str, Statistic] = {}
 
 
-def statistic(per: Per, axes: str) -> Callable[[Take], Take]:
+def statistic(
+    per: Per, axes: str, *, needs: str = "weights, scores or losses", names_words: bool = False
+) -> Callable[[Take], Take]:
     """Declare a sufficient statistic: the function's name is its name, its first line its meaning."""
 
     def declare(take: Take) -> Take:
         name, meaning = take.__name__, (take.__doc__ or "").partition("\n")[0]
-        STATISTICS[name] = Statistic(name, per, axes, meaning, take)
+        STATISTICS[name] = Statistic(name, per, axes, meaning, take, needs, names_words)
         return take
 
     return declare
@@ -190,6 +195,16 @@ def merge(one: Tally, other: Tally) -> Tally:
         by_group={name: _added(tables, other.by_group[name]) for name, tables in one.by_group.items()},
     )
     return _folded(_sorted(both))
+
+
+def without_words(tally: Tally) -> Tally:
+    """The same without what ids of tokens can be read out of: what may leave a house that keeps its texts."""
+    named = {name for name, each in STATISTICS.items() if each.names_words}
+    return replace(
+        tally,
+        by_unit={name: table for name, table in tally.by_unit.items() if name not in named},
+        by_group={name: tables for name, tables in tally.by_group.items() if name not in named},
+    )
 
 
 def to_bytes(tally: Tally) -> bytes:

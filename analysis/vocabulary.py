@@ -69,7 +69,7 @@ class Specialisation(NamedTuple):
     covered: float
 
 
-@statistic(per="unit", axes="usnc")
+@statistic(per="unit", axes="usnc", needs="the ids of tokens", names_words=True)
 def sampled(reading: Reading) -> NDArray[np.int64]:
     """A few tokens of each document with their routes, drawn by a hash: readable where one document wrote alone."""
     record = reading.record

@@ -113,7 +113,7 @@ def near_ties(tally: Tally, ask: Ask) -> Result:
     return told(found, tally, replace(ask, resamples=0))
 
 
-@statistic(per="unit", axes="ufln")
+@statistic(per="unit", axes="ufln", needs="all router scores (logits)")
 def score_choices(reading: Reading) -> NDArray[np.int64] | None:
     """Slots, those whose expert the raw scores alone would have left out, and the gate they could and did choose."""
     record = reading.record
@@ -139,7 +139,7 @@ def score_choices(reading: Reading) -> NDArray[np.int64] | None:
     return sums_xln.reshape(len(record.documents), len(Facet), *sums_xln.shape[1:])
 
 
-@statistic(per="unit", axes="ufln")
+@statistic(per="unit", axes="ufln", needs="all router scores (logits)")
 def gate_sums(reading: Reading) -> NDArray[np.int64] | None:
     """The gate's shares of every expert added up, then its entropies in bits and its tokens, by document and facet."""
     record = reading.record

@@ -164,39 +164,6 @@ def profile_shift(tally: Tally, ask: Ask) -> Result:
 
 
 @metric(
-    title="Documents told from their routing",
-    unit="1 (share of documents)",
-    axes="l",
-    range=(0, 1),
-    uniform="the share of the largest group, or less",
-    null="share of the largest group: what always naming it gives",
-    needs=NEEDS,
-    source="Nearest centroid of square-root profiles (Hellinger distance), leaving the document itself out",
-    by=BY,
-)
-def predictability(tally: Tally, ask: Ask) -> Result:
-    """How often a document's domain (or language) is named right from the experts of one layer alone.
-
-    Each document, left out, is given to the group with the nearest mean profile of the other documents.
-    Undefined   NaN where a layer has no assignments, or no group has two documents.
-    Not this    Evidence beyond words: a bag of words may do as well. Texts that come in several versions (translations,
-                pages of one book) help each other: their documents are not independent.
-    """
-    units = labelled(tally, ask)
-    units = units.only(units.group_u >= 0)
-    hit_ul = _named_right(units)
-    tables = np.nan_to_num(hit_ul), np.isfinite(hit_ul).astype(np.float64)
-    value = _mean_hit(*(table.sum(axis=0) for table in tables))
-    size_g = np.bincount(units.group_u, minlength=1)
-    null = np.full(len(value), size_g.max() / max(1, size_g.sum()))
-    ends = {}
-    if ask.resamples and np.isfinite(value).any():
-        interval = bootstrap(tables, _mean_hit, resamples=ask.resamples, seed=ask.seed, bounds=(0.0, 1.0))
-        ends = {"low": interval.low, "high": interval.high}
-    return result_of(tally, units, value=value, null=null, **ends)
-
-
-@metric(
     title="Groups that lean on an expert",
     unit="1 (share of groups)",
     axes="le",
@@ -304,27 +271,3 @@ def _distances(tally: Tally, ask: Ask, distance: Callable[[NDArray, NDArray], ND
         found = q_values(p[layer][below])
         q[layer][below] = q[layer].T[below] = found
     return result_of(tally, units, value=value, **({"null": null, "p": p, "q": q} if ask.resamples else {}))
-
-
-def _named_right(units: Labelled) -> NDArray[np.float64]:
-    """1 where the nearest mean profile, the document itself left out, is its own group's; (units, layers)."""
-    root_ule: NDArray = np.sqrt(shares(units.count_ule))
-    layers, size = units.count_ule.shape[1], len(units.names)
-    hit_ul = np.full((len(root_ule), layers), np.nan)
-    for layer in range(layers):
-        known_u = np.isfinite(root_ule[:, layer]).all(axis=1)
-        group_u, root_ue = units.group_u[known_u], root_ule[known_u, layer]
-        onehot_ug = (group_u[:, None] == np.arange(size)).astype(np.float64)
-        number_ug = onehot_ug.sum(axis=0) - onehot_ug
-        if not number_ug.size or number_ug[onehot_ug > 0].max(initial=0) < 1:
-            continue
-        mean_uge = (onehot_ug.T @ root_ue)[None] - onehot_ug[:, :, None] * root_ue[:, None]
-        mean_uge /= np.maximum(number_ug, 1)[:, :, None]
-        off_ug = ((mean_uge - root_ue[:, None]) ** 2).sum(axis=2).round(12)
-        off_ug[number_ug < 1] = np.inf
-        hit_ul[known_u, layer] = off_ug.argmin(axis=1) == group_u
-    return hit_ul
-
-
-def _mean_hit(hit_bl: NDArray, known_bl: NDArray) -> NDArray[np.float64]:
-    return ratio(hit_bl, known_bl)

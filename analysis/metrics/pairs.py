@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.pairs import count_pairs, fits, fixed_k_chance
+from analysis.pairs import FEW, count_pairs, fits, fixed_k_chance
 from analysis.registry import Ask, Result, metric
 from analysis.shares import ratio
 from analysis.tally import Reading, Tally, statistic
@@ -13,7 +13,7 @@ ENOUGH = 50
 """Tokens a pair should be expected in by chance before its lift is read."""
 
 
-@statistic(per="group", axes="glef")
+@statistic(per="group", axes="glef", needs=FEW)
 def coactivation(reading: Reading) -> NDArray[np.int64] | None:
     """Tokens that each pair of a layer's experts worked on together, and on the diagonal each expert's own."""
     record = reading.record

@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.information import mutual_information_bits
+from analysis.information import mutual_information_bits, shuffled_information_bits
 from analysis.metrics.balance import counts_ule
-from analysis.pairs import BINS, count_paths, count_transitions, fits
+from analysis.pairs import BINS, FEW, count_paths, count_transitions, fits
 from analysis.registry import Ask, Result, metric
 from analysis.shares import entropy_bits, ratio, shares
 from analysis.tally import Facet, Reading, Tally, statistic
@@ -28,13 +28,13 @@ def first_choices(reading: Reading) -> NDArray[np.int64]:
     return count_gle
 
 
-@statistic(per="group", axes="glef")
+@statistic(per="group", axes="glef", needs=FEW)
 def first_transitions(reading: Reading) -> NDArray[np.int64] | None:
     """Tokens by first choice at a layer and at the next one; the last layer has no next one."""
     return _transitions(reading, 1)
 
 
-@statistic(per="group", axes="glef")
+@statistic(per="group", axes="glef", needs=FEW)
 def set_transitions(reading: Reading) -> NDArray[np.int64] | None:
     """Tokens by every expert chosen at a layer and every one at the next; the last layer has no next one."""
     return _transitions(reading, reading.record.slots)
@@ -102,28 +102,28 @@ def set_transition_share(tally: Tally, ask: Ask) -> Result:
 
 @metric(
     title="Transition information",
-    unit="bits",
+    unit="bits in excess of chance",
     axes="l",
     range=(None, None),
     uniform="0",
-    null="0 if layers are independent; the value is corrected for its bias",
+    null="mean over all ways to deal the layer's choices to the tokens anew; the plain value is the sum",
     needs=("first_transitions", "tokens"),
-    source="Shannon 1948; bias by Miller 1955, on occupied cells",
+    source="Shannon 1948; chance, Vinh, Epps and Bailey 2010",
 )
 def transition_information(tally: Tally, ask: Ask) -> Result:
     """How many bits a token's first choice tells about its first choice in the next layer, within domains.
 
     Units       Bits, the mean over domains by tokens; about 0, also below, where layers are independent.
     Undefined   NaN in the last layer, and where no token ran both.
-    Not this    The plug-in value, which is too high by about E² / (2 N ln 2) bits; its correction here is good for
-                independent tokens and some five of them to each cell, and takes off too little for alike tokens of one
-                text: a warning says where there are fewer. Nor the value over pooled domains, which is higher because
-                domains differ in both layers.
+    Not this    The plug-in value, which is too high by about E² / (2 N ln 2) bits. Chance is that of independent
+                tokens: tokens of one text are alike, and tell more. With fewer than five tokens to a cell, chance
+                tells nearly all there is, and the excess is too low: a warning says where. Nor the value over pooled
+                domains, which is higher because domains differ in both layers.
     """
     tables = _by_label(tally, ask, "domain")
-    bits_dl, weight_dl = _bits(np.stack(list(tables.values()))), _tokens(tables)
-    value_l = _weighted(bits_dl, weight_dl)
-    return Result(value=_padded(value_l), warnings=_sparse(tables))
+    (excess_dl, chance_dl), weight_dl = _bits(tables), _tokens(tables)
+    value_l, null_l = (_padded(_weighted(bits_dl, weight_dl)) for bits_dl in (excess_dl, chance_dl))
+    return Result(value=value_l, null=null_l, warnings=_sparse(tables))
 
 
 @metric(
@@ -132,9 +132,9 @@ def transition_information(tally: Tally, ask: Ask) -> Result:
     axes="l",
     range=(None, 1),
     uniform="0",
-    null="0 if layers are independent; the value is corrected for its bias",
+    null="0: corrected for what tokens dealt anew tell",
     needs=("first_transitions", "tokens"),
-    source="Theil 1970, uncertainty coefficient; bias by Miller 1955",
+    source="Theil 1970, uncertainty coefficient; adjusted for chance as Vinh, Epps and Bailey 2010",
 )
 def transition_predictability(tally: Tally, ask: Ask) -> Result:
     """What share of the uncertainty about a token's next first choice its present one takes away, within domains.
@@ -143,29 +143,28 @@ def transition_predictability(tally: Tally, ask: Ask) -> Result:
     Not this    Accuracy of a prediction. Limits as in `transition_information`.
     """
     tables = _by_label(tally, ask, "domain")
-    count_dlef, weight_dl = np.stack(list(tables.values())), _tokens(tables)
-    bits_l = _weighted(_bits(count_dlef), weight_dl)
-    entropy_l = _weighted(_entropy(count_dlef.sum(axis=2)), weight_dl)
-    value_l = _padded(ratio(bits_l, entropy_l))
-    return Result(value=value_l, warnings=_sparse(tables))
+    (excess_dl, chance_dl), weight_dl = _bits(tables), _tokens(tables)
+    entropy_dl = entropy_bits(shares(np.stack(list(tables.values())).sum(axis=2)))
+    value_l = _padded(ratio(_weighted(excess_dl, weight_dl), _weighted(entropy_dl - chance_dl, weight_dl).round(12)))
+    return Result(value=value_l, null=np.where(np.isnan(value_l), np.nan, 0.0), warnings=_sparse(tables))
 
 
 @metric(
     title="Transition information by label",
-    unit="bits",
+    unit="bits in excess of chance",
     axes="lg",
     range=(None, None),
     uniform="0",
-    null="0 if layers are independent; the value is corrected for its bias",
+    null="mean over all ways to deal the layer's choices to the tokens anew; the plain value is the sum",
     needs=("first_transitions", "tokens"),
-    source="Shannon 1948; bias by Miller 1955, on occupied cells",
+    source="Shannon 1948; chance, Vinh, Epps and Bailey 2010",
     by=("domain", "language"),
 )
 def transition_information_by_label(tally: Tally, ask: Ask) -> Result:
     """How many bits a token's first choice tells about its next one, in each domain or language on its own."""
     tables = {label: table for label, table in _by_label(tally, ask, ask.by).items() if label}
-    bits_gl = _bits(np.stack(list(tables.values()))) if tables else np.zeros((0, len(tally.layers) - 1))
-    return Result(value=_padded(bits_gl.T), groups=tuple(tables), warnings=_sparse(tables))
+    excess_gl, chance_gl = _bits(tables) if tables else np.zeros((2, 0, len(tally.layers) - 1))
+    return Result(value=_padded(excess_gl.T), null=_padded(chance_gl.T), groups=tuple(tables), warnings=_sparse(tables))
 
 
 @metric(
@@ -282,20 +281,11 @@ def _by_label(tally: Tally, ask: Ask, by: str) -> dict[str, NDArray[np.int64]]:
     return dict(sorted(tables.items())) or {"": tally.pooled("first_transitions", facets=())}
 
 
-def _bits(count_xef: NDArray) -> NDArray[np.float64]:
-    """Mutual information of the two last axes, less its bias by the cells that are occupied."""
-    total_x = count_xef.sum(axis=(-1, -2))
-    rows_x, columns_x = (np.count_nonzero(count_xef.sum(axis=axis), axis=-1) for axis in (-1, -2))
-    cells_x = np.count_nonzero(count_xef, axis=(-1, -2))
-    surplus_x = (cells_x - rows_x - columns_x + 1).astype(np.float64)
-    return mutual_information_bits(count_xef) - ratio(surplus_x, 2 * np.log(2) * total_x)
-
-
-def _entropy(count_xe: NDArray) -> NDArray[np.float64]:
-    """Entropy in bits along the last axis, with the same correction."""
-    bits_x = entropy_bits(shares(count_xe))
-    surplus_x = (np.count_nonzero(count_xe, axis=-1) - 1).astype(np.float64)
-    return bits_x + ratio(surplus_x, 2 * np.log(2) * count_xe.sum(axis=-1))
+def _bits(tables: dict[str, NDArray]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mutual information of the two last axes in excess of chance, and chance, by label and layer."""
+    count_dlef = np.stack(list(tables.values()))
+    chance_dl = shuffled_information_bits(count_dlef)
+    return mutual_information_bits(count_dlef) - chance_dl, chance_dl
 
 
 def _tokens(tables: dict[str, NDArray]) -> NDArray[np.float64]:
@@ -308,7 +298,7 @@ def _weighted(value_dl: NDArray, weight_dl: NDArray) -> NDArray[np.float64]:
 
 
 def _sparse(tables: dict[str, NDArray]) -> tuple[str, ...]:
-    """A warning where a table has too few tokens for the correction to hold."""
+    """A warning where a table has so few tokens that chance tells most of what there is to tell."""
     few = set()
     for count_lef in tables.values():
         total_l = count_lef.sum(axis=(1, 2))
@@ -316,7 +306,7 @@ def _sparse(tables: dict[str, NDArray]) -> tuple[str, ...]:
         few |= set(np.flatnonzero((total_l > 0) & (total_l < ENOUGH * room_l)).tolist())
     if not few:
         return ()
-    return (f"Fewer than {ENOUGH} tokens for each pair of experts in layers {sorted(few)}: bits there are too many.",)
+    return (f"Fewer than {ENOUGH} tokens for each pair of experts in layers {sorted(few)}: bits there are too few.",)
 
 
 def _over_paths(tally: Tally, ask: Ask, measure: Callable[[NDArray, bool], object]) -> Result:

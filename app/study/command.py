@@ -107,7 +107,7 @@ def write(study: "Study", out: Path, *, model: str, corpus: str, counts_only: bo
 
     Errors: StorageFullError, StoreError.
     """
-    from analysis.tally import to_bytes
+    from analysis.tally import to_bytes, without_words
     from app.study.report import report
     from app.study.tables import about, tables
 
@@ -119,7 +119,7 @@ def write(study: "Study", out: Path, *, model: str, corpus: str, counts_only: bo
             frame.to_parquet(partial / "tables" / f"{name}.parquet", index=False)
             names.append(name)
         (partial / "study.json").write_text(json.dumps(said, indent=1, default=str), encoding="utf-8")
-        (partial / "tally.npz").write_bytes(to_bytes(study.tally))
+        (partial / "tally.npz").write_bytes(to_bytes(without_words(study.tally) if counts_only else study.tally))
         (partial / "report.html").write_text(report(study, said), encoding="utf-8")
     return names
 

@@ -5,10 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy.sparse import csr_matrix
 from scipy.stats import kstest
 from sklearn.metrics import mutual_info_score
+from sklearn.metrics.cluster import expected_mutual_information
 
-from analysis.information import excess_information, mutual_information_bits
+from analysis.information import excess_information, mutual_information_bits, shuffled_information_bits
 from routing.errors import OptionError
 
 
@@ -126,3 +128,27 @@ def test_the_same_seed_gives_the_same_result_and_chunks_do_not_show(monkeypatch)
 def test_arguments_that_do_not_fit_are_named(counts_shape, labels_d, permutations, complaint):
     with pytest.raises(OptionError, match=complaint):
         excess_information(np.ones(counts_shape), labels_d, permutations=permutations)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 9), st.integers(1, 9), st.sampled_from([5, 60, 2_000, 50_000]))
+def test_chance_of_fixed_margins_agrees_with_scikit_learn(seed, groups, experts, total):
+    generator = np.random.default_rng(seed)
+    share = generator.dirichlet(np.full(groups * experts, 0.5))
+    count_ge = generator.multinomial(total, share).reshape(groups, experts)
+    count_ge = count_ge[count_ge.any(axis=1)][:, count_ge.any(axis=0)]
+    nats = expected_mutual_information(csr_matrix(count_ge), total)
+    assert shuffled_information_bits(count_ge) == pytest.approx(nats / np.log(2), abs=2e-6)
+
+
+def test_chance_of_fixed_margins_is_the_mean_over_deals():
+    generator = np.random.default_rng(0)
+    one_n, two_n = generator.integers(0, 5, 40) ** 2 % 5, generator.integers(0, 6, 40)
+    deals = []
+    for _ in range(4000):
+        count = np.zeros((5, 6))
+        np.add.at(count, (one_n, generator.permutation(two_n)), 1)
+        deals.append(float(mutual_information_bits(count)))
+    close = 4 * np.std(deals) / np.sqrt(len(deals))
+    assert shuffled_information_bits(count.astype(int)) == pytest.approx(np.mean(deals), abs=close)
+    assert np.isnan(shuffled_information_bits(np.zeros((2, 3, 3), int))).all()
