@@ -101,7 +101,7 @@ def composition(
     >>> round(layer.label.observed_bits, 4), layer.share, round(layer.agreement, 6), layer.given_words.observed_bits
     (0.0817, 1.0, 1.0, 0.0)
     """
-    labels_d, strata_d = _checked(ids_tlk, token_t, document_t, labels_d, strata_d, least_tokens, permutations)
+    labels_d, strata_d = checked_documents(ids_tlk, token_t, document_t, labels_d, strata_d, least_tokens, permutations)
     rows_t = (labels_d[document_t] >= 0) & (ids_tlk != np.iinfo(ids_tlk.dtype).max).any(axis=(1, 2))
     table = by_id(ids_tlk[rows_t], np.asarray(token_t)[rows_t], np.asarray(document_t)[rows_t])
     labels_d, strata_d = labels_d[table.met_d], strata_d[table.met_d]
@@ -225,7 +225,7 @@ def _one_label(table: ById, deals: _Dealt) -> NDArray[np.float64]:
 
 def _given_words(table: ById, deals: _Dealt, least: int) -> list[ExcessInformation]:
     """Information about the label at the same id, over the ids that the true labels cover."""
-    table = _of_ids(table, _covered_x(table, deals, least))
+    table = of_ids(table, _covered_x(table, deals, least))
     group_bp = _covers(table, deals.dealt_bd, deals.groups, least)
     sums_blc = np.zeros((1 + len(deals.dealt_bd), len(table.ids_lpk), 5))
     n_log_n = n_log_n_table(table.ids_lpk.swapaxes(0, 1))
@@ -262,7 +262,7 @@ def _covered_x(table: ById, deals: _Dealt, least: int) -> NDArray[np.bool_]:
     return np.maximum.reduceat(group_p, table.start_x[:-1]) >= 0
 
 
-def _of_ids(table: ById, chosen_x: NDArray[np.bool_]) -> ById:
+def of_ids(table: ById, chosen_x: NDArray[np.bool_]) -> ById:
     """The same table with only some of its ids; documents keep their numbers."""
     length_x = np.diff(table.start_x)
     kept_p = np.repeat(chosen_x, length_x)
@@ -338,7 +338,7 @@ def _tally(
             sums_lc[layer, 4] += filled
 
 
-def _checked(
+def checked_documents(
     ids_tlk: NDArray,
     token_t: NDArray,
     document_t: NDArray,
