@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from routing.errors import OptionError, TraceError
 from routing.record import RoutingRecord
 from routing.router import RouterRule
 
@@ -16,12 +17,20 @@ class Given:
     layers      the model's MoE layers as its configuration has them; empty: not known
     model       its name, and `fingerprint` of its weights; empty: not known
     on_fault    "stop" at the first row that cannot be read, or "skip" it and count it
+    experts, k  how many routed experts each layer has, and how many it keeps, for a trace that does not say, where
+                `layers` are not known either; 0: not known
     """
 
     layers: tuple[RouterRule, ...] = ()
     model: str = ""
     fingerprint: str = ""
     on_fault: str = "stop"
+    experts: int = 0
+    k: int = 0
+
+    def __post_init__(self) -> None:
+        if self.on_fault not in ("stop", "skip"):
+            raise OptionError(f"on_fault={self.on_fault!r}", expected="'stop' or 'skip'", do="choose one of the two")
 
 
 @dataclass(kw_only=True)
@@ -46,6 +55,13 @@ class Report:
         places = self.where.setdefault(reason, [])
         if len(places) < 10:
             places.append(place)
+
+    def fault(self, given: Given, reason: str, place: str, *, expected: str) -> None:
+        """Count a row that cannot be read. TraceError at once where `given` says to stop."""
+        if given.on_fault == "stop":
+            do = 'correct it where the trace is written, or go on without such rows: on_fault="skip"'
+            raise TraceError(f"{place}: {reason}", expected=expected, do=do)
+        self.leave_out(reason, place)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,1 @@
+"""What importers share: containers that are read in pieces and never run anything, layers, and rows made records."""
