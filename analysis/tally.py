@@ -2,17 +2,15 @@
 
 A record is read once (`tally`) and forgotten; two tallies `merge`. Whatever the order and however documents are dealt
 to records, machines or merges, the result is the same to the bit: every statistic is a whole number, added. Memory is
-bounded: beyond `MOST_UNITS` documents, documents are folded into that many blocks by a hash of what they are, which
-keeps them apart from one another as far as intervals and permutations need it.
+bounded: beyond `MOST_UNITS` documents, documents are folded into at most that many blocks by a hash of what they are,
+which keeps them apart from one another as far as intervals and permutations need it.
 
 A statistic is one decorated function (see `statistic`), and what metrics may read is what `STATISTICS` holds.
 """
 
 import hashlib
-import io
-import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Any, Literal, NamedTuple
 
@@ -22,7 +20,8 @@ from numpy.typing import NDArray
 from routing import Flag, Provenance, RouterRule, RoutingRecord
 from routing.errors import OptionError, RecordError
 
-MOST_UNITS = 2048
+MOST_UNITS = 1024
+BLOCK = "block "
 FIXED = 2.0**24
 """Weights are added as whole multiples of 1/FIXED, which every 16-bit float is: sums are exact in any order."""
 
@@ -111,15 +110,15 @@ class Tally:
     """Sufficient statistics of some documents.
 
     units       what is resampled and permuted, by key; axis 0 of every table in `by_unit`
-    by_unit     tables of whole numbers, by statistic
-    by_group    tables of whole numbers, by statistic and group
+    by_unit     tables of whole numbers, by statistic, as narrow as hold them: read them with `table`
+    by_group    tables of whole numbers, by statistic and group, likewise: with `grouped` or `pooled`
     """
 
     layers: tuple[RouterRule, ...]
     provenance: Provenance
     units: tuple[Unit, ...]
-    by_unit: Mapping[str, NDArray[np.int64]]
-    by_group: Mapping[str, Mapping[Group, NDArray[np.int64]]]
+    by_unit: Mapping[str, NDArray[np.integer]]
+    by_group: Mapping[str, Mapping[Group, NDArray[np.integer]]]
 
     @property
     def documents(self) -> int:
@@ -135,7 +134,13 @@ class Tally:
         """One statistic over units. Errors: OptionError where no record held what it needs."""
         if name not in self.by_unit:
             raise _absent(name, self.by_unit)
-        return self.by_unit[name]
+        return self.by_unit[name].astype(np.int64, copy=False)
+
+    def grouped(self, name: str) -> Iterator[tuple[Group, NDArray[np.int64]]]:
+        """One statistic by group, in order. Errors: as `table`."""
+        if name not in self.by_group:
+            raise _absent(name, self.by_group)
+        return ((group, table.astype(np.int64, copy=False)) for group, table in sorted(self.by_group[name].items()))
 
     def pooled(self, name: str, *, facets: Sequence[Facet] = (Facet.PROMPT, Facet.GENERATED)) -> NDArray[np.int64]:
         """One statistic over groups, those of some facets added up. Errors: as `table`."""
@@ -173,28 +178,38 @@ def tally(record: RoutingRecord, *, only: Sequence[str] | None = None) -> Tally:
         by_unit=by_unit,
         by_group=by_group,
     )
-    return _folded(_sorted(whole))
+    return merge_all((whole,))
 
 
 def merge(one: Tally, other: Tally) -> Tally:
-    """Both together. Associative and commutative.
+    """Both together. Associative and commutative. Errors: as `merge_all`."""
+    return merge_all((one, other))
 
-    Errors: RecordError when they are of different layers, or hold different statistics.
+
+def merge_all(tallies: Sequence[Tally]) -> Tally:
+    """All together, in any order and any grouping the same; much faster than one by one.
+
+    Errors: RecordError when they are of different layers, or hold different statistics; OptionError for none.
     """
-    for what in ("layers", "provenance"):
-        if getattr(one, what) != getattr(other, what):
-            raise _differ(f"different {what}")
-    if set(one.by_unit) != set(other.by_unit) or set(one.by_group) != set(other.by_group):
-        raise _differ("different statistics")
-    if _is_folded(one) or _is_folded(other):
-        one, other = _fold(one), _fold(other)
-    both = replace(
-        one,
-        units=one.units + other.units,
-        by_unit={name: np.concatenate([table, other.by_unit[name]]) for name, table in one.by_unit.items()},
-        by_group={name: _added(tables, other.by_group[name]) for name, tables in one.by_group.items()},
+    if not tallies:
+        raise OptionError("no tallies", expected="at least one", do="tally a record first")
+    first = tallies[0]
+    for other in tallies[1:]:
+        for what in ("layers", "provenance"):
+            if getattr(first, what) != getattr(other, what):
+                raise _differ(f"different {what}")
+        if set(first.by_unit) != set(other.by_unit) or set(first.by_group) != set(other.by_group):
+            raise _differ("different statistics")
+    units, row_u = _placed([unit for each in tallies for unit in each.units])
+    row_tu = np.split(row_u, np.cumsum([len(each.units) for each in tallies])[:-1])
+    return replace(
+        first,
+        units=units,
+        by_unit={
+            name: _gathered([each.by_unit[name] for each in tallies], row_tu, len(units)) for name in first.by_unit
+        },
+        by_group={name: _added([each.by_group[name] for each in tallies]) for name in first.by_group},
     )
-    return _folded(_sorted(both))
 
 
 def without_words(tally: Tally) -> Tally:
@@ -204,43 +219,6 @@ def without_words(tally: Tally) -> Tally:
         tally,
         by_unit={name: table for name, table in tally.by_unit.items() if name not in named},
         by_group={name: tables for name, tables in tally.by_group.items() if name not in named},
-    )
-
-
-def to_bytes(tally: Tally) -> bytes:
-    """A tally as a compressed archive of its tables; no text of any document is in it."""
-    arrays = {f"unit/{name}": table for name, table in tally.by_unit.items()}
-    groups = tally.groups
-    for name, tables in tally.by_group.items():
-        arrays |= {f"group/{name}/{groups.index(group)}": table for group, table in tables.items()}
-    about = {
-        "layers": [asdict(rule) for rule in tally.layers],
-        "provenance": asdict(tally.provenance),
-        "units": tally.units,
-        "groups": groups,
-    }
-    file = io.BytesIO()
-    written: dict[str, Any] = {"about": np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays}
-    np.savez_compressed(file, **written)
-    return file.getvalue()
-
-
-def from_bytes(content: bytes) -> Tally:
-    """The tally that `to_bytes` wrote."""
-    with np.load(io.BytesIO(content), allow_pickle=False) as file:
-        about = json.loads(file["about"].tobytes())
-        groups = [Group(domain, language, Facet(facet)) for domain, language, facet in about["groups"]]
-        by_unit = {name.removeprefix("unit/"): file[name] for name in file.files if name.startswith("unit/")}
-        by_group: dict[str, dict[Group, NDArray[np.int64]]] = {}
-        for path in (name for name in file.files if name.startswith("group/")):
-            _, name, number = path.split("/")
-            by_group.setdefault(name, {})[groups[int(number)]] = file[path]
-    return Tally(
-        layers=tuple(RouterRule(**rule) for rule in about["layers"]),
-        provenance=Provenance(**about["provenance"]),
-        units=tuple(Unit(*unit) for unit in about["units"]),
-        by_unit=by_unit,
-        by_group=by_group,
     )
 
 
@@ -284,43 +262,73 @@ def _checksum(ids_tlk: NDArray) -> bytes:
     return np.add.reduce(raw[:whole].view(np.uint64), dtype=np.uint64).tobytes() + raw[whole:].tobytes()
 
 
-def _sorted(tally: Tally) -> Tally:
-    """Units by key, so that no order of merging shows."""
-    order = sorted(range(len(tally.units)), key=lambda at: tally.units[at])
-    tables = {name: table[order] for name, table in tally.by_unit.items()}
-    return replace(tally, units=tuple(tally.units[at] for at in order), by_unit=tables)
+def _placed(units: Sequence[Unit]) -> tuple[tuple[Unit, ...], NDArray[np.intp]]:
+    """Units as a tally holds them, in order of their keys, and the place of each that is given.
 
-
-def _folded(tally: Tally) -> Tally:
-    return _fold(tally) if tally.documents > MOST_UNITS else tally
-
-
-def _is_folded(tally: Tally) -> bool:
-    return any(unit.key.startswith("block ") for unit in tally.units)
-
-
-def _fold(tally: Tally) -> Tally:
-    """Documents of one domain and language added up in blocks, by the first digits of their keys."""
-    keys = [
-        unit.key if unit.key.startswith("block ") else f"block {int(unit.key[:8], 16) % MOST_UNITS:04}"
-        for unit in tally.units
-    ]
-    named = [(key, unit.domain, unit.language) for key, unit in zip(keys, tally.units, strict=True)]
-    blocks = {block: at for at, block in enumerate(sorted(set(named)))}
-    block_u = np.array([blocks[name] for name in named], np.intp)
+    Up to MOST_UNITS documents stand for themselves. More are added up in blocks of one domain and language, by a hash
+    of what they are. There are a power of two of hashes, as many as leave MOST_UNITS blocks or fewer, so that blocks
+    merge into larger ones and no order of merging shows.
+    """
+    row_u = np.empty(len(units), np.intp)
+    if sum(unit.documents for unit in units) <= MOST_UNITS:
+        order = sorted(range(len(units)), key=units.__getitem__)
+        row_u[order] = np.arange(len(units))
+        return tuple(units[at] for at in order), row_u
+    number_u = [_hash(unit) for unit in units]
+    hashes = min(1 << MOST_UNITS.bit_length() - 1, *(_hashes(unit) for unit in units))
+    while True:
+        named = [
+            (f"{BLOCK}{number % hashes:06x} of {hashes:06x}", *unit[1:3])
+            for number, unit in zip(number_u, units, strict=True)
+        ]
+        blocks = {block: at for at, block in enumerate(sorted(set(named)))}
+        if len(blocks) <= MOST_UNITS or hashes == 1:
+            break
+        hashes //= 2
+    row_u[:] = [blocks[block] for block in named]
     documents = np.zeros(len(blocks), np.int64)
-    np.add.at(documents, block_u, [unit.documents for unit in tally.units])
-    tables = {}
-    for name, table in tally.by_unit.items():
-        tables[name] = np.zeros((len(blocks), *table.shape[1:]), np.int64)
-        np.add.at(tables[name], block_u, table)
-    units = tuple(Unit(*block, documents=count) for block, count in zip(blocks, documents.tolist(), strict=True))
-    return replace(tally, units=units, by_unit=tables)
+    np.add.at(documents, row_u, [unit.documents for unit in units])
+    return tuple(Unit(*block, documents=count) for block, count in zip(blocks, documents.tolist(), strict=True)), row_u
 
 
-def _added(one: Mapping[Group, NDArray], other: Mapping[Group, NDArray]) -> dict[Group, NDArray[np.int64]]:
-    shared = {group: one[group] + other[group] for group in one.keys() & other.keys()}
-    return {**one, **other, **shared}
+def _hash(unit: Unit) -> int:
+    """Of a document, or what all documents of a block have in common of theirs."""
+    return int(unit.key[6:12] if unit.key.startswith(BLOCK) else unit.key[:6], 16)
+
+
+def _hashes(unit: Unit) -> int:
+    """How many hashes a unit tells apart."""
+    return int(unit.key[-6:], 16) if unit.key.startswith(BLOCK) else 1 << 24
+
+
+def _gathered(tables: Sequence[NDArray], rows: Sequence[NDArray[np.intp]], size: int) -> NDArray:
+    """One table over units, out of several."""
+    whole = np.zeros((size, *tables[0].shape[1:]), np.int64)
+    for table, row_u in zip(tables, rows, strict=True):
+        np.add.at(whole, row_u, table)
+    return narrow(whole)
+
+
+def _added(parts: Sequence[Mapping[Group, NDArray]]) -> dict[Group, NDArray]:
+    """Tables by group added up, one group at a time."""
+    groups = sorted({group for tables in parts for group in tables})
+    return {
+        group: narrow(
+            np.asarray(np.sum([tables[group] for tables in parts if group in tables], axis=0, dtype=np.int64))
+        )
+        for group in groups
+    }
+
+
+def narrow(table: NDArray) -> NDArray:
+    """The same whole numbers in as few bytes as hold them all: most are small, and tables are large.
+
+    >>> narrow(np.array([0, 255])).dtype, narrow(np.array([0, 256])).dtype, narrow(np.array([-1])).dtype
+    (dtype('uint8'), dtype('uint16'), dtype('int64'))
+    """
+    least, most = (int(table.min()), int(table.max())) if table.size else (0, 0)
+    fitting = (kind for kind in (np.uint8, np.uint16, np.uint32) if most <= np.iinfo(kind).max and least >= 0)
+    return table.astype(next(fitting, np.int64), copy=False)
 
 
 def _absent(name: str, held: Mapping[str, Any]) -> OptionError:

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.metrics import METRICS
-from analysis.tally import STATISTICS, merge, tally
+from analysis.tally import STATISTICS, merge_all, tally
 from routing import Document, Provenance, RouterRule, RoutingRecord
 
 LAYERS, EXPERTS, SLOTS, LENGTH = 16, 64, 8, 500
@@ -130,12 +130,13 @@ def print_every_statistic(record: RoutingRecord) -> None:
 
 def print_memory() -> None:
     """Peak memory while records of 10^4 tokens are merged."""
-    record, whole, done = routes(10_000, seed=1), None, 0
+    record, held, done = routes(10_000, seed=1), [], 0
     for goal in (100_000, 1_000_000, 10_000_000):
         while done < goal:
             own = [Document("", id=f"{done}-{n}", domain=d.domain) for n, d in enumerate(record.documents)]
-            new = tally(renamed(record, own))
-            whole = new if whole is None else merge(whole, new)
+            held.append(tally(renamed(record, own)))
+            if len(held) == 16:
+                held = [merge_all(held)]
             done += record.tokens
         print(f"{done:>12,} tokens   peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MB")
 

@@ -328,9 +328,8 @@ def quantile_of(bins_b: NDArray[np.int64], edge_b: NDArray[np.float64], share: f
 def counted(tally: Tally, ask: Ask, quantity: Quantity) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     """Names of groups, and counts (groups, layers, bins)."""
     names, _ = _groups(tally, ask.by)
-    tables = tally.by_group[f"{quantity.name}_bins"]
     bins_glb = np.zeros((len(names), len(tally.layers), BINS - _first_bin(quantity)), np.int64)
-    for group, table_lb in tables.items():
+    for group, table_lb in tally.grouped(f"{quantity.name}_bins"):
         if group.facet in ask.facets:
             bins_glb[names.index(getattr(group, ask.by) if ask.by else "")] += table_lb
     return names, bins_glb

@@ -274,7 +274,7 @@ def _transitions(reading: Reading, slots: int) -> NDArray[np.int64] | None:
 def _by_label(tally: Tally, ask: Ask, by: str) -> dict[str, NDArray[np.int64]]:
     """First transitions of the facets asked for, summed by domain or language, in order of the labels."""
     tables: dict[str, NDArray[np.int64]] = {}
-    for group, table in sorted(tally.by_group["first_transitions"].items()):
+    for group, table in tally.grouped("first_transitions"):
         label = getattr(group, by)
         if Facet(group.facet) in ask.facets:
             tables[label] = tables[label] + table if label in tables else table

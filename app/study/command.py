@@ -107,7 +107,8 @@ def write(study: "Study", out: Path, *, model: str, corpus: str, counts_only: bo
 
     Errors: StorageFullError, StoreError.
     """
-    from analysis.tally import to_bytes, without_words
+    from analysis.tally import without_words
+    from analysis.tally_file import to_bytes
     from app.study.report import report
     from app.study.tables import about, tables
 

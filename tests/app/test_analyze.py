@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from analysis.metrics import METRICS
-from analysis.tally import from_bytes
+from analysis.tally_file import from_bytes
 from app.cli import app
 
 TEXTS = [("law", "The court finds the defendant liable."), ("code", "for i in range(10): print(i)")]
