@@ -180,7 +180,7 @@ def _design(labels_d: NDArray[np.integer], strata_d: NDArray[np.integer], permut
     names, group_d = np.unique(labels_d, return_inverse=True)
     dealt_bd = dealt(group_d, strata_d, permutations, generator)
     sign_bd = generator.choice(np.array([-1.0, 1.0]), dealt_bd.shape)
-    return _Design(group_d, np.asarray(strata_d), len(names), dealt_bd, sign_bd)
+    return _Design(group_d, np.asarray(strata_d), max(len(names), 1), dealt_bd, sign_bd)
 
 
 def _by_cell(table: ById, design: _Design, weight_p: NDArray) -> NDArray[np.float64]:
@@ -233,7 +233,7 @@ def _raw(count_dle: NDArray[np.float64], design: _Design) -> list[ExcessInformat
         against_null(
             float(observed),
             null_bl[:, layer],
-            label_entropy_bits=float(np.log2(max(design.groups, 1))) if filled_dl[:, layer].any() else float("nan"),
+            label_entropy_bits=float(np.log2(design.groups)) if filled_dl[:, layer].any() else float("nan"),
             documents=int(np.count_nonzero(filled_dl[:, layer])),
             assignments=int(filled_dl[:, layer].sum()),
         )
@@ -245,7 +245,7 @@ def _summed(count_dle: NDArray[np.float64], group_bd: NDArray[np.integer], group
     """Counts summed over the documents of each label: (deals, layers, labels, experts)."""
     documents, layers, experts = count_dle.shape
     onehot_bgd = (group_bd[:, None] == np.arange(groups)[:, None]).astype(np.float64)
-    sums = onehot_bgd.reshape(-1, documents) @ count_dle.reshape(documents, -1)
+    sums = onehot_bgd.reshape(len(group_bd) * groups, documents) @ count_dle.reshape(documents, layers * experts)
     return sums.reshape(len(group_bd), groups, layers, experts).swapaxes(1, 2)
 
 
