@@ -94,12 +94,13 @@ def _served(
 
 
 def _prompts(exchange: Exchange, choices: list[Mapping[str, Any]]) -> int:
-    """How many prompts the choices continue."""
+    """How many prompts the choices continue; 0 where that is not known."""
     asked = exchange.request.get("prompt")
     if isinstance(asked, list) and asked and not isinstance(asked[0], int):
         return len(asked)
+    said = [choice.get("prompt_token_ids") for choice in choices]
     is_one = len(choices) == 1 or bool(asked) or "messages" in exchange.request or "message" in choices[0]
-    return 1 if is_one else 0
+    return 1 if is_one or (said[0] and said.count(said[0]) == len(said)) else 0
 
 
 def _prompt_ids(exchange: Exchange, choice: Mapping[str, Any], *, prompt: int, prompts: int) -> list[int]:
