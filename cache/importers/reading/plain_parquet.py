@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,24 +63,41 @@ def plain_parquet(path: Path, given: Given, report: Report) -> Iterator[Table]:
         known = [name for name in schema.names if name in (*PER_TOKEN, *labels) or _LAYER.fullmatch(name)]
         for name in sorted(set(schema.names) - set(known)):
             report.leave_out("a column of no known name", f"{path}, {name}")
-        said = _said(schema, path)
-        blocks = sorted(int(name.removeprefix("ids_layer")) for name in known if name.startswith("ids_layer"))
-        widths = {name: _width(file, name, path) for name in known if _LAYER.fullmatch(name)}
-        layer = {name: said[f"layer_{name}"] for name in LAYER if f"layer_{name}" in said} | {"block": blocks}
-        kept = layer.get("k") or ([rule.k for rule in given.layers] if len(given.layers) == len(blocks) else given.k)
-        k_l = kept if isinstance(kept, list) else [kept or widths[f"ids_layer{block}"] for block in blocks]
-        scores = max((width for name, width in widths.items() if name.startswith("logits")), default=0)
-        columns = _Columns(path, blocks, dict(zip(blocks, k_l, strict=False)), scores)
-        if scores:
-            layer.setdefault("experts", [widths.get(f"logits_layer{block}", scores) for block in blocks])
-        yield Table(
-            names=columns.check(frozenset(known)),
-            seen=layers_said(layer | {"k": k_l}, len(blocks), max(k_l), str(path)),
-            about={name: str(said[name]) for name in ABOUT if name in said},
-            document=columns.document,
-            scores=scores,
-            parts=lambda rows: columns.parts(file, known, rows),
+        yield _table(file, known, _said(schema, path), given, path)
+
+
+def _table(file: pq.ParquetFile, known: Sequence[str], said: Mapping[str, Any], given: Given, path: Path) -> Table:
+    """The columns of known names, and what the file says of them."""
+    blocks = sorted(int(name.removeprefix("ids_layer")) for name in known if name.startswith("ids_layer"))
+    widths = {name: _width(file, name, path) for name in known if _LAYER.fullmatch(name)}
+    layer = {name: said[f"layer_{name}"] for name in LAYER if f"layer_{name}" in said} | {"block": blocks}
+    layer.setdefault("k", _kept(given, [widths[f"ids_layer{block}"] for block in blocks], path))
+    scores = max((width for name, width in widths.items() if name.startswith("logits")), default=0)
+    if scores:
+        layer.setdefault("experts", [widths.get(f"logits_layer{block}", scores) for block in blocks])
+    seen = layers_said(layer, len(blocks), 0, str(path))
+    columns = _Columns(path, blocks, max(seen.k), scores)
+    return Table(
+        names=columns.check(frozenset(known)),
+        seen=replace(seen, slots=max(seen.k)),
+        about={name: str(said[name]) for name in ABOUT if name in said},
+        document=columns.document,
+        scores=scores,
+        parts=lambda rows: columns.parts(file, known, rows),
+    )
+
+
+def _kept(given: Given, widths: Sequence[int], path: Path) -> list[int]:
+    """How many experts each layer keeps, where the file does not say: as given, or as many as the lists are long."""
+    if len(given.layers) == len(widths):
+        return [rule.k for rule in given.layers]
+    if not (given.k or all(widths)):
+        raise TraceError(
+            f"{path}: the first row has lists without an expert, and nothing says how many a layer keeps",
+            expected="lists of one length, or their largest length in words",
+            do="write layer_k into the metadata 'trace', or lists of a fixed size",
         )
+    return [given.k or width for width in widths]
 
 
 def _is_list(kind: pa.DataType) -> bool:
@@ -128,8 +146,8 @@ def _unreadable(path: Path, error: Exception) -> TraceError:
 class _Columns:
     """The columns of one file as arrays, part by part, and the documents met so far."""
 
-    def __init__(self, path: Path, blocks: Sequence[int], k: Mapping[int, int], scores: int) -> None:
-        self.path, self.blocks, self.k, self.scores = path, blocks, k, scores
+    def __init__(self, path: Path, blocks: Sequence[int], slots: int, scores: int) -> None:
+        self.path, self.blocks, self.slots, self.scores = path, blocks, slots, scores
         self.document: dict[int, Document] = {}
         self._names = Vocabulary()
         self._row = 0
@@ -159,7 +177,7 @@ class _Columns:
 
     def _part(self, batch: pa.RecordBatch, names: Sequence[str]) -> dict[str, NDArray]:
         part = {name: self._scalars(name, batch.column(name)) for name in PER_TOKEN if name in names}
-        part["ids"] = self._lists(batch, "ids", max(self.k.values()), UNREADABLE)
+        part["ids"] = self._lists(batch, "ids", self.slots, UNREADABLE)
         if "weights_layer" + str(self.blocks[0]) in names:
             part["weights"] = self._lists(batch, "weights", part["ids"].shape[2], np.nan)
         if self.scores:

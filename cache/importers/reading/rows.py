@@ -156,7 +156,7 @@ def _spoken(number_l: NDArray[np.integer]) -> str:
 
 def _fits_half(number_tlx: NDArray[np.floating]) -> NDArray[np.bool_]:
     """Where a number is finite also in half precision; NaN is not."""
-    return np.abs(number_tlx) < 65_520
+    return np.abs(number_tlx) < np.float32(65_520)
 
 
 def _in_order(

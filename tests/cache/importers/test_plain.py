@@ -180,9 +180,11 @@ def test_more_than_255_experts_take_two_bytes(tmp_path, imported):
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.int8, np.int16, np.uint64, ">i4"])
-def test_ids_of_any_whole_type(tmp_path, imported, kind):
-    record = imported(save_npz(tmp_path / "a.npz", ids=FULL["ids"].astype(kind), layer_experts=8)).record
-    assert record.ids_tlk.tolist() == FULL["ids"].tolist()
+@pytest.mark.parametrize("weight", [np.float16, np.float64, ">f4", np.uint8])
+def test_ids_and_weights_of_any_type(tmp_path, imported, kind, weight):
+    ids, weights = FULL["ids"].astype(kind), np.broadcast_to([2, 1], (4, 2, 2)).astype(weight)
+    record = imported(save_npz(tmp_path / "a.npz", ids=ids, weights=weights, layer_experts=8)).record
+    assert record.ids_tlk.tolist() == FULL["ids"].tolist() and record.weight_tlk.tolist() == weights.tolist()
 
 
 def test_what_is_said_of_the_rules_is_kept(tmp_path, imported):
