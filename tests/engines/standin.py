@@ -10,7 +10,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -129,7 +129,8 @@ def sglang_chat(one: Run, ids_thk, *, extra="sglext"):
 class Manners:
     """How a stand-in behaves: which engine it is, which form it answers in, and what goes wrong.
 
-    `busy` and `broken` count the answers that fail before one succeeds; `started` says what it was started with.
+    `busy` and `broken` count the answers that fail before one succeeds; `started` says what it was started with;
+    `pause` are seconds before an answer, `trickle` after each of its bytes.
     """
 
     engine: str = "vllm"
@@ -143,10 +144,12 @@ class Manners:
     retry_after: str = ""
     broken: int = 0
     pause: float = 0.0
+    trickle: float = 0.0
     redirect: str = ""
     served: tuple[str, ...] = (NAME,)
     asked: list[dict] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
+    connections: int = 0
     at_once: int = 0
     most_at_once: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -157,6 +160,10 @@ class StandIn(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     manners: Manners
+
+    def setup(self):
+        super().setup()
+        self.manners.connections += 1
 
     def do_GET(self):
         manners = self.manners
@@ -236,8 +243,18 @@ class StandIn(BaseHTTPRequestHandler):
             self.send_header(name, text)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
-        self.wfile.write(data[: len(data) // 2] if cut else data)
+        self._write(data[: len(data) // 2] if cut else data)
         self.close_connection = self.close_connection or cut
+
+    def _write(self, data: bytes):
+        """The answer at once, or byte by byte where it trickles, until nobody reads any more."""
+        with suppress(BrokenPipeError, ConnectionResetError):
+            if not self.manners.trickle or self.command == "GET":
+                self.wfile.write(data)
+                return
+            for byte in data:
+                self.wfile.write(bytes([byte]))
+                time.sleep(self.manners.trickle)
 
     def log_message(self, *arguments):
         """Quiet."""
