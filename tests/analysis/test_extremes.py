@@ -164,9 +164,9 @@ def within(value, bounds, *, name):
     np.testing.assert_array_equal(np.isnan(value), np.isnan(low), err_msg=name)
     known = ~np.isnan(value)
     off = np.maximum(low - value, value - high)[known]
-    where = np.argwhere(known)[off.argmax()].tolist() if known.any() else []
-    at = tuple(where)
-    assert not known.any() or off.max() <= 1e-9, f"{name} at {where}: {value[at]}, not {low[at]} to {high[at]}"
+    at = tuple(np.argwhere(known)[off.argmax()].tolist()) if known.any() else ()
+    is_within = bool(off.max(initial=-1) <= 1e-9)
+    assert is_within, f"{name} at {at}: {value[at]}, not {low[at]} to {high[at]}"
 
 
 def test_every_metric_says_what_an_even_router_gives():
