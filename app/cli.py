@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from app import __version__
+from app.study.capture_command import capture
 from app.study.command import analyze
 from routing.errors import GatescopeError, OptionError, PromptError, StorageFullError, StoreError
 
@@ -44,6 +45,7 @@ class Traced(NamedTuple):
     model: "LoadedModel"
 
 
+app.command()(capture)
 app.command()(analyze)
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from hooks.capture import capture, capture_batch
-from hooks.corpus import capture_corpus, stream_corpus
+from hooks.corpus import capture_corpus, find_batch_tokens, stream_corpus
 from hooks.loading import attach, load_model
 from hooks.model import LoadedModel
 from hooks.options import CaptureOptions
@@ -21,6 +21,7 @@ __all__ = [
     "capture",
     "capture_batch",
     "capture_corpus",
+    "find_batch_tokens",
     "load_model",
     "record",
     "stream_corpus",

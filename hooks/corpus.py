@@ -1,18 +1,23 @@
 """A corpus through a model: many documents, in batches of similar length, as a stream of records or as one."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from hooks.capture import capture_batch
 from hooks.model import LoadedModel
 from hooks.options import CaptureOptions
-from routing.errors import PromptError
+from routing.errors import ModelMemoryError, PromptError
 from routing.record import Document, RoutingRecord, joined
 
+FASTER = 1.1
+MOST_BATCH_TOKENS = 1 << 17
+CPU_SCORES = (64 << 20) / 4
 BATCH_TOKENS = 1024  # the scores over the vocabulary are what takes memory: 4 bytes for each place and token
 
 
@@ -66,7 +71,65 @@ def _captured(
     batches: Iterator[list[int]],
 ) -> Iterator[tuple[NDArray[np.intp], RoutingRecord]]:
     for index_d in batches:
-        yield np.array(index_d), capture_batch(model, [documents[index] for index in index_d], options)
+        yield from _halved_until_it_fits(model, documents, options, index_d)
+
+
+def _halved_until_it_fits(
+    model: LoadedModel, documents: Sequence[Document], options: CaptureOptions | None, index_d: list[int]
+) -> Iterator[tuple[NDArray[np.intp], RoutingRecord]]:
+    """A batch, or, where the device has not the memory, its halves. Errors: ModelMemoryError for a single document."""
+    try:
+        record = capture_batch(model, [documents[index] for index in index_d], options)
+    except torch.OutOfMemoryError as error:
+        if len(index_d) == 1:
+            raise _too_large(model, documents[index_d[0]]) from error
+    else:
+        yield np.array(index_d), record
+        return
+    torch.cuda.empty_cache()  # outside the handler, which holds what the failed pass held
+    middle = len(index_d) // 2
+    yield from _halved_until_it_fits(model, documents, options, index_d[:middle])
+    yield from _halved_until_it_fits(model, documents, options, index_d[middle:])
+
+
+def _too_large(model: LoadedModel, document: Document) -> ModelMemoryError:
+    return ModelMemoryError(
+        f"document {document.id!r} alone takes more memory than {model.device} has free",
+        expected="room for one document at a time",
+        do="cut it into shorter documents, or free memory there",
+    )
+
+
+def find_batch_tokens(model: LoadedModel, documents: Sequence[Document], options: CaptureOptions | None = None) -> int:
+    """How many places a batch of such documents should have: twice as many while that is clearly faster and fits.
+
+    On a CPU as many as keep the scores over the vocabulary within 64 MiB; on a device by trial, from BATCH_TOKENS on.
+    Errors: as `capture_corpus`, for documents of which not even one fits.
+    """
+    if model.device == "cpu":
+        vocabulary = model.model.config.get_text_config().vocab_size
+        return int(np.clip(2 ** int(np.log2(CPU_SCORES / vocabulary)), 256, 4 * BATCH_TOKENS))
+    size, speed = BATCH_TOKENS, 0.0
+    while size <= MOST_BATCH_TOKENS:
+        batch = _filled(model, documents, size)
+        try:
+            capture_batch(model, batch, options)  # once more, so that what is made once is not counted
+            started = time.perf_counter()
+            tokens = capture_batch(model, batch, options).tokens
+        except torch.OutOfMemoryError:
+            break
+        now = tokens / (time.perf_counter() - started)
+        if now < FASTER * speed:
+            break
+        size, speed = 2 * size, now
+    torch.cuda.empty_cache()
+    return max(size // 2, BATCH_TOKENS // 4)
+
+
+def _filled(model: LoadedModel, documents: Sequence[Document], places: int) -> list[Document]:
+    """The documents over and over, as many as fill a batch."""
+    length = max(_length(model, document) for document in documents)
+    return [documents[n % len(documents)] for n in range(max(1, places // length))]
 
 
 def _length(model: LoadedModel, document: Document) -> int:
