@@ -216,9 +216,9 @@ class _Session:
                 raise
             self.report.leave_out("document that is blank, or that the server refused", f"{place}: {error.found}")
             return
-        answer = _checked(self.transport, reply, self.serving)
-        exchange = Exchange(answer=answer, request=self._body(document), beside={})
         try:
+            answer = _checked(self.transport, reply, self.serving)
+            exchange = Exchange(answer=answer, request=self._body(document), beside={})
             for served in self.serving.engine.sequences(exchange, max(rule.k for rule in self.rules), self.report):
                 own = replace(served, document=document)
                 for record in told(own, self.rules, self.provenance, self.report, place):
@@ -265,6 +265,7 @@ def _checked(transport: Transport, reply: Reply, serving: Serving) -> Mapping[st
             expected="HTTP 200 and JSON",
             do="look into the server's log",
         )
+    _check_finished(transport, answer)
     holders = [answer, *objects(answer.get("choices"))]
     holders += [mapping(holder.get(name)) for holder in list(holders) for name in ("meta_info", "sglext", "sgl_ext")]
     if not any(
@@ -272,6 +273,21 @@ def _checked(transport: Transport, reply: Reply, serving: Serving) -> Mapping[st
     ):
         raise _without_routes(transport, serving)
     return answer
+
+
+def _check_finished(transport: Transport, answer: Mapping[str, Any]) -> None:
+    """An answer that the server itself gave up is told from one of a server without routes."""
+    ends = [
+        holder.get("finish_reason") for holder in (mapping(answer.get("meta_info")), *objects(answer.get("choices")))
+    ]
+    for end in ends:
+        if "abort" in (end, mapping(end).get("type")):
+            words = transport.without_key(str(mapping(end).get("message") or "no reason given"))
+            raise TraceError(
+                f"the server broke off its own work: {words}",
+                expected="a finished answer",
+                do="look into the server's log, or ask fewer at once (concurrency)",
+            )
 
 
 def _without_routes(transport: Transport, serving: Serving) -> TraceError:

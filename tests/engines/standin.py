@@ -29,6 +29,7 @@ TEXTS = (
     "Ein kurzer Satz, и ещё один.",
     "for n in range(9):\n    pass",
 )
+ONE_AT_A_TIME = threading.Lock()  # the stand-in answers in many threads
 LONGEST = 2000  # characters that the stand-in takes
 
 
@@ -51,9 +52,14 @@ def model():
     return load_model(MODEL)
 
 
-@lru_cache(maxsize=64)
 def run(text: str, max_tokens: int) -> Run:
     """What a server asked for `max_tokens` does: it samples that many, and runs all but the last."""
+    with ONE_AT_A_TIME:
+        return _run(text, max_tokens)
+
+
+@lru_cache(maxsize=64)
+def _run(text: str, max_tokens: int) -> Run:
     record = capture(model(), text, CaptureOptions(max_new_tokens=max_tokens - 1))
     is_new_t = (record.flag_t & Flag.GENERATED) > 0
     last = int(record.predicted_t[-1])
@@ -138,6 +144,7 @@ class Manners:
     blocks: tuple[int, ...] = tuple(range(6))
     hidden: int = 6
     started: bool = True
+    aborts: bool = False
     key: str = ""
     busy: int = 0
     status: int = 429
@@ -218,10 +225,14 @@ class StandIn(BaseHTTPRequestHandler):
         chat = "messages" in body
         if self.manners.engine == "vllm":
             answer = vllm_answer(one, ids_thk, self.manners.form, chat=chat)
+            if self.manners.aborts:
+                answer["choices"][0]["finish_reason"] = "abort"
             if not self.manners.started:
                 answer["choices"][0]["routed_experts"] = None
             return answer
         answer = sglang_chat(one, ids_thk) if chat else sglang_answer(one, ids_thk)
+        if self.manners.aborts:
+            answer["meta_info"] = {"finish_reason": {"type": "abort", "message": "out of memory"}}
         if not body.get("return_routed_experts"):
             answer.get("meta_info", answer.get("sglext", {})).pop("routed_experts")
         return answer

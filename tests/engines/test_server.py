@@ -212,6 +212,13 @@ def test_a_server_started_without_routes_is_told_how_to_start(engine, command, l
     assert caught.value.do == f"start it with: {command}"
 
 
+@pytest.mark.parametrize("engine", ["vllm", "sglang"])
+def test_an_answer_that_the_server_gave_up(engine, layers):
+    with serving(Manners(engine=engine, aborts=True)) as address:
+        with pytest.raises(TraceError, match="document 'd0': the server broke off its own work"):
+            captured(address, layers=layers)
+
+
 def test_nobody_there_and_somebody_else_there(layers):
     with serving(Manners()) as address:
         pass

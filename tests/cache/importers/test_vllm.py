@@ -147,6 +147,16 @@ def test_a_line_of_a_batch_file_with_its_request(layers, save):
     np.testing.assert_array_equal(records[0].token_t, one.record.token_t)
 
 
+def test_token_ids_in_token_ids_out(layers, save):
+    """vLLM's /inference/v1/generate: the prompt is in the request alone, and nothing is counted."""
+    one = run(TEXTS[0], 3)
+    choice = {"index": 0, "token_ids": one.output_ids, "routed_experts": npy(one.ids_tlk[4:])}
+    request = {"token_ids": one.prompt_ids, "sampling_params": {"max_tokens": 3, "routed_experts_prompt_start": 4}}
+    records, _ = read(save({"request": request, "response": {"request_id": "r", "choices": [choice]}}), layers=layers)
+    np.testing.assert_array_equal(records[0].ids_tlk, one.record.ids_tlk[4:])
+    np.testing.assert_array_equal(records[0].token_t, one.record.token_t[4:])
+
+
 def test_without_token_ids_tokens_are_counted_and_stand_as_unknown(layers, save):
     one = run(TEXTS[0], 3)
     answer = vllm_answer(one, one.ids_tlk)
