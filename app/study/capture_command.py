@@ -1,4 +1,4 @@
-"""`python -m app capture`: a corpus of any length through a model into a folder, to be measured as often as one likes."""
+"""`python -m app capture`: a corpus of any length through a model into a folder, measured as often as one likes."""
 
 import math
 from collections.abc import Iterable
@@ -115,17 +115,17 @@ def _batch_tokens(model: "LoadedModel", out: Path, texts: Iterable[Document]) ->
 
 
 def _sizes(model: "LoadedModel", plan: "Plan", seen: "Seen | None") -> str:
-    """What the study will take on the disk, before it begins: raw bytes, which compression takes a quarter or so off."""
+    """What the study will take on the disk, said before it begins: raw bytes, which compression makes fewer."""
     slots = sum(rule.k for rule in model.layers)
     wide = 2 if max(rule.experts for rule in model.layers) > 255 else 1
     every = {"counts": 0, "ids": wide * slots, "weights": (wide + 2) * slots + (6 + wide) * len(model.layers)}
     bytes_a_token = every[plan.detail] + (25 if plan.detail != "counts" else 0)
     scores = plan.scores * 2 * sum(rule.experts for rule in model.layers)
     least = sum(math.log2(math.comb(rule.experts, rule.k)) for rule in model.layers) / 8
-    said = f"{plan.detail}: {bytes_a_token + scores:,.0f} bytes a token before compression"
-    said += (
-        f" (ids alone cannot take less than {least:,.0f}), and tallies" if plan.detail != "counts" else ", tallies only"
-    )
+    said = "counts: tallies only"
+    if plan.detail != "counts":
+        said = f"{plan.detail}: {bytes_a_token + scores:,.0f} bytes a token before compression, beside the tallies"
+        said += f" (ids alone cannot take less than {least:,.0f})"
     if seen is not None:
         said += f"\n{seen.documents:,} documents, {seen.characters:,} characters, of which {seen.twice:,} texts twice"
     return said + f"; batches of {plan.batch_tokens:,} places"
