@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.llamacpp.model import GgufModel, Pass, check_length
+from engines.llamacpp.model import GgufModel, Pass
 from engines.llamacpp.readings import Reading, Routes, routes
 from engines.llamacpp.tape import HEAD
 from routing.errors import OptionError, PromptError
@@ -72,7 +72,7 @@ def stream_gguf(
     texts = _listed(documents)
     ids_d = [_tokens(model, text, number) for number, text in enumerate(texts)]
     for number, ids in enumerate(ids_d):
-        check_length(model, len(ids), max_new_tokens, f"document {number}")
+        _check_length(model, len(ids), max_new_tokens, number)
     longest = max(map(len, ids_d)) + max_new_tokens
     detail = Detail(scores, logits)
     return (
@@ -116,6 +116,17 @@ def _tokens(model: GgufModel, text: Text, number: int) -> list[int]:
             do="tokenise with the vocabulary of this model",
         )
     return ids
+
+
+def _check_length(model: GgufModel, tokens: int, new_tokens: int, number: int) -> None:
+    """Refuse what does not fit the model's length. Errors: PromptError."""
+    over = tokens + new_tokens - model.max_tokens
+    if over > 0:
+        raise PromptError(
+            f"document {number}: {tokens} tokens and {new_tokens} new ones",
+            expected=f"at most {model.max_tokens} together, the length {model.name} was made for",
+            do=f"cut it by {over} tokens, or generate fewer",
+        )
 
 
 def _captured(

@@ -10,7 +10,7 @@ from typing import Any
 
 from engines.llamacpp.library import Library
 from engines.llamacpp.structures import ReadParams
-from routing.errors import DenseModelError, ModelMemoryError, ModelNotFoundError, WeightsError
+from routing.errors import DenseModelError, ModelError, ModelMemoryError, ModelNotFoundError, WeightsError
 
 MAGIC = b"GGUF"
 STRING, ARRAY, BOOLEAN = 8, 9, 7
@@ -99,6 +99,16 @@ def check_routed(header: Header) -> None:
         )
 
 
+def check_causal(header: Header) -> None:
+    """Refuse what reads a text in both directions: it puts out no scores over the vocabulary. Errors: ModelError."""
+    if header.values.get(f"{header.architecture}.attention.causal") is False:
+        raise ModelError(
+            f"{header.files[0]} is an encoder ({header.architecture}.attention.causal is false)",
+            expected="a language model that reads from left to right",
+            do="capture encoders with transformers",
+        )
+
+
 def check_memory(header: Header) -> None:
     """Compare the weights with the memory that is free, where the system tells. Errors: ModelMemoryError."""
     free = free_memory()
@@ -169,9 +179,9 @@ def _read(library: Library, file: Path) -> Header:
         if not it:
             raise _damaged(file, f"cannot be read: {complaints() or 'its header breaks off'}")
     try:
-        values = {call.gguf_get_key(it, key).decode(): _value(call, it, key) for key in range(call.gguf_get_n_kv(it))}
-        count = call.gguf_get_n_tensors(it)
-        names = frozenset(call.gguf_get_tensor_name(it, number).decode() for number in range(count))
+        keys, count = call.gguf_get_n_kv(it), call.gguf_get_n_tensors(it)
+        values = {_text(call.gguf_get_key(it, key)): _value(call, it, key) for key in range(keys)}
+        names = frozenset(_text(call.gguf_get_tensor_name(it, number)) for number in range(count))
         ends = [call.gguf_get_tensor_offset(it, n) + call.gguf_get_tensor_size(it, n) for n in range(count)]
         needed, size = call.gguf_get_data_offset(it) + max(ends, default=0), file.stat().st_size
     finally:
@@ -179,6 +189,8 @@ def _read(library: Library, file: Path) -> Header:
     if needed > size:
         raise _damaged(file, f"is {size} bytes long, and its header speaks of {needed}")
     known = {key: value for key, value in values.items() if value is not None}
+    if count and not known.get("general.architecture") and not known.get("split.no"):
+        raise _damaged(file, "does not say its architecture (general.architecture)")
     return Header(files=(file,), values=known, tensors=names, size_bytes=max(ends, default=0))
 
 
@@ -186,13 +198,17 @@ def _value(call: Any, it: int, key: int) -> Value | None:
     """One stated value; None for texts in arrays and for long arrays."""
     kind = call.gguf_get_kv_type(it, key)
     if kind == STRING:
-        return call.gguf_get_val_str(it, key).decode("utf-8", "replace")
+        return _text(call.gguf_get_val_str(it, key))
     if kind == ARRAY:
         number, length = NUMBERS.get(call.gguf_get_arr_type(it, key)), call.gguf_get_arr_n(it, key)
         if number is None or length > LONGEST:
             return None
         return tuple((number * length).from_address(call.gguf_get_arr_data(it, key))) if length else ()
     return NUMBERS[kind].from_address(call.gguf_get_val_data(it, key)).value
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "replace")
 
 
 def _damaged(file: Path, why: str, *, expected: str = "a whole GGUF file") -> WeightsError:
