@@ -7,9 +7,10 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
+from analysis.common_support import CommonSupport
 from analysis.profiles import OTHER
 from analysis.registry import AXES, METRICS, Result
-from app.study.run import Study
+from app.study.run import Study, Supported
 from routing.groups import layer_names
 
 STYLE = """
@@ -29,6 +30,8 @@ CONFIG = {"displaylogo": False, "responsive": True}
 INK = "#7f8794"
 COLOURS = ["#3b6fb6", "#c8643c", "#3d8f6b", "#8a5aa8", "#b08a1e", "#b0476f", "#4a9fb0", "#7a7f3a"]
 MOST_LINES = 16
+ENOUGH = 0.1
+"""Share of a label's assignments that shared words must cover before the page speaks of them."""
 
 
 def report(study: Study, about: dict) -> str:
@@ -179,8 +182,35 @@ def _composition(study: Study) -> str:
             f"dealt to documents of one {OTHER[by]}; what the words alone would tell; and what is left at the same "
             f"word, over the covered share of the assignments. N = {tokens:,} tokens.</p><div class=scroll><table>"
             f"<tr>{''.join(f'<th>{head}</th>' for head in heads)}</tr>{rows}</table></div>"
+            f"<p>{escape(_supported(by, study.common_support[by]))}</p>"
         )
     return "".join(parts)
+
+
+def _supported(by: str, found: Supported) -> str:
+    """What is left under one mix of words: of all labels together where they share enough words, and of every two."""
+    text = f"All {len(found.names)} {by}s share too few words to be compared under one mix of them."
+    together = [layer for layer in found.layers if layer.least_covered >= ENOUGH]
+    if together:
+        text = f"Given one mix of the words that all {len(found.names)} {by}s share, {_left(together)}."
+    pairs = [[layer for layer in pair.layers if layer.least_covered >= ENOUGH] for pair in found.pairs]
+    if any(pairs):
+        some = f"{sum(map(bool, pairs))} of {len(pairs)} pairs share enough"
+        text += f" Two {by}s at a time ({some}), {_left([layer for layers in pairs for layer in layers])}."
+    return f"{text} Enough is {ENOUGH:.0%} of the assignments of each."
+
+
+def _left(known: list[CommonSupport]) -> str:
+    """How much words cover and what is left, averaged over layers, and over pairs of labels."""
+    covered = float(np.mean([each.covered for each in known]))
+    raw, left = (
+        float(np.mean([getattr(each, name).excess_bits for each in known])) for name in ("raw", "standardised")
+    )
+    found = sum(each.standardised.p_value <= 0.05 for each in known)
+    return (
+        f"{left:.3f} of {raw:.3f} bits beyond chance are left on average, over {covered:.0%} of the assignments; "
+        f"p is at most 0.05 in {found} of {len(known)} cases, by chance in about {0.05 * len(known):.1f}"
+    )
 
 
 def _near(study: Study) -> str:

@@ -4,11 +4,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from analysis.common_support import CommonSupport, PairSupport, common_support, support_of_pairs
 from analysis.composition import Composition, composition
 from analysis.lint import Warning_, lint
 from analysis.metrics import METRICS
@@ -53,19 +54,29 @@ class Chosen:
             raise OptionError(f"by {', '.join(self.by)}", expected="domain, language or both", do="choose among those")
 
 
+class Supported(NamedTuple):
+    """What experts tell of a label under one mix of words, layer by layer: of all labels together, and of every two."""
+
+    names: tuple[str, ...]
+    layers: tuple[CommonSupport, ...]
+    pairs: tuple[PairSupport, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Study:
     """Results by metric and label (empty for metrics that compare no groups), and what could not be computed, with why.
 
     `composition` holds, by label, of how many tokens it speaks, and layer by layer how much of what experts tell of the
-    label the words alone explain. `warnings` are known artefacts found in what was recorded. `words` are, by layer and
-    expert, the words most surely its own; `more` are tables of a preset; `near` says who is near whom by routing.
+    label the words alone explain; `common_support`, by label, what they tell under one mix of words. `warnings` are
+    known artefacts found in what was recorded. `words` are, by layer and expert, the words most surely its own; `more`
+    are tables of a preset; `near` says who is near whom by routing.
     """
 
     tally: Tally
     chosen: Chosen
     results: dict[tuple[str, str], Result] = field(default_factory=dict)
     composition: dict[str, tuple[int, tuple[Composition, ...]]] = field(default_factory=dict)
+    common_support: dict[str, Supported] = field(default_factory=dict)
     skipped: dict[tuple[str, str], str] = field(default_factory=dict)
     warnings: tuple[Warning_, ...] = ()
     words: tuple[tuple[tuple[Word, ...], ...], ...] = ()
@@ -144,7 +155,7 @@ def _labels_of(metric: Metric, chosen: Chosen) -> tuple[str, ...]:
 
 
 def _compose(found: Study, own: RoutingRecord, by: str) -> None:
-    """How much of what experts tell of a label the words alone explain; labels are dealt within the other label."""
+    """How much of what experts tell of a label the words explain; chance is taken within the other label."""
     labels_d, names = label_numbers([getattr(document, by) for document in own.documents])
     if len(names) < 2:
         found.skipped["composition", by] = f"{len(names)} {by}s among {len(own.documents)} documents; needs two"
@@ -155,5 +166,8 @@ def _compose(found: Study, own: RoutingRecord, by: str) -> None:
         "permutations": max(found.chosen.resamples, 1),
         "seed": found.chosen.seed,
     }
-    layers = composition(own.ids_tlk, own.token_t, own.document_t, labels_d, **settings)
+    arrays = own.ids_tlk, own.token_t, own.document_t, labels_d
+    layers = composition(*arrays, **settings)
     found.composition[by] = int(np.count_nonzero(labels_d[own.document_t] >= 0)), layers
+    pairs = support_of_pairs(*arrays, **settings) if len(names) > 2 else ()
+    found.common_support[by] = Supported(names, common_support(*arrays, **settings), pairs)

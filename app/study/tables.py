@@ -6,17 +6,34 @@ from dataclasses import asdict
 import numpy as np
 import pandas as pd
 
+from analysis.common_support import CommonSupport
+from analysis.permutation import q_values
 from analysis.registry import AXES, METRICS, Result
 from app.export import json_text
 from app.study.presets import PRESETS
-from app.study.run import Study
+from app.study.run import Study, Supported
 from routing.groups import layer_names
 
+PARTS = {
+    "overall": "over all assignments",
+    "raw": "over the assignments of words that every label has",
+    "standardised": "over those, when every label has one mix of them",
+}
+INFORMATION = {
+    "observed_bits": "bits that experts tell of the label, every label counting alike",
+    "null_mean_bits": "what chance gives of such bits",
+    "excess_bits": "such bits beyond chance",
+    "z": "such bits beyond chance, in standard deviations of it",
+    "p_value": "share of deals with as many such bits, never 0",
+    "label_entropy_bits": "the most that could be told",
+    "documents": "documents that such bits speak of",
+    "assignments": "assignments that such bits speak of",
+}
 COLUMNS: dict[str, str] = {
     "layer": "number of the MoE layer, from 0",
     "layer_name": "that layer's number with its block, stack and part where they differ",
     "expert": "an expert of the layer; other_expert: the second of a pair",
-    "group": "the domain or language; other_group: the second of a pair",
+    "group": "the domain or language; other_group: the second of a pair; empty: all of them together",
     "window": "tokens in a window or a lag, or what the label says",
     "rank": "a rank, or a size of a cache, from 0",
     "bin": "a bin of a histogram or a bucket of positions",
@@ -41,6 +58,13 @@ COLUMNS: dict[str, str] = {
     "z": "how surely the word is the expert's own: shrunken log-odds over their deviation",
     "here": "tokens of the word that the expert worked on",
     "tokens": "tokens of the word in all",
+    "ids": "words that every label has ten times or more",
+    "covered": "share of a label's assignments that are of such words, the mean over labels",
+    "least_covered": "the same of the label that has least of them",
+    "alone": "share of the one mix that is a word of one label only within the other label, which can tell nothing",
+    "left": "standardised over raw bits, both beyond chance",
+    "reason": "why there are no such bits; empty where there are",
+    **{f"{part}_{what}": f"{said}, {where}" for part, where in PARTS.items() for what, said in INFORMATION.items()},
 }
 """Every column that a table may have, with its meaning; a column that a metric does not have is left out."""
 
@@ -52,6 +76,8 @@ def tables(study: Study, *, counts_only: bool) -> Iterator[tuple[str, pd.DataFra
             yield f"{name}.{by}" if by else name, result_frame(study, name, result)
     for by, (_, layers) in study.composition.items():
         yield f"composition.{by}", _composition_frame(study, layers)
+    for by, found in study.common_support.items():
+        yield f"common_support.{by}", _support_frame(study, found)
     if study.words:
         yield "expert_words", _words_frame(study)
     yield from study.more.items()
@@ -110,6 +136,31 @@ def _composition_frame(study: Study, layers: tuple) -> pd.DataFrame:
             parts |= {f"{name}_{what}": value for what, value in getattr(layer, name)._asdict().items()}
         rows.append({"layer": number, "layer_name": layer_names(study.tally.layers)[number], **parts})
     return pd.DataFrame(rows)
+
+
+def _support_frame(study: Study, found: Supported) -> pd.DataFrame:
+    """What experts tell under one mix of words: a row for each layer of all labels, then of every two of them.
+
+    q is over the pairs of one layer.
+    """
+    names = layer_names(study.tally.layers)
+    compared = [("", "", found.layers)]
+    compared += [(found.names[pair.first], found.names[pair.second], pair.layers) for pair in found.pairs]
+    frame = pd.DataFrame(
+        {"layer": number, "layer_name": names[number], "group": first, "other_group": second, **_parts(layer)}
+        for first, second, layers in compared
+        for number, layer in enumerate(layers)
+    )
+    frame["q"] = np.nan
+    pairs = frame["group"] != ""
+    frame.loc[pairs, "q"] = frame[pairs].groupby("layer")["standardised_p_value"].transform(q_values)
+    return frame
+
+
+def _parts(layer: CommonSupport) -> dict[str, object]:
+    """The fields of one layer's result, those of its parts under both names."""
+    parts = {f"{name}_{what}": value for name in PARTS for what, value in getattr(layer, name)._asdict().items()}
+    return {name: value for name, value in layer._asdict().items() if name not in PARTS} | parts
 
 
 def about(study: Study, *, model: str, corpus: str) -> dict[str, object]:

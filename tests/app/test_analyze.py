@@ -80,6 +80,7 @@ def test_the_page_needs_nothing_but_itself(made):
     own = page[: page.index("<script>")] + page[page.index("</script>") :]
     assert "src=" not in own and "<link" not in own and "Relative load" in own and "12 documents" in own
     assert "Is it the domain, or its words?" in own
+    assert "All 2 domains share too few words" in own
 
 
 def test_with_counts_only_nothing_holds_text(corpus, tiny_model, tmp_path):
@@ -145,6 +146,40 @@ def test_who_is_near_whom_is_told_beside_chance(made):
     places = pd.read_parquet(made[0] / "tables" / "document_places.parquet")
     assert len(places) == 12 and places["documents"].sum() == 12
     assert "Who is near whom" in (made[0] / "report.html").read_text(encoding="utf-8")
+
+
+def test_few_texts_share_too_few_words_to_be_compared_under_one_mix_which_is_said(made):
+    for by in ("domain", "language"):
+        table = pd.read_parquet(made[0] / "tables" / f"common_support.{by}.parquet")
+        assert list(table["layer"]) == [0, 1] and set(table["group"]) == {""} and table["q"].isna().all()
+        assert set(table["reason"]) == {"no word has 10 tokens under each of 2 labels"}
+        assert table["standardised_observed_bits"].isna().all() and (table["ids"] == 0).all()
+        assert np.isfinite(table["overall_observed_bits"]).all()
+
+
+def test_what_is_left_under_one_mix_of_words_is_told_of_all_labels_and_of_every_two(tiny_model, tmp_path):
+    """Two domains that share a sentence ten times over, and one of digits, which shares nothing with them."""
+    path = tmp_path / "texts.jsonl"
+    texts = {"code": "01010101", "law": "The court finds", "more law": "The court finds the defendant"}
+    rows = [
+        {"text": text, "domain": domain, "language": ["en", "de"][n % 2]}
+        for n in range(10)
+        for domain, text in texts.items()
+    ]
+    path.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    ran = analyze(path, tmp_path / "study", tiny_model, "--resamples", "20")
+    assert ran.exit_code == 0, ran.output
+    table = pd.read_parquet(tmp_path / "study" / "tables" / "common_support.domain.parquet")
+    pairs = table[table["layer"] == 0].set_index(["group", "other_group"])
+    assert list(pairs.index) == [("", ""), ("code", "law"), ("code", "more law"), ("law", "more law")]
+    assert list(pairs["reason"] == "") == [False, False, False, True] and list(pairs["q"].isna()) == [True] * 3 + [
+        False
+    ]
+    shared = pairs.loc[("law", "more law")]
+    assert shared["covered"] > 0.5 and shared["ids"] > 1 and 1 / 21 <= shared["standardised_p_value"] <= 1
+    page = (tmp_path / "study" / "report.html").read_text(encoding="utf-8")
+    assert "All 3 domains share too few words" in page and "(1 of 3 pairs share enough)" in page
+    assert "Given one mix of the words that all 2 languages share" in page
 
 
 def test_the_preset_of_a_paper_gives_its_equation_and_the_released_count_and_says_which_is_which(
