@@ -18,6 +18,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from app import __version__
 from app.study.capture_command import capture
 from app.study.command import analyze
+from app.study.import_command import import_trace
 from routing.errors import GatescopeError, OptionError, PromptError, StorageFullError, StoreError
 
 if TYPE_CHECKING:  # torch takes seconds to import: --help and --version must not wait for it
@@ -46,6 +47,7 @@ class Traced(NamedTuple):
 
 
 app.command()(capture)
+app.command("import")(import_trace)
 app.command()(analyze)
 
 

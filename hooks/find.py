@@ -105,6 +105,11 @@ def _takes_routes(kind: type[nn.Module]) -> bool:
     return len(names) >= 3 and names[1] in IDS_NAMES and names[2] in WEIGHTS_NAMES
 
 
+def experts_paths(model: nn.Module) -> list[str]:
+    """Where a model's experts modules are, by their classes alone: nothing runs."""
+    return [probe.experts_path or probe.path for probe in _probes(model)]
+
+
 def _probes(model: nn.Module) -> Iterator[Probe]:
     """Every block of a family with an entry, and every other experts module."""
     claimed: tuple[str, ...] = ()

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,12 +45,12 @@ class WeightFiles(NamedTuple):
     stored: str
 
 
-def resolve(name: str, revision: str = "") -> Folder:
-    """The folder of a model: itself, or the hub's snapshot of an id. Errors: ModelNotFoundError, ModelAccessError."""
+def resolve(name: str, revision: str = "", *, files: Sequence[str] = PATTERNS) -> Folder:
+    """The folder of a model: itself, or a snapshot of some files of the hub's. Errors: ModelNotFoundError, ModelAccessError."""
     path = Path(name).expanduser()
     if path.exists() or name.startswith((".", "/", "~")):
         return Folder(_checked_folder(path), path.resolve().name, "")
-    return _snapshot(name, revision)
+    return _snapshot(name, revision, files)
 
 
 def _checked_folder(path: Path) -> Path:
@@ -69,9 +70,9 @@ def _checked_folder(path: Path) -> Path:
     return path
 
 
-def _snapshot(name: str, revision: str) -> Folder:
+def _snapshot(name: str, revision: str, files: Sequence[str]) -> Folder:
     try:
-        path = Path(snapshot_download(name, revision=revision or None, allow_patterns=PATTERNS))
+        path = Path(snapshot_download(name, revision=revision or None, allow_patterns=list(files)))
     except GatedRepoError as refusal:
         raise ModelAccessError(
             f"the hub keeps {name} behind a licence or permission",

@@ -1,0 +1,89 @@
+"""`python -m app import`: routes that another engine recorded, as a study like any other."""
+
+from collections.abc import Iterator
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from routing.errors import OptionError, TraceError
+from routing.record import RoutingRecord, joined
+from routing.router import RouterRule
+
+if TYPE_CHECKING:
+    from cache.importers import Report
+    from cache.study import StudyFolder
+
+BLOCK_TOKENS = 100_000
+_out = Console(soft_wrap=True)
+_err = Console(stderr=True, soft_wrap=True)
+
+
+def import_trace(
+    trace: Annotated[Path, typer.Argument(help="File or folder that another engine wrote.")],
+    out: Annotated[Path, typer.Option(help="Folder of the study.")],
+    model: Annotated[str, typer.Option(help="Folder or hub id whose config.json says the layers; no weights.")] = "",
+    format: Annotated[str, typer.Option(help="Name of the format, where it cannot be told.")] = "",
+    bad: Annotated[str, typer.Option(help="A row that cannot be read: stop or skip.")] = "stop",
+) -> None:
+    """Read routes that vLLM, SGLang, llama.cpp or a trainer recorded, and keep them as a study."""
+    from app.cli import errors_shown
+
+    with errors_shown():
+        from cache.importers import Given, read_trace
+        from cache.study import StudyFolder
+
+        if bad not in ("stop", "skip"):
+            raise OptionError(f"--bad {bad}", expected="stop or skip", do="choose one of the two")
+        layers: tuple[RouterRule, ...] = ()
+        if model:
+            from hooks.outline import outline
+
+            layers = outline(model)
+        records, report = read_trace(trace, Given(layers=layers, model=model, on_fault=bad), format=format)
+        recipe = {"imported": report.format, "corpus": str(trace.resolve()), "model": model, "detail": "weights"}
+        folder = StudyFolder.create(out, recipe)
+        with _err.status(f"reading {trace} as {report.format}"):
+            written(records, folder)
+        tell(report, folder)
+
+
+def written(records: Iterator[RoutingRecord], folder: "StudyFolder") -> None:
+    """Records as blocks of some BLOCK_TOKENS tokens, counted. Errors: TraceError where there are none; StoreError."""
+    number, held = 0, list[RoutingRecord]()
+    for record in records:
+        if held and sum(each.tokens for each in held) + record.tokens > BLOCK_TOKENS:
+            _write(number, joined(held), folder)
+            number, held = number + 1, []
+        held.append(record)
+    if held:
+        _write(number, joined(held), folder)
+    elif not number:
+        raise TraceError("no routes in the trace", expected="at least one token", do="check what was recorded")
+
+
+def _write(number: int, record: RoutingRecord, folder: "StudyFolder") -> None:
+    from analysis.tally import tally
+    from analysis.tally_file import to_bytes
+    from cache.schema import encode
+    from cache.study import COUNTS, ROUTES, Block
+
+    routes = encode(record)
+    digest = blake2b(routes, digest_size=16).hexdigest()
+    block = Block(number=number, documents=len(record.documents), tokens=record.tokens, digest=digest)
+    folder.write(block, {COUNTS: to_bytes(tally(record)), ROUTES: routes})
+
+
+def tell(report: "Report", folder: "StudyFolder") -> None:
+    """What was understood, what is missing, and what was left out with where."""
+    blocks = folder.finished().values()
+    documents, tokens = (sum(getattr(block, name) for block in blocks) for name in ("documents", "tokens"))
+    _out.print(f"{folder.folder}: {documents:,} documents, {tokens:,} tokens, read as {report.format}", markup=False)
+    for title, said in (("understood", report.understood), ("missing", report.missing)):
+        for sentence in said:
+            _out.print(f"{title:>10}: {sentence}", highlight=False, markup=False)
+    for reason, times in report.left_out.items():
+        places = ", ".join(report.where.get(reason, []))
+        _out.print(f"  left out: {times:,} {reason} ({places})", highlight=False, markup=False)
