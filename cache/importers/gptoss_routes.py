@@ -221,7 +221,7 @@ def _row(token: str, layers: Any) -> tuple[int, NDArray, NDArray] | None:
     return (int(found[1]), ids, weights) if found and fits else None
 
 
-def _json(file: Path, kind: type) -> Any:
+def _json(file: Path, kind: type[list] | type[dict]) -> Any:
     """A JSON file, packed or not, that fits into memory."""
     try:
         with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
