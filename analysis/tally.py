@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from importlib import import_module
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -156,6 +157,7 @@ def tally(record: RoutingRecord, *, only: Sequence[str] | None = None) -> Tally:
 
     Errors: OptionError for a name that is no statistic.
     """
+    import_module("analysis.metrics")  # which declare the statistics, and import this
     names = tuple(STATISTICS) if only is None else tuple(only)
     unknown = [name for name in names if name not in STATISTICS]
     if unknown:

@@ -46,7 +46,7 @@ class WeightFiles(NamedTuple):
 
 
 def resolve(name: str, revision: str = "", *, files: Sequence[str] = PATTERNS) -> Folder:
-    """The folder of a model: itself, or a snapshot of some files of the hub's. Errors: ModelNotFoundError, ModelAccessError."""
+    """The folder of a model: itself, or files out of the hub's. Errors: ModelNotFoundError, ModelAccessError."""
     path = Path(name).expanduser()
     if path.exists() or name.startswith((".", "/", "~")):
         return Folder(_checked_folder(path), path.resolve().name, "")

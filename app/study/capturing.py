@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-import analysis.metrics  # noqa: F401  # declares what a tally counts
 from analysis.tally import Tally, merge_all, tally, without_words
 from analysis.tally_file import from_bytes, to_bytes
 from app.study.blocks import WHOLE, Seen, Share, Texts, cut, name_of
