@@ -137,7 +137,7 @@ class Slots:
 
 def hostile(target):
     """Pickles that run something when Python unpickles them, and pickles of other objects."""
-    line = f"open({str(target)!r}, 'w').write('x')"
+    line = f"__import__('pathlib').Path({str(target)!r}).touch()"
     yield "call", pickle.dumps(Calls(os.system, f"touch {target}"), 2)
     yield "eval", pickle.dumps(Calls(eval, line), 2)
     yield "exec, protocol 4", pickle.dumps(Calls(exec, line), 4)
