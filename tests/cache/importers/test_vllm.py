@@ -147,6 +147,19 @@ def test_a_line_of_a_batch_file_with_its_request(layers, save):
     np.testing.assert_array_equal(records[0].token_t, one.record.token_t)
 
 
+@pytest.mark.parametrize("has_row_of_last", [False, True])
+def test_routes_of_the_generated_tokens_alone(has_row_of_last, layers, save):
+    """The split form with nothing for the prompt: the rows are those of the tokens after it."""
+    one = run(TEXTS[0], 4)
+    answer = vllm_answer(one, one.ids_tlk, "split") | {"prompt_routed_experts": None}
+    if has_row_of_last:
+        answer["choices"][0]["routed_experts"].append(one.ids_tlk[0].tolist())
+    (record,) = read(save(answer), layers=layers)[0]
+    assert record.position_t.tolist() == [len(one.prompt_ids) + n for n in range(3)]
+    np.testing.assert_array_equal(record.ids_tlk, one.record.ids_tlk[-3:])
+    assert (record.flag_t == Flag.GENERATED).all()
+
+
 def test_token_ids_in_token_ids_out(layers, save):
     """vLLM's /inference/v1/generate: the prompt is in the request alone, and nothing is counted."""
     one = run(TEXTS[0], 3)
