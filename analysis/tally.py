@@ -170,9 +170,9 @@ def tally(record: RoutingRecord, *, only: Sequence[str] | None = None) -> Tally:
         if table is None:
             continue
         if STATISTICS[name].per == "unit":
-            by_unit[name] = table
+            by_unit[name] = narrow(table)
         else:
-            by_group[name] = dict(zip(reading.groups, table, strict=True))
+            by_group[name] = dict(zip(reading.groups, map(narrow, table), strict=True))
     whole = Tally(
         layers=record.layers,
         provenance=replace(record.provenance, options={}),

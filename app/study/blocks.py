@@ -9,7 +9,7 @@ from routing.errors import OptionError
 from routing.record import Document
 
 MOST_DOCUMENTS = 256
-MOST_CHARACTERS = 1 << 18
+MOST_CHARACTERS = 1 << 17
 COMPARED = 500_000
 """Texts that are compared with each other, the first ones, in about 60 MB; beyond, a second copy goes unseen."""
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cache.importers import Report
     from cache.study import StudyFolder
 
-BLOCK_TOKENS = 100_000
+BLOCK_TOKENS = 40_000
 _out = Console(soft_wrap=True)
 _err = Console(stderr=True, soft_wrap=True)
 
