@@ -273,6 +273,14 @@ def test_layers_are_independent_of_each_other_and_empty_ones_undefined():
     np.testing.assert_array_equal(numbers(again), numbers(layers))
 
 
+def test_a_word_is_shared_by_its_tokens_that_have_an_assignment_at_the_layer():
+    """Two tokens of each label; at the second layer only one of them goes anywhere, to two experts."""
+    ids_tlk = np.array([[[0, 1], [0, 1]], [[0, 2], [EMPTY8, EMPTY8]]] * 2, np.uint8)
+    arrays = ids_tlk, np.zeros(4, int), np.arange(4) // 2, np.array([0, 1])
+    layers = common_support(*arrays, least_tokens=2, permutations=9)
+    assert [layer.ids for layer in layers] == [1, 0] and [layer.covered for layer in layers] == [1.0, 0.0]
+
+
 OLMOE = ("arxiv", "book", "github", "wikipedia")
 
 
