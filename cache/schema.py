@@ -10,12 +10,13 @@ numbers are little-endian. Any Parquet reader opens the file.
     rejected margin entropy lse                         one number per layer and row
 
 Everything else is JSON under the key `gatescope` of the file's metadata: documents, layers, provenance, pieces, the
-names of the arrays present, and the version of this schema. An array the record lacks has no column.
+names of the arrays present, and the version of this schema. An array the record lacks has no column. Each page of a
+column carries a checksum of its own.
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -29,15 +30,39 @@ from routing.errors import RecordError, StoreError
 SCHEMA_VERSION = 1
 ROW_GROUP_TOKENS = 131_072
 
+Migration = Callable[[dict[str, Any], pa.Table], tuple[dict[str, Any], pa.Table]]
+
+MIGRATIONS: dict[int, Migration] = {}
+"""By the version of a file: what makes of its metadata and its table those of the next version. None is older yet."""
+
 _KEY = b"gatescope"
 _ENCODINGS = {"f": "BYTE_STREAM_SPLIT", "i": "DELTA_BINARY_PACKED", "u": "PLAIN"}
+_TOKEN_IDS = "BYTE_STREAM_SPLIT"  # ids leap from row to row: their differences are longer than they are
 _WRITER: dict[str, Any] = {  # dictionaries and the Arrow schema would merge unlike NaNs and repeat the texts
     "compression": "zstd",
     "compression_level": 3,
     "use_dictionary": False,
     "write_statistics": False,
     "store_schema": False,
+    "write_page_checksum": True,
 }
+
+
+@dataclass(frozen=True)
+class About:
+    """What a file says beside its numbers; `arrays` are the dtypes of the arrays present, by name."""
+
+    layers: tuple[RouterRule, ...]
+    documents: tuple[Document, ...]
+    provenance: Provenance
+    pieces: Mapping[int, str]
+    arrays: Mapping[str, str]
+    slots: int
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Length of each axis but the tokens'."""
+        return {"l": len(self.layers), "k": self.slots, "e": max(rule.experts for rule in self.layers)}
 
 
 def encode(record: RoutingRecord) -> memoryview:
@@ -47,7 +72,7 @@ def encode(record: RoutingRecord) -> memoryview:
     for name, array in record.arrays():
         for column, part_tx in _columns(name, array).items():
             columns[column] = _to_arrow(part_tx)
-            encodings[column] = _ENCODINGS[part_tx.dtype.kind]
+            encodings[column] = _TOKEN_IDS if name in ("token_t", "predicted_t") else _ENCODINGS[part_tx.dtype.kind]
     fields = [pa.field(name, column.type, nullable=False) for name, column in columns.items()]
     table = pa.Table.from_arrays(list(columns.values()), schema=pa.schema(fields))
     sink = pa.BufferOutputStream()
@@ -57,36 +82,69 @@ def encode(record: RoutingRecord) -> memoryview:
     return memoryview(sink.getvalue())
 
 
-def decode(data: bytes | memoryview) -> RoutingRecord:
-    """The record that `encode` wrote. StoreError when a newer version wrote it, RecordError when it breaks a rule."""
-    file = pq.ParquetFile(pa.BufferReader(pa.py_buffer(data)), thrift_string_size_limit=2**31 - 1)
-    about = json.loads((file.metadata.metadata or {}).get(_KEY, b"{}"))
-    _check_version(about.get("schema_version"))
-    layers = tuple(RouterRule(**rule) for rule in about["layers"])
-    sizes = {"l": len(layers), "k": about["slots"], "e": max(rule.experts for rule in layers)}
-    table = file.read()
-    arrays = {name: _read(table, name, np.dtype(kind), sizes) for name, kind in about["arrays"].items()}
+def decode(data: bytes | memoryview | pa.Buffer, *, checks_pages: bool = False) -> RoutingRecord:
+    """The record that `encode` wrote, now or in an older version.
+
+    Errors: StoreError where a newer version wrote it, RecordError where it breaks a rule.
+    """
+    file = open_parquet(data, checks_pages=checks_pages)
+    said, table = _migrated(metadata(file), file.read())
+    about = parsed(said)
+    arrays = {name: read_array(table, name, np.dtype(kind), about.sizes) for name, kind in about.arrays.items()}
     absent: dict[str, Any] = {"weight_tlk": None}
     return RoutingRecord(
         **(absent | arrays),
-        documents=tuple(Document(**document) for document in about["documents"]),
-        layers=layers,
-        provenance=Provenance(**about["provenance"]),
-        pieces={int(token): piece for token, piece in about["pieces"].items()},
+        documents=about.documents,
+        layers=about.layers,
+        provenance=about.provenance,
+        pieces=about.pieces,
     )
 
 
-def _check_version(version: object) -> None:
-    if isinstance(version, int) and version > SCHEMA_VERSION:
+def open_parquet(data: bytes | memoryview | pa.Buffer, *, checks_pages: bool = False) -> pq.ParquetFile:
+    """The Parquet file in these bytes, of which nothing but its end has been read."""
+    return pq.ParquetFile(
+        pa.BufferReader(pa.py_buffer(data)),
+        thrift_string_size_limit=2**31 - 1,
+        pre_buffer=False,
+        page_checksum_verification=checks_pages,
+    )
+
+
+def metadata(file: pq.ParquetFile) -> dict[str, Any]:
+    """What the file says beside its numbers, in a version that can be read. Errors: StoreError, RecordError."""
+    said = json.loads((file.metadata.metadata or {}).get(_KEY, b"{}"))
+    version = said.get("schema_version") if isinstance(said, dict) else None
+    if type(version) is int and version > SCHEMA_VERSION:
         raise StoreError(
             f"a capture of schema version {version}",
             expected=f"version {SCHEMA_VERSION} or older",
             do="open it with the newer Gatescope that wrote it, or capture again",
         )
-    if version != SCHEMA_VERSION:
+    if type(version) is not int or not all(step in MIGRATIONS for step in range(version, SCHEMA_VERSION)):
         raise RecordError(
             f"schema version {version!r}", expected=f"{SCHEMA_VERSION}", do="pass a file that `encode` wrote"
         )
+    return said
+
+
+def _migrated(said: dict[str, Any], table: pa.Table) -> tuple[dict[str, Any], pa.Table]:
+    """The same as the version of now would have it."""
+    for version in range(said["schema_version"], SCHEMA_VERSION):
+        said, table = MIGRATIONS[version](said, table)
+    return said, table
+
+
+def parsed(said: Mapping[str, Any]) -> About:
+    """What metadata of the version of now say."""
+    return About(
+        layers=tuple(RouterRule(**rule) for rule in said["layers"]),
+        documents=tuple(Document(**document) for document in said["documents"]),
+        provenance=Provenance(**said["provenance"]),
+        pieces={int(token): piece for token, piece in said["pieces"].items()},
+        arrays=said["arrays"],
+        slots=said["slots"],
+    )
 
 
 def _describe(record: RoutingRecord) -> bytes:
@@ -126,11 +184,9 @@ def _provenance(provenance: Provenance) -> Mapping[str, object]:
 
 def _columns(name: str, array: NDArray) -> dict[str, NDArray]:
     """Names and parts of the columns an array is kept in."""
-    stem, axes = name.rsplit("_", 1)
     array = array.astype(array.dtype.newbyteorder("<"), copy=False)
-    if len(axes) < 3:
-        return {stem: array}
-    return {f"{stem}_layer{layer}": array[:, layer] for layer in range(array.shape[1])}
+    parts = [array] if array.ndim < 3 else [array[:, layer] for layer in range(array.shape[1])]
+    return dict(zip(column_names(name, range(len(parts))), parts, strict=True))
 
 
 def _to_arrow(part_tx: NDArray) -> pa.Array:
@@ -142,15 +198,27 @@ def _to_arrow(part_tx: NDArray) -> pa.Array:
     return pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(part_tx), [None, pa.py_buffer(part_tx)])
 
 
-def _read(table: pa.Table, name: str, dtype: np.dtype, sizes: Mapping[str, int]) -> NDArray:
-    """One array of a record out of its columns."""
+def column_names(name: str, layers: Sequence[int]) -> list[str]:
+    """The columns that an array of a record is kept in: one, or one for each of these layers.
+
+    >>> column_names("margin_tl", [0, 1]), column_names("ids_tlk", [0, 5])
+    (['margin'], ['ids_layer0', 'ids_layer5'])
+    """
     stem, axes = name.rsplit("_", 1)
+    return [stem] if len(axes) < 3 else [f"{stem}_layer{layer}" for layer in layers]
+
+
+def read_array(
+    table: pa.Table, name: str, dtype: np.dtype, sizes: Mapping[str, int], layers: Sequence[int] | None = None
+) -> NDArray:
+    """One array of a record out of its columns, of all layers or of these."""
+    axes = name.rsplit("_", 1)[1]
+    numbers = range(sizes["l"]) if layers is None else layers
+    sizes = {**sizes, "l": len(numbers)} if len(axes) == 3 else sizes
     out_tx = np.empty((table.num_rows, *(sizes[axis] for axis in axes[1:])), dtype=dtype)
-    if out_tx.ndim < 3:
-        _fill(out_tx, table.column(stem))
-        return out_tx
-    for layer in range(out_tx.shape[1]):
-        _fill(out_tx[:, layer], table.column(f"{stem}_layer{layer}"))
+    parts = [out_tx] if len(axes) < 3 else [out_tx[:, at] for at in range(len(numbers))]
+    for part_tx, column in zip(parts, column_names(name, numbers), strict=True):
+        _fill(part_tx, table.column(column))
     return out_tx
 
 

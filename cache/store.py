@@ -1,136 +1,172 @@
 """Captures in a folder, each an immutable file under its content key: written whole or not at all, checked when read.
 
-    <folder>/<id>.gsr      a capture: 8 bytes magic, 32 bytes SHA-256 over the id and the rest, then a Parquet file
+    <folder>/<id>.gsr      a capture: a seal of 40 bytes (see `cache.seal`), then a Parquet file (see `cache.schema`)
     <folder>/.<id>.*.tmp   being written; swept when older than an hour
-    <folder>/damaged/      torn or altered captures, set aside under their id and the time; never read, never deleted
+    <folder>/damaged/      torn or altered captures, set aside under their id and the time; never read
+    <folder>/used/<id>     empty: when that capture was last read (see `cache.folder`)
 
 A file gets its final name only when every byte is on the disk, so a reader sees a whole capture or none, and two
 processes that write the same capture both succeed. `tail -c +41 <id>.gsr` is the Parquet file alone.
+
+Where a quota would be passed, a write first removes what was set aside, then the captures used longest ago. What was
+used in the last minutes stays: the write is refused instead.
 """
 
-import errno
-import hashlib
 import os
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import pyarrow as pa
 
+from cache.disk import explained, full, sync_folder
+from cache.folder import DAMAGED, SUFFIX, captures, forget, mark_used
 from cache.keys import check_capture_id
+from cache.partial import PartialRecord
 from cache.schema import decode, encode
+from cache.seal import SEAL_BYTES, complaint, seal
+from cache.upkeep import RECENT_SECONDS, leftovers, make_room, remove, spare, used_bytes
 from routing import RoutingRecord
-from routing.errors import CaptureDamagedError, CaptureNotFoundError, RecordError, StorageFullError, StoreError
+from routing.errors import CaptureDamagedError, CaptureNotFoundError, RecordError, StoreError
 
-MAGIC = b"GSROUTE\n"
-STALE_SECONDS = 3600
-
-_HEADER = len(MAGIC) + hashlib.sha256().digest_size
-_FULL = {
-    errno.ENOSPC: "the disk of {}",
-    errno.EDQUOT: "the disk of {} (this user's share is used up)",
-    errno.EFBIG: "the disk of {} (one file may not be that large here)",
-}
 _NOT_A_RECORD = (RecordError, pa.ArrowException, KeyError, TypeError, ValueError, OSError)
 
 
 class Entry(NamedTuple):
-    """One stored capture: its id, its size on disk, and when it was written (UTC)."""
+    """One stored capture: its id, its size on disk, when it was written and when it was last used (UTC)."""
 
     id: str
     size_bytes: int
     written: datetime
+    used: datetime
 
 
 class Store:
     """Captures of a folder, made 0700 when it is missing. Safe for any number of processes and threads at once.
 
-    `quota_bytes` bounds what the captures take together, those set aside included; None leaves it to the disk. It is
-    checked before each write, so processes that write at the same moment may pass it by what they write.
+    `quota_bytes` bounds what the captures take together, those set aside and those being written included; None leaves
+    it to the disk. `when_full` says whether a write then removes what was used longest ago, or is refused. What was
+    written or read in the last `recent_seconds` is never removed for another.
     Errors      CaptureNotFoundError, CaptureDamagedError, StorageFullError; StoreError when the folder cannot be used.
     """
 
-    def __init__(self, folder: Path | str, *, quota_bytes: int | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path | str,
+        *,
+        quota_bytes: int | None = None,
+        when_full: Literal["evict", "refuse"] = "evict",
+        recent_seconds: float = RECENT_SECONDS,
+    ) -> None:
         self.folder, self.quota_bytes = Path(folder), quota_bytes
-        with _explained(self.folder):
+        self.when_full, self.recent_seconds = when_full, recent_seconds
+        with explained(self.folder):
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._sweep()
+            with suppress(OSError):  # where nothing may be removed, captures may still be read
+                remove(self.folder, leftovers(self.folder))
 
     def has(self, id: str) -> bool:
         """Whether a capture of that id is kept (its bytes are checked when it is read)."""
-        return self._path(id).is_file()
+        return self.path(id).is_file()
 
     def get(self, id: str) -> RoutingRecord:
         """The record of that id. A damaged file is set aside, so that the next `put` can write it anew."""
-        path = self._path(id)
+        record = self._read(id)
+        mark_used(self.folder, id)
+        return record
+
+    def open(self, id: str) -> PartialRecord:
+        """The record of that id, of which only what is asked for is read; its seal is then not checked."""
         try:
-            with _explained(self.folder), path.open("rb") as stream:
-                found, data = os.fstat(stream.fileno()), stream.read()
+            opened = PartialRecord(self.path(id))
         except FileNotFoundError:
             raise _not_found(id) from None
-        complaint = _complaint(id, data)
-        if complaint is None:
-            try:
-                return decode(memoryview(data)[_HEADER:])
-            except _NOT_A_RECORD as error:
-                complaint = f"its content is not a record ({error})"
-        raise self._set_aside(path, found, complaint)
+        mark_used(self.folder, id)
+        return opened
 
     def put(self, id: str, record: RoutingRecord) -> None:
         """Keep a record under an id. An intact capture of that id stays as it is; a damaged one is replaced."""
-        path = self._path(id)
-        if self._is_intact(id):
-            return
+        path = self.path(id)
+        if path.exists():
+            mark_used(self.folder, id)  # first: from now on it is not removed for another
+            if self._is_intact(id):
+                return
         body = encode(record)
-        needed = _HEADER + len(body)
-        self._check_quota(needed)
+        needed = SEAL_BYTES + len(body)
         with self._temporary(id, needed) as (descriptor, temporary):
             with os.fdopen(descriptor, "wb") as stream:
-                stream.write(MAGIC + _digest(id, body))
+                stream.truncate(needed)  # from now on others see what this will take
+                self._make_room(id, needed)
+                stream.write(seal(id, body))
                 stream.write(body)
                 stream.flush()
                 os.fsync(stream.fileno())
             temporary.replace(path)
-        _sync_folder(self.folder)
+        sync_folder(self.folder)
 
     def ids(self) -> list[Entry]:
         """Every capture, newest first."""
-        entries = []
-        for path in self.folder.glob("*.gsr"):
-            with suppress(FileNotFoundError, CaptureNotFoundError):
-                check_capture_id(path.stem)
-                status = path.stat()
-                entries.append((status.st_mtime_ns, path.stem, status.st_size))
-        return [
-            Entry(id, size, datetime.fromtimestamp(ns / 1e9, UTC)) for ns, id, size in sorted(entries, reverse=True)
-        ]
+        with explained(self.folder):
+            found = sorted(captures(self.folder), key=lambda each: (each.written_ns, each.path.stem), reverse=True)
+        return [Entry(each.path.stem, each.size_bytes, _time(each.written_ns), _time(each.used_ns)) for each in found]
+
+    def verify(self) -> Iterator[tuple[Entry, StoreError | None]]:
+        """Read every byte of every capture: each with what is wrong with it. Damaged ones are set aside.
+
+        This is no use of a capture. One that is removed meanwhile is left out.
+        """
+        for entry in self.ids():
+            try:
+                self._read(entry.id)
+            except CaptureNotFoundError:
+                continue
+            except StoreError as error:
+                yield entry, error
+            else:
+                yield entry, None
 
     def remove(self, id: str) -> None:
         """Delete a capture for good."""
         try:
-            with _explained(self.folder):
-                self._path(id).unlink()
+            with explained(self.folder):
+                self.path(id).unlink()
         except FileNotFoundError:
             raise _not_found(id) from None
+        forget(self.folder, id)
 
-    def _path(self, id: str) -> Path:
-        return self.folder / f"{check_capture_id(id)}.gsr"
+    def path(self, id: str) -> Path:
+        """Where a capture of that id lies, or would."""
+        return self.folder / f"{check_capture_id(id)}{SUFFIX}"
+
+    def _read(self, id: str) -> RoutingRecord:
+        path = self.path(id)
+        try:
+            with explained(self.folder), path.open("rb") as stream:
+                found, data = os.fstat(stream.fileno()), stream.read()
+        except FileNotFoundError:
+            raise _not_found(id) from None
+        wrong = complaint(id, data)
+        if wrong is None:
+            try:
+                return decode(memoryview(data)[SEAL_BYTES:])
+            except _NOT_A_RECORD as error:
+                wrong = f"its content is not a record ({error})"
+        raise self._set_aside(path, found, wrong)
 
     def _is_intact(self, id: str) -> bool:
         try:
-            with _explained(self.folder):
-                return _complaint(id, self._path(id).read_bytes()) is None
+            with explained(self.folder):
+                return complaint(id, self.path(id).read_bytes()) is None
         except FileNotFoundError:
             return False
 
-    def _set_aside(self, path: Path, found: os.stat_result, complaint: str) -> StoreError:
+    def _set_aside(self, path: Path, found: os.stat_result, wrong: str) -> StoreError:
         """Move a damaged file into `damaged/`, unless a good one took its place meanwhile; the error to raise."""
-        aside = self.folder / "damaged" / f"{path.stem}.{time.time_ns()}.gsr"
+        aside = self.folder / DAMAGED / f"{path.stem}.{time.time_ns()}{SUFFIX}"
         outcome = f"it was set aside as {aside}"
         try:
             aside.parent.mkdir(mode=0o700, exist_ok=True)
@@ -141,101 +177,41 @@ class Store:
         except OSError as error:
             outcome = f"it could not be set aside ({error.strerror})"
         return CaptureDamagedError(
-            f"capture {path.stem} is damaged: {complaint}; {outcome}",
+            f"capture {path.stem} is damaged: {wrong}; {outcome}",
             expected="the bytes that were written",
             do="capture again; if it repeats, check the disk",
         )
 
-    def _check_quota(self, needed: int) -> None:
+    def _make_room(self, id: str, needed: int) -> None:
+        """Remove others until this one fits, or nothing at all where it could not. Errors: StorageFullError."""
         if self.quota_bytes is None:
             return
-        used = sum(_size(path) for path in self.folder.rglob("*") if path.suffix in (".gsr", ".tmp"))
-        if used + needed > self.quota_bytes:
-            raise _full(needed, max(0, self.quota_bytes - used), f"the quota of {self.quota_bytes:,} bytes")
+        excess = used_bytes(self.folder, but=id) - self.quota_bytes
+        if excess <= 0:
+            return
+        others = spare(self.folder, recent_seconds=self.recent_seconds, but=id) if self.when_full == "evict" else []
+        missing = excess - sum(removal.found.size_bytes for removal in others)
+        if missing <= 0:
+            missing = make_room(self.folder, excess, others)
+        if missing > 0:
+            where = f"the quota of {self.quota_bytes:,} bytes"
+            if self.when_full == "evict":
+                where += f" without captures that were used in the last {self.recent_seconds / 60:g} minutes"
+            raise full(needed, max(0, needed - missing), where)
 
     @contextmanager
     def _temporary(self, id: str, needed: int) -> Iterator[tuple[int, Path]]:
         """A new file in the folder, gone afterwards unless it was renamed; trouble with the disk in our own words."""
-        with _explained(self.folder, needed):
+        with explained(self.folder, needed):
             descriptor, name = tempfile.mkstemp(prefix=f".{id}.", suffix=".tmp", dir=self.folder)
             try:
                 yield descriptor, Path(name)
             finally:
                 Path(name).unlink(missing_ok=True)
 
-    def _sweep(self) -> None:
-        """Remove what writers that died have left behind."""
-        for path in self.folder.glob(".*.tmp"):
-            with suppress(FileNotFoundError, PermissionError):
-                if time.time() - path.stat().st_mtime > STALE_SECONDS:
-                    path.unlink()
 
-
-def _digest(id: str, body: memoryview) -> bytes:
-    """SHA-256 over the id and the Parquet bytes: a file under another capture's name does not pass either."""
-    digest = hashlib.sha256(id.encode("ascii"))
-    digest.update(body)
-    return digest.digest()
-
-
-def _complaint(id: str, data: bytes) -> str | None:
-    """What is wrong with a file's bytes; None when nothing is."""
-    if len(data) < _HEADER:
-        return f"it ends after {len(data)} bytes"
-    if data[: len(MAGIC)] != MAGIC:
-        return "it does not begin like a capture"
-    if data[len(MAGIC) : _HEADER] != _digest(id, memoryview(data)[_HEADER:]):
-        return "its checksum does not match"
-    return None
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the new name itself survive a power cut, where the system lets a folder be opened."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def _explained(folder: Path, needed: int = 0) -> Iterator[None]:
-    """Errors of the file system in our own words; a missing file is the caller's business."""
-    try:
-        yield
-    except FileNotFoundError:
-        if folder.is_dir():
-            raise
-        raise _unusable(folder, "it does not exist") from None
-    except OSError as error:
-        if error.errno in _FULL:
-            raise _full(needed, shutil.disk_usage(folder).free, _FULL[error.errno].format(folder)) from error
-        raise _unusable(folder, error.strerror or str(error)) from error
-
-
-def _full(needed: int, free: int, where: str) -> StorageFullError:
-    return StorageFullError(
-        f"{needed:,} bytes are needed and {free:,} are free on {where}; nothing was written",
-        expected="room for the whole capture",
-        do="remove captures that are no longer needed, or make room",
-    )
-
-
-def _unusable(folder: Path, why: str) -> StoreError:
-    return StoreError(
-        f"the folder {folder} cannot be used: {why}",
-        expected="a folder this user may read and write",
-        do="name another folder for captures, or give this one to the user who runs Gatescope",
-    )
+def _time(ns: int) -> datetime:
+    return datetime.fromtimestamp(ns / 1e9, UTC)
 
 
 def _not_found(id: str) -> CaptureNotFoundError:

@@ -1,0 +1,110 @@
+"""What lies in the folder of a store, how large it is, and when it was used last. Nothing here reads a capture.
+
+    <folder>/used/<id>   empty; its time of change is when that capture was last read
+
+That a capture was read is noted in a file of its own, and not in the capture's time of access: file systems are
+mounted so that reading sets that time at most once a day or never, and a backup that reads everything would make
+everything look used. Noting is one system call. Where it is not allowed the capture is read all the same.
+"""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from cache.keys import check_capture_id
+from routing.errors import CaptureNotFoundError
+
+SUFFIX = ".gsr"
+DAMAGED = "damaged"
+USED = "used"
+
+
+class Found(NamedTuple):
+    """A file as it was found; `used_ns` is when it was last written or read, in nanoseconds since 1970."""
+
+    path: Path
+    size_bytes: int
+    written_ns: int
+    used_ns: int
+
+    def is_unused_for(self, seconds: float) -> bool:
+        """Whether nobody has used it for so long; a time far in the future, of a clock set wrong, counts as long."""
+        return abs(time.time_ns() - self.used_ns) > seconds * 1e9
+
+
+def captures(folder: Path) -> list[Found]:
+    """The files that are called like captures."""
+    read_ns = {found.path.name: found.written_ns for found in marks(folder)}
+    found = (each for each in _files(folder) if each.path.suffix == SUFFIX and is_capture_id(each.path.stem))
+    return [each._replace(used_ns=max(each.written_ns, read_ns.get(each.path.stem, 0))) for each in found]
+
+
+def damaged(folder: Path) -> list[Found]:
+    """What was set aside; its time is that, not when the capture was written."""
+    return [found._replace(used_ns=_aside_ns(found)) for found in _files(folder / DAMAGED)]
+
+
+def temporaries(folder: Path) -> list[Found]:
+    """What is being written, or was when its writer died."""
+    return [found for found in _files(folder) if found.path.name.startswith(".") and found.path.suffix == ".tmp"]
+
+
+def marks(folder: Path) -> list[Found]:
+    """The notes of when captures were read."""
+    return list(_files(folder / USED))
+
+
+def mark_used(folder: Path, id: str) -> None:
+    """Note that a capture was read just now; where that is not allowed, it stays as it was."""
+    path = folder / USED / id
+    with suppress(OSError):
+        try:
+            os.utime(path)
+        except FileNotFoundError:
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            path.touch(mode=0o600)
+
+
+def forget(folder: Path, id: str) -> None:
+    """Remove the note of when a capture was read."""
+    with suppress(OSError):
+        (folder / USED / id).unlink()
+
+
+def is_as_found(found: Found) -> bool:
+    """Whether a capture is still the file that was found, and nobody has read it since."""
+    try:
+        now = found.path.stat()
+        if (now.st_mtime_ns, now.st_size) != (found.written_ns, found.size_bytes):
+            return False
+        return (found.path.parent / USED / found.path.stem).stat().st_mtime_ns <= found.used_ns
+    except FileNotFoundError:
+        return found.path.exists()
+
+
+def is_capture_id(text: str) -> bool:
+    """Whether a name is the id of a capture."""
+    try:
+        check_capture_id(text)
+    except CaptureNotFoundError:
+        return False
+    return True
+
+
+def _files(folder: Path) -> Iterator[Found]:
+    """The files of a folder; none where there is no such folder, and none that is taken away meanwhile."""
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):
+                if entry.is_file(follow_symlinks=False):
+                    status = entry.stat(follow_symlinks=False)
+                    yield Found(Path(entry.path), status.st_size, status.st_mtime_ns, status.st_mtime_ns)
+
+
+def _aside_ns(found: Found) -> int:
+    """When a damaged file was set aside: its name says it."""
+    parts = found.path.name.split(".")
+    return int(parts[1]) if len(parts) == 3 and parts[1].isdigit() else found.written_ns
