@@ -262,15 +262,28 @@ def divergence(world):
     return across([DEPENDENT * bound for bound in chi_bits(FREE, world.slots)], 0)(2)
 
 
+def of_difference(one, other):
+    """Deviation of the difference of an expert's shares of the assignments of so many tokens."""
+    return np.sqrt(P * (1 - P) * (1 / one + 1 / other)) / K
+
+
 def moved(one, other):
     """Total variation of two even profiles of so many tokens: E / 2 times the mean deviation of a difference."""
-    deviation = np.sqrt(P * (1 - P) * (1 / one + 1 / other)) / K
-    return tuple(EXPERTS / 2 * deviation * bound for bound in noise("mean_violation", 1.0))
+    return tuple(EXPERTS / 2 * of_difference(one, other) * bound for bound in noise("mean_violation", 1.0))
+
+
+def expected_move(one, other):
+    """Its mean: a normal number is √(2 / π) deviations from 0."""
+    return EXPERTS / 2 * of_difference(one, other) * np.sqrt(2 / np.pi)
+
+
+def others(world):
+    """What each stretch of positions is held against: all other plain tokens, and special ones against all plain."""
+    return np.where(np.arange(7) == 6, 1, 1 - STRETCHES) * world.tokens
 
 
 def positions(world):
-    others = np.where(np.arange(7) == 6, 1, 1 - STRETCHES)
-    return moved(STRETCHES * world.tokens, others * world.tokens)
+    return moved(STRETCHES * world.tokens, others(world))
 
 
 def language_divergence(world):

@@ -103,6 +103,8 @@ NULLS = INDIFFERENT | {
     "group_information": lambda w: roughly(even.DEPENDENT * even.bias(FREE, w.slots), 0.5),
     "transition_information": lambda w: roughly(even.bias(2 * FREE**2, w.tokens), 0.02),
     "transition_information_by_label": lambda w: roughly(even.bias(FREE**2, w.own), 0.02),
+    "position_distance": lambda w: roughly(even.expected_move(even.STRETCHES * w.tokens, even.others(w)), 0.01),
+    "prompt_against_generated": lambda w: roughly(even.expected_move(5 / 6 * w.tokens, w.tokens / 6), 0.01),
     "predictability": exactly(0.5),
     "word_predictability": exactly(0.5),
     "predictability_over_words": exactly(0),
