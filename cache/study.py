@@ -16,6 +16,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -32,6 +33,7 @@ RECIPE = "capture.json"
 VERSION = 1
 STALE_SECONDS = 3600
 ROUTES, SCORES, COUNTS = "routes", "scores", "counts"
+_OWN = re.compile(rf"[0-9]{{8}}\.(json|{ROUTES}|{SCORES}|{COUNTS})|\..*\.tmp")
 
 Recipe = Mapping[str, Any]
 
@@ -40,7 +42,9 @@ Recipe = Mapping[str, Any]
 class Block:
     """One block that is whole.
 
-    documents   captured; `left_out`: names of those that were not, each with its reason
+    documents   captured, each part of a text that was cut counted
+    read        documents of the corpus that begin here: each is captured, or named in `left_out` with the reason
+    was_cut     names of texts that were captured in parts, each with what became of the parts
     digest      of the documents as they were read: the same corpus gives the same
     parts       SHA-256 and size of each part, by its kind
     """
@@ -49,7 +53,9 @@ class Block:
     documents: int
     tokens: int
     digest: str
+    read: int = 0
     left_out: tuple[tuple[str, str], ...] = ()
+    was_cut: tuple[tuple[str, str], ...] = ()
     parts: Mapping[str, tuple[str, int]] = field(default_factory=dict)
 
 
@@ -68,15 +74,13 @@ class StudyFolder:
         """
         study = cls(folder)
         with _explained(study.folder):
-            study.blocks_folder.mkdir(parents=True, exist_ok=True)
-            study._sweep()
             path = study.folder / RECIPE
             if not path.exists():
-                if any(study.blocks_folder.iterdir()):
-                    raise OptionError(
-                        f"{folder} has blocks and no {RECIPE}", expected="a study", do="name another --out"
-                    )
-                _write(path, json.dumps({"version": VERSION, **recipe}, indent=1).encode())
+                study._check_new()
+            study.blocks_folder.mkdir(parents=True, exist_ok=True)
+            study._sweep()
+            if not path.exists():
+                _write(path, json.dumps({"version": VERSION, **recipe}, indent=1).encode(), is_first=True)
         study._check_same(recipe)
         return study
 
@@ -95,6 +99,8 @@ class StudyFolder:
             found: dict[str, Any] = json.loads((self.folder / RECIPE).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise _unreadable(self.folder / RECIPE, str(error)) from error
+        if not isinstance(found, dict):
+            raise _unreadable(self.folder / RECIPE, "it holds no object")
         if found.get("version") != VERSION:
             raise StoreError(
                 f"{self.folder / RECIPE} is of version {found.get('version')!r}",
@@ -105,19 +111,26 @@ class StudyFolder:
 
     def finished(self) -> dict[int, Block]:
         """Every block that is whole, by number: its parts are there and as long as they were (see `verify`)."""
-        found = {}
-        for path in sorted(self.blocks_folder.glob("[0-9]*.json")):
+        blocks = (_block(path) for path in self._said())
+        return {block.number: block for block in blocks if block is not None and not self._torn(block)}
+
+    def troubles(self) -> list[str]:
+        """What is not as it was written, seen without reading it all (see `verify`), and what is not of the study.
+
+        A block that is named here is not whole, and the next capture makes it anew.
+        """
+        found = []
+        for path in self._said():
             block = _block(path)
-            if block is not None and all(
-                _size(self._part(block.number, kind)) == size for kind, (_, size) in block.parts.items()
-            ):
-                found[block.number] = block
-        return found
+            found += [f"{path} cannot be read"] if block is None else self._torn(block)
+        foreign = [path for path in self.blocks_folder.iterdir() if not _OWN.fullmatch(path.name)]
+        return found + [f"{path} is no file of a study, and is left alone" for path in sorted(foreign)]
 
     def write(self, block: Block, parts: Mapping[str, bytes | memoryview]) -> Block:
         """Write a block: its parts, then the file that says it is whole. Nothing is half-written."""
         sums = {}
         with _explained(self.folder):
+            self._part(block.number, "json").unlink(missing_ok=True)  # what it called whole is replaced now
             for kind, content in parts.items():
                 _write(self._part(block.number, kind), content)
                 sums[kind] = (hashlib.sha256(content).hexdigest(), len(content))
@@ -139,17 +152,22 @@ class StudyFolder:
             )
         path = self._part(block.number, kind)
         with _explained(self.folder):
-            content = path.read_bytes()
+            content = path.read_bytes() if path.exists() else None
+        if content is None:
+            raise self._set_aside(block, path, "is gone")
         if hashlib.sha256(content).hexdigest() != block.parts[kind][0]:
-            raise self._set_aside(block, path, f"{len(content)} bytes whose checksum does not match")
+            if _block(self._part(block.number, "json")) != block:
+                raise _unreadable(path, "its block is being written anew", expected="a study at rest", do="try again")
+            raise self._set_aside(block, path, f"has {len(content):,} bytes whose checksum does not match")
         return content
 
     def verify(self) -> Iterator[tuple[Block, str]]:
         """Read every byte; each block that is damaged, with what is wrong. Damaged parts are set aside."""
-        for path in sorted(self.blocks_folder.glob("[0-9]*.json")):
+        for path in self._said():
             block = _block(path)
             if block is None:
-                yield Block(number=int(path.stem), documents=0, tokens=0, digest=""), f"{path} cannot be read"
+                nothing = Block(number=int(path.stem), documents=0, tokens=0, digest="")
+                yield nothing, self._set_aside(nothing, path, "cannot be read").found
                 continue
             for kind in block.parts:
                 try:
@@ -157,6 +175,19 @@ class StudyFolder:
                 except GatescopeError as error:
                     yield block, error.found
                     break
+
+    def _said(self) -> list[Path]:
+        """The files that say of a block that it is whole."""
+        return sorted(self.blocks_folder.glob(f"{'[0-9]' * 8}.json"))
+
+    def _torn(self, block: Block) -> list[str]:
+        """Which parts of a block are gone, or not as long as they were."""
+        sizes = {kind: (_size(self._part(block.number, kind)), size) for kind, (_, size) in block.parts.items()}
+        return [
+            f"{self._part(block.number, kind)} " + ("is gone" if is_now < 0 else f"has {is_now:,} of {was:,} bytes")
+            for kind, (is_now, was) in sizes.items()
+            if is_now != was
+        ]
 
     def _part(self, number: int, kind: str) -> Path:
         return self.blocks_folder / f"{number:08}.{kind}"
@@ -170,14 +201,27 @@ class StudyFolder:
                 if each.exists():
                     each.replace(aside / each.name)
         return CaptureDamagedError(
-            f"block {block.number} of {self.folder}: {path.name} has {why}; set aside in {aside}",
+            f"block {block.number} of {self.folder}: {path.name} {why}; set aside in {aside}",
             expected="the bytes that were written",
             do="run the capture again with the same options: it makes the blocks that are missing",
         )
 
+    def _check_new(self) -> None:
+        """Errors: OptionError where a folder that is to become a study holds something already."""
+        held = sorted(self.folder.iterdir()) if self.folder.is_dir() else []
+        foreign = [path for path in held if path != self.blocks_folder and not _OWN.fullmatch(path.name)]
+        if self.blocks_folder.is_dir() and any(self.blocks_folder.iterdir()):
+            foreign.append(self.blocks_folder)
+        if foreign and not (self.folder / RECIPE).exists():  # another process may have begun it meanwhile
+            raise OptionError(
+                f"{self.folder} has no {RECIPE}, and holds {foreign[0].name}",
+                expected="a study to go on with, or an empty folder",
+                do="name another --out",
+            )
+
     def _sweep(self) -> None:
         """Remove what writers that died have left behind."""
-        for path in self.blocks_folder.glob(".*.tmp"):
+        for path in (*self.folder.glob(".*.tmp"), *self.blocks_folder.glob(".*.tmp")):
             with suppress(FileNotFoundError):
                 if time.time() - path.stat().st_mtime > STALE_SECONDS:
                     path.unlink()
@@ -203,9 +247,12 @@ def _block(path: Path) -> Block | None:
     """What a block's file says; None where it says nothing that can be read, as if it were not there."""
     try:
         said = json.loads(path.read_text(encoding="utf-8"))
-        said["left_out"] = tuple((name, reason) for name, reason in said["left_out"])
-        said["parts"] = {kind: (digest, size) for kind, (digest, size) in said["parts"].items()}
-        return Block(**said)
+        for list_of in ("left_out", "was_cut"):
+            said[list_of] = tuple((name, reason) for name, reason in said.get(list_of, ()))
+        said["parts"] = {kind: (digest, int(size)) for kind, (digest, size) in said["parts"].items()}
+        block = Block(**said)
+        is_its_own = f"{block.number:08}" == path.stem and all(kind.isidentifier() for kind in block.parts)
+        return block if is_its_own else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
@@ -217,21 +264,36 @@ def _size(path: Path) -> int:
         return -1
 
 
-def _write(path: Path, content: bytes | memoryview) -> None:
-    """A file that appears whole, on the disk and under its name, or not at all."""
+def _write(path: Path, content: bytes | memoryview, *, is_first: bool = False) -> None:
+    """A file that appears whole, on the disk and under its name, or not at all; if `is_first`, where none is yet."""
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
-        Path(temporary).replace(path)
+        if is_first:
+            _named_first(Path(temporary), path)
+        else:
+            Path(temporary).replace(path)
     finally:
         Path(temporary).unlink(missing_ok=True)
 
 
-def _unreadable(path: Path, why: str) -> StoreError:
-    return StoreError(f"{path} cannot be read: {why}", expected="a study's recipe", do="check the folder")
+def _named_first(temporary: Path, path: Path) -> None:
+    """Give a file its name unless another has it; where the disk knows no links, whoever comes last has it."""
+    try:
+        path.hardlink_to(temporary)
+    except FileExistsError:
+        return
+    except OSError:
+        temporary.replace(path)
+
+
+def _unreadable(
+    path: Path, why: str, *, expected: str = "a study's recipe", do: str = "check the folder"
+) -> StoreError:
+    return StoreError(f"{path} cannot be read: {why}", expected=expected, do=do)
 
 
 @contextmanager
@@ -240,10 +302,14 @@ def _explained(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        kind = StorageFullError if full else StoreError
-        raise kind(
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise StorageFullError(
+                f"{folder}: {error.strerror or error}",
+                expected="a folder with room to write into",
+                do="make room and run the same command again: it goes on where it stopped",
+            ) from error
+        raise StoreError(
             f"{folder}: {error.strerror or error}",
-            expected="a folder with room to write into",
-            do="make room and run the same command again: it goes on where it stopped",
+            expected="a folder this user may read and write",
+            do="mend that, or name another folder",
         ) from error
