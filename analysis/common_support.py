@@ -100,7 +100,7 @@ def common_support(
                 `reason` says; `left` where `raw` tells no more than chance (and noise where raw.p_value is large).
     Not this    Information at the same word, which counts moves that cancel over words as well: see `composition`. Nor
                 a figure of the whole text: with many labels the shared words may be commas and digits, so read it with
-                `covered`. Nor free of what single documents are like: with three of a label or fewer, p is coarse.
+                `covered`. Nor free of what single documents are like: where four or so have the words, p is coarse.
     Source      Direct standardisation, on the common support; generalised Jensen-Shannon divergence, Lin 1991. Signs
                 by document as in the wild cluster bootstrap, Cameron, Gelbach and Miller 2008, with departures scaled
                 for what a document adds to its own prediction, MacKinnon and White 1985 (HC2); p as in
