@@ -178,7 +178,7 @@ def _checked(ids: NDArray[Any], expected: str) -> NDArray[np.integer]:
 def _detect(path: Path) -> bool:
     answer = first_answer(path) if path.is_file() else {}
     choices = objects(answer.get("choices"))
-    return "sglext" not in answer and (PROMPT_ROUTES in answer or any(ROUTES in choice for choice in choices))
+    return PROMPT_ROUTES in answer or any(ROUTES in choice for choice in choices)
 
 
 def _read(path: Path, given: Given, report: Report) -> Iterator[RoutingRecord]:

@@ -191,7 +191,7 @@ def test_answers_that_always_break_off_end_the_capture(layers):
         captured(address, layers=layers, concurrency=1)
 
 
-@pytest.mark.parametrize("manners", [Manners(pause=20.0), Manners(trickle=0.1)], ids=["silent", "trickling"])
+@pytest.mark.parametrize("manners", [Manners(pause=20.0), Manners(trickle=0.002)], ids=["silent", "trickling"])
 def test_a_server_that_takes_too_long_ends_the_capture_in_time(manners, layers):
     run(TEXTS[0], 1)  # so that the stand-in has nothing to compute
     with serving(manners) as address, pytest.raises(TraceError, match=r"no whole answer within 0.4 seconds"):

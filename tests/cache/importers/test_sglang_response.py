@@ -142,6 +142,12 @@ def test_a_beginning_that_was_not_asked_for_is_told_by_the_request_alone(layers,
     np.testing.assert_array_equal(records[0].token_t, one.record.token_t[5:])
 
 
+def test_a_beginning_longer_than_the_answer_is_refused(save):
+    line = {"request": {"routed_experts_start_len": 9}, "response": hand_answer("")}
+    with pytest.raises(TraceError, match="ids that do not fit the tokens"):
+        read(save(line), layers=(HAND_RULE,))
+
+
 def test_layers_are_needed_or_k_and_the_number_of_experts(layers, save):
     one = run(TEXTS[0], 3)
     path = save(sglang_answer(one, among_zeros(one.ids_tlk, BLOCKS, HIDDEN)))
