@@ -153,4 +153,4 @@ def _read(path: Path, given: Given, report: Report) -> Iterator[RoutingRecord]:
     yield from read_answers(path, given, report, engine=ENGINE, sequences=served_by_sglang)
 
 
-IMPORTER = Importer(name="sglang-response", title="saved answers of SGLang", detect=_detect, read=_read)
+IMPORTER = Importer(name="sglang_response", title="saved answers of SGLang", detect=_detect, read=_read)
