@@ -241,6 +241,38 @@ def test_an_example_as_it_stands_in_the_published_file(imported):
 
 
 @real
+def test_figures_that_were_worked_out_of_the_data_set_elsewhere(imported):
+    """Beside the data set: shares of neighbours with the same first choice, and the entropy of the load."""
+    whole = joined(imported(REAL).records)
+    wanted = json.loads((REAL.parent / "expected.json").read_text())["gptoss20b"]
+    is_next_t = np.diff(whole.document_t) == 0
+    for at, layer in enumerate((0, 11, 23)):
+        first_t = whole.ids_tlk[:, layer, 0]
+        share = 100 * (first_t[1:] == first_t[:-1])[is_next_t].mean()
+        assert round(share, 2) == wanted["consecutive_same_first_choice_pct_L0_11_23"][at]
+        load_e = np.bincount(whole.ids_tlk[:, layer].ravel(), minlength=32) / (4 * whole.tokens)
+        entropy = -(load_e * np.log(load_e)).sum() / np.log(32)
+        assert round(entropy, 4) == wanted["normalised_load_entropy_L0_11_23"][at]
+
+
+@real
+def test_a_row_belongs_to_the_token_beside_it(imported):
+    """In the first layer one text mostly has one first choice: most of all if texts are neither early nor late."""
+    whole = joined(imported(REAL).records)
+
+    def share(shift):
+        row_t = np.arange(2, whole.tokens - 2)
+        row_t = row_t[
+            (whole.document_t[row_t] == whole.document_t[row_t + shift]) & (whole.token_t[row_t + shift] >= 0)
+        ]
+        count = np.zeros((whole.token_t.max() + 1, 32), int)
+        np.add.at(count, (whole.token_t[row_t + shift], whole.ids_tlk[row_t, 0, 0]), 1)
+        return count.max(axis=1).sum() / count.sum()
+
+    assert share(0) > 0.85 > 0.52 > max(share(shift) for shift in (-2, -1, 1, 2))
+
+
+@real
 def test_the_whole_data_set_takes_a_bounded_part_of_memory(process_memory):
     """62 MB of arrays and 12 MB of texts, of which one record's part is in memory at a time."""
     lines = f"""
