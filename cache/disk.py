@@ -32,9 +32,10 @@ def explained(folder: Path, needed: int = 0) -> Iterator[None]:
 
 
 def full(needed: int, free: int, where: str) -> StorageFullError:
-    """The error of a place without room."""
+    """The error of a place without room; `needed` is 0 where that is not known before."""
+    needs = f"{needed:,} bytes are needed" if needed else "more bytes are needed"
     return StorageFullError(
-        f"{needed:,} bytes are needed and {free:,} are free on {where}; nothing was written",
+        f"{needs} and {free:,} are free on {where}; nothing was written",
         expected="room for the whole capture",
         do="remove captures that are no longer needed, or make room",
     )

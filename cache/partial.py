@@ -146,6 +146,11 @@ class PartialRecord(Rows):
         """Most experts any layer gives a token."""
         return self._about.slots
 
+    @property
+    def has_weights(self) -> bool:
+        """Whether weights were recorded."""
+        return "weight_tlk" in self._about.arrays
+
     def row_groups(self) -> Iterator[Rows]:
         """The rows as they lie in the file, some at a time."""
         for group in self._groups:
