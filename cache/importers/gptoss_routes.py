@@ -62,9 +62,15 @@ def detect(path: Path) -> bool:
     try:
         if not path.is_dir():
             return _is_example(path)
-        return (path / ARRAYS).is_file() or _is_example(next(path.rglob("*_examples.json")))
+        return (path / ARRAYS).is_file() or _is_example(next(_examples(path)))
     except (OSError, StopIteration):
         return False
+
+
+def _examples(path: Path) -> Iterator[Path]:
+    """The examples of a folder: data set, category, file, from whichever of these folders on."""
+    for depth in range(4):
+        yield from sorted(path.glob("*/" * depth + "*_examples.json"))
 
 
 def _is_example(path: Path) -> bool:
@@ -78,7 +84,9 @@ def _is_example(path: Path) -> bool:
 def read(path: Path, given: Given, report: Report) -> Iterator[RoutingRecord]:
     """The records of a folder, of as many examples at once as fit into one."""
     is_arrays = path.is_dir() and (path / ARRAYS).is_file()
-    files = [path / ARRAYS] if is_arrays else sorted(path.rglob("*_examples.json")) if path.is_dir() else [path]
+    files = [path / ARRAYS] if is_arrays else list(_examples(path)) if path.is_dir() else [path]
+    if not files:
+        raise _other_form(f"{path}: no example")
     seen = Seen(count=LAYERS, slots=K, experts=(EXPERTS,) * LAYERS, more=RULE)
     made = provenance_of(files, given, engine="transformers", said={"model": MODEL})
     trace = Trace(rules_of(seen, given, str(path)), made, given, report)

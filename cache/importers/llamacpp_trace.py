@@ -43,6 +43,8 @@ def detect(path: Path) -> bool:
 
 def read(path: Path, given: Given, report: Report) -> Iterator[RoutingRecord]:
     """The records of one file."""
+    if not path.is_file():
+        raise TraceError(f"{path}: a folder", expected="one file", do="name the trace in it")
     if is_csv(path):
         experts, k = _counts(path, given)
         passes = csv_passes(path, experts, k, given, report)

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -88,7 +89,8 @@ class _Maker:
 
     def document(self, number: int) -> Document:
         """What is said of a document."""
-        return self._labels.get(number) or Document("", id=self._names.texts.get(number, str(number)))
+        label = self._labels.get(number, Document(""))
+        return replace(label, id=label.id or self._names.texts.get(number, str(number)))
 
     def _tokens(self, part: Mapping[str, NDArray], count: int) -> NDArray[np.integer]:
         """Ids of tokens; where there are none, numbers of their texts; -1 without both. Fills `pieces`."""

@@ -12,13 +12,15 @@ import numpy as np
 from cache.importers.importer import Given, Importer, Report
 from cache.importers.reading.digest import provenance_of
 from cache.importers.reading.layers import rules_of
-from cache.importers.reading.rows import CELLS, Rows, Trace, tokens_at_once
+from cache.importers.reading.rows import Rows, Trace, tokens_at_once
 from cache.importers.reading.sequences import Open, Sequences
 from cache.importers.reading.sglang_dump import NAMED, Dump
 from cache.importers.reading.tensors import begins_with
+from routing.errors import TraceError
 from routing.record import Document, Flag, RoutingRecord
 
 KEYS = (b"forward_pass_id", b"logical_count", b"last_physical_to_logical_map")
+MOST_OPEN = 2**27  # routes of sequences that may go on; each takes two bytes
 MISSING = (
     "weights and scores: the recorder keeps ids alone, so the order of the slots says nothing",
     "changes of the map: a dump holds the last one, so rebalancing must be off while it records",
@@ -50,7 +52,7 @@ def read(path: Path, given: Given, report: Report) -> Iterator[RoutingRecord]:
         if rank in copies:
             report.understood.append(f"rank {rank} saw the same tokens as rank {copies[rank]}, which was read")
             continue
-        sequences = Sequences(8 * CELLS // max(1, dump.width))
+        sequences = Sequences(MOST_OPEN // dump.width)
         for run in dump.passes(rank):
             for over in sequences.add(run):
                 yield from gatherer.add(over, rank)
@@ -66,6 +68,8 @@ def _tell(report: Report, rank: int, sequences: Sequences) -> None:
     said = f"rank {rank}: {sequences.begun:,} documents, {sequences.begun_inside:,} of them begun behind position 0"
     if sequences.unclear:
         said += f"; {sequences.unclear:,} tokens that could belong to several sequences and were left on their own"
+    if sequences.let_go:
+        said += f"; {sequences.let_go:,} were let go early to save memory, and may go on in further documents"
     report.understood.append(said)
 
 
@@ -74,6 +78,8 @@ def _files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     named = [(match, file) for file in path.iterdir() if (match := NAMED.fullmatch(file.name))]
+    if not named:
+        raise TraceError(f"{path}: no dump", expected="files called as the recorder calls them", do="check the folder")
     return [file for match, file in sorted(named, key=lambda each: (int(each[0][2] or 0), float(each[0][1])))]
 
 

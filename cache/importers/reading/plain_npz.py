@@ -47,13 +47,14 @@ def plain_npz(path: Path, given: Given, report: Report) -> Iterator[Table]:
         scores = columns["logits"].shape[2] if "logits" in columns else 0
         if scores and "experts" not in said:
             said["experts"] = np.array(scores)
+        labels = _documents(members, where)
         yield Table(
             names=frozenset(members),
             seen=layers_said(said, layers, slots, where),
             about=about,
-            document=_documents(members, where),
+            document=labels,
             scores=scores,
-            parts=lambda rows: _parts(columns, tokens, rows, where),
+            parts=lambda rows: _parts(columns, tokens, rows, len(labels), where),
         )
 
 
@@ -98,15 +99,19 @@ def _documents(members: Mapping[str, Member], where: str) -> Mapping[int, Docume
     columns = {name: array.tolist() for name, array in labels.items()}
     count = len(next(iter(columns.values()), []))
     return {
-        number: document_of(str(number), {name: column[number] for name, column in columns.items()})
-        for number in range(count)
+        number: document_of("", {name: column[number] for name, column in columns.items()}) for number in range(count)
     }
 
 
-def _parts(columns: Mapping[str, Member], tokens: int, rows: int, where: str) -> Iterator[Mapping[str, NDArray]]:
+def _parts(
+    columns: Mapping[str, Member], tokens: int, rows: int, labelled: int, where: str
+) -> Iterator[Mapping[str, NDArray]]:
+    """So many rows at a time. TraceError where a document has no labels and others have."""
     for first in range(0, tokens, rows):
         part = {name: member.read(rows) for name, member in columns.items()}
-        yield {
-            name: checked(name, array, where, first=first) if name in PER_TOKEN else array
-            for name, array in part.items()
-        }
+        part |= {name: checked(name, part[name], where, first=first) for name in PER_TOKEN if name in part}
+        numbers = part.get("document", np.zeros(1, np.int64))
+        if labelled and numbers.dtype.kind in "iu" and numbers.max() >= labelled:
+            found = f"{where}, document: {numbers.max()} in rows from {first}, and labels of {labelled} documents"
+            raise TraceError(found, expected="labels of every document", do="write a label for each, or an empty one")
+        yield part

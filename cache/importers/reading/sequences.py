@@ -65,7 +65,7 @@ class Sequences:
 
     def __init__(self, most_open: int) -> None:
         self.most_open, self.held = most_open, 0
-        self.begun = self.begun_inside = self.unclear = 0
+        self.begun = self.begun_inside = self.unclear = self.let_go = 0
         self._open: list[Open] = []
 
     def add(self, run: Pass) -> Iterator[Open]:
@@ -81,6 +81,7 @@ class Sequences:
         if run.step:
             yield from self._close([each for each in self._open if each.number not in going_on])
         while self.held > self.most_open and self._open:
+            self.let_go += 1
             yield from self._close(self._open[:1])
 
     def rest(self) -> Iterator[Open]:

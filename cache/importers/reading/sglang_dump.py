@@ -171,13 +171,14 @@ def _map(file: Path, content: Any) -> NDArray[np.int64]:
     return map_lp
 
 
-def _logical(ids_lnk: NDArray, map_lp: NDArray[np.int64]) -> NDArray[np.int16]:
+def _logical(ids_lnk: NDArray, map_lp: NDArray[np.int64]) -> NDArray[np.signedinteger]:
     """Tokens first, ids of the model's own experts; NO_EXPERT where the map has none of that number."""
     is_known = (ids_lnk >= 0) & (ids_lnk < map_lp.shape[1])
     layer = np.arange(len(ids_lnk))[:, None, None]
     logical_lnk = np.where(is_known, map_lp[layer, np.where(is_known, ids_lnk, 0)], NO_EXPERT)
     logical_lnk[ids_lnk == ABSENT] = ABSENT
-    return np.ascontiguousarray(logical_lnk.transpose(1, 0, 2)).astype(np.int32)
+    narrow = np.int16 if map_lp.max() < 2**15 else np.int32
+    return np.ascontiguousarray(logical_lnk.transpose(1, 0, 2), narrow)
 
 
 def _ids(record: Mapping[str, Any], where: Path | str) -> NDArray:

@@ -252,3 +252,15 @@ def test_a_file_of_no_known_format_names_the_known_ones(tmp_path):
         read_trace(tmp_path / "a.bin", format="plan")
     with pytest.raises(TraceError, match="no file"):
         read_trace(tmp_path / "b.bin")
+
+
+@pytest.mark.parametrize("name", ["plain", "sglang_recorder", "llamacpp_trace", "gptoss_routes"])
+def test_a_format_that_is_named_wrongly_is_refused_in_our_own_words(tmp_path, name):
+    (tmp_path / "folder").mkdir()
+    np.savez(tmp_path / "other.npz", other=IDS)
+    table(tmp_path / "other.parquet", {"ids_layer0": [1]})
+    for file, data in (("a", b""), ("b.csv", b"1,2,3\n" * 9), ("c.pt", b"PK"), ("d.json", b"{}"), ("e", bytes(999))):
+        (tmp_path / file).write_bytes(data)
+    for path in tmp_path.iterdir():
+        with pytest.raises(TraceError):
+            list(read_trace(path, Given(experts=8, k=2), format=name)[0])

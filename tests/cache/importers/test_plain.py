@@ -157,6 +157,27 @@ def test_documents_may_have_names(tmp_path, imported, container):
     assert [each.id for each in record.documents] == ["b", "a", "c"] and record.document_t.tolist() == [0, 0, 1, 2]
 
 
+def test_named_documents_may_have_labels_in_the_order_of_their_names(tmp_path, imported):
+    path = save_npz(tmp_path / "a.npz", **FULL | {"document": np.array(["b", "b", "a", "c"])}, layer_experts=8,
+                    document_domain=np.array(["law", "", "code"]))  # fmt: skip
+    said = [(each.id, each.domain) for each in imported(path).record.documents]
+    assert said == [("b", "law"), ("a", ""), ("c", "code")]
+
+
+def test_documents_beyond_the_labels_are_refused(tmp_path, imported):
+    path = save_npz(tmp_path / "a.npz", **FULL, document_domain=np.array(["law", "code"]), layer_experts=8)
+    with pytest.raises(TraceError, match="labels of 2 documents"):
+        imported(path)
+
+
+def test_what_an_encoder_read_counts_its_positions_by_itself(tmp_path, imported):
+    path = save_npz(tmp_path / "a.npz", ids=FULL["ids"], flags=[16, 16, 0, 0], position=[0, 1, 0, 1], layer_experts=8)
+    assert imported(path).record.position_t.tolist() == [0, 1, 0, 1]
+    back = save_npz(tmp_path / "b.npz", ids=FULL["ids"], flags=[0, 0, 16, 16], position=[0, 1, 0, 1], layer_experts=8)
+    with pytest.raises(TraceError, match="row 2: a place that does not rise"):
+        imported(back)
+
+
 def test_empty_slots_come_last_and_short_lists_are_filled(tmp_path, imported):
     ids = [[[-1, 3, -1], [2, 1, 0]], [[-1, -1, -1], [5, 4, -1]]]
     weights = [[[9, 0.5, 9], [1, 2, 3]], [[0, 0, 0], [1, 2, 7]]]
