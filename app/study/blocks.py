@@ -1,8 +1,10 @@
 """A corpus cut into blocks: always at the same places, whoever reads it and wherever reading begins anew."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import NamedTuple
 
 from routing.errors import OptionError
@@ -14,12 +16,24 @@ COMPARED = 500_000
 """Texts that are compared with each other, the first ones, in about 60 MB; beyond, a second copy goes unseen."""
 
 
+_SPACE = re.compile(r"\s")
+
+
 class Texts(NamedTuple):
-    """One block: some documents that follow one another, and a digest of all that they say."""
+    """One block: some documents that follow one another, and a digest of all that they say.
+
+    A text too long for one block is several, each with a portion of it; `portion` counts them from 1.
+    """
 
     number: int
     documents: tuple[Document, ...]
     digest: str
+    portion: int = 0
+
+    @property
+    def read(self) -> int:
+        """Documents of the corpus that begin in it."""
+        return int(self.portion == 1) if self.portion else len(self.documents)
 
 
 @dataclass(frozen=True)
@@ -75,18 +89,36 @@ class Seen:
             self.hashes.add(mark)
 
 
-def cut(documents: Iterable[Document], seen: Seen) -> Iterator[Texts]:
-    """Blocks of at most MOST_DOCUMENTS texts and MOST_CHARACTERS characters; a longer text is a block by itself."""
+def cut(documents: Iterable[Document], seen: Seen, longest: int = 0) -> Iterator[Texts]:
+    """Blocks of at most MOST_DOCUMENTS texts and MOST_CHARACTERS characters; a longer text is a block by itself.
+
+    One of more than `longest` characters (0: however many) is cut, and each portion of it is a block.
+    """
     number, held, characters = 0, list[Document](), 0
     for document in documents:
         seen.add(document)
-        if held and (len(held) == MOST_DOCUMENTS or characters + len(document.text) > MOST_CHARACTERS):
+        size = len(document.text)
+        is_cut = 0 < longest < size
+        if held and (is_cut or len(held) == MOST_DOCUMENTS or characters + size > MOST_CHARACTERS):
             yield _texts(number, held)
             number, held, characters = number + 1, [], 0
+        if is_cut:
+            for portion, each in enumerate(_portions(document, longest), 1):
+                yield _texts(number, [each], portion)
+                number += 1
+            continue
         held.append(document)
-        characters += len(document.text)
+        characters += size
     if held:
         yield _texts(number, held)
+
+
+def halves(text: str, fits: Callable[[str], bool]) -> list[str]:
+    """A text cut at the white space nearest to its middle, and so on, until every part fits: none is lost."""
+    if fits(text) or len(text) < 2:
+        return [text]
+    at = _middle(text)
+    return halves(text[:at], fits) + halves(text[at:], fits)
 
 
 def name_of(document: Document) -> str:
@@ -94,8 +126,31 @@ def name_of(document: Document) -> str:
     return f"{document.source}: {document.id}" if document.source else document.id or "a text without an id"
 
 
-def _texts(number: int, documents: list[Document]) -> Texts:
+def digest_of(documents: Sequence[Document]) -> str:
+    """A digest of all that documents say, in any version of Python the same."""
     digest = hashlib.blake2b(digest_size=16)
     for document in documents:
-        digest.update(repr(asdict(document)).encode("utf-8", "surrogatepass"))
-    return Texts(number, tuple(documents), digest.hexdigest())
+        digest.update(json.dumps(asdict(document)).encode("ascii"))
+    return digest.hexdigest()
+
+
+def _texts(number: int, documents: Sequence[Document], portion: int = 0) -> Texts:
+    return Texts(number, tuple(documents), digest_of(documents), portion)
+
+
+def _portions(document: Document, longest: int) -> list[Document]:
+    texts = halves(document.text, lambda text: len(text) <= longest)
+    return [
+        replace(document, text=text, id=f"{document.id} (portion {number} of {len(texts)})")
+        for number, text in enumerate(texts, 1)
+    ]
+
+
+def _middle(text: str) -> int:
+    """Where the white space nearest to the middle begins, if there is any in the middle half; else the middle."""
+    middle, quarter = len(text) // 2, len(text) // 4
+    after = _SPACE.search(text, middle, middle + quarter)
+    before = _SPACE.search(text[middle - quarter : middle][::-1])
+    found = [after.start()] if after else []
+    found += [middle - before.end()] if before else []
+    return max(1, min(found, key=lambda at: abs(at - middle), default=middle))

@@ -1,7 +1,8 @@
 """`python -m app capture`: a corpus of any length through a model into a folder, measured as often as one likes."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:  # torch takes seconds to import
     from hooks import LoadedModel
 
 PROBE = "probe"
+SHOWN = 20
 _out = Console(soft_wrap=True)
 _err = Console(stderr=True, soft_wrap=True)
 
@@ -37,6 +39,7 @@ def capture(
     engine: Annotated[str, typer.Option(help="local, or ray: on every machine of a Ray cluster.")] = "local",
     workers: Annotated[int, typer.Option(min=0, help="Of ray; 0: one for each GPU, or one.")] = 0,
     batch_tokens: Annotated[int, typer.Option(min=0, help="Places in a batch; 0: find out.")] = 0,
+    verify: Annotated[bool, typer.Option("--verify", help="First read every byte of what is there already.")] = False,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, mps or spread.")] = None,
     dtype: Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.")] = None,
     revision: Annotated[str | None, typer.Option(help="Commit, tag or branch of a hub model.")] = None,
@@ -44,15 +47,17 @@ def capture(
     """Run a corpus through a model and keep its routing. Stopped at any moment, the same command goes on."""
     from app.cli import errors_shown
 
-    with errors_shown():
+    with errors_shown(), _going_on(out):
         from app.settings import load_settings, model_source
         from app.study.blocks import Share
-        from app.study.capturing import Plan
+        from app.study.capturing import Plan, longest_text
         from cache.study import StudyFolder
         from hooks import CaptureOptions, load_model
 
-        if bad not in ("stop", "skip"):
-            raise OptionError(f"--bad {bad}", expected="stop or skip", do="choose one of the two")
+        _check("bad", bad, ("stop", "skip"))
+        _check("engine", engine, ("local", "ray"))
+        _check("long", long, ("split", "skip", "stop"))
+        _check("detail", detail, ("counts", "ids", "weights"))
         given = {"model": model or None, "device": device, "dtype": dtype, "revision": revision}
         settings = load_settings(**{name: value for name, value in given.items() if value is not None})
         texts, share = _texts(corpus, bad), Share.parse(shard)
@@ -66,18 +71,41 @@ def capture(
             scores=scores,
             long=long,  # type: ignore[arg-type]
             batch_tokens=batch_tokens or _batch_tokens(loaded, out, texts),
+            longest=longest_text(loaded, long),  # type: ignore[arg-type]
         )
         folder = StudyFolder.create(out, plan.recipe(loaded, corpus))
-        _out.print(_sizes(loaded, plan, seen), highlight=False, markup=False)
+        _mend(folder, verify=verify)
+        _say(_sizes(loaded, plan, seen))
         if engine == "ray":
             from app.study.cluster import capture_on_cluster
 
             done = capture_on_cluster(settings, texts, folder, plan, share=share, workers=workers)
-        elif engine == "local":
-            done = _run(loaded, texts, folder, plan, share, seen)
         else:
-            raise OptionError(f"--engine {engine}", expected="local or ray", do="choose one of the two")
+            done = _run(loaded, texts, folder, plan, share, seen)
         _tell(folder, done, texts)
+
+
+def _check(name: str, given: str, known: tuple[str, ...]) -> None:
+    """Errors: OptionError."""
+    if given not in known:
+        raise OptionError(f"--{name} {given}", expected=" or ".join(known), do="choose one of these")
+
+
+@contextmanager
+def _going_on(out: Path) -> Iterator[None]:
+    """Ctrl-C says what is left, and how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _err.print(f"stopped; the same command goes on with what is whole in {out}", highlight=False, markup=False)
+        raise SystemExit(130) from None  # errors_shown would take typer's own for a failure
+
+
+def _mend(folder: "StudyFolder", *, verify: bool) -> None:
+    """Say what is not as it was written; it is captured again."""
+    damaged = [said for _, said in folder.verify()] if verify else []
+    for said in (*damaged, *folder.troubles()):
+        _say(f"found: {said}")
 
 
 def _texts(corpus: str, bad: str) -> Iterable[Document]:
@@ -116,11 +144,13 @@ def _batch_tokens(model: "LoadedModel", out: Path, texts: Iterable[Document]) ->
 
 def _sizes(model: "LoadedModel", plan: "Plan", seen: "Seen | None") -> str:
     """What the study will take on the disk, said before it begins: raw bytes, which compression makes fewer."""
-    slots = sum(rule.k for rule in model.layers)
+    layers = len(model.layers)
+    slots = layers * max(rule.k for rule in model.layers)
     wide = 2 if max(rule.experts for rule in model.layers) > 255 else 1
-    every = {"counts": 0, "ids": wide * slots, "weights": (wide + 2) * slots + (6 + wide) * len(model.layers)}
-    bytes_a_token = every[plan.detail] + (25 if plan.detail != "counts" else 0)
-    scores = plan.scores * 2 * sum(rule.experts for rule in model.layers)
+    itself = 21  # token, document, position, flag, loss and prediction
+    weights = itself + (wide + 2) * slots + (6 + wide) * layers
+    bytes_a_token = itself + wide * slots if plan.detail == "ids" else weights
+    scores = plan.scores * (weights + 2 * layers * max(rule.experts for rule in model.layers))
     least = sum(math.log2(math.comb(rule.experts, rule.k)) for rule in model.layers) / 8
     said = "counts: tallies only"
     if plan.detail != "counts":
@@ -165,22 +195,37 @@ def _tell(folder: "StudyFolder", done: "Progress", texts: Iterable[Document]) ->
     blocks = folder.finished()
     tokens, documents = (sum(getattr(block, name) for block in blocks.values()) for name in ("tokens", "documents"))
     size = sum(size for block in blocks.values() for _, size in block.parts.values())
-    _out.print(
-        f"{folder.folder}: {len(blocks)} of {done.blocks} blocks, {documents:,} documents, {tokens:,} tokens, "
-        f"{size:,} bytes ({size / max(tokens, 1):.1f} a token)",
-        highlight=False,
-        markup=False,
+    left_out = [f"{name}: {why}" for block in blocks.values() for name, why in block.left_out]
+    was_cut = [f"{name}: {how}" for block in blocks.values() for name, how in block.was_cut]
+    read = sum(block.read for block in blocks.values())
+    _say(
+        f"{folder.folder}: {len(blocks)} of {done.blocks} blocks, {tokens:,} tokens, "
+        f"{size:,} bytes ({size / max(tokens, 1):.1f} a token)"
     )
-    _out.print(f"this run: {done.tokens:,} tokens in {done.seconds:.1f} s; {done.there} blocks were there already")
-    left_out = [entry for block in blocks.values() for entry in block.left_out]
-    for name, reason in left_out[:20]:
-        _out.print(f"left out {name}: {reason}", highlight=False, markup=False)
-    if len(left_out) > 20:
-        _out.print(
-            f"… and {len(left_out) - 20:,} more, in {folder.blocks_folder}/*.json", highlight=False, markup=False
-        )
+    _say(f"{read:,} documents: {read - len(left_out):,} captured, as {documents:,} texts; {len(left_out):,} left out")
+    _say(f"this run: {done.tokens:,} tokens in {done.seconds:.1f} s; {done.there} blocks were there already")
+    everything = f"{folder.blocks_folder}/*.json"
+    _list("left out", left_out, len(left_out), everything)
+    _list("cut", was_cut, len(was_cut), everything)
     report = getattr(texts, "report", None)
-    for problem in report.problems if report else ():
-        _out.print(f"not read {problem.place}: {problem.found}", highlight=False, markup=False)
-    for name in done.seen.where:
-        _out.print(f"a text for the second time: {name}", highlight=False, markup=False)
+    if report is not None:
+        _list("not read", [problem.found for problem in report.problems], report.bad.total(), "the corpus")
+        _list("not read", [f"{name}: no known format" for name in report.passed_over], len(report.passed_over), "")
+    _list("a text for the second time:", done.seen.where, done.seen.twice, "the corpus")
+
+
+def _list(title: str, entries: Sequence[str], total: int, where: str) -> None:
+    """The first entries, and how many more there are."""
+    for entry in entries[:SHOWN]:
+        _say(f"{title} {entry}")
+    if total > SHOWN:
+        _say(f"{title} … and {total - SHOWN:,} more, in {where}")
+
+
+def _say(line: str) -> None:
+    _out.print(_shown(line), highlight=False, markup=False)
+
+
+def _shown(text: str) -> str:
+    """A name that no terminal can show, as its escapes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
