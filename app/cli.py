@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from app import __version__
+from app.cache_command import commands as cache_commands
 from app.study.capture_command import capture
 from app.study.command import analyze
 from app.study.import_command import import_trace
@@ -49,6 +50,7 @@ class Traced(NamedTuple):
 app.command()(capture)
 app.command("import")(import_trace)
 app.command()(analyze)
+app.add_typer(cache_commands, name="cache")
 
 
 def main() -> None:

@@ -1,5 +1,7 @@
 """What lies in the folder of a store, how large it is, and when it was used last. Nothing here reads a capture.
 
+Files with other names than a store gives are not seen, so they are never counted or removed.
+
     <folder>/used/<id>   empty; its time of change is when that capture was last read
 
 That a capture was read is noted in a file of its own, and not in the capture's time of access: file systems are
@@ -8,6 +10,7 @@ everything look used. Noting is one system call. Where it is not allowed the cap
 """
 
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -20,6 +23,9 @@ from routing.errors import CaptureNotFoundError
 SUFFIX = ".gsr"
 DAMAGED = "damaged"
 USED = "used"
+
+_TEMPORARY = re.compile(r"\.([a-z2-7]{16}|secret)\..+\.tmp")
+_ASIDE = re.compile(r"[a-z2-7]{16}\.([0-9]+)\.gsr")
 
 
 class Found(NamedTuple):
@@ -44,17 +50,18 @@ def captures(folder: Path) -> list[Found]:
 
 def damaged(folder: Path) -> list[Found]:
     """What was set aside; its time is that, not when the capture was written."""
-    return [found._replace(used_ns=_aside_ns(found)) for found in _files(folder / DAMAGED)]
+    named = ((found, _ASIDE.fullmatch(found.path.name)) for found in _files(folder / DAMAGED))
+    return [found._replace(used_ns=int(name[1])) for found, name in named if name]
 
 
 def temporaries(folder: Path) -> list[Found]:
     """What is being written, or was when its writer died."""
-    return [found for found in _files(folder) if found.path.name.startswith(".") and found.path.suffix == ".tmp"]
+    return [found for found in _files(folder) if _TEMPORARY.fullmatch(found.path.name)]
 
 
 def marks(folder: Path) -> list[Found]:
     """The notes of when captures were read."""
-    return list(_files(folder / USED))
+    return [found for found in _files(folder / USED) if is_capture_id(found.path.name)]
 
 
 def mark_used(folder: Path, id: str) -> None:
@@ -102,9 +109,3 @@ def _files(folder: Path) -> Iterator[Found]:
                 if entry.is_file(follow_symlinks=False):
                     status = entry.stat(follow_symlinks=False)
                     yield Found(Path(entry.path), status.st_size, status.st_mtime_ns, status.st_mtime_ns)
-
-
-def _aside_ns(found: Found) -> int:
-    """When a damaged file was set aside: its name says it."""
-    parts = found.path.name.split(".")
-    return int(parts[1]) if len(parts) == 3 and parts[1].isdigit() else found.written_ns
