@@ -97,7 +97,7 @@ class _Chance:
         self.largest_l = load.max_violation_floor(tally.layers, tokens=1) * shrink_l
         self.correction_l = ratio(self.experts_l - 1, 2 * np.log(2) * slots_l)
         alone = "The noise floor takes tokens for independent: for more it needs at least two documents."
-        self.warnings = (alone,) if np.isnan(effect_l[tokens_l > 0]).any() else ()
+        self.warnings = (alone,) if len(tally.units) < 2 else ()
 
     @property
     def gini_l(self) -> NDArray[np.float64]:

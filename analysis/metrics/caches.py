@@ -109,7 +109,13 @@ def lfu_hits(tally: Tally, ask: Ask) -> Result:
     return _of_depths(tally, ask, "lfu_depths")
 
 
-@_hit_rate("Cache hits, best possible", EVEN, "", ("best_depths",), "Belady 1966, by stack distances")
+@_hit_rate(
+    "Cache hits, best possible",
+    "well above C / E: who knows what comes keeps what is asked for",
+    "",
+    ("best_depths",),
+    "Belady 1966, by stack distances",
+)
 def best_hits(tally: Tally, ask: Ask) -> Result:
     """How many requests any choice of C experts to keep could serve, if it knew the rest of the document.
 
@@ -151,7 +157,7 @@ def fixed_hits(tally: Tally, ask: Ask) -> Result:
     unit="1 (share of the possible hits)",
     axes="lbc",
     range=(0, 1),
-    uniform="well below 1: the future cannot be told from the past",
+    uniform="well below 1 while C is small: the future cannot be told from the past",
     needs=("lru_depths", "lfu_depths", "best_depths", "tokens"),
     source="Belady 1966 and Mattson et al. 1970",
 )

@@ -46,8 +46,10 @@ def class_information(tally: Tally, ask: Ask) -> Result:
 
     Tokens without a known text are left out, unless there are no others.
     Undefined   NaN where a layer has no assignments.
-    Not this    Tested: tokens of a document are alike, and the correction takes them for independent. On a record,
-                `token_information` with classes as ids tests it. Nor more than words: see `class_load`.
+    Not this    Free of all bias: a token's k experts exclude each other, so that an even router is below 0 by
+                (k - 1) / (E - 1) of the null. Nor tested: tokens of a document are alike, and the correction takes them
+                for independent. On a record, `token_information` with classes as ids tests it. Nor more than words: see
+                `class_load`.
     """
     bits, bias = class_bits(_known(tally, ask).swapaxes(0, 1))
     return _result(tally, ask, value=bits - bias, null=bias)

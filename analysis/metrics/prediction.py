@@ -13,10 +13,11 @@ from analysis.statistics import bootstrap
 from analysis.tally import Facet, Reading, Tally, statistic
 
 NEEDS = ("assignments", "tokens")
-SOURCE = "Multinomial naive Bayes (McCallum and Nigam 1998), leaving the document itself out"
+SOURCE = "Multinomial naive Bayes (McCallum and Nigam 1998), cross-validated in folds of equal parts of every group"
 TEXT = (Facet.PROMPT, Facet.GENERATED)
 BINS = 2048
 PRIOR = 0.5
+FOLDS = 10
 _HASH = np.uint64(0x9E3779B97F4A7C15)
 _SHIFT = np.uint64(64 - 11)  # 2048 bins
 
@@ -47,7 +48,8 @@ def words(reading: Reading) -> NDArray[np.int64]:
 def predictability(tally: Tally, ask: Ask) -> Result:
     """How often a document's domain (or language) is named right from the experts of one layer alone.
 
-    Each document, left out, is given to the group of the other documents that makes its assignments most likely.
+    A tenth of every group's documents is set aside at a time; each goes to the group of the others that makes its
+    assignments most likely. (Leaving out one document alone would make its own group the least likely one.)
     Undefined   NaN where a layer has no assignments, or no group has two documents.
     Not this    Evidence beyond words: see `predictability_over_words`. Texts that come in several versions
                 (translations, pages of one book) help each other: their documents are not independent.
@@ -121,27 +123,48 @@ def _word_hits(tally: Tally, ask: Ask, units: Labelled) -> NDArray[np.float64]:
 
 
 def named_right(count_ux: NDArray[np.integer], group_u: NDArray[np.intp]) -> NDArray[np.float64]:
-    """1 where the other documents' groups, by naive Bayes, name a document's own; NaN where it or they have nothing.
+    """1 where naive Bayes, on documents of other folds, names a document's own group; NaN where it has no counts.
 
-    A group is as likely as any other beforehand. `PRIOR` is added to every count.
+    A group is as likely as any other beforehand, and `PRIOR` is added to every count. NaN where no group has two.
 
     >>> named_right(np.array([[9, 1], [8, 2], [1, 9], [2, 8], [9, 1]]), np.array([0, 0, 1, 1, 1])).tolist()
     [1.0, 1.0, 1.0, 1.0, 0.0]
     """
     own_u, size = count_ux.sum(axis=1), int(group_u.max(initial=-1)) + 1
-    used_x = count_ux.any(axis=0)
-    count_ux = count_ux[:, used_x].astype(np.float64)
-    total_gx = np.zeros((size, count_ux.shape[1]))
-    np.add.at(total_gx, group_u, count_ux)
     number_g = np.bincount(group_u[own_u > 0], minlength=size)
     if number_g.max(initial=0) < 2:
         return np.full(len(count_ux), np.nan)
-    likely_ug = count_ux @ _logs(total_gx).T
-    for u, group in enumerate(group_u):
-        left_gx = total_gx[group] - count_ux[u]
-        likely_ug[u, group] = count_ux[u] @ _logs(left_gx) if number_g[group] > 1 else -np.inf
-    likely_ug[:, number_g < 1] = -np.inf
-    return np.where(own_u > 0, likely_ug.round(9).argmax(axis=1) == group_u, np.nan)
+    count_ux = count_ux[:, count_ux.any(axis=0)].astype(np.float64)
+    total_gx, hit_u = _by_group(count_ux, group_u, size), np.full(len(count_ux), np.nan)
+    fold_u = folds(group_u, own_u > 0)
+    for fold in range(fold_u.max() + 1):
+        out_u = fold_u == fold
+        left_gx = total_gx - _by_group(count_ux[out_u], group_u[out_u], size)
+        likely_ug = count_ux[out_u] @ _logs(left_gx).T
+        likely_ug[:, ~left_gx.any(axis=1)] = -np.inf
+        hit_u[out_u] = likely_ug.round(9).argmax(axis=1) == group_u[out_u]
+    return hit_u
+
+
+def folds(group_u: NDArray[np.intp], known_u: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Each document's fold, -1 without counts: every group is dealt over as many folds as its size allows, at most ten.
+
+    >>> folds(np.array([0, 1, 0, 1, 0]), np.array([True, True, True, True, True])).tolist()
+    [0, 0, 1, 1, 0]
+    """
+    size_g = np.bincount(group_u[known_u])
+    number = min(FOLDS, int(size_g[size_g > 1].min(initial=FOLDS)))
+    fold_u = np.full(len(group_u), -1, np.intp)
+    for group in np.unique(group_u[known_u]):
+        own = np.flatnonzero(known_u & (group_u == group))
+        fold_u[own] = np.arange(len(own)) % number
+    return fold_u
+
+
+def _by_group(count_ux: NDArray, group_u: NDArray[np.intp], size: int) -> NDArray[np.float64]:
+    total_gx = np.zeros((size, count_ux.shape[1]))
+    np.add.at(total_gx, group_u, count_ux)
+    return total_gx
 
 
 def _logs(count_gx: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -190,20 +190,7 @@ def test_nothing_is_found_where_documents_lean_but_domains_do_not():
         p_leaning.append(asked("leaning", record, **options).p[0, 0, 5])
         hits.append(asked("predictability", record, resamples=0).value[0])
     assert [kstest(p, "uniform").pvalue > 0.01 for p in (p_information, p_shift, p_leaning)] == [True] * 3
-    assert 0.35 < np.mean(hits) < 0.55  # leaving one out of two even groups leans a little below a half
-
-
-def test_predictability_agrees_with_leaving_documents_out_one_by_one():
-    record = planted(np.random.default_rng(5), documents=11, tokens=6, lean=0.3)
-    result = asked("predictability", record, resamples=50)
-    root_de = np.zeros((11, 6))
-    np.add.at(root_de, (record.document_t, record.ids_tlk[:, 0, 0]), 1 / 6)
-    root_de, hits = np.sqrt(root_de), 0
-    for d in range(11):
-        means = [root_de[[n for n in range(11) if n % 2 == g and n != d]].mean(axis=0) for g in range(2)]
-        hits += int(np.argmin([((mean - root_de[d]) ** 2).sum() for mean in means])) == d % 2
-    assert result.value[0] == pytest.approx(hits / 11) and result.null[0] == pytest.approx(6 / 11)
-    assert result.low[0] <= result.value[0] <= result.high[0]
+    assert 0.42 < np.mean(hits) < 0.58
 
 
 def test_the_core_is_who_leads_everywhere_and_its_coverage_is_their_work():
