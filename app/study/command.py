@@ -2,7 +2,7 @@
 
 import errno
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -26,7 +26,9 @@ _err = Console(stderr=True, soft_wrap=True)
 
 
 def analyze(
-    corpus: Annotated[str, typer.Argument(help="probe (the bundled texts), a file, a folder, or hub:owner/name.")],
+    corpus: Annotated[
+        str, typer.Argument(help="probe (the bundled texts), a file, a folder, hub:owner/name, or a captured study.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for tables, study.json, tally.npz and report.html.")],
     model: Annotated[str, typer.Option(help="A bundled model's name, a folder or a hub id.")] = "",
     metrics: Annotated[str, typer.Option(help="Metrics by name, with commas between (default: all).")] = "",
@@ -48,7 +50,8 @@ def analyze(
 
     with errors_shown():
         from app.settings import load_settings
-        from app.study.run import Chosen
+        from app.study.run import Chosen, study_of_folder
+        from cache.study import StudyFolder, is_study
 
         given = {"model": model or None, "device": device, "dtype": dtype}
         settings = load_settings(**{name: value for name, value in given.items() if value is not None})
@@ -60,9 +63,16 @@ def analyze(
             seed=seed,
             words=not counts_only,
         )
-        documents = _documents(corpus, limit)
-        found = _run(settings, documents, chosen, {"max_new_tokens": new_tokens, "logits": logits})
-        files = write(found, out, model=settings.model, corpus=corpus, counts_only=counts_only)
+        if is_study(corpus):
+            folder = StudyFolder.open(corpus)
+            recipe = folder.recipe()
+            with _progress() as tell:
+                found = study_of_folder(folder, chosen, on_progress=tell)
+            named = {"model": str(recipe["model"]), "corpus": f"{corpus}, of {recipe['corpus']}"}
+        else:
+            found = _run(settings, _documents(corpus, limit), chosen, {"max_new_tokens": new_tokens, "logits": logits})
+            named = {"model": settings.model, "corpus": corpus}
+        files = write(found, out, counts_only=counts_only, **named)
         whole = found.tally
         _out.print(f"{whole.documents:,} documents, {int(whole.table('tokens').sum()):,} tokens; {len(files)} tables")
         _out.print(f"report   {out / 'report.html'}", highlight=False, markup=False)
@@ -89,17 +99,23 @@ def _run(settings: "Settings", documents: list[Document], chosen: "Chosen", opti
     from app.study.run import study
     from hooks import CaptureOptions, load_model
 
-    columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=_err, transient=True) as progress:
-        task = progress.add_task(f"loading {settings.model}", total=None)
+    with _progress() as tell:
+        tell(f"loading {settings.model}", 0, 0)
         loaded = load_model(
             model_source(settings.model), revision=settings.revision, device=settings.device, dtype=settings.dtype
         )
-
-        def tell(what: str, done: int, total: int) -> None:
-            progress.update(task, description=what[:40], completed=done, total=total)
-
         return study(loaded, documents, chosen, options=CaptureOptions(**options), on_progress=tell)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar on stderr, and how to tell it what is done."""
+    columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=_err, transient=True) as progress:
+        task = progress.add_task("", total=None)
+        yield lambda what, done, total: progress.update(
+            task, description=what[:40], completed=done, total=total or None
+        )
 
 
 def write(study: "Study", out: Path, *, model: str, corpus: str, counts_only: bool) -> list[str]:

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import reduce
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -15,10 +14,12 @@ from analysis.lint import Warning_, lint
 from analysis.metrics import METRICS
 from analysis.profiles import OTHER
 from analysis.registry import Ask, Metric, Result
-from analysis.tally import Tally, label_numbers, merge, tally
+from analysis.tally import Tally, label_numbers, merge_all, tally
 from analysis.vocabulary import Word, token_table
+from app.study.capturing import first_routes, whole_tally
 from app.study.neighbours import Near, near
 from app.study.presets import Preset, preset
+from cache.study import StudyFolder
 from routing.errors import GatescopeError, OptionError
 from routing.record import Document, Flag, RoutingRecord, joined
 
@@ -109,20 +110,29 @@ def study(
 
     tallies: list[Tally] = []
     kept: list[RoutingRecord] = []
-    done = 0
+    done = kept_tokens = 0
     for index_d, record in stream_corpus(model, documents, options):
         tallies.append(tally(record))
-        if sum(each.tokens for each in kept) < KEPT_TOKENS:
+        if kept_tokens < KEPT_TOKENS:
             kept.append(record)
+            kept_tokens += record.tokens
         if len(tallies) == 32:
-            tallies = [reduce(merge, tallies)]
+            tallies = [merge_all(tallies)]
         done += len(index_d)
         on_progress("capturing", done, len(documents))
-    return computed(reduce(merge, tallies), joined(kept), chosen, on_progress=on_progress)
+    return computed(merge_all(tallies), joined(kept), chosen, on_progress=on_progress)
 
 
-def computed(whole: Tally, record: RoutingRecord, chosen: Chosen, *, on_progress: Progress) -> Study:
-    """Every chosen metric of a tally; `record` is the raw routing that was kept."""
+def study_of_folder(
+    folder: StudyFolder, chosen: Chosen, *, on_progress: Progress = lambda what, done, total: None
+) -> Study:
+    """The same of a corpus that was captured before. Errors: CaptureDamagedError; OptionError for a folder of none."""
+    whole = whole_tally(folder, lambda done, total: on_progress("adding up", done, total))
+    return computed(whole, first_routes(folder, KEPT_TOKENS), chosen, on_progress=on_progress)
+
+
+def computed(whole: Tally, record: RoutingRecord | None, chosen: Chosen, *, on_progress: Progress) -> Study:
+    """Every chosen metric of a tally; `record` is the raw routing that was kept, if any was."""
     plan = preset(chosen.preset) if chosen.preset else Preset(chosen.metrics, "", {})
     names = plan.metrics or tuple(METRICS)
     jobs = [(METRICS[name], by) for name in names for by in _labels_of(METRICS[name], chosen)]
@@ -133,19 +143,26 @@ def computed(whole: Tally, record: RoutingRecord, chosen: Chosen, *, on_progress
             found.results[metric.name, by] = metric(whole, Ask(by=by, resamples=chosen.resamples, seed=chosen.seed))
         except GatescopeError as reason:
             found.skipped[metric.name, by] = f"{reason.found}; needs {reason.expected}"
-    own = record.take((record.flag_t & (Flag.SPECIAL | Flag.TEMPLATE)) == 0)
-    if not plan.metrics:
-        for by in chosen.by:
-            _compose(found, own, by)
     on_progress("computed", len(jobs), len(jobs))
     whole_results = {name: result for (name, _), result in found.results.items()}
-    has_words = chosen.words and not plan.metrics
+    found = replace(found, warnings=lint(whole, whole_results, record))
+    if record is None:
+        found.skipped["composition", ""] = "counts alone were kept; needs the routes of tokens"
+        return found
+    return _of_tokens(found, record.take((record.flag_t & (Flag.SPECIAL | Flag.TEMPLATE)) == 0), plan)
+
+
+def _of_tokens(found: Study, own: RoutingRecord, plan: Preset) -> Study:
+    """What needs the routes themselves: composition, words of experts, neighbours, and the tables of a preset."""
+    if plan.metrics:
+        return replace(found, more={name: make(own) for name, make in plan.tables.items()})
+    for by in found.chosen.by:
+        _compose(found, own, by)
+    layers = range(len(own.layers)) if found.chosen.words else ()
     return replace(
         found,
-        warnings=lint(whole, whole_results, record),
-        words=tuple(token_table(own, layer) for layer in range(len(own.layers))) if has_words else (),
-        more={name: make(own) for name, make in plan.tables.items()},
-        near=None if plan.metrics else near(whole, own, seed=chosen.seed),
+        words=tuple(token_table(own, layer) for layer in layers),
+        near=near(found.tally, own, seed=found.chosen.seed),
     )
 
 
