@@ -79,6 +79,7 @@ def _learn(header: Header, layer: int, block: int, copied: Copied, tokens: int) 
     own = {
         kind: shaped(values, tokens, f"ffn_moe_{kind}-{block}") for (at, kind), values in copied.items() if at == block
     }
+    _check_stated(header, block, own)
     weights = next((kind for kind in _WEIGHTS if kind in own), "")
     if not weights:
         raise unread(f"ffn_moe_topk-{block} without ffn_moe_weights-{block}", "the weights of the chosen experts")
@@ -105,6 +106,15 @@ def _learn(header: Header, layer: int, block: int, copied: Copied, tokens: int) 
         weighs_input=header.architecture == "llama4",
     )
     return Reading(rule, weights, logits, selection)
+
+
+def _check_stated(header: Header, block: int, own: Mapping[str, NDArray[Any]]) -> None:
+    """As many experts per token as the file states: an architecture that routes twice in a block would show more."""
+    stated, found = header.count("expert_used_count", block), own["topk"].shape[1]
+    if stated and found != stated:
+        raise unread(
+            f"{found} experts per token in ffn_moe_topk-{block}", f"{stated}, as the file states (expert_used_count)"
+        )
 
 
 _WEIGHTS = ("weights_scaled", "weights_norm", "weights_softmax", "weights")

@@ -60,7 +60,7 @@ class Runtime:
 
     def begin(self, length: int) -> None:
         """Forget the text held, and make room for one of so many tokens. Errors: ModelMemoryError."""
-        if length > self._length:
+        if length > self._length or "context" not in self._held:
             self._make_context(length)
         self._call.llama_memory_clear(self._call.llama_get_memory(self._held["context"]), True)
 

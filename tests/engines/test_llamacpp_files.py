@@ -244,8 +244,9 @@ def test_options_out_of_range(opened, path):
 def test_a_closed_model_says_so(path):
     with open_gguf(path, threads=1, proof=False) as it:
         assert it.layers[0].experts == 8
-    with pytest.raises(ModelError, match="was closed"):
-        capture_gguf(it, [1, 2])
+    for use in (lambda: capture_gguf(it, [1, 2]), lambda: it.begin(1), lambda: it.parameters):
+        with pytest.raises(ModelError, match="was closed"):
+            use()
 
 
 def test_a_library_that_is_another_one(path):

@@ -173,6 +173,14 @@ def test_a_softmax_over_the_chosen_alone():
     np.testing.assert_allclose(routes(reading, copied, 2, scores=True, logits=True).lse_n, [3, 3], rtol=1e-6)
 
 
+def test_a_router_with_a_bias_of_its_own_is_read_behind_it():
+    copied = flat(topk=CHOSEN, logits=LOGITS[:, ::-1], logits_biased=LOGITS, weights=[[0.4, 0.3]] * 2)
+    reading = only(copied)
+    assert (reading.rule.score, reading.logits, reading.selection) == ("softmax", "logits_biased", "logits_biased")
+    routed = routes(reading, copied, 2, scores=True, logits=True)
+    np.testing.assert_allclose(routed.logits_ne, LOGITS)
+
+
 def test_a_sigmoid_with_bias_groups_scale_and_shared_experts():
     """Scores 0.5, 0.8, 0.2, 0.6; the bias lifts expert 3 over 1, and the group of the first two is ruled out."""
     gate = np.array([[0.5, 0.8, 0.2, 0.6]] * 2)
@@ -240,6 +248,21 @@ def test_a_layer_that_ran_for_fewer_tokens_is_refused():
         routes(reading, copied, 4, scores=True, logits=False)
     with pytest.raises(RouterOutputError, match="0 numbers of ffn_moe_topk-5 per token"):
         routes(reading, {}, 2, scores=True, logits=False)
+
+
+def test_a_block_that_routes_twice_is_refused():
+    """Two choices of two experts are not one choice of four."""
+    twice = flat(topk=[*CHOSEN, *CHOSEN], logits=[*LOGITS, *LOGITS], weights=np.full((4, 2), 0.25))
+    stated = header(block_count=6, expert_count=4, expert_used_count=2)
+    with pytest.raises(RouterOutputError, match=r"4 experts per token in ffn_moe_topk-5"):
+        learn(stated, twice, tokens=2)
+
+
+def test_counts_may_differ_between_blocks():
+    varied = header(block_count=3, expert_count=(0, 8, 16), expert_used_count=2)
+    assert [varied.count("expert_count", block) for block in range(4)] == [0, 8, 16, 0]
+    assert [varied.count("expert_used_count", block) for block in range(3)] == [2, 2, 2]
+    assert varied.most_experts == 16
 
 
 def test_a_weight_that_is_no_number_is_refused():
