@@ -1,10 +1,12 @@
 """`python -m app capture`: a corpus of any length through a model into a folder, measured as often as one likes."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 from rich.console import Console
@@ -15,10 +17,12 @@ from routing.errors import OptionError
 from routing.record import Document
 
 if TYPE_CHECKING:  # torch takes seconds to import
+    from app.settings import Settings
     from app.study.blocks import Seen, Share
     from app.study.capturing import Plan, Progress
     from cache.study import StudyFolder
     from hooks import LoadedModel
+    from routing.router import RouterRule
 
 PROBE = "probe"
 SHOWN = 20
@@ -48,11 +52,11 @@ def capture(
     from app.cli import errors_shown
 
     with errors_shown(), _going_on(out):
-        from app.settings import load_settings, model_source
+        from app.settings import load_settings
         from app.study.blocks import Share
-        from app.study.capturing import Plan, longest_text
+        from app.study.capturing import Plan
         from cache.study import StudyFolder
-        from hooks import CaptureOptions, load_model
+        from hooks import CaptureOptions
 
         _check("bad", bad, ("stop", "skip"))
         _check("engine", engine, ("local", "ray"))
@@ -62,26 +66,19 @@ def capture(
         settings = load_settings(**{name: value for name, value in given.items() if value is not None})
         texts, share = _texts(corpus, bad), Share.parse(shard)
         seen = _counted(texts) if not corpus.startswith("hub:") else None
-        loaded = load_model(
-            model_source(settings.model), revision=settings.revision, device=settings.device, dtype=settings.dtype
-        )
         plan = Plan(
             options=CaptureOptions(max_new_tokens=new_tokens),
             detail=detail,  # type: ignore[arg-type]  # Plan says what it may be
             scores=scores,
             long=long,  # type: ignore[arg-type]
-            batch_tokens=batch_tokens or _batch_tokens(loaded, out, texts),
-            longest=longest_text(loaded, long),  # type: ignore[arg-type]
+            batch_tokens=batch_tokens or _begun_with(out),
         )
-        folder = StudyFolder.create(out, plan.recipe(loaded, corpus))
-        _mend(folder, verify=verify)
-        _say(_sizes(loaded, plan, seen))
-        if engine == "ray":
-            from app.study.cluster import capture_on_cluster
-
-            done = capture_on_cluster(settings, texts, folder, plan, share=share, workers=workers)
-        else:
-            done = _run(loaded, texts, folder, plan, share, seen)
+        with _local(settings) if engine == "local" else _on_ray(settings, workers) as running:
+            plan, recipe, layers = running.ask(_fitted, plan, corpus, _first(texts))
+            folder = StudyFolder.create(out, recipe)
+            _mend(folder, verify=verify)
+            _say(_sizes(layers, plan, seen))
+            done = _run(running, texts, folder, plan, share, seen)
         _tell(folder, done, texts)
 
 
@@ -126,32 +123,76 @@ def _counted(texts: Iterable[Document]) -> "Seen":
     return seen
 
 
-def _batch_tokens(model: "LoadedModel", out: Path, texts: Iterable[Document]) -> int:
-    """As many as the study was begun with, or as are found to be best."""
-    from app.study.blocks import Seen, cut
+def _begun_with(out: Path) -> int:
+    """Places in a batch of a study that was begun; else 0."""
     from cache.study import StudyFolder, is_study
+
+    return int(StudyFolder.open(out).recipe().get("batch_tokens", 0)) or 1024 if is_study(out) else 0
+
+
+def _first(texts: Iterable[Document]) -> tuple[Document, ...]:
+    """The documents of the first block."""
+    from app.study.blocks import Seen, cut
+
+    block = next(cut(texts, Seen()), None)
+    return block.documents if block is not None else ()
+
+
+def _fitted(
+    model: "LoadedModel", plan: "Plan", corpus: str, first: Sequence[Document]
+) -> "tuple[Plan, Mapping[str, Any], tuple[RouterRule, ...]]":
+    """A plan as it fits the model, the recipe of a study made so, and the layers there are."""
+    from app.study.capturing import longest_text
     from hooks import find_batch_tokens
 
-    if is_study(out):
-        return int(StudyFolder.open(out).recipe().get("batch_tokens", 0)) or 1024
-    fitting = [
-        document
-        for document in next(cut(texts, Seen())).documents
-        if document.text.strip() and model.count_tokens(document.text) <= model.max_tokens
-    ]
-    return find_batch_tokens(model, fitting[:64]) if fitting else 1024
+    fits = [each for each in first if each.text.strip() and model.count_tokens(each.text) <= model.max_tokens][:64]
+    batch_tokens = plan.batch_tokens or (find_batch_tokens(model, fits) if fits else 1024)
+    plan = replace(plan, batch_tokens=batch_tokens, longest=longest_text(model, plan.long))
+    return plan, plan.recipe(model, corpus), model.layers
 
 
-def _sizes(model: "LoadedModel", plan: "Plan", seen: "Seen | None") -> str:
+class _Running(NamedTuple):
+    """Where the model is: how a function is asked of it, and how a study is captured with it."""
+
+    ask: Callable[..., Any]
+    capture: "Callable[..., Progress]"
+
+
+@contextmanager
+def _local(settings: "Settings") -> Iterator[_Running]:
+    """One model, in this process."""
+    from app.settings import model_source
+    from app.study.capturing import capture_study
+    from hooks import load_model
+
+    loaded = load_model(
+        model_source(settings.model), revision=settings.revision, device=settings.device, dtype=settings.dtype
+    )
+    yield _Running(lambda question, *arguments: question(loaded, *arguments), partial(capture_study, loaded))
+
+
+@contextmanager
+def _on_ray(settings: "Settings", workers: int) -> Iterator[_Running]:
+    """A model in every worker of a cluster, and none here."""
+    from app.study.cluster import capture_on_cluster, cluster
+
+    with cluster(settings, workers) as running:
+        _say(running.room.said)
+        yield _Running(running.ask, partial(capture_on_cluster, running))
+        for place in running.lost:
+            _say(f"lost on the way, replaced, its blocks captured again: process {place.process} on {place.host}")
+
+
+def _sizes(rules: "Sequence[RouterRule]", plan: "Plan", seen: "Seen | None") -> str:
     """What the study will take on the disk, said before it begins: raw bytes, which compression makes fewer."""
-    layers = len(model.layers)
-    slots = layers * max(rule.k for rule in model.layers)
-    wide = 2 if max(rule.experts for rule in model.layers) > 255 else 1
+    layers = len(rules)
+    slots = layers * max(rule.k for rule in rules)
+    wide = 2 if max(rule.experts for rule in rules) > 255 else 1
     itself = 21  # token, document, position, flag, loss and prediction
     weights = itself + (wide + 2) * slots + (6 + wide) * layers
     bytes_a_token = itself + wide * slots if plan.detail == "ids" else weights
-    scores = plan.scores * (weights + 2 * layers * max(rule.experts for rule in model.layers))
-    least = sum(math.log2(math.comb(rule.experts, rule.k)) for rule in model.layers) / 8
+    scores = plan.scores * (weights + 2 * layers * max(rule.experts for rule in rules))
+    least = sum(math.log2(math.comb(rule.experts, rule.k)) for rule in rules) / 8
     said = "counts: tallies only"
     if plan.detail != "counts":
         said = f"{plan.detail}: {bytes_a_token + scores:,.0f} bytes a token before compression, beside the tallies"
@@ -162,7 +203,7 @@ def _sizes(model: "LoadedModel", plan: "Plan", seen: "Seen | None") -> str:
 
 
 def _run(
-    model: "LoadedModel",
+    running: _Running,
     texts: Iterable[Document],
     folder: "StudyFolder",
     plan: "Plan",
@@ -170,8 +211,6 @@ def _run(
     seen: "Seen | None",
 ) -> "Progress":
     """Capture with a bar: documents, tokens a second, and the time that is left."""
-    from app.study.capturing import capture_study
-
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -187,7 +226,7 @@ def _run(
             said = f"{progress.seen.documents:,} documents, {speed:,.0f} tokens/s"
             bars.update(task, completed=progress.seen.characters, said=said)
 
-        return capture_study(model, iter(texts), folder, plan, share=share, on_progress=tell)
+        return running.capture(iter(texts), folder, plan, share=share, on_progress=tell)
 
 
 def _tell(folder: "StudyFolder", done: "Progress", texts: Iterable[Document]) -> None:

@@ -1,0 +1,331 @@
+"""A study on a Ray cluster: blocks of a corpus go to workers, a model each, which write them into the shared folder.
+
+Ray starts the workers, places them and starts lost ones anew. Which block goes where, and that those of a lost worker
+go to another, is decided here. A worker answers with what it wrote; the routing itself never travels.
+"""
+
+import os
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from itertools import islice
+from typing import Any, NamedTuple, TypeVar
+
+from analysis.tally import Tally
+from app.settings import Settings
+from app.study.blocks import WHOLE, Seen, Share, Texts, cut
+from app.study.capturing import Plan, Progress, check_end, is_there
+from app.study.worker import Answer, Place, Replica, Worker, count_blocks, merge_counts, raised
+from cache.study import COUNTS, Block, StudyFolder
+from routing.errors import GatescopeError, OptionError
+from routing.record import Document
+
+PACKAGE = "ray==2.60.0"
+AHEAD = 2
+"""Blocks that a worker holds: it captures one while it counts and writes the other."""
+MOST_LOSSES = 3
+"""How often a block may be lost with its worker before it is held to be the reason."""
+MERGED = 16
+"""Tallies that one task adds up."""
+Item = TypeVar("Item")
+
+
+class Room(NamedTuple):
+    """What workers take: how many are wanted, CPU threads and GPUs of each, and how many the cluster has room for."""
+
+    workers: int
+    threads: int
+    gpus: int
+    fitting: int
+
+    @property
+    def said(self) -> str:
+        """In words, for who waits."""
+        has = f"{self.gpus} GPU" if self.gpus else f"{self.threads} CPU thread{'s' if self.threads > 1 else ''}"
+        waiting = f"; there is room for {self.fitting}, the others begin when there is more"
+        return f"{self.workers} worker{'s' if self.workers > 1 else ''}, each with {has}" + waiting * (
+            self.fitting < self.workers
+        )
+
+
+@dataclass(eq=False)
+class Seat:
+    """A worker as the driver sees it; without a place while it starts, the first time or again."""
+
+    handle: Any
+    place: Place | None = None
+
+
+class Cluster:
+    """The workers of one run. `lost`: where workers were lost so far; each was replaced."""
+
+    def __init__(self, ray: Any, replica: Replica, room: Room) -> None:
+        self.room, self.lost = room, list[Place]()
+        self._ray = ray
+        kind = ray.remote(
+            num_cpus=1 if room.gpus else room.threads,
+            num_gpus=room.gpus,
+            max_restarts=-1,
+            max_concurrency=AHEAD,
+            runtime_env={"env_vars": {"OMP_NUM_THREADS": str(room.threads)}},
+        )(Worker)
+        self._seats = [Seat(kind.remote(replica)) for _ in range(room.workers)]
+        self._starting: dict[Any, Seat] = {}
+        for seat in self._seats:
+            self._start(seat)
+
+    @property
+    def places(self) -> list[Place]:
+        """Where workers run that are ready."""
+        return [seat.place for seat in self._seats if seat.place is not None]
+
+    def ask(self, question: Callable[..., Answer], *arguments: Any) -> Answer:
+        """What a function says of the model, on the first worker that is ready. Errors: those of the function."""
+        while not self.places:
+            self._next(())
+        seat = next(seat for seat in self._seats if seat.place is not None)
+        ask = seat.handle.ask.options(max_task_retries=MOST_LOSSES)
+        return raised(self._ray.get(ask.remote(question, *arguments)))
+
+    def capture(self, blocks: Iterator[Texts], folder: StudyFolder, plan: Plan) -> Iterator[Block]:
+        """Have blocks captured, each given out when a worker has room for it; what was written, as it comes back.
+
+        Errors: GatescopeError of a block, which it names, after the blocks that others hold are finished.
+        """
+        path = folder.folder.resolve()
+        todo, losses, out = deque[Texts](), Counter[int](), dict[Any, tuple[Seat, Texts]]()
+        try:
+            while True:
+                if not todo:
+                    todo.extend(islice(blocks, 1))
+                if not todo and not out:
+                    return
+                if todo and (seat := self._free([seat for seat, _ in out.values()])):
+                    texts = todo.popleft()
+                    out[seat.handle.capture.remote(texts, path, plan)] = seat, texts
+                elif (done := self._next(out)) is not None:
+                    seat, texts = out.pop(done)
+                    block = self._block(done, seat, texts, losses)
+                    if block is None:
+                        todo.append(texts)
+                    else:
+                        yield block
+        except GatescopeError:
+            self._ray.wait(list(out), num_returns=len(out)) if out else None
+            raise
+
+    def whole_tally(self, folder: StudyFolder) -> Tally:
+        """The tallies of all blocks as one, added up in a tree of tasks. The workers are let go before.
+
+        Errors: as `capturing.whole_tally`.
+        """
+        self.dismiss()
+        path = folder.folder.resolve()
+        blocks = [block for block in folder.finished().values() if COUNTS in block.parts]
+        if not blocks:
+            raise OptionError(f"{path} has no blocks", expected="a study that was captured", do="capture first")
+        count, merge = self._ray.remote(count_blocks), self._ray.remote(merge_counts)
+        level = [count.remote(path, part) for part in _cut_in(blocks)]
+        while len(level) > 1:
+            level = [merge.remote(*part) for part in _cut_in(level)]
+        return raised(self._ray.get(level[0]))
+
+    def dismiss(self) -> None:
+        """Let the workers go, whatever they do."""
+        for seat in self._seats:
+            self._ray.kill(seat.handle)
+        self._seats, self._starting = [], {}
+
+    def _free(self, busy: Sequence[Seat]) -> Seat | None:
+        """The worker with the fewest blocks, if any has room for one more."""
+        held = Counter(busy)
+        free = [seat for seat in self._seats if seat.place is not None and held[seat] < AHEAD]
+        return min(free, key=held.__getitem__, default=None)
+
+    def _next(self, out: Iterable[Any]) -> Any:
+        """Wait for one answer; None where it is of a worker that is ready now."""
+        (done, *_), _ = self._ray.wait([*out, *self._starting], num_returns=1)
+        if done not in self._starting:
+            return done
+        seat = self._starting.pop(done)
+        try:
+            seat.place = raised(self._ray.get(done))
+        except self._ray.exceptions.RayActorError as loss:
+            raise _died("a worker could not be started", loss) from loss
+        return None
+
+    def _block(self, done: Any, seat: Seat, texts: Texts, losses: Counter[int]) -> Block | None:
+        """What became of a block; None where its worker was lost, which is started again."""
+        try:
+            answer = self._ray.get(done)
+        except (self._ray.exceptions.RayActorError, self._ray.exceptions.OutOfMemoryError) as loss:
+            losses[texts.number] += 1
+            self._start(seat)
+            if losses[texts.number] > MOST_LOSSES:
+                raise _died(f"block {texts.number} was lost {losses[texts.number]} times", loss) from loss
+            return None
+        if isinstance(answer, GatescopeError):
+            raise type(answer)(f"block {texts.number}: {answer.found}", expected=answer.expected, do=answer.do)
+        return answer
+
+    def _start(self, seat: Seat) -> None:
+        """Have a worker load the model, once for all the blocks that were lost with it."""
+        if seat in self._starting.values():
+            return
+        if seat.place is not None:
+            self.lost.append(seat.place)
+        seat.place = None
+        self._starting[seat.handle.start.options(max_task_retries=MOST_LOSSES).remote()] = seat
+
+
+@contextmanager
+def cluster(settings: Settings, workers: int = 0) -> Iterator[Cluster]:
+    """Workers on the Ray cluster that RAY_ADDRESS names or this machine is part of, or else on this machine alone.
+
+    `workers` 0: one for each GPU, or one. Errors: OptionError where there is no Ray, no cluster, or no room on it.
+    """
+    ray = _ray()
+    with _connected(ray):
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        room = room_for(nodes, settings.device, workers, _threads())
+        if room.gpus and settings.device == "auto":
+            settings = settings.model_copy(update={"device": "cuda"})  # no worker falls back to a CPU unseen
+        found = Cluster(ray, Replica.of(settings), room)
+        try:
+            yield found
+        finally:
+            found.dismiss()
+
+
+def capture_on_cluster(
+    workers: Cluster,
+    documents: Iterable[Document],
+    folder: StudyFolder,
+    plan: Plan,
+    *,
+    share: Share = WHOLE,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> Progress:
+    """Capture every block that is this share's and not yet whole, as `capture_study` does, on all workers.
+
+    The corpus is read here, no further ahead than workers hold blocks. Errors: as `capture_study`; those of a block
+    name it.
+    """
+    there, seen, started = folder.finished(), Seen(), time.monotonic()
+    done = Progress(seen, 0, 0, 0, 0, 0.0)
+
+    def missing() -> Iterator[Texts]:
+        nonlocal done
+        for texts in cut(documents, seen, plan.longest):
+            done = done._replace(blocks=done.blocks + 1)
+            if is_there(there, texts):
+                done = done._replace(there=done.there + 1)
+            elif share.has(texts.number):
+                yield texts
+            on_progress(done._replace(seconds=time.monotonic() - started))
+        check_end(there, done.blocks)
+
+    for block in workers.capture(missing(), folder, plan):
+        done = done._replace(tokens=done.tokens + block.tokens, left_out=done.left_out + len(block.left_out))
+        on_progress(done._replace(seconds=time.monotonic() - started))
+    return done._replace(seconds=time.monotonic() - started)
+
+
+def room_for(nodes: Sequence[Mapping[str, float]], device: str, workers: int, threads: int) -> Room:
+    """What each worker takes of machines with such resources; 0 workers or threads: as many as there is room for.
+
+    Errors: OptionError where not even one worker fits, or a device is named that machines do not share.
+
+    >>> room_for([{"CPU": 8.0}, {"CPU": 4.0}], "auto", 3, 0)
+    Room(workers=3, threads=4, gpus=0, fitting=3)
+    """
+    if device not in ("auto", "cpu", "cuda", "spread"):
+        raise OptionError(f"--device {device} on a cluster", expected="auto, cpu, cuda or spread", do="choose one")
+    cpus, gpus = ([int(node.get(kind, 0)) for node in nodes] for kind in ("CPU", "GPU"))
+    present = [number for number in gpus if number and device != "cpu"]
+    each = (min(present) if device == "spread" else 1) if present else 0
+    if device == "cuda" and not present:
+        raise OptionError("--device cuda on a cluster without GPUs", expected="auto or cpu", do="choose one")
+    workers = workers or sum(number // each for number in present if each) or 1
+    threads = threads or next((t for t in range(max(cpus), 0, -1) if sum(cpu // t for cpu in cpus) >= workers), 1)
+    fitting = sum(number // each for number in present) if each else sum(cpu // threads for cpu in cpus)
+    if not fitting:
+        raise OptionError(
+            f"a worker of {threads} threads, on machines of {max(cpus)} CPUs at most",
+            expected="room for one worker",
+            do="set OMP_NUM_THREADS to fewer",
+        )
+    return Room(workers, threads, each, fitting)
+
+
+def _ray() -> Any:
+    """Ray, told to send nothing to its makers, and to write nothing between our lines.
+
+    Errors: OptionError where it is not installed.
+    """
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")  # of lines, lost workers' among them: we tell of those
+    try:
+        return import_module("ray")
+    except ModuleNotFoundError as absent:
+        raise OptionError(
+            "--engine ray, and Ray is not installed",
+            expected="Ray beside the other packages, on every machine of the cluster",
+            do=f"pip install {PACKAGE}",
+        ) from absent
+
+
+@contextmanager
+def _connected(ray: Any) -> Iterator[None]:
+    """Part of a cluster meanwhile, if the process is not so already."""
+    if ray.is_initialized():
+        yield
+        return
+    quiet = {"logging_level": "error", "log_to_driver": False}
+    address = os.environ.get("RAY_ADDRESS") or "auto"
+    try:
+        if address != "local":
+            ray.init(address=address, **quiet)
+    except (ConnectionError, RuntimeError, ray.exceptions.RayError) as refusal:
+        if address != "auto" or not isinstance(refusal, ConnectionError):
+            raise _no_cluster(address, refusal) from refusal
+    try:
+        if not ray.is_initialized():
+            ray.init(address="local", include_dashboard=False, **quiet)
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _no_cluster(address: str, refusal: Exception) -> OptionError:
+    return OptionError(
+        f"no Ray cluster at {address}: {_last_line(refusal)}",
+        expected=f"a running cluster of {PACKAGE.replace('==', ' ')}",
+        do="start it with `ray start --head`, correct RAY_ADDRESS, or unset it to use this machine alone",
+    )
+
+
+def _died(what: str, loss: Exception) -> GatescopeError:
+    return GatescopeError(
+        f"{what}: its process ended by itself ({_last_line(loss)})",
+        expected="a worker that lives, with memory for the model and a block",
+        do="give workers more memory, or fewer to a machine; Ray's logs of them are in /tmp/ray/session_latest/logs",
+    )
+
+
+def _last_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()[:300]
+
+
+def _threads() -> int:
+    """Threads that each worker computes with, if that is said: weights differ in their last bits with the number."""
+    said = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    return int(said) if said.isdigit() else 0
+
+
+def _cut_in(whole: Sequence[Item]) -> list[Sequence[Item]]:
+    """Pieces of MERGED."""
+    return [whole[at : at + MERGED] for at in range(0, len(whole), MERGED)]
