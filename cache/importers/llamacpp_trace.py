@@ -110,7 +110,7 @@ class _Gatherer:
     def __init__(self, trace: Trace, has_weights: bool, skipped: int) -> None:
         self.trace, self.has_weights, self.position, self.passes = trace, has_weights, skipped, int(skipped > 0)
         self.k = max(rule.k for rule in trace.layers)
-        self.at_once = tokens_at_once(len(trace.layers), self.k)
+        self.at_once, self._held = tokens_at_once(len(trace.layers), self.k), 0
         self._rows: list[tuple[NDArray, NDArray, NDArray, NDArray, NDArray, list[str]]] = []
 
     def add(self, one: LayerPass) -> Iterator[RoutingRecord]:
@@ -134,7 +134,8 @@ class _Gatherer:
         flag_n = np.full(len(shown), Flag.GENERATED if count == 1 and self.passes > 1 else 0)
         places = [f"{one.place}, token {token} of its pass" for token in shown]
         self._rows.append((ids_nlk, weight_nlk, token_n, start + shown, flag_n, places))
-        if sum(len(rows[0]) for rows in self._rows) >= self.at_once:
+        self._held += len(shown)
+        if self._held >= self.at_once:
             yield from self.records()
 
     def records(self) -> Iterator[RoutingRecord]:
@@ -143,7 +144,7 @@ class _Gatherer:
             return
         places = [place for rows in self._rows for place in rows[5]]
         ids, weights, tokens, positions, flags = (np.concatenate([rows[at] for rows in self._rows]) for at in range(5))
-        self._rows = []
+        self._rows, self._held = [], 0
         rows = Rows(
             ids_tlk=ids,
             weight_tlk=weights if self.has_weights else None,
@@ -176,7 +177,8 @@ class _Gatherer:
         """The tokens whose experts are there in all layers that ran all tokens."""
         shown = one.layers[0].shown
         for layer in one.layers[1:]:
-            shown = np.intersect1d(shown, layer.shown) if layer.count == one.count else shown
+            if layer.count == one.count and not np.array_equal(shown, layer.shown):
+                shown = np.intersect1d(shown, layer.shown)
         return shown
 
     def _fill(self, ids_nk: NDArray, weight_nk: NDArray, layer: Chosen, shown: NDArray[np.intp], count: int) -> None:
@@ -186,7 +188,10 @@ class _Gatherer:
             reason = "the last layer of a pass that ran some tokens, nobody knows which"
             self.trace.report.leave_out(reason, layer.place)
             return
-        _, into, out = np.intersect1d(shown, at, return_indices=True)
+        if np.array_equal(shown, at):
+            into = out = np.arange(len(shown))
+        else:
+            _, into, out = np.intersect1d(shown, at, return_indices=True)
         ids_nk[into] = layer.ids_nk[out]
         if layer.weight_nk is not None:
             weight_nk[into] = layer.weight_nk[out]

@@ -55,7 +55,7 @@ def plain_parquet(path: Path, given: Given, report: Report) -> Iterator[Table]:
     labels = [f"document_{name}" for name in LABELS]
     try:
         repeated = [name for name in pq.read_schema(path).names if name in labels]
-        file = pq.ParquetFile(path, read_dictionary=repeated, pre_buffer=False)
+        file = pq.ParquetFile(path, read_dictionary=repeated, pre_buffer=False, buffer_size=2**16)
     except _BROKEN as error:
         raise _unreadable(path, error) from error
     with file:
