@@ -5,6 +5,7 @@
     <folder>/blocks/00000042.routes     its routing, as Parquet (see `cache.schema`); absent where only counts are kept
     <folder>/blocks/00000042.scores     the same with all router scores, of the documents drawn for it
     <folder>/blocks/00000042.counts     its tally
+    <folder>/counts-A-B             the tallies A of all blocks as one, where they were added up once; B is its checksum
     <folder>/damaged/               parts that were torn or altered, set aside; never read
 
 A block's parts are on the disk before its .json is, and every file takes its name only when it is whole. So a block
@@ -19,7 +20,7 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -161,6 +162,24 @@ class StudyFolder:
             raise self._set_aside(block, path, f"has {len(content):,} bytes whose checksum does not match")
         return content
 
+    def keep_sum(self, blocks: Iterable[Block], kind: str, content: bytes) -> None:
+        """Keep what one kind of part adds up to over some blocks, in place of what was kept of others."""
+        named = f"{kind}-{_sum_of(blocks, kind)}-{hashlib.sha256(content).hexdigest()[:16]}"
+        with _explained(self.folder):
+            _write(self.folder / named, content)
+            for path in self.folder.glob(f"{kind}-*-*"):
+                if path.name != named:
+                    path.unlink(missing_ok=True)
+
+    def kept_sum(self, blocks: Iterable[Block], kind: str) -> bytes | None:
+        """What was kept of exactly these blocks, as they are now; None where nothing was, or it was altered since."""
+        with _explained(self.folder):
+            for path in self.folder.glob(f"{kind}-{_sum_of(blocks, kind)}-*"):
+                content = path.read_bytes()
+                if path.name.endswith(hashlib.sha256(content).hexdigest()[:16]):
+                    return content
+        return None
+
     def verify(self) -> Iterator[tuple[Block, str]]:
         """Read every byte; each block that is damaged, with what is wrong. Damaged parts are set aside."""
         for path in self._said():
@@ -255,6 +274,12 @@ def _block(path: Path) -> Block | None:
         return block if is_its_own else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def _sum_of(blocks: Iterable[Block], kind: str) -> str:
+    """A name for one kind of part of all these blocks together, whatever their order."""
+    parts = sorted((block.number, block.parts[kind][0]) for block in blocks if kind in block.parts)
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
 def _size(path: Path) -> int:

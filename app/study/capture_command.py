@@ -79,6 +79,7 @@ def capture(
             _mend(folder, verify=verify)
             _say(_sizes(layers, plan, seen))
             done = _run(running, texts, folder, plan, share, seen)
+            running.finish(folder, done)
         _tell(folder, done, texts)
 
 
@@ -152,10 +153,11 @@ def _fitted(
 
 
 class _Running(NamedTuple):
-    """Where the model is: how a function is asked of it, and how a study is captured with it."""
+    """Where the model is: how a function is asked of it, a study captured with it, and what is done at the end."""
 
     ask: Callable[..., Any]
     capture: "Callable[..., Progress]"
+    finish: "Callable[[StudyFolder, Progress], object]" = lambda folder, done: None
 
 
 @contextmanager
@@ -178,7 +180,14 @@ def _on_ray(settings: "Settings", workers: int) -> Iterator[_Running]:
 
     with cluster(settings, workers) as running:
         _say(running.room.said)
-        yield _Running(running.ask, partial(capture_on_cluster, running))
+
+        def add_up(folder: "StudyFolder", done: "Progress") -> None:
+            blocks = folder.finished()
+            if len(blocks) == done.blocks and any(block.documents for block in blocks.values()):
+                with _err.status("adding up"):
+                    running.whole_tally(folder)
+
+        yield _Running(running.ask, partial(capture_on_cluster, running), add_up)
         for place in running.lost:
             _say(f"lost on the way, replaced, its blocks captured again: process {place.process} on {place.host}")
 

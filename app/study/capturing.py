@@ -307,6 +307,9 @@ def whole_tally(folder: StudyFolder, on_progress: Callable[[int, int], None] = l
     blocks = [block for block in folder.finished().values() if COUNTS in block.parts]
     if not blocks:
         raise OptionError(f"{folder.folder} has no blocks", expected="a study that was captured", do="capture first")
+    kept = folder.kept_sum(blocks, COUNTS)
+    if kept is not None:
+        return from_bytes(kept)
     held: list[Tally] = []
     for done, block in enumerate(blocks, 1):
         held.append(from_bytes(folder.part(block, COUNTS)))

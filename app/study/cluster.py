@@ -15,6 +15,7 @@ from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
 from analysis.tally import Tally
+from analysis.tally_file import to_bytes
 from app.settings import Settings
 from app.study.blocks import WHOLE, Seen, Share, Texts, cut
 from app.study.capturing import Plan, Progress, check_end, is_there
@@ -118,7 +119,7 @@ class Cluster:
             raise
 
     def whole_tally(self, folder: StudyFolder) -> Tally:
-        """The tallies of all blocks as one, added up in a tree of tasks. The workers are let go before.
+        """The tallies of all blocks as one, added up in a tree of tasks, and kept. The workers are let go before.
 
         Errors: as `capturing.whole_tally`.
         """
@@ -131,7 +132,9 @@ class Cluster:
         level = [count.remote(path, part) for part in _cut_in(blocks)]
         while len(level) > 1:
             level = [merge.remote(*part) for part in _cut_in(level)]
-        return raised(self._ray.get(level[0]))
+        whole = raised(self._ray.get(level[0]))
+        folder.keep_sum(blocks, COUNTS, to_bytes(whole))
+        return whole
 
     def dismiss(self) -> None:
         """Let the workers go, whatever they do."""
