@@ -68,7 +68,7 @@ def analyze(
             recipe = folder.recipe()
             with _progress() as tell:
                 found = study_of_folder(folder, chosen, on_progress=tell)
-            named = {"model": str(recipe["model"]), "corpus": f"{corpus}, of {recipe['corpus']}"}
+            named = {"model": found.tally.provenance.model, "corpus": Path(str(recipe["corpus"])).name}
         else:
             found = _run(settings, _documents(corpus, limit), chosen, {"max_new_tokens": new_tokens, "logits": logits})
             named = {"model": settings.model, "corpus": corpus}
