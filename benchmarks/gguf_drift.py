@@ -7,6 +7,7 @@ those of transformers in float32 on the same tokens of the probe set, of which e
 
 - same set: share of (token, layer) whose chosen experts are the same, in percent, with the 95 % interval of the mean
   over texts (normal approximation); then by layer
+- changed: how many (token, layer) that leaves
 - Jaccard: shared experts over all experts that either chose, mean
 - first: share of (token, layer) whose heaviest expert is the same
 - margin of the changed: median of the margin that transformers' router had where the set changed, over the median of
@@ -36,6 +37,7 @@ HEAD = (
     "weights",
     "attention",
     "same set, %",
+    "changed",
     "Jaccard",
     "first, %",
     "margin of the changed",
@@ -49,6 +51,7 @@ class Drift(NamedTuple):
 
     same: float
     interval: float
+    changed: int
     jaccard: float
     first: float
     margin: float
@@ -92,9 +95,10 @@ def _row(
         kind,
         attention,
         f"{100 * drift.same:.2f} ± {100 * drift.interval:.2f}",
+        f"{drift.changed:,}",
         f"{drift.jaccard:.4f}",
         f"{100 * drift.first:.2f}",
-        f"{drift.margin:.2f}",
+        f"{drift.margin:.3f}",
         f"{nats:.3f} ({nats - before:+.4f})",
         " ".join(f"{100 * share:.1f}" for share in drift.layers),
     )
@@ -113,6 +117,7 @@ def compare(found: RoutingRecord, expected: RoutingRecord) -> Drift:
     return Drift(
         same=float(same_tl.mean()),
         interval=float(1.96 * same_d.std(ddof=1) / np.sqrt(len(same_d))),
+        changed=int((~same_tl).sum()),
         jaccard=float((shared_tl / (2 * found.slots - shared_tl)).mean()),
         first=float((found.ids_tlk[..., 0] == expected.ids_tlk[..., 0]).mean()),
         margin=float(np.median(margin_tl[~same_tl]) / np.median(margin_tl)) if not same_tl.all() else float("nan"),
