@@ -146,7 +146,8 @@ def _fitted(
     from app.study.capturing import longest_text
     from hooks import find_batch_tokens
 
-    fits = [each for each in first if each.text.strip() and model.count_tokens(each.text) <= model.max_tokens][:64]
+    few = [each for each in first if each.text.strip() and len(each.text) <= 16 * model.max_tokens][:64]
+    fits = [each for each in few if model.count_tokens(each.text) <= model.max_tokens]
     batch_tokens = plan.batch_tokens or (find_batch_tokens(model, fits) if fits else 1024)
     plan = replace(plan, batch_tokens=batch_tokens, longest=longest_text(model, plan.long))
     return plan, plan.recipe(model, corpus), model.layers
