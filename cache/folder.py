@@ -24,17 +24,30 @@ SUFFIX = ".gsr"
 DAMAGED = "damaged"
 USED = "used"
 
+_CAPTURE = re.compile(r"[a-z2-7]{16}\.gsr")
 _TEMPORARY = re.compile(r"\.([a-z2-7]{16}|secret)\..+\.tmp")
-_ASIDE = re.compile(r"[a-z2-7]{16}\.([0-9]+)\.gsr")
+_ASIDE = re.compile(r"[a-z2-7]{16}\.[0-9]+\.gsr")
+_MARK = re.compile(r"[a-z2-7]{16}")
 
 
 class Found(NamedTuple):
     """A file as it was found; `used_ns` is when it was last written or read, in nanoseconds since 1970."""
 
-    path: Path
+    folder: Path
+    name: str
     size_bytes: int
     written_ns: int
     used_ns: int
+
+    @property
+    def path(self) -> Path:
+        """Where it lies."""
+        return self.folder / self.name
+
+    @property
+    def id(self) -> str:
+        """The capture it is about; empty for one that is being written."""
+        return self.name.partition(".")[0]
 
     def is_unused_for(self, seconds: float) -> bool:
         """Whether nobody has used it for so long; a time far in the future, of a clock set wrong, counts as long."""
@@ -42,26 +55,29 @@ class Found(NamedTuple):
 
 
 def captures(folder: Path) -> list[Found]:
-    """The files that are called like captures."""
-    read_ns = {found.path.name: found.written_ns for found in marks(folder)}
-    found = (each for each in _files(folder) if each.path.suffix == SUFFIX and is_capture_id(each.path.stem))
-    return [each._replace(used_ns=max(each.written_ns, read_ns.get(each.path.stem, 0))) for each in found]
+    """The files that are called like captures; `used_ns` is when they were written, see `with_use`."""
+    return list(_files(folder, _CAPTURE))
+
+
+def with_use(folder: Path, found: list[Found]) -> list[Found]:
+    """The same captures, each with the time when it was last written or read."""
+    read_ns = {mark.name: mark.written_ns for mark in marks(folder)}
+    return [each._replace(used_ns=max(each.written_ns, read_ns.get(each.id, 0))) for each in found]
 
 
 def damaged(folder: Path) -> list[Found]:
     """What was set aside; its time is that, not when the capture was written."""
-    named = ((found, _ASIDE.fullmatch(found.path.name)) for found in _files(folder / DAMAGED))
-    return [found._replace(used_ns=int(name[1])) for found, name in named if name]
+    return [found._replace(used_ns=int(found.name.split(".")[1])) for found in _files(folder / DAMAGED, _ASIDE)]
 
 
 def temporaries(folder: Path) -> list[Found]:
     """What is being written, or was when its writer died."""
-    return [found for found in _files(folder) if _TEMPORARY.fullmatch(found.path.name)]
+    return list(_files(folder, _TEMPORARY))
 
 
 def marks(folder: Path) -> list[Found]:
     """The notes of when captures were read."""
-    return [found for found in _files(folder / USED) if is_capture_id(found.path.name)]
+    return list(_files(folder / USED, _MARK))
 
 
 def mark_used(folder: Path, id: str) -> None:
@@ -87,7 +103,7 @@ def is_as_found(found: Found) -> bool:
         now = found.path.stat()
         if (now.st_mtime_ns, now.st_size) != (found.written_ns, found.size_bytes):
             return False
-        return (found.path.parent / USED / found.path.stem).stat().st_mtime_ns <= found.used_ns
+        return (found.folder / USED / found.id).stat().st_mtime_ns <= found.used_ns
     except FileNotFoundError:
         return found.path.exists()
 
@@ -101,11 +117,12 @@ def is_capture_id(text: str) -> bool:
     return True
 
 
-def _files(folder: Path) -> Iterator[Found]:
-    """The files of a folder; none where there is no such folder, and none that is taken away meanwhile."""
+def _files(folder: Path, called: re.Pattern[str]) -> Iterator[Found]:
+    """Files of a folder that are called so; none where there is no such folder, and none that is gone meanwhile."""
     with suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in entries:
-            with suppress(FileNotFoundError):
-                if entry.is_file(follow_symlinks=False):
-                    status = entry.stat(follow_symlinks=False)
-                    yield Found(Path(entry.path), status.st_size, status.st_mtime_ns, status.st_mtime_ns)
+            if called.fullmatch(entry.name):
+                with suppress(FileNotFoundError):
+                    if entry.is_file(follow_symlinks=False):
+                        status = entry.stat(follow_symlinks=False)
+                        yield Found(folder, entry.name, status.st_size, status.st_mtime_ns, status.st_mtime_ns)

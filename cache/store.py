@@ -24,7 +24,7 @@ from typing import Literal, NamedTuple
 import pyarrow as pa
 
 from cache.disk import explained, full, sync_folder
-from cache.folder import DAMAGED, SUFFIX, captures, forget, mark_used
+from cache.folder import DAMAGED, SUFFIX, captures, forget, mark_used, with_use
 from cache.keys import check_capture_id
 from cache.partial import PartialRecord
 from cache.schema import decode, encode
@@ -111,8 +111,9 @@ class Store:
     def ids(self) -> list[Entry]:
         """Every capture, newest first."""
         with explained(self.folder):
-            found = sorted(captures(self.folder), key=lambda each: (each.written_ns, each.path.stem), reverse=True)
-        return [Entry(each.path.stem, each.size_bytes, _time(each.written_ns), _time(each.used_ns)) for each in found]
+            found = with_use(self.folder, captures(self.folder))
+        found.sort(key=lambda each: (each.written_ns, each.id), reverse=True)
+        return [Entry(each.id, each.size_bytes, _time(each.written_ns), _time(each.used_ns)) for each in found]
 
     def verify(self) -> Iterator[tuple[Entry, StoreError | None]]:
         """Read every byte of every capture: each with what is wrong with it. Damaged ones are set aside.

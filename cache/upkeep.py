@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from cache.folder import Found, captures, damaged, forget, is_as_found, marks, temporaries
+from cache.folder import SUFFIX, Found, captures, damaged, forget, is_as_found, marks, temporaries, with_use
 
 STALE_SECONDS = 3600
 """How old what a writer left behind is before it is taken for dead."""
@@ -31,8 +31,8 @@ class Removal(NamedTuple):
 def leftovers(folder: Path) -> list[Removal]:
     """What writers that died left behind, and notes about captures that are gone."""
     old = [Removal(found, "left behind by a writer") for found in temporaries(folder)]
-    there = {found.path.stem for found in captures(folder)}
-    old += [Removal(found, "a note on no capture") for found in marks(folder) if found.path.name not in there]
+    there = {found.id for found in captures(folder)}
+    old += [Removal(found, "a note on no capture") for found in marks(folder) if found.id not in there]
     return [removal for removal in old if removal.found.is_unused_for(STALE_SECONDS)]
 
 
@@ -42,7 +42,8 @@ def spare(folder: Path, *, recent_seconds: float = RECENT_SECONDS, but: str = ""
     The capture called `but` is not among them.
     """
     torn = sorted(damaged(folder), key=lambda found: found.used_ns)
-    kept = [found for found in captures(folder) if found.path.stem != but and found.is_unused_for(recent_seconds)]
+    others = [found for found in captures(folder) if found.id != but]
+    kept = [found for found in with_use(folder, others) if found.is_unused_for(recent_seconds)]
     return [Removal(found, "damaged") for found in torn] + [
         Removal(found, "used longest ago") for found in sorted(kept, key=lambda found: found.used_ns)
     ]
@@ -54,7 +55,8 @@ def used_bytes(folder: Path, *, but: str = "") -> int:
     What is being written comes first: a file that takes its name meanwhile is counted twice, never left out.
     """
     files = [*temporaries(folder), *damaged(folder), *captures(folder)]
-    return sum(found.size_bytes for found in files if found.path.stem != but)
+    left_out = f"{but}{SUFFIX}"
+    return sum(found.size_bytes for found in files if found.name != left_out)
 
 
 def enough(removals: Iterable[Removal], excess: int) -> Iterator[Removal]:
@@ -88,22 +90,22 @@ def removable(
     gone += [Removal(found, "damaged") for found in damaged(folder) if found.is_unused_for(damaged_seconds)]
     if quota_bytes is None:
         return gone
-    taken = {removal.found.path for removal in gone}
+    taken = {removal.found for removal in gone}
     excess = used_bytes(folder) - quota_bytes - sum(removal.found.size_bytes for removal in gone)
-    return gone + list(enough((each for each in spare(folder) if each.found.path not in taken), excess))
+    return gone + list(enough((each for each in spare(folder) if each.found not in taken), excess))
 
 
 def remove(folder: Path, removals: Iterable[Removal]) -> list[Removal]:
     """Take them away; those that this call took: others may have been faster, or have used a capture since."""
     done = []
     for removal in removals:
-        path = removal.found.path
-        is_capture = path.parent == folder and not path.name.startswith(".")
-        if is_capture and not is_as_found(removal.found):
+        found = removal.found
+        is_capture = found.folder == folder and found.name == f"{found.id}{SUFFIX}"
+        if is_capture and not is_as_found(found):
             continue
         with suppress(FileNotFoundError):
-            path.unlink()
+            found.path.unlink()
             done.append(removal)
             if is_capture:
-                forget(folder, path.stem)
+                forget(folder, found.id)
     return done

@@ -209,7 +209,7 @@ def test_a_cleaning_takes_leftovers_old_damage_and_what_is_over_the_quota(store,
 def test_a_cleaning_spares_what_was_used_since_it_looked(store, record, size):
     filled(store, record, A, B)
     found = removable(store.folder, quota_bytes=size)
-    assert [removal.found.path.stem for removal in found] == [A]
+    assert [removal.found.id for removal in found] == [A]
     store.get(A)
     assert remove(store.folder, found) == []
     assert kept(store) == [A, B]
