@@ -158,6 +158,23 @@ def test_a_trace_that_was_read_past_its_choices_is_told(tmp_path, imported):
     assert sum(got.report.left_out.values()) == 6
 
 
+def test_a_ranking_that_was_written_in_part_is_no_choice(tmp_path, imported):
+    """Three tokens with three of five experts: nine numbers are one ranking and four fifths of the next."""
+    rankings = {0: [4, 2, 0, 1, 3, 1, 0, 4, 2], 1: [0, 1, 2, 3, 4, 3, 4, 1, 0]}
+    path = tmp_path / "a.csv"
+    path.write_text("".join(f"{block},{expert}\n" for block, ranked in rankings.items() for expert in ranked))
+    got = imported(path, experts=5, k=3, on_fault="skip")
+    assert got.record.ids_tlk.tolist() == [[[4, 2, 0], [0, 1, 2]], [[1, 0, 4], [3, 4, 1]]]
+    four = tmp_path / "b.csv"
+    four.write_text(path.read_text().replace("1,0\n", "", 1).replace("0,0\n", "", 1))
+    with pytest.raises(TraceError, match="parts of tokens"):
+        imported(four, experts=5, k=3)
+    seven = {0: [4, 2, 0, 1, 3, 6, 5, 2], 1: [0, 1, 2, 3, 4, 6, 5, 3]}
+    path.write_text("".join(f"{block},{expert}\n" for block, ranked in seven.items() for expert in ranked))
+    got = imported(path, experts=7, k=2, on_fault="skip")
+    assert got.record.ids_tlk.tolist() == [[[4, 2], [0, 1]]] and got.report.left_out.total() == 3
+
+
 def test_a_trace_needs_the_number_of_experts_and_of_choices(tmp_path, imported, rules):
     path = moe_trace(tmp_path / "a.csv", passes_of(5, 1))
     for known in ({}, {"experts": 8}, {"k": 2}):

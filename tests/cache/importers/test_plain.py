@@ -300,6 +300,18 @@ def test_a_bad_row_is_stopped_at_or_counted_where_it_stands(tmp_path, imported, 
     assert got.record.token_t.tolist() == FULL["token"][kept].tolist() and got.report.tokens == 3
 
 
+@pytest.mark.parametrize("container", ["npz", "parquet"])
+def test_a_bad_row_of_a_later_part_is_named_by_its_place_in_the_file(tmp_path, imported, monkeypatch, container):
+    monkeypatch.setattr(rows, "CELLS", 4)
+    arrays = spoilt("ids", 2, 99)
+    if container == "npz":
+        path = save_npz(tmp_path / "a.npz", **arrays, layer_experts=8)
+    else:
+        path = save_parquet(tmp_path / "a.parquet", arrays, {"layer_experts": 8})
+    with pytest.raises(TraceError, match="row 2: an id"):
+        imported(path)
+
+
 def test_a_trace_of_nothing_but_bad_rows_is_empty_and_says_so(tmp_path, imported):
     got = imported(save_npz(tmp_path / "a.npz", ids=FULL["ids"] + 90, layer_experts=8), on_fault="skip")
     assert got.records == [] and got.report.tokens == 0

@@ -150,6 +150,18 @@ def test_what_could_belong_to_two_texts_is_left_on_its_own(tmp_path, imported):
     assert any("1 tokens that could belong" in line for line in got.report.understood)
 
 
+def test_a_text_that_is_over_waits_no_longer(tmp_path, imported):
+    """The first ends after its prompt. When the second comes to where that ended, there is no doubt whose it is."""
+    passes = [
+        one_pass(0, [[(5, 0), (6, 1)], [(7, 0)]], 1, identity()),
+        one_pass(1, [[(8, 1)]], 2, identity()),
+        one_pass(2, [[(9, 2)]], 2, identity()),
+    ]
+    got = imported(dump(tmp_path / "a.pt", passes))
+    tokens = [[token for token, _, _ in rows_of] for rows_of in documents_of(got.records).values()]
+    assert sorted(tokens) == [[5, 6], [7, 8, 9]]
+
+
 def test_physical_experts_are_mapped_layer_by_layer(tmp_path, imported):
     map_lp = shuffled(3)
     assert (map_lp != identity(4)).any()
