@@ -16,8 +16,13 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from cache.schema import SCHEMA_VERSION
 from routing.errors import CaptureNotFoundError, OptionError, StoreError
+
+RECIPE_VERSION = 1
+"""Goes up when a capture by the same recipe would record something else, so that older ones are no longer found.
+
+How a record is laid out in a file has a version of its own (`cache.schema`): older files are read as they are.
+"""
 
 _ID = re.compile(r"[a-z2-7]{16}")
 _SECRET_BYTES = 32
@@ -37,7 +42,7 @@ def capture_id(
     """
     if not all(isinstance(name, str) for name in options):
         raise _unspeakable(f"option names {list(options)!r}")
-    recipe = {"fingerprint": fingerprint, "text": text, "options": dict(options), "schema": SCHEMA_VERSION}
+    recipe = {"fingerprint": fingerprint, "text": text, "options": dict(options), "schema": RECIPE_VERSION}
     digest = hmac.new(secret, _canonical(recipe), hashlib.sha256).digest()
     return base64.b32encode(digest[:10]).decode("ascii").lower()
 

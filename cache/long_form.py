@@ -14,7 +14,6 @@ it stays on one line and no spreadsheet takes it for a formula.
 """
 
 import json
-import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -168,15 +167,10 @@ def _writer(path: Path, suffix: str, text: pa.DataType) -> Iterator[Callable[[pa
 
 @contextmanager
 def _whole_file(out: Path) -> Iterator[Path]:
-    """A new file beside `out` that takes its name once it is whole, and is gone where that fails."""
-    with explained(out.parent):
-        descriptor, name = tempfile.mkstemp(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent)
-        os.close(descriptor)
-        try:
-            yield Path(name)
-            Path(name).replace(out)
-        finally:
-            Path(name).unlink(missing_ok=True)
+    """A new file near `out` that takes its place once it is whole, and is gone where that fails."""
+    with explained(out.parent), tempfile.TemporaryDirectory(prefix=".partial-", dir=out.parent) as name:
+        yield Path(name) / out.name
+        (Path(name) / out.name).replace(out)
 
 
 def _no(found: str, expected: str) -> OptionError:

@@ -13,9 +13,9 @@ so captures are never changed in place.
 """
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,15 +23,15 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cache.schema import (
-    SCHEMA_VERSION,
     About,
+    Texts,
     column_names,
     decode,
     encode,
-    metadata,
     open_parquet,
-    parsed,
+    read_about,
     read_array,
+    read_texts,
 )
 from cache.seal import MAGIC, SEAL_BYTES, complaint
 from routing import Document, Provenance, RouterRule, RoutingRecord
@@ -129,7 +129,7 @@ class PartialRecord(Rows):
     @property
     def documents(self) -> tuple[Document, ...]:
         """The texts; `column("document")` numbers them."""
-        return self._about.documents
+        return self._texts.documents
 
     @property
     def provenance(self) -> Provenance:
@@ -139,7 +139,7 @@ class PartialRecord(Rows):
     @property
     def pieces(self) -> dict[int, str]:
         """The text of each token id that occurs."""
-        return dict(self._about.pieces)
+        return dict(self._texts.pieces)
 
     @property
     def slots(self) -> int:
@@ -173,6 +173,14 @@ class PartialRecord(Rows):
         except (*_UNREADABLE, RecordError) as error:
             raise _damaged(f"{self.path} is not a capture: {error}") from error
 
+    @cached_property
+    def _texts(self) -> Texts:
+        """Unpacked when they are first asked for."""
+        try:
+            return read_texts(self._file)
+        except _UNREADABLE as error:
+            raise _damaged(f"the texts of {self.path} cannot be read: {error}") from error
+
     def close(self) -> None:
         """Let go of the file; arrays that were read stay."""
         self._file.close()
@@ -188,13 +196,13 @@ class PartialRecord(Rows):
 
 
 def _opened(body: pa.Buffer) -> tuple[pq.ParquetFile, About]:
-    """The file and what it says; one of an older version is made anew in memory first."""
+    """The file and what it says; one with columns of an older version is made anew in memory first."""
     file = open_parquet(body, checks_pages=True)
-    said: dict[str, Any] = metadata(file)
-    if said["schema_version"] < SCHEMA_VERSION:
+    about = read_about(file)
+    if not about.has_columns_of_now:
         file = open_parquet(encode(decode(body)), checks_pages=True)
-        said = metadata(file)
-    return file, parsed(said)
+        about = read_about(file)
+    return file, about
 
 
 def _no(found: str, expected: str) -> OptionError:

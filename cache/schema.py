@@ -3,21 +3,23 @@
 One row per token. Per layer one column of fixed-size binary holds a token's slots together (`ids_layer0`,
 `weight_layer0`, `logit_layer0`), so a layer is read without the others and decoded without touching single values.
 The per-token scalars of all layers lie side by side in one such column each (`margin`, `entropy`, `lse`, `rejected`);
-numbers are little-endian. Any Parquet reader opens the file.
+numbers are little-endian. Apache Arrow reads all of it; readers that do not know byte-stream split of binaries (DuckDB
+2.0) read documents, tokens, losses and ids: `cache.long_form` writes what everybody reads.
 
     token document position flag [loss] [predicted]     one number per row
     ids_layerN weight_layerN logit_layerN               k, k and E numbers per row
     rejected margin entropy lse                         one number per layer and row
 
-Everything else is JSON under the key `gatescope` of the file's metadata: documents, layers, provenance, pieces, the
-names of the arrays present, and the version of this schema. An array the record lacks has no column. Each page of a
-column carries a checksum of its own.
+Everything else is in the file's metadata. Under the key `gatescope` as JSON: layers, provenance, the names of the
+arrays present, and the version of this schema. Under `gatescope.texts` the documents and the pieces: JSON, compressed
+by zstd, in base64. An array the record lacks has no column. Each page of a column carries a checksum of its own.
 """
 
 import json
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -27,15 +29,24 @@ from numpy.typing import NDArray
 from routing import Document, Provenance, RouterRule, RoutingRecord
 from routing.errors import RecordError, StoreError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 ROW_GROUP_TOKENS = 131_072
 
-Migration = Callable[[dict[str, Any], pa.Table], tuple[dict[str, Any], pa.Table]]
 
-MIGRATIONS: dict[int, Migration] = {}
-"""By the version of a file: what makes of its metadata and its table those of the next version. None is older yet."""
+class Migration(NamedTuple):
+    """How a file of one version becomes one of the next: what it says, and its columns (None: they stay)."""
 
-_KEY = b"gatescope"
+    said: Callable[[dict[str, Any]], dict[str, Any]]
+    table: Callable[[pa.Table], pa.Table] | None = None
+
+
+MIGRATIONS: dict[int, Migration] = {
+    1: Migration(said=dict),  # the texts stood beside the rest, uncompressed: `texts` finds them there
+}
+"""By the version of a file, how it becomes one of the next."""
+
+_KEY, _TEXTS_KEY = b"gatescope", b"gatescope.texts"
+_TEXTS = "zstd"
 _ENCODINGS = {"f": "BYTE_STREAM_SPLIT", "i": "DELTA_BINARY_PACKED", "u": "PLAIN"}
 _TOKEN_IDS = "BYTE_STREAM_SPLIT"  # ids leap from row to row: their differences are longer than they are
 _WRITER: dict[str, Any] = {  # dictionaries and the Arrow schema would merge unlike NaNs and repeat the texts
@@ -50,12 +61,11 @@ _WRITER: dict[str, Any] = {  # dictionaries and the Arrow schema would merge unl
 
 @dataclass(frozen=True)
 class About:
-    """What a file says beside its numbers; `arrays` are the dtypes of the arrays present, by name."""
+    """What a file says beside its numbers and texts; `arrays` are the dtypes of the arrays present, by name."""
 
+    version: int
     layers: tuple[RouterRule, ...]
-    documents: tuple[Document, ...]
     provenance: Provenance
-    pieces: Mapping[int, str]
     arrays: Mapping[str, str]
     slots: int
 
@@ -63,6 +73,18 @@ class About:
     def sizes(self) -> dict[str, int]:
         """Length of each axis but the tokens'."""
         return {"l": len(self.layers), "k": self.slots, "e": max(rule.experts for rule in self.layers)}
+
+    @property
+    def has_columns_of_now(self) -> bool:
+        """Whether its columns are those that would be written now, so that some may be read without the others."""
+        return all(MIGRATIONS[version].table is None for version in range(self.version, SCHEMA_VERSION))
+
+
+class Texts(NamedTuple):
+    """The texts of a file, and what its token ids stand for."""
+
+    documents: tuple[Document, ...]
+    pieces: Mapping[int, str]
 
 
 def encode(record: RoutingRecord) -> memoryview:
@@ -78,7 +100,7 @@ def encode(record: RoutingRecord) -> memoryview:
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(sink, table.schema, column_encoding=encodings, **_WRITER) as writer:
         writer.write_table(table, row_group_size=ROW_GROUP_TOKENS)
-        writer.add_key_value_metadata({_KEY: _describe(record)})
+        writer.add_key_value_metadata(_describe(record))
     return memoryview(sink.getvalue())
 
 
@@ -88,16 +110,16 @@ def decode(data: bytes | memoryview | pa.Buffer, *, checks_pages: bool = False) 
     Errors: StoreError where a newer version wrote it, RecordError where it breaks a rule.
     """
     file = open_parquet(data, checks_pages=checks_pages)
-    said, table = _migrated(metadata(file), file.read())
-    about = parsed(said)
+    about, texts = read_about(file), read_texts(file)
+    table = _migrated(file.read(), about.version)
     arrays = {name: read_array(table, name, np.dtype(kind), about.sizes) for name, kind in about.arrays.items()}
     absent: dict[str, Any] = {"weight_tlk": None}
     return RoutingRecord(
         **(absent | arrays),
-        documents=about.documents,
+        documents=texts.documents,
         layers=about.layers,
         provenance=about.provenance,
-        pieces=about.pieces,
+        pieces=texts.pieces,
     )
 
 
@@ -111,8 +133,32 @@ def open_parquet(data: bytes | memoryview | pa.Buffer, *, checks_pages: bool = F
     )
 
 
-def metadata(file: pq.ParquetFile) -> dict[str, Any]:
-    """What the file says beside its numbers, in a version that can be read. Errors: StoreError, RecordError."""
+def read_about(file: pq.ParquetFile) -> About:
+    """What the file says of itself. Errors: StoreError where a newer version wrote it, RecordError for another file."""
+    said = _said(file)
+    return About(
+        version=said["schema_version"],
+        layers=tuple(RouterRule(**rule) for rule in said["layers"]),
+        provenance=Provenance(**said["provenance"]),
+        arrays=said["arrays"],
+        slots=said["slots"],
+    )
+
+
+def read_texts(file: pq.ParquetFile) -> Texts:
+    """The texts of the file. Errors: as `read_about`."""
+    said, packed = _said(file), file.metadata.metadata.get(_TEXTS_KEY)
+    if packed is not None:
+        plain = pa.decompress(b64decode(packed), said["texts_bytes"], _TEXTS, asbytes=True)
+        said = json.loads(plain.decode("utf-8", "surrogatepass"))
+    return Texts(
+        documents=tuple(Document(**document) for document in said["documents"]),
+        pieces={int(token): piece for token, piece in said["pieces"].items()},
+    )
+
+
+def _said(file: pq.ParquetFile) -> dict[str, Any]:
+    """The first part of the metadata as the version of now would have it, but for the file's own version."""
     said = json.loads((file.metadata.metadata or {}).get(_KEY, b"{}"))
     version = said.get("schema_version") if isinstance(said, dict) else None
     if type(version) is int and version > SCHEMA_VERSION:
@@ -125,47 +171,43 @@ def metadata(file: pq.ParquetFile) -> dict[str, Any]:
         raise RecordError(
             f"schema version {version!r}", expected=f"{SCHEMA_VERSION}", do="pass a file that `encode` wrote"
         )
+    for step in range(version, SCHEMA_VERSION):
+        said = MIGRATIONS[step].said(said)
     return said
 
 
-def _migrated(said: dict[str, Any], table: pa.Table) -> tuple[dict[str, Any], pa.Table]:
-    """The same as the version of now would have it."""
-    for version in range(said["schema_version"], SCHEMA_VERSION):
-        said, table = MIGRATIONS[version](said, table)
-    return said, table
+def _migrated(table: pa.Table, version: int) -> pa.Table:
+    """The columns that the version of now would have."""
+    for step in range(version, SCHEMA_VERSION):
+        change = MIGRATIONS[step].table
+        table = change(table) if change else table
+    return table
 
 
-def parsed(said: Mapping[str, Any]) -> About:
-    """What metadata of the version of now say."""
-    return About(
-        layers=tuple(RouterRule(**rule) for rule in said["layers"]),
-        documents=tuple(Document(**document) for document in said["documents"]),
-        provenance=Provenance(**said["provenance"]),
-        pieces={int(token): piece for token, piece in said["pieces"].items()},
-        arrays=said["arrays"],
-        slots=said["slots"],
-    )
-
-
-def _describe(record: RoutingRecord) -> bytes:
-    """Everything that is not an array, as JSON."""
-    about = {
-        "schema_version": SCHEMA_VERSION,
-        "slots": record.slots,
-        "arrays": {name: array.dtype.name for name, array in record.arrays()},
-        "layers": [asdict(rule) for rule in record.layers],
+def _describe(record: RoutingRecord) -> dict[bytes, bytes]:
+    """Everything that is not an array, as the file's metadata."""
+    texts = {
         "documents": [_document(document) for document in record.documents],
-        "provenance": _provenance(record.provenance),
         "pieces": {str(int(token)): piece for token, piece in record.pieces.items()},
     }
     try:
-        return json.dumps(about, separators=(",", ":")).encode("ascii")
+        plain = json.dumps(texts, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
+        about = {
+            "schema_version": SCHEMA_VERSION,
+            "slots": record.slots,
+            "arrays": {name: array.dtype.name for name, array in record.arrays()},
+            "layers": [asdict(rule) for rule in record.layers],
+            "provenance": _provenance(record.provenance),
+            "texts_bytes": len(plain),
+        }
+        said = json.dumps(about, separators=(",", ":")).encode("ascii")
     except (TypeError, ValueError) as error:
         raise RecordError(
             f"documents, layers or provenance that JSON cannot hold: {error}",
             expected="text, numbers, true, false or nothing",
             do="convert such values (numpy numbers, paths) before making the record",
         ) from error
+    return {_KEY: said, _TEXTS_KEY: b64encode(pa.compress(plain, _TEXTS, asbytes=True))}
 
 
 def _document(document: Document) -> Mapping[str, object]:

@@ -33,7 +33,7 @@ from cache.upkeep import RECENT_SECONDS, leftovers, make_room, remove, spare, us
 from routing import RoutingRecord
 from routing.errors import CaptureDamagedError, CaptureNotFoundError, RecordError, StoreError
 
-_NOT_A_RECORD = (RecordError, pa.ArrowException, KeyError, TypeError, ValueError, OSError)
+_NOT_A_RECORD = (RecordError, pa.ArrowException, AttributeError, KeyError, TypeError, ValueError, OSError)
 
 
 class Entry(NamedTuple):

@@ -39,10 +39,17 @@ def test_any_part_of_the_recipe_changes_the_id(change):
     assert capture_id(**RECIPE | change) != capture_id(**RECIPE)
 
 
-def test_another_schema_version_is_another_capture(monkeypatch):
+def test_another_version_of_what_is_recorded_is_another_capture(monkeypatch):
     before = capture_id(**RECIPE)
-    monkeypatch.setattr(keys, "SCHEMA_VERSION", 2)
+    monkeypatch.setattr(keys, "RECIPE_VERSION", 2)
     assert capture_id(**RECIPE) != before
+
+
+def test_another_layout_of_files_is_the_same_capture(monkeypatch):
+    """Older files are migrated as they are read, so what was captured before is found again."""
+    before = capture_id(**RECIPE)
+    monkeypatch.setattr("cache.schema.SCHEMA_VERSION", 99)
+    assert capture_id(**RECIPE) == before
 
 
 @given(st.text(st.characters()), st.text())

@@ -59,6 +59,8 @@ def test_rows_are_those_of_a_plain_walk(tmp_path, gappy):
     assert read(tmp_path / "out.parquet") == walked(gappy)
     assert pq.read_schema(tmp_path / "out.parquet").names == COLUMNS
     assert [path.name for path in tmp_path.iterdir()] == ["out.parquet"]
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "out.parquet").stat().st_mode == (tmp_path / "plain").stat().st_mode, "as any file of this user"
 
 
 @pytest.mark.parametrize("at_once", [1, 50, 1 << 20])

@@ -223,12 +223,28 @@ def test_arrays_outlive_the_file(path, record):
     np.testing.assert_array_equal(ids, record.ids_tlk[:, [0]])
 
 
-def test_a_capture_of_an_older_version_is_read_in_parts_too(path, record, monkeypatch):
-    monkeypatch.setattr(schema, "SCHEMA_VERSION", 2)
-    monkeypatch.setattr("cache.partial.SCHEMA_VERSION", 2)
-    monkeypatch.setitem(schema.MIGRATIONS, 1, lambda about, table: (about | {"schema_version": 2}, table))
+def test_a_capture_whose_columns_were_others_once_is_read_in_parts_too(path, record, monkeypatch):
+    changed = schema.Migration(said=dict, table=lambda table: table.drop_columns(["margin"]))
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", 3)
+    monkeypatch.setitem(schema.MIGRATIONS, 2, changed._replace(said=without_margins))
     with PartialRecord(path) as partial:
         np.testing.assert_array_equal(partial.ids([1]), record.ids_tlk[:, [1]])
+        assert "margin" not in partial.columns
+        assert partial.documents == record.documents
+
+
+def without_margins(said):
+    return said | {"arrays": {name: kind for name, kind in said["arrays"].items() if name != "margin_tl"}}
+
+
+def test_a_capture_in_the_box_is_read_in_parts():
+    """Written by whichever version was current when its model was shipped."""
+    path = Path(__file__).parents[2] / "models" / "sift-softmax" / "captures" / "welcome.gsr"
+    whole = decode(path.read_bytes())
+    with PartialRecord(path) as partial:
+        np.testing.assert_array_equal(partial.ids([2]), whole.ids_tlk[:, [2]])
+        assert partial.documents == whole.documents
+        assert partial.pieces == dict(whole.pieces)
 
 
 def test_no_tokens_are_no_tokens(tmp_path, record):

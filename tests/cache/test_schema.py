@@ -130,73 +130,107 @@ def test_the_file_is_plain_parquet_with_a_column_per_layer(record):
     assert "loss" not in table.column_names
 
 
-def _with_version(data: memoryview, version: object) -> bytes:
+def _said_otherwise(data: memoryview, *, columns: dict[str, str] | None = None, **changes: object) -> bytes:
+    """The same file with changes (None: gone) in what it says of itself, and columns renamed."""
     table = pq.read_table(io.BytesIO(data))
-    about = json.loads(table.schema.metadata[b"gatescope"]) | {"schema_version": version}
+    about = json.loads(table.schema.metadata[b"gatescope"]) | changes
+    about = {name: value for name, value in about.items() if value is not None or name == "schema_version"}
+    said = {**table.schema.metadata, b"gatescope": json.dumps(about).encode()}
+    names = [(columns or {}).get(name, name) for name in table.column_names]
     sink = io.BytesIO()
-    pq.write_table(table.replace_schema_metadata({b"gatescope": json.dumps(about)}), sink)
+    pq.write_table(table.rename_columns(names).replace_schema_metadata(said), sink)
+    return sink.getvalue()
+
+
+def _first_version(record: RoutingRecord) -> bytes:
+    """A file as version 1 wrote it: documents and pieces in the one JSON, nothing under another key."""
+    inline = {
+        "documents": [dataclasses.asdict(document) for document in record.documents],
+        "pieces": {str(token): piece for token, piece in record.pieces.items()},
+    }
+    table = pq.read_table(io.BytesIO(_said_otherwise(encode(record), schema_version=1, texts_bytes=None, **inline)))
+    sink = io.BytesIO()
+    pq.write_table(table.replace_schema_metadata({b"gatescope": table.schema.metadata[b"gatescope"]}), sink)
     return sink.getvalue()
 
 
 def test_a_newer_version_is_refused_with_both_versions_named(record):
-    with pytest.raises(StoreError, match="version 2") as caught:
-        decode(_with_version(encode(record), 2))
-    assert "version 1" in caught.value.expected
+    with pytest.raises(StoreError, match="version 3") as caught:
+        decode(_said_otherwise(encode(record), schema_version=3))
+    assert "version 2" in caught.value.expected
 
 
-@pytest.mark.parametrize("version", [None, 0, "1"])
+@pytest.mark.parametrize("version", [None, 0, -1, "1", True, 1.0])
 def test_a_file_without_a_known_version_is_no_record(record, version):
     with pytest.raises(RecordError, match="schema version"):
-        decode(_with_version(encode(record), version))
+        decode(_said_otherwise(encode(record), schema_version=version))
 
 
-def _older(data: memoryview, version: int) -> bytes:
-    """A file as an older Gatescope might have written it: another name for a column, another for the slots."""
-    table = pq.read_table(io.BytesIO(data))
-    about = json.loads(table.schema.metadata[b"gatescope"]) | {"schema_version": version}
-    about["k"] = about.pop("slots")
-    names = ["gap" if name == "margin" else name for name in table.column_names]
-    sink = io.BytesIO()
-    pq.write_table(table.rename_columns(names).replace_schema_metadata({b"gatescope": json.dumps(about)}), sink)
-    return sink.getvalue()
+def test_the_first_version_is_read(record, same):
+    assert same(decode(_first_version(record)), record)
 
 
-def _name_slots(about: dict, table: pa.Table) -> tuple[dict, pa.Table]:
-    about["slots"] = about.pop("k")
-    return about, table
+@pytest.fixture
+def later(monkeypatch):
+    """Two versions on: first the slots are called otherwise, then a column."""
+
+    def named(said):
+        assert "documents" not in said, "the texts are no longer among it"
+        return {"slots" if name == "k" else name: value for name, value in said.items()}
+
+    def renamed(table):
+        return table.rename_columns(["margin" if name == "gap" else name for name in table.column_names])
+
+    def checked(said):
+        assert "slots" in said, "the step before has been taken"
+        return said
+
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", 4)
+    monkeypatch.setitem(schema.MIGRATIONS, 2, schema.Migration(said=named))
+    monkeypatch.setitem(schema.MIGRATIONS, 3, schema.Migration(said=checked, table=renamed))
 
 
-def _name_margins(about: dict, table: pa.Table) -> tuple[dict, pa.Table]:
-    assert "slots" in about, "the step before has been taken"
-    return about, table.rename_columns(["margin" if name == "gap" else name for name in table.column_names])
-
-
-def _both(about: dict, table: pa.Table) -> tuple[dict, pa.Table]:
-    return _name_margins(*_name_slots(about, table))
-
-
-def test_a_file_of_an_older_version_is_read_as_if_written_now(record, same, monkeypatch):
-    older = _older(encode(record), 0)
-    with pytest.raises(RecordError, match="schema version 0"):
-        decode(older)
-    monkeypatch.setitem(schema.MIGRATIONS, 0, _both)
-    assert same(decode(older), record)
+def test_every_step_is_taken_in_order(record, same, later):
+    second = _said_otherwise(encode(record), schema_version=2, k=record.slots, slots=None, columns={"margin": "gap"})
+    third = _said_otherwise(encode(record), schema_version=3, columns={"margin": "gap"})
+    assert same(decode(second), record)
+    assert same(decode(third), record)
     assert same(decode(encode(record)), record), "one of now is left alone"
 
 
-def test_several_versions_back_every_step_is_taken_in_order(record, same, monkeypatch):
-    older = _older(encode(record), 1)
-    monkeypatch.setattr(schema, "SCHEMA_VERSION", 3)
-    monkeypatch.setattr(schema, "MIGRATIONS", {1: _name_slots, 2: _name_margins})
-    assert same(decode(older), record)
-    monkeypatch.delitem(schema.MIGRATIONS, 2)
-    with pytest.raises(RecordError, match="schema version 1"):
-        decode(older)
+def test_a_step_that_is_missing_is_said(record, later, monkeypatch):
+    monkeypatch.delitem(schema.MIGRATIONS, 3)
+    with pytest.raises(RecordError, match="schema version 2"):
+        decode(_said_otherwise(encode(record), schema_version=2))
 
 
 def test_every_older_version_can_be_migrated():
-    """Once there is a version 2, leaving out how version 1 becomes it would orphan every stored capture."""
+    """Leaving out how one of them becomes the next would orphan every capture that was written in it."""
     assert sorted(schema.MIGRATIONS) == list(range(1, schema.SCHEMA_VERSION))
+
+
+def test_texts_are_kept_small_and_whole(record):
+    """A page of German, ten times: the file grows by less than a tenth of it."""
+    page = "Der Wind weht über das Feld. Straße, Mäuse, Öl: 文字。" * 100
+    with_page = dataclasses.replace(record, documents=(Document(page), *(Document(page) for _ in range(9))))
+    data = encode(with_page)
+    assert len(data) - len(encode(record)) < len(page.encode())
+    assert decode(data).documents == with_page.documents
+
+
+def test_halves_of_a_character_stay_two(record, same):
+    """A tokenizer may cut a character in the middle; spelt as JSON alone, the two halves would read as one."""
+    odd = dataclasses.replace(record, documents=(Document("\ud83d\ude00"),), pieces={0: "\ud83d", 1: "\ude00\ud83d"})
+    assert same(decode(encode(odd)), odd)
+
+
+@pytest.mark.parametrize("texts", [b"", b"!", b"AAAA"])
+def test_texts_that_were_altered_are_no_record(record, texts):
+    table = pq.read_table(io.BytesIO(encode(record)))
+    sink = io.BytesIO()
+    pq.write_table(table.replace_schema_metadata({**table.schema.metadata, b"gatescope.texts": texts}), sink)
+    with pytest.raises((ValueError, OSError)):
+        decode(sink.getvalue())
 
 
 def test_files_written_before_pages_had_checksums_are_read():
@@ -230,9 +264,13 @@ def test_a_guessed_language_stays_marked(record, is_guessed):
 
 
 def test_a_capture_from_before_languages_were_guessed_is_read_as_said(record):
-    about = json.loads(pq.read_schema(io.BytesIO(encode(record))).metadata[b"gatescope"])
-    assert set(about["documents"][0]) == {"text", "id", "source", "domain", "language"}, "written as it always was"
-    assert decode(encode(record)).documents[0].language_guessed is False
+    said = pq.read_schema(io.BytesIO(_first_version(record))).metadata[b"gatescope"]
+    about = json.loads(said)
+    del about["documents"][0]["language_guessed"]
+    assert set(about["documents"][0]) == {"text", "id", "source", "domain", "language"}
+    older = _said_otherwise(memoryview(_first_version(record)), documents=about["documents"])
+    assert decode(older).documents == record.documents
+    assert decode(older).documents[0].language_guessed is False
 
 
 def test_ids_and_weights_take_less_than_they_do_in_memory(records):
