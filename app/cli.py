@@ -19,6 +19,7 @@ from app import __version__
 from app.cache_command import commands as cache_commands
 from app.study.capture_command import capture
 from app.study.command import analyze
+from app.study.engine_command import capture_from
 from app.study.import_command import import_trace
 from routing.errors import GatescopeError, OptionError, PromptError, StorageFullError, StoreError
 
@@ -48,6 +49,7 @@ class Traced(NamedTuple):
 
 
 app.command()(capture)
+app.command("capture-from")(capture_from)
 app.command("import")(import_trace)
 app.command()(analyze)
 app.add_typer(cache_commands, name="cache")

@@ -64,7 +64,7 @@ def capture(
         _check("detail", detail, ("counts", "ids", "weights"))
         given = {"model": model or None, "device": device, "dtype": dtype, "revision": revision}
         settings = load_settings(**{name: value for name, value in given.items() if value is not None})
-        texts, share = _texts(corpus, bad), Share.parse(shard)
+        texts, share = corpus_of(corpus, bad), Share.parse(shard)
         seen = _counted(texts) if not corpus.startswith("hub:") else None
         plan = Plan(
             options=CaptureOptions(max_new_tokens=new_tokens),
@@ -80,7 +80,7 @@ def capture(
             _say(_sizes(layers, plan, seen))
             done = _run(running, texts, folder, plan, share, seen)
             running.finish(folder, done)
-        _tell(folder, done, texts)
+        tell(folder, done, texts)
 
 
 def _check(name: str, given: str, known: tuple[str, ...]) -> None:
@@ -106,7 +106,7 @@ def _mend(folder: "StudyFolder", *, verify: bool) -> None:
         _say(f"found: {said}")
 
 
-def _texts(corpus: str, bad: str) -> Iterable[Document]:
+def corpus_of(corpus: str, bad: str) -> Iterable[Document]:
     """Documents that can be read again and again, one at a time."""
     from corpora import open_corpus, probe
 
@@ -239,7 +239,7 @@ def _run(
         return running.capture(iter(texts), folder, plan, share=share, on_progress=tell)
 
 
-def _tell(folder: "StudyFolder", done: "Progress", texts: Iterable[Document]) -> None:
+def tell(folder: "StudyFolder", done: "Progress", texts: Iterable[Document]) -> None:
     """What is there, and everything that is not."""
     blocks = folder.finished()
     tokens, documents = (sum(getattr(block, name) for block in blocks.values()) for name in ("tokens", "documents"))
@@ -272,9 +272,5 @@ def _list(title: str, entries: Sequence[str], total: int, where: str) -> None:
 
 
 def _say(line: str) -> None:
-    _out.print(_shown(line), highlight=False, markup=False)
-
-
-def _shown(text: str) -> str:
-    """A name that no terminal can show, as its escapes."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    shown = line.encode("utf-8", "backslashreplace").decode("utf-8")  # a file may be called what no terminal can show
+    _out.print(shown, highlight=False, markup=False)

@@ -25,6 +25,8 @@ def import_trace(
     trace: Annotated[Path, typer.Argument(help="File or folder that another engine wrote.")],
     out: Annotated[Path, typer.Option(help="Folder of the study.")],
     model: Annotated[str, typer.Option(help="Folder or hub id whose config.json says the layers; no weights.")] = "",
+    experts: Annotated[int, typer.Option(min=0, help="Of each layer, where the trace does not say it.")] = 0,
+    slots: Annotated[int, typer.Option(min=0, help="Experts of a token, where the trace does not say it.")] = 0,
     format: Annotated[str, typer.Option(help="Name of the format, where it cannot be told.")] = "",
     bad: Annotated[str, typer.Option(help="A row that cannot be read: stop or skip.")] = "stop",
 ) -> None:
@@ -42,7 +44,8 @@ def import_trace(
             from hooks.outline import outline
 
             layers = outline(model)
-        records, report = read_trace(trace, Given(layers=layers, model=model, on_fault=bad), format=format)
+        given = Given(layers=layers, model=model, experts=experts, k=slots, on_fault=bad)
+        records, report = read_trace(trace, given, format=format)
         recipe = {"imported": report.format, "corpus": str(trace.resolve()), "model": model, "detail": "weights"}
         folder = StudyFolder.create(out, recipe)
         with _err.status(f"reading {trace} as {report.format}"):
