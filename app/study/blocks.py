@@ -95,7 +95,7 @@ def cut(documents: Iterable[Document], seen: Seen, longest: int = 0) -> Iterator
     One of more than `longest` characters (0: however many) is cut, and each portion of it is a block.
     """
     number, held, characters = 0, list[Document](), 0
-    for document in documents:
+    for document in map(_sayable, documents):
         seen.add(document)
         size = len(document.text)
         is_cut = 0 < longest < size
@@ -132,6 +132,13 @@ def digest_of(documents: Sequence[Document]) -> str:
     for document in documents:
         digest.update(json.dumps(asdict(document)).encode("ascii"))
     return digest.hexdigest()
+
+
+def _sayable(document: Document) -> Document:
+    """The same, with escapes in the name of a file that is no text: whatever keeps or counts it needs text."""
+    names = {name: getattr(document, name).encode("utf-8", "backslashreplace").decode() for name in ("id", "source")}
+    is_text = (document.id, document.source) == (names["id"], names["source"])
+    return document if is_text else replace(document, **names)
 
 
 def _texts(number: int, documents: Sequence[Document], portion: int = 0) -> Texts:

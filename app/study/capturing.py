@@ -65,7 +65,8 @@ class Plan:
             raise OptionError(found, expected="no scores where no token may be kept", do="leave one of the two out")
 
     def recipe(self, model: "LoadedModel", corpus: str) -> dict[str, Any]:
-        """What two runs must have in common to be one study."""
+        """What two runs must have in common to be one study. Errors: OptionError for a plan that no text fits."""
+        most_tokens(model, self)
         made = asdict(model.provenance(self.options.as_dict()))
         del made["device"]
         own = ("detail", "scores", "long", "batch_tokens", "longest")
@@ -111,7 +112,6 @@ def capture_study(
     A block is counted and written beside the capture of the next. Errors: as `hooks.capture_corpus`; StoreError,
     StorageFullError; OptionError where the corpus is not the one the study was begun with.
     """
-    most_tokens(model, plan)
     there, seen, started = folder.finished(), Seen(), time.monotonic()
     blocks, found, tokens, left_out = 0, 0, 0, 0
     with ThreadPoolExecutor(max_workers=1) as writer:
@@ -180,9 +180,14 @@ class Pieces(NamedTuple):
 def pieces_of(model: "LoadedModel", document: Document, plan: Plan) -> Pieces:
     """A document as it is, or in parts; none where it is blank.
 
-    Errors: PromptError where it is too long and not to be cut.
+    Errors: PromptError where it is too long and not to be cut, or no text.
     """
     most = most_tokens(model, plan)
+    try:
+        document.text.encode()
+    except UnicodeEncodeError as error:
+        found = f"{name_of(document)} holds half a character"
+        raise PromptError(found, expected="whole characters", do="mend it") from error
     tokens = _tokens(model, document.text, plan) if document.text.strip() else 0
     if tokens <= most:
         return Pieces([document] if tokens else [])
