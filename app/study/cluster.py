@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from itertools import islice
+from socket import create_connection
 from typing import Any, NamedTuple, TypeVar
 
 from analysis.tally import Tally
@@ -287,20 +288,31 @@ def _connected(ray: Any) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    quiet = {"logging_level": "error", "log_to_driver": False}
     address = os.environ.get("RAY_ADDRESS") or "auto"
     try:
-        if address != "local":
-            ray.init(address=address, **quiet)
-    except (ConnectionError, RuntimeError, ray.exceptions.RayError) as refusal:
-        if address != "auto" or not isinstance(refusal, ConnectionError):
-            raise _no_cluster(address, refusal) from refusal
+        _connect(ray, address)
+    except (OSError, RuntimeError, ray.exceptions.RayError) as refusal:
+        raise _no_cluster(address, refusal) from refusal
     try:
-        if not ray.is_initialized():
-            ray.init(address="local", include_dashboard=False, **quiet)
         yield
     finally:
         ray.shutdown()
+
+
+def _connect(ray: Any, address: str) -> None:
+    """To the cluster at an address, or that this machine is part of ("auto"); if there is none, to one of its own."""
+    quiet = {"logging_level": "error", "log_to_driver": False}
+    host, _, port = address.rpartition(":")
+    if port.isdigit() and "/" not in host:
+        create_connection((host, int(port)), timeout=5).close()  # Ray itself tries for minutes
+    if address != "local":
+        try:
+            ray.init(address=address, **quiet)
+            return
+        except ConnectionError:
+            if address != "auto":
+                raise
+    ray.init(address="local", include_dashboard=False, **quiet)
 
 
 def _no_cluster(address: str, refusal: Exception) -> OptionError:

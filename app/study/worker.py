@@ -67,8 +67,10 @@ class Worker:
 
     def start(self) -> Place | GatescopeError:
         """Load the model, and say where."""
-        loaded = answer(self._loaded)
-        return loaded if isinstance(loaded, GatescopeError) else Place(gethostname(), os.getpid())
+        host, loaded = gethostname(), answer(self._loaded)
+        if isinstance(loaded, GatescopeError):
+            return type(loaded)(f"{loaded.found} (on {host})", expected=loaded.expected, do=loaded.do)
+        return Place(host, os.getpid())
 
     def ask(self, question: Callable[..., Answer], *arguments: Any) -> Answer | GatescopeError:
         """What a function says of the model."""
