@@ -29,7 +29,7 @@ def analyze(
     corpus: Annotated[
         str, typer.Argument(help="probe (the bundled texts), a file, a folder, hub:owner/name, or a captured study.")
     ],
-    out: Annotated[Path, typer.Option(help="Folder for tables, study.json, tally.npz and report.html.")],
+    out: Annotated[Path, typer.Option(help="Folder for tables, results.npz, study.json, tally.npz and report.html.")],
     model: Annotated[str, typer.Option(help="A bundled model's name, a folder or a hub id.")] = "",
     metrics: Annotated[str, typer.Option(help="Metrics by name, with commas between (default: all).")] = "",
     preset: Annotated[str, typer.Option(help="The metrics of a paper: olmoe.")] = "",
@@ -125,8 +125,9 @@ def write(study: "Study", out: Path, *, model: str, corpus: str, counts_only: bo
     """
     from analysis.tally import without_words
     from analysis.tally_file import to_bytes
+    from app.study import results
     from app.study.report import report
-    from app.study.tables import about, tables
+    from app.study.tables import about, names_tokens, tables
 
     said, names = about(study, model=model, corpus=corpus), []
     with _folder(out) as partial:
@@ -136,6 +137,8 @@ def write(study: "Study", out: Path, *, model: str, corpus: str, counts_only: bo
             frame.to_parquet(partial / "tables" / f"{name}.parquet", index=False)
             names.append(name)
         (partial / "study.json").write_text(json.dumps(said, indent=1, default=str), encoding="utf-8")
+        kept = {key: one for key, one in study.results.items() if not (counts_only and names_tokens(one))}
+        (partial / results.NAME).write_bytes(results.to_bytes(kept))
         (partial / "tally.npz").write_bytes(to_bytes(without_words(study.tally) if counts_only else study.tally))
         (partial / "report.html").write_text(report(study, said), encoding="utf-8")
     return names

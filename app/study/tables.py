@@ -72,7 +72,7 @@ COLUMNS: dict[str, str] = {
 def tables(study: Study, *, counts_only: bool) -> Iterator[tuple[str, pd.DataFrame]]:
     """Name and table of every result; with `counts_only`, none that names tokens."""
     for (name, by), result in study.results.items():
-        if not (counts_only and _names_tokens(result)):
+        if not (counts_only and names_tokens(result)):
             yield f"{name}.{by}" if by else name, result_frame(study, name, result)
     for by, (_, layers) in study.composition.items():
         yield f"composition.{by}", _composition_frame(study, layers)
@@ -111,7 +111,7 @@ def _axis(study: Study, letter: str, place: np.ndarray, result: Result, *, secon
     return {title: np.array(labels, dtype=object)[place] if labels else place}
 
 
-def _names_tokens(result: Result) -> bool:
+def names_tokens(result: Result) -> bool:
     """Whether labels of a result are text of the corpus."""
     return "t" in result.labels or "x" in result.labels
 

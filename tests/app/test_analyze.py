@@ -10,6 +10,8 @@ from typer.testing import CliRunner
 from analysis.metrics import METRICS
 from analysis.tally_file import from_bytes
 from app.cli import app
+from app.study.results import read_results
+from routing.errors import StoreError
 
 TEXTS = [("law", "The court finds the defendant liable."), ("code", "for i in range(10): print(i)")]
 
@@ -73,6 +75,22 @@ def test_relative_load_is_what_the_tally_says(made):
     for layer, own in table.groupby("layer"):
         expected = counts[layer] * counts.shape[1] / counts[layer].sum()
         np.testing.assert_allclose(own.sort_values("expert")["value"], expected)
+
+
+def test_results_read_back_give_the_tables_again(made):
+    out, _ = made
+    found = read_results(out / "results.npz")
+    about = json.loads((out / "study.json").read_text())
+    assert {f"{name}.{by}" if by else name for name, by in found} == set(about["metrics"])
+    for (name, by), result in found.items():
+        assert result.value.ndim == len(METRICS[name].axes) and result.documents == 12
+        table = pd.read_parquet(out / "tables" / f"{name}{'.' + by if by else ''}.parquet")
+        known = result.value[np.isfinite(result.value)]
+        np.testing.assert_allclose(np.sort(known), np.sort(table["value"]))
+    share = found["token_share_of_group", "domain"]
+    assert share.groups == ("code", "law") and share.low is not None and (share.low <= share.high).all()
+    with pytest.raises(StoreError, match="cannot be read"):
+        read_results(out / "study.json")
 
 
 def test_the_page_needs_nothing_but_itself(made):
