@@ -63,7 +63,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--every", type=int, default=1, help="read every n-th text of the probe set")
     documents = probe()[:: parser.parse_args().every]
-    print(f"{len(documents)} texts\n")
     print("| " + " | ".join(HEAD) + " |\n|" + "---|" * len(HEAD), flush=True)
     for name, folder in BUNDLED_MODELS.items():
         model = load_model(folder, device="cpu", dtype="float32")
@@ -73,6 +72,8 @@ def main() -> None:
                 print(
                     _row(name, model, Path(place) / f"{kind}.gguf", (kind, attention), documents, expected), flush=True
                 )
+
+    print(f"\n{len(documents)} texts, {expected.tokens:,} tokens")
 
 
 def _row(
