@@ -54,21 +54,21 @@ def verify(
     ] = None,
     folder: Folder = None,
 ) -> None:
-    """Read every byte: checksums, and whether it decodes. Damaged ones are named, and set aside in a store or a study.
+    """Read every byte: checksums, and whether it decodes. Damage is named, and set aside in a store or a study.
 
-    The exit code is 1 where there are any.
+    The exit code is 1 where anything is not intact.
     """
     from app.cli import errors_shown
 
-    damaged = checked = 0
+    wrong = checked = 0
     with errors_shown():
         for what, problem in _verified(paths or [_folder(folder)]):
             checked += 1
             if problem is not None:
-                damaged += 1
+                wrong += 1
                 _say(f"{what}: {problem}")
-        _say(f"{checked} checked, {damaged} damaged")
-    if damaged:
+        _say(f"{checked} checked, {wrong} not intact")
+    if wrong:
         raise typer.Exit(1)
 
 

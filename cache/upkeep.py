@@ -18,7 +18,9 @@ RECENT_SECONDS = 600
 """How long a capture stays after it was written or read, however full the folder is."""
 
 DAMAGED_SECONDS = 86_400
-"""How long `collect` leaves what was set aside for somebody to look at."""
+"""How long a cleaning leaves what was set aside for somebody to look at."""
+
+DAMAGED, UNUSED = "damaged", "used longest ago"
 
 
 class Removal(NamedTuple):
@@ -30,23 +32,27 @@ class Removal(NamedTuple):
 
 def leftovers(folder: Path) -> list[Removal]:
     """What writers that died left behind, and notes about captures that are gone."""
-    old = [Removal(found, "left behind by a writer") for found in temporaries(folder)]
     there = {found.id for found in captures(folder)}
-    old += [Removal(found, "a note on no capture") for found in marks(folder) if found.id not in there]
-    return [removal for removal in old if removal.found.is_unused_for(STALE_SECONDS)]
+    orphans = [found for found in marks(folder) if found.id not in there and found.is_unused_for(STALE_SECONDS)]
+    return _abandoned(folder) + [Removal(found, "a note on no capture") for found in orphans]
+
+
+def _abandoned(folder: Path) -> list[Removal]:
+    old = [found for found in temporaries(folder) if found.is_unused_for(STALE_SECONDS)]
+    return [Removal(found, "left behind by a writer") for found in old]
 
 
 def spare(folder: Path, *, recent_seconds: float = RECENT_SECONDS, but: str = "") -> list[Removal]:
-    """What may go for a quota's sake: what was set aside first, then captures, used longest ago first.
+    """What may go for a quota's sake, in this order: what writers that died left behind, what was set aside, captures.
 
-    The capture called `but` is not among them.
+    Of captures the one used longest ago goes first; the one called `but` is not among them.
     """
     torn = sorted(damaged(folder), key=lambda found: found.used_ns)
     others = [found for found in captures(folder) if found.id != but]
     kept = [found for found in with_use(folder, others) if found.is_unused_for(recent_seconds)]
-    return [Removal(found, "damaged") for found in torn] + [
-        Removal(found, "used longest ago") for found in sorted(kept, key=lambda found: found.used_ns)
-    ]
+    kept.sort(key=lambda found: found.used_ns)
+    aside, unused = ([Removal(found, why) for found in files] for files, why in ((torn, DAMAGED), (kept, UNUSED)))
+    return _abandoned(folder) + aside + unused
 
 
 def used_bytes(folder: Path, *, but: str = "") -> int:
@@ -87,7 +93,7 @@ def removable(
     What was set aside lately goes too where the quota needs it.
     """
     gone = leftovers(folder)
-    gone += [Removal(found, "damaged") for found in damaged(folder) if found.is_unused_for(damaged_seconds)]
+    gone += [Removal(found, DAMAGED) for found in damaged(folder) if found.is_unused_for(damaged_seconds)]
     if quota_bytes is None:
         return gone
     taken = {removal.found for removal in gone}

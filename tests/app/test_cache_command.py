@@ -108,7 +108,7 @@ def test_intact_captures_pass(store, named):
     store.put(A, named("one"))
     store.put(B, named("two"))
     done = run("verify")
-    assert (done.exit_code, done.stdout) == (0, "2 checked, 0 damaged\n")
+    assert (done.exit_code, done.stdout) == (0, "2 checked, 0 not intact\n")
 
 
 def test_damaged_captures_are_named_and_set_aside(store, named):
@@ -119,9 +119,18 @@ def test_damaged_captures_are_named_and_set_aside(store, named):
     assert done.exit_code == 1
     first, last = done.stdout.splitlines()
     assert B in first and "checksum does not match" in first and "set aside" in first
-    assert last == "2 checked, 1 damaged"
+    assert last == "2 checked, 1 not intact"
     assert kept(store) == [A]
     assert run("verify").exit_code == 0
+
+
+def test_a_capture_of_a_newer_version_is_not_intact_here_and_left_alone(store, named, monkeypatch):
+    with monkeypatch.context() as newer:
+        newer.setattr("cache.schema.SCHEMA_VERSION", 99)
+        store.put(A, named("one"))
+    done = run("verify")
+    assert done.exit_code == 1 and "schema version 99" in done.stdout
+    assert kept(store) == [A]
 
 
 def test_one_file_is_verified_and_left_where_it_is(tmp_path, named):
@@ -143,14 +152,14 @@ def test_a_study_is_verified_block_by_block(tmp_path, make_record):
     for number in range(3):
         block = Block(number=number, documents=1, tokens=record.tokens, digest=f"{number}")
         study.write(block, {"routes": encode(record)})
-    assert run("verify", tmp_path / "study").stdout == "3 checked, 0 damaged\n"
+    assert run("verify", tmp_path / "study").stdout == "3 checked, 0 not intact\n"
     path = study.blocks_folder / "00000001.routes"
     data = bytearray(path.read_bytes())
     data[50] ^= 1
     path.write_bytes(data)
     done = run("verify", tmp_path / "study")
     assert done.exit_code == 1
-    assert "block 1" in done.stdout and "3 checked, 1 damaged" in done.stdout
+    assert "block 1" in done.stdout and "3 checked, 1 not intact" in done.stdout
 
 
 def test_a_part_that_was_written_wrong_is_found_too(tmp_path, make_record):

@@ -156,6 +156,17 @@ def test_what_others_are_writing_counts_at_its_full_size(store, record, size):
         Store(store.folder, quota_bytes=size + 5).put(C, record)
 
 
+def test_what_a_writer_left_behind_goes_before_everything_else(store, record, size):
+    filled(store, record, A)
+    left = store.folder / f".{B}.dead.tmp"
+    bounded = Store(store.folder, quota_bytes=2 * size)  # opened before, as a server is
+    left.write_bytes(bytes(size))
+    old = time.time() - 2 * HOUR
+    os.utime(left, (old, old))
+    bounded.put(C, record)
+    assert kept(store) == [A, C] and not left.exists()
+
+
 def test_a_capture_written_in_the_future_is_no_hindrance(store, record, size):
     """A clock that was wrong once must not keep a capture for ever; it goes after those of the past."""
     filled(store, record, A, B)
