@@ -29,6 +29,7 @@ from app.study.capturing import (
     packed,
     whole_tally,
 )
+from cache.schema import decode
 from cache.study import COUNTS, ROUTES, SCORES, StudyFolder
 from corpora import open_corpus
 from hooks import CaptureOptions, attach, capture, capture_corpus, find_batch_tokens, load_model
@@ -228,7 +229,10 @@ def test_blocks_of_different_devices_are_added_up_and_joined(model, tmp_path):
 
 
 def unpacked(content: bytes) -> bytes:
-    """The bytes of a file, and those of everything inside it where it is an archive."""
+    """The bytes of a file, and those of everything packed inside it."""
+    if content.startswith(b"PAR1"):
+        record = decode(content)
+        return content + repr((record.documents, record.pieces)).encode()
     if not content.startswith(b"PK"):
         return content
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
