@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from app.jobs import Job, JobQueue, Phase, Tick
 from app.settings import Settings, model_source
+from cache.folder import mark_used
 from cache.keys import capture_id, server_secret
 from cache.store import Store
 from routing.errors import (
@@ -55,6 +56,8 @@ class Shelf:
         with self._lock:
             if id in self._recent:
                 self._recent.move_to_end(id)
+                if self.store.has(id):
+                    mark_used(self.store.folder, id)
                 return replace(self._recent[id], notice="")
         return self._remember(Hit(id=id, record=self.store.get(id)))
 

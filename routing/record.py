@@ -263,9 +263,10 @@ def _check_ids(record: RoutingRecord) -> None:
         _raise_at(filled_tk & (ids_tk >= rule.experts), ids_tk, rule, f"an expert below {rule.experts}")
         _raise_at(filled_tk[:, 1:] & ~filled_tk[:, :-1], ids_tk[:, 1:], rule, "empty slots after the filled ones")
         _raise_at(filled_tk[:, rule.k :], ids_tk[:, rule.k :], rule, f"no route beyond the layer's k={rule.k}")
-        sorted_tk = np.sort(ids_tk, axis=1)
-        twice_tk = (sorted_tk[:, 1:] == sorted_tk[:, :-1]) & (sorted_tk[:, 1:] != empty)
-        _raise_at(twice_tk, sorted_tk[:, 1:], rule, "each expert at most once per token")
+        twice_tk = np.zeros(ids_tk.shape, bool)
+        for apart in range(1, rule.k):  # several times faster than to sort
+            twice_tk[:, apart:] |= (ids_tk[:, apart:] == ids_tk[:, :-apart]) & filled_tk[:, apart:]
+        _raise_at(twice_tk, ids_tk, rule, "each expert at most once per token")
 
 
 def _raise_at(bad_tk: NDArray[np.bool_], value_tk: NDArray, rule: RouterRule, expected: str) -> None:
