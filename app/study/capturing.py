@@ -309,12 +309,23 @@ def check_same(block: Block, texts: Texts) -> None:
 
 def whole_tally(folder: StudyFolder, on_progress: Callable[[int, int], None] = lambda done, total: None) -> Tally:
     """The tallies of all blocks as one. Errors: OptionError for a study without any; CaptureDamagedError."""
+    blocks = blocks_with_counts(folder)
+    kept = folder.kept_sum(blocks, COUNTS)
+    return from_bytes(kept) if kept is not None else added_up(folder, blocks, on_progress)
+
+
+def blocks_with_counts(folder: StudyFolder) -> list[Block]:
+    """Every block that holds a tally. Errors: OptionError for a study without any."""
     blocks = [block for block in folder.finished().values() if COUNTS in block.parts]
     if not blocks:
         raise OptionError(f"{folder.folder} has no blocks", expected="a study that was captured", do="capture first")
-    kept = folder.kept_sum(blocks, COUNTS)
-    if kept is not None:
-        return from_bytes(kept)
+    return blocks
+
+
+def added_up(
+    folder: StudyFolder, blocks: Sequence[Block], on_progress: Callable[[int, int], None] = lambda done, total: None
+) -> Tally:
+    """The tallies of some blocks as one, read sixteen at a time. Errors: CaptureDamagedError."""
     held: list[Tally] = []
     for done, block in enumerate(blocks, 1):
         held.append(from_bytes(folder.part(block, COUNTS)))

@@ -4,6 +4,7 @@ Ray starts the workers, places them and starts lost ones anew. Which block goes 
 go to another, is decided here. A worker answers with what it wrote; the routing itself never travels.
 """
 
+import math
 import os
 import time
 from collections import Counter, deque
@@ -19,7 +20,7 @@ from analysis.tally import Tally
 from analysis.tally_file import to_bytes
 from app.settings import Settings
 from app.study.blocks import WHOLE, Seen, Share, Texts, cut
-from app.study.capturing import Plan, Progress, check_end, is_there
+from app.study.capturing import Plan, Progress, blocks_with_counts, check_end, is_there
 from app.study.worker import Answer, Place, Replica, Worker, count_blocks, merge_counts, raised
 from cache.study import COUNTS, Block, StudyFolder
 from routing.errors import GatescopeError, OptionError
@@ -30,8 +31,10 @@ AHEAD = 2
 """Blocks that a worker holds: it captures one while it counts and writes the other."""
 MOST_LOSSES = 3
 """How often a block may be lost with its worker before it is held to be the reason."""
-MERGED = 16
-"""Tallies that one task adds up."""
+LEAST_READ = 16
+"""Blocks, at least, whose tallies one task reads and adds up."""
+JOINED = 4
+"""Sums that one task adds up; each may be as large as that of the whole study."""
 Item = TypeVar("Item")
 
 
@@ -42,6 +45,11 @@ class Room(NamedTuple):
     threads: int
     gpus: int
     fitting: int
+
+    @property
+    def cpus(self) -> int:
+        """Processors that are set aside for each."""
+        return 1 if self.gpus else self.threads
 
     @property
     def said(self) -> str:
@@ -68,7 +76,7 @@ class Cluster:
         self.room, self.lost = room, list[Place]()
         self._ray = ray
         kind = ray.remote(
-            num_cpus=1 if room.gpus else room.threads,
+            num_cpus=room.cpus,
             num_gpus=room.gpus,
             max_restarts=-1,
             max_concurrency=AHEAD,
@@ -125,14 +133,12 @@ class Cluster:
         Errors: as `capturing.whole_tally`.
         """
         self.dismiss()
-        path = folder.folder.resolve()
-        blocks = [block for block in folder.finished().values() if COUNTS in block.parts]
-        if not blocks:
-            raise OptionError(f"{path} has no blocks", expected="a study that was captured", do="capture first")
-        count, merge = self._ray.remote(count_blocks), self._ray.remote(merge_counts)
-        level = [count.remote(path, part) for part in _cut_in(blocks)]
+        blocks, path = blocks_with_counts(folder), folder.folder.resolve()
+        count, merge = (self._ray.remote(num_cpus=self.room.cpus)(task) for task in (count_blocks, merge_counts))
+        read = max(LEAST_READ, math.ceil(len(blocks) / (2 * self.room.workers)))
+        level = [count.remote(path, part) for part in _cut_in(blocks, read)]
         while len(level) > 1:
-            level = [merge.remote(*part) for part in _cut_in(level)]
+            level = [merge.remote(*part) for part in _cut_in(level, JOINED)]
         whole = raised(self._ray.get(level[0]))
         folder.keep_sum(blocks, COUNTS, to_bytes(whole))
         return whole
@@ -341,6 +347,5 @@ def _threads() -> int:
     return int(said) if said.isdigit() else 0
 
 
-def _cut_in(whole: Sequence[Item]) -> list[Sequence[Item]]:
-    """Pieces of MERGED."""
-    return [whole[at : at + MERGED] for at in range(0, len(whole), MERGED)]
+def _cut_in(whole: Sequence[Item], size: int) -> list[Sequence[Item]]:
+    return [whole[at : at + size] for at in range(0, len(whole), size)]

@@ -9,11 +9,10 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from analysis.tally import Tally
-from analysis.tally_file import from_bytes
 from app.settings import Settings, model_source
 from app.study.blocks import Texts
-from app.study.capturing import Plan, capture_block, merged, packed
-from cache.study import COUNTS, Block, StudyFolder, is_study
+from app.study.capturing import Plan, added_up, capture_block, merged, packed
+from cache.study import Block, StudyFolder, is_study
 from routing.errors import GatescopeError, OptionError
 
 if TYPE_CHECKING:  # torch takes seconds to import
@@ -124,8 +123,7 @@ def raised(answer: Answer | GatescopeError) -> Answer:
 
 def count_blocks(path: Path, blocks: Sequence[Block]) -> Tally | GatescopeError:
     """The tallies of some blocks, read from the folder and added up."""
-    folder = StudyFolder(path)
-    return answer(lambda: merged([from_bytes(folder.part(block, COUNTS)) for block in blocks]))
+    return answer(lambda: added_up(StudyFolder(path), blocks))
 
 
 def merge_counts(*tallies: Tally | GatescopeError) -> Tally | GatescopeError:

@@ -49,7 +49,7 @@ def rows(*, too_long: bool = False) -> list[str]:
 
 def drive(model: Path, folder: Path) -> None:
     """One process, then two workers of which one is killed, then a run that fails, then the command; told in a file."""
-    blocks.MOST_DOCUMENTS, on_ray.MERGED = OF, 2
+    blocks.MOST_DOCUMENTS, on_ray.LEAST_READ, on_ray.JOINED = OF, 2, 2
     corpus, plan = str(folder / "corpus.jsonl"), PLAN
     told: dict = {}
     with on_ray.cluster(load_settings(model=str(model), device="cpu"), 2) as workers:
