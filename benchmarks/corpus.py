@@ -52,12 +52,12 @@ class Row:
     cpu_seconds: float
     plain_seconds: float = 0.0
     plain_cpu_seconds: float = 0.0
-    base_mb: float
     peak_mb: float
     routes_bytes: float
     counts_bytes: float
     scores_bytes: float
     adding_up_seconds: float
+    adding_up_mb: float
 
     def __str__(self) -> str:
         speed = f"{self.tokens / self.seconds:,.0f}"
@@ -66,13 +66,13 @@ class Row:
         return (
             f"{self.what:30} {self.tokens:>10,} {self.blocks:>7,} {speed:>9} {against:>9} {against_cpu:>9} "
             f"{self.peak_mb:>8,.0f} {self.routes_bytes:>8.1f} {self.counts_bytes:>8.1f} {self.scores_bytes:>8.1f} "
-            f"{self.adding_up_seconds:>8.1f}"
+            f"{self.adding_up_seconds:>8.1f} {self.adding_up_mb:>8,.0f}"
         )
 
 
 HEAD = (
     f"{'':30} {'tokens':>10} {'blocks':>7} {'tokens/s':>9} {'÷ plain':>9} {'in CPU s':>9} "
-    f"{'peak MB':>8} {'routes':>8} {'counts':>8} {'scores':>8} {'add up s':>8}"
+    f"{'peak MB':>8} {'routes':>8} {'counts':>8} {'scores':>8} {'add up s':>8} {'peak MB':>8}"
 )
 
 
@@ -116,9 +116,9 @@ def captured(name: str, tokens: int, detail: Detail, scores: float) -> Row:
         done = capture_study(model, iter(documents), study, plan)
         seconds, cpu_seconds = (now - then for now, then in zip(clocks(), (seconds, cpu_seconds), strict=True))
         batches.handle.remove()
-        peak = resident("VmHWM")
+        peak = resident("VmHWM") - base
         plain = batches.run(model)
-        return row(f"captured, {detail}", study, done.blocks, seconds, cpu_seconds, base, peak, plain)
+        return row(f"captured, {detail}", study, done.blocks, seconds, cpu_seconds, peak, plain)
 
 
 def replayed(name: str, tokens: int, detail: Detail, scores: float) -> Row:
@@ -138,12 +138,10 @@ def replayed(name: str, tokens: int, detail: Detail, scores: float) -> Row:
             texts_of_block = Texts(blocks - 1, record.documents, digest=str(blocks))
             study.write(*packed(texts_of_block, record, Left(), plan))
         seconds, cpu_seconds = (now - before for now, before in zip(clocks(), then, strict=True))
-        found = row(
-            f"replayed, {detail}" + (f", {scores:.0%} scores" if scores else ""),
-            *(study, blocks, seconds, cpu_seconds, base, 0.0, (0.0, 0.0)),
-        )
+        peak = resident("VmHWM") - base
         print_parts(held[0], seconds)
-        return replace(found, peak_mb=resident("VmHWM") - base)
+        what = f"replayed, {detail}" + (f", {scores:.0%} scores" if scores else "")
+        return row(what, study, blocks, seconds, cpu_seconds, peak, (0.0, 0.0))
 
 
 def row(
@@ -152,13 +150,14 @@ def row(
     blocks: int,
     seconds: float,
     cpu_seconds: float,
-    base: float,
     peak: float,
     plain: tuple[float, float],
 ) -> Row:
     """A measurement, with what lies in the folder and how long its tallies take to add up."""
     finished = study.finished().values()
     tokens = sum(block.tokens for block in finished)
+    base = resident("VmRSS")
+    forget_peak()
     started = time.perf_counter()
     assert_same(int(whole_tally(study).table("tokens").sum()), tokens)
     return Row(
@@ -169,9 +168,9 @@ def row(
         cpu_seconds=cpu_seconds,
         plain_seconds=plain[0],
         plain_cpu_seconds=plain[1],
-        base_mb=base,
-        peak_mb=peak - base,
+        peak_mb=peak,
         adding_up_seconds=time.perf_counter() - started,
+        adding_up_mb=resident("VmHWM") - base,
         **{
             f"{kind}_bytes": sum(block.parts[kind][1] for block in finished if kind in block.parts) / tokens
             for kind in (ROUTES, COUNTS, SCORES)

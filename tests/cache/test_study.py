@@ -252,7 +252,7 @@ def test_a_writer_killed_in_mid_write_leaves_whole_blocks(tmp_path):
     folder, torn = tmp_path / "study", 0
     for _ in range(6):
         before, writer = set(folder.glob("blocks/.*.tmp")), run(WRITE, folder)
-        while writer.poll() is None and not set(folder.glob("blocks/.*.tmp")) - before:
+        while writer.poll() is None and not set(folder.glob("blocks/.*.counts.*.tmp")) - before:
             time.sleep(0.0002)
         writer.kill()
         assert writer.communicate(timeout=30) == ("", "")
