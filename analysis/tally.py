@@ -26,7 +26,7 @@ BLOCK = "block "
 FIXED = 2.0**24
 """Weights are added as whole multiples of 1/FIXED, which every 16-bit float is: sums are exact in any order."""
 
-Per = Literal["unit", "group"]
+Per = Literal["unit", "group", "facet"]
 
 
 class Facet(IntEnum):
@@ -77,7 +77,8 @@ Take = Callable[[Reading], NDArray[np.int64] | None]
 class Statistic:
     """How one statistic is taken of a record; None where the record does not hold what it `needs`.
 
-    The first axis of what `take` returns are the record's documents (`per` unit) or its groups (`per` group).
+    The first axis of what `take` returns are the record's documents (`per` unit), its groups (`per` group), or its
+    facets alone (`per` facet: a large table that no metric asks for by domain or language).
     `names_words`: ids of tokens can be read out of it, by which a text is known to who has the tokenizer.
     """
 
@@ -163,16 +164,18 @@ def tally(record: RoutingRecord, *, only: Sequence[str] | None = None) -> Tally:
     if unknown:
         raise OptionError(f"the statistics {unknown}", expected=f"some of {list(STATISTICS)}", do="choose among those")
     reading = _reading(record)
+    by_facet = _by_facet(reading)
     by_unit: dict[str, NDArray[np.int64]] = {}
     by_group: dict[str, dict[Group, NDArray[np.int64]]] = {}
     for name in names:
-        table = STATISTICS[name].take(reading)
+        own = by_facet if STATISTICS[name].per == "facet" else reading
+        table = STATISTICS[name].take(own)
         if table is None:
             continue
         if STATISTICS[name].per == "unit":
             by_unit[name] = narrow(table)
         else:
-            by_group[name] = dict(zip(reading.groups, map(narrow, table), strict=True))
+            by_group[name] = dict(zip(own.groups, map(narrow, table), strict=True))
     whole = Tally(
         layers=record.layers,
         provenance=replace(record.provenance, options={}),
@@ -246,6 +249,12 @@ def _reading(record: RoutingRecord) -> Reading:
     )
     start_d = np.searchsorted(record.document_t, np.arange(len(record.documents) + 1))
     return Reading(record, facet_t, group_t, groups, start_d)
+
+
+def _by_facet(reading: Reading) -> Reading:
+    """The same without labels: groups are facets."""
+    facets, group_t = np.unique(reading.facet_t, return_inverse=True)
+    return reading._replace(group_t=group_t, groups=tuple(Group("", "", Facet(facet)) for facet in facets.tolist()))
 
 
 def _unit(record: RoutingRecord, number: int, reading: Reading) -> Unit:

@@ -72,7 +72,7 @@ def class_of(piece: str, *, follows_letter: bool = False) -> str:
     return "code symbols" if _CODE & set(piece) else "punctuation"
 
 
-@statistic(per="group", axes="gcle")
+@statistic(per="facet", axes="gcle")
 def class_assignments(reading: Reading) -> NDArray[np.int64]:
     """Slots that each expert filled, by class of the token's text."""
     record, classes = reading.record, len(CLASSES)
@@ -81,7 +81,7 @@ def class_assignments(reading: Reading) -> NDArray[np.int64]:
     return count_xle.reshape(len(reading.groups), classes, *count_xle.shape[1:])
 
 
-@statistic(per="group", axes="gc")
+@statistic(per="facet", axes="gc")
 def class_tokens(reading: Reading) -> NDArray[np.int64]:
     """Tokens of each class of text."""
     table_gc = np.zeros((len(reading.groups), len(CLASSES)), np.int64)

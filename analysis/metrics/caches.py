@@ -24,25 +24,25 @@ MIXED = 0x9E3779B97F4A7C15
 SOURCE = "Mattson et al. 1970, stack distances"
 
 
-@statistic(per="group", axes="glb")
+@statistic(per="facet", axes="glb")
 def lru_depths(reading: Reading) -> NDArray[np.int64]:
     """Requests by how many experts must be kept, least recently used out first; at 0 those never seen before."""
     return _depths(reading, LRU)
 
 
-@statistic(per="group", axes="glb")
+@statistic(per="facet", axes="glb")
 def mixed_lru_depths(reading: Reading) -> NDArray[np.int64]:
     """The same with the tokens of each document in an order drawn at random: what its loads alone give."""
     return _depths(reading, LRU, order_t=_mixed(reading))
 
 
-@statistic(per="group", axes="glb")
+@statistic(per="facet", axes="glb")
 def lfu_depths(reading: Reading) -> NDArray[np.int64]:
     """Requests by how many experts must be kept, least often used in the document out first; at 0 those never seen."""
     return _depths(reading, LFU)
 
 
-@statistic(per="group", axes="glb")
+@statistic(per="facet", axes="glb")
 def best_depths(reading: Reading) -> NDArray[np.int64]:
     """Requests by how many experts must be kept, the one used again last out first; at 0 those never seen before."""
     return _depths(reading, BEST)

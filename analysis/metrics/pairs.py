@@ -13,7 +13,7 @@ ENOUGH = 50
 """Tokens a pair should be expected in by chance before its lift is read."""
 
 
-@statistic(per="group", axes="glef", needs=FEW)
+@statistic(per="facet", axes="glef", needs=FEW)
 def coactivation(reading: Reading) -> NDArray[np.int64] | None:
     """Tokens that each pair of a layer's experts worked on together, and on the diagonal each expert's own."""
     record = reading.record

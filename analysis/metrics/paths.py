@@ -18,7 +18,7 @@ CROWDED = 8
 ENOUGH = 5
 
 
-@statistic(per="group", axes="gle")
+@statistic(per="facet", axes="gle")
 def first_choices(reading: Reading) -> NDArray[np.int64]:
     """Tokens that had each expert as their first choice."""
     record = reading.record
@@ -34,13 +34,13 @@ def first_transitions(reading: Reading) -> NDArray[np.int64] | None:
     return _transitions(reading, 1)
 
 
-@statistic(per="group", axes="glef", needs=FEW)
+@statistic(per="facet", axes="glef", needs=FEW)
 def set_transitions(reading: Reading) -> NDArray[np.int64] | None:
     """Tokens by every expert chosen at a layer and every one at the next; the last layer has no next one."""
     return _transitions(reading, reading.record.slots)
 
 
-@statistic(per="group", axes="gwb")
+@statistic(per="facet", axes="gwb")
 def paths(reading: Reading) -> NDArray[np.int64]:
     """Tokens by their path of first choices through the first 1, 2, 4 … and all layers, in bins of a hash."""
     record = reading.record

@@ -329,7 +329,7 @@ def added_up(
     held: list[Tally] = []
     for done, block in enumerate(blocks, 1):
         held.append(from_bytes(folder.part(block, COUNTS)))
-        if len(held) == 16:
+        if len(held) == 8:
             held = [merged(held)]
         on_progress(done, len(blocks))
     return merged(held)

@@ -25,9 +25,8 @@ def test_pairs_are_those_a_slow_count_finds(seed):
     for group, pairs_lef in found.items():
         slow = np.zeros_like(pairs_lef)
         for row, ids_lk in zip(range(record.tokens), record.ids_tlk.tolist(), strict=True):
-            document = record.documents[record.document_t[row]]
             facet = Facet.FORMAT if record.flag_t[row] & 3 else Facet.GENERATED if record.flag_t[row] & 4 else 0
-            if (document.domain, document.language, facet) != group:
+            if ("", "", facet) != group:
                 continue
             for layer, ids_k in enumerate(ids_lk):
                 for expert in ids_k:
