@@ -4,6 +4,7 @@ import io
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import zipfile
@@ -334,6 +335,16 @@ def test_the_command_says_what_is_there_and_what_this_run_did(tiny_model, tmp_pa
     about = StudyFolder.open(tmp_path / "study").recipe()
     assert (about["corpus"], about["detail"], about["batch_tokens"]) == (str(corpus), "weights", 128)
     assert about["longest"] == longest_text(load_model(tiny_model, device="cpu"), "split") == blocks.MOST_CHARACTERS
+
+
+def test_the_example_of_the_docs_runs(whole, monkeypatch, capsys):
+    page = (ROOT / "docs" / "studies.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    monkeypatch.chdir(whole.folder.parent)
+    found: dict = {}
+    exec(example.replace('"routes"', f'"{whole.folder.name}"'), found)
+    assert found["load_le"].shape == (2, 8) and len(capsys.readouterr().out.splitlines()) == 11
+    assert found["load_le"].sum() == 2 * 2 * sum(block.tokens for block in whole.finished().values())
 
 
 FAMILIES = ["mixtral", "qwen3_moe", "deepseek_v3", "olmoe", "gpt_oss"]
