@@ -61,4 +61,5 @@ def test_every_cache_is_bounded_and_keyed_by_names():
 
 @pytest.mark.parametrize("word", ["unsafe_allow_html", "unsafe_allow_javascript", "trust_remote_code=True", "pickle"])
 def test_nothing_unsafe_is_asked_for(word):
-    assert [str(path) for path in SOURCES if word in path.read_text("utf-8")] == []
+    asked = [str(path) for path in SOURCES if word in path.read_text("utf-8").replace("allow_pickle=False", "")]
+    assert asked == []
