@@ -1,9 +1,9 @@
 """The pages of the dashboard, read from the files in `app/pages`: a page is one script with a `PAGE` literal.
 
-    PAGE = {"title": "Prompt", "icon": ":material/short_text:", "help": "One sentence.", "order": 10}
+    PAGE = {"title": "Prompt", "icon": ":material/short_text:", "help": "One sentence.", "order": 10, "group": "Look"}
 
 The literal is read, not run, so that building the navigation never executes a page. The page with the lowest `order` is
-the one at the bare address; every other file's name is its address.
+the one at the bare address; every other file's name is its address. Pages of one `group` stand together.
 """
 
 import ast
@@ -13,7 +13,7 @@ from pathlib import Path
 from routing.errors import OptionError
 
 PAGES = Path(__file__).parent / "pages"
-_KINDS: dict[str, type] = {"title": str, "icon": str, "help": str, "order": int}
+_KINDS: dict[str, type] = {"title": str, "icon": str, "help": str, "order": int, "group": str}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +25,12 @@ class PageFile:
     icon: str
     help: str
     order: int
+    group: str
+
+    @property
+    def address(self) -> str:
+        """Where the page is found, after the server's own address."""
+        return self.path.stem
 
 
 def find_pages(folder: Path = PAGES) -> list[PageFile]:

@@ -9,7 +9,9 @@ import streamlit as st
 from streamlit.runtime import exists, get_instance
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
+from app.kept import Kept
 from app.settings import settings
+from app.sources import Source, forget, read_shipped, read_study, shipped_ids
 from app.tracer import Shelf, Tracer
 from cache.store import Store
 from models import BUNDLED_MODELS
@@ -21,6 +23,9 @@ log = logging.getLogger(__name__)
 FRAME = Path(__file__).parent / "sections" / "frame.py"
 """The script every session runs. No folder called `pages` lies beside it: Streamlit would take that for its own."""
 
+SOURCES_READ = 8
+_sources = Kept(SOURCES_READ)
+
 MODELS_LOADED = 2
 """How many models are in memory at once; the one used longest ago makes room."""
 
@@ -30,6 +35,36 @@ def shelf() -> Shelf:
     """The captures of this server. Errors: StoreError when their folder cannot be used."""
     chosen = settings()
     return Shelf(Store(chosen.cache_dir, quota_bytes=chosen.quota_bytes))
+
+
+def studies() -> Path:
+    """The folder of this server's studies, each in a folder named by its id."""
+    return settings().cache_dir / "studies"
+
+
+def find_source(id: str) -> Source:
+    """What an id stands for: what ships with a model, a study, or a captured text.
+
+    Errors: CaptureNotFoundError, CaptureDamagedError, StoreError.
+    """
+    if "." in id:
+        return _sources.get((id,), lambda: read_shipped(id))
+    if (folder := studies() / id).is_dir():
+        return _sources.get((id,), lambda: read_study(id, folder))
+    hit = shelf().find(id)
+    name = hit.record.documents[0].text if hit.record.documents else id
+    return Source(id=id, name=name, kind="text", record=hit.record, notice=hit.notice)
+
+
+def drop_source(id: str) -> None:
+    """Forget a source that was removed or changed."""
+    forget(id)
+    _sources.forget(lambda key: key[0] == id)
+
+
+def corpus_of(model: str) -> str | None:
+    """The corpus that a page about many documents shows of a model before anything is chosen."""
+    return next(iter(shipped_ids(model)), None)
 
 
 @st.cache_resource(max_entries=MODELS_LOADED, show_spinner=False, on_release=Tracer.close)

@@ -153,6 +153,21 @@ class RoutingRecord:
         taken: dict[str, Any] = {name: array[rows_t].copy() for name, array in self.arrays()}
         return replace(self, **taken)
 
+    def of_documents(self, numbers: Sequence[int]) -> "RoutingRecord":
+        """The same record of some of its documents only, in the order given, numbered anew from 0.
+
+        Errors      RecordError for a number that no document has, or that comes twice.
+        """
+        if len(set(numbers)) != len(numbers) or not set(numbers) <= set(range(len(self.documents))):
+            raise _broken(f"the documents {list(numbers)[:8]}", f"some of 0 to {len(self.documents) - 1}, each once")
+        new_d = np.full(len(self.documents), -1, np.int32)
+        new_d[list(numbers)] = np.arange(len(numbers), dtype=np.int32)
+        rows_t = np.flatnonzero(new_d[self.document_t] >= 0)
+        rows_t = rows_t[np.argsort(new_d[self.document_t[rows_t]], kind="stable")]
+        taken = self.take(rows_t)
+        document_t = new_d[taken.document_t]
+        return replace(taken, document_t=document_t, documents=tuple(self.documents[number] for number in numbers))
+
     def image_places(self) -> NDArray[np.int32]:
         """Each image token's place in its image, shape (tokens,): counted along its run, -1 where a token is of none.
 

@@ -15,7 +15,8 @@ PAGE = {
     "title": "Model",
     "icon": ":material/account_tree:",
     "help": "How the model routes a token, layer by layer, and whether its recording is proven.",
-    "order": 20,
+    "order": 110,
+    "group": "Keep",
 }
 
 

@@ -20,6 +20,7 @@ PAGE = {
     "icon": ":material/short_text:",
     "help": "Paste a text and see which experts took each of its tokens, layer by layer.",
     "order": 10,
+    "group": "Look",
 }
 
 

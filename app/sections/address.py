@@ -1,12 +1,17 @@
-"""The page's address as the one place where what is looked at is kept."""
+"""The page's address as the one place where what is looked at is kept, and the ways from one page to another."""
 
 from dataclasses import replace
+from urllib.parse import parse_qsl, urlencode
 
 import streamlit as st
 
 from app.figures.trace import views
+from app.navigation import find_pages
 from app.settings import settings
 from app.state import View, read_view
+
+NO_PINS: dict[str, object] = dict.fromkeys(("document", "token", "layer", "expert", "span", "slice"))
+"""What no longer means anything once another capture is looked at."""
 
 
 def current() -> View:
@@ -14,13 +19,17 @@ def current() -> View:
     return read_view(st.query_params.to_dict(), quantities=views(), models=settings().offered)
 
 
+def params(view: View) -> dict[str, str]:
+    """The parameters that say a view."""
+    return view.params(default=View(quantity=views()[0], model=settings().offered[0]))
+
+
 def go(view: View) -> None:
     """Write a view into the address; the browser's Back leads to the one before."""
-    fresh = View(quantity=views()[0], model=settings().offered[0])
-    params = view.params(default=fresh)
-    if params != st.query_params.to_dict():
-        st.query_params.from_dict(params)
-        st.session_state["looked_at"] = params
+    said = params(view)
+    if said != st.query_params.to_dict():
+        st.query_params.from_dict(said)
+        st.session_state["looked_at"] = said
 
 
 def follow_to(page: str) -> None:
@@ -37,3 +46,31 @@ def follow_to(page: str) -> None:
 def change(**parts: object) -> None:
     """Write the current view with some parts replaced."""
     go(replace(current(), **parts))  # type: ignore[arg-type]  # parts are fields of View
+
+
+def link(page: str, **parts: object) -> str:
+    """The address of the current view on another page, some parts replaced: `link("expert", layer=2, expert=5)`."""
+    said = urlencode(params(replace(current(), **parts)))  # type: ignore[arg-type]  # parts are fields of View
+    address = "" if page == find_pages()[0].address else page
+    return f"{address}?{said}" if said else address or "."
+
+
+def visit(page: str, **parts: object) -> None:
+    """Go to another page, some parts of the view replaced. For callbacks: the move happens in the run they cause."""
+    st.session_state["moving"] = (page, params(replace(current(), **parts)))  # type: ignore[arg-type]  # as above
+
+
+def visit_link(href: str) -> None:
+    """Go where a link made by `link` leads; anything else leads nowhere."""
+    page, _, said = href.partition("?")
+    page = page if page not in ("", ".") else find_pages()[0].address
+    if any(each.address == page for each in find_pages()):
+        st.session_state["moving"] = (page, dict(parse_qsl(said)))
+
+
+def move() -> None:
+    """Make the move that a callback asked for; does not return if there is one."""
+    if (moving := st.session_state.pop("moving", None)) is not None:
+        page, said = moving
+        path = next(each.path for each in find_pages() if each.address == page)
+        st.switch_page(path, query_params=said)

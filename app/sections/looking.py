@@ -1,0 +1,149 @@
+"""What every page begins with: its question, what is looked at, and the side column that says so.
+
+page = open_page("How is the work spread, layer by layer?", wants="corpus")
+if page is not None:
+    ...page.source, page.scope, page.view...
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import streamlit as st
+
+from app import server
+from app.sections import address, aside
+from app.sections.messages import plain, show_error, show_notices
+from app.sources import Scope, Source, document_of, own_tokens, scope_of, shipped_ids
+from app.state import View
+from routing.errors import CaptureNotFoundError, GatescopeError, OptionError
+
+FEW_TOKENS = 200
+"""Tokens below which a page about a corpus says that it has too little to go by."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """What a page shows: capture A within a scope, and capture B where one is chosen."""
+
+    view: View
+    source: Source
+    reference: Source | None
+    scope: Scope
+
+    @property
+    def population(self) -> str:
+        """How many tokens of how many documents count, in words."""
+        tokens = own_tokens(self.source, self.scope)
+        documents = 1 if self.scope.span else len(self.scope.documents or self.source.record.documents)
+        said = f"N = {tokens:,} token{'s' * (tokens != 1)} of {documents:,} document{'s' * (documents != 1)}"
+        return f"{said}, the first of a larger study" if self.source.is_cut and not self.scope.is_whole else said
+
+
+def open_page(question: str, *, wants: Literal["corpus", "text"]) -> Page | None:
+    """Draw the head of a page; None, with what to do next, where there is nothing to look at.
+
+    `wants` says which capture stands in where the address names none: the probe set of the model, or its example.
+    """
+    st.title(question)
+    view = address.current()
+    source = _source(view.capture or _stand_in(view.model, wants))
+    if source is None:
+        show_notices(view.problems)
+        return None
+    view, scope = _within(source, view)
+    page = Page(view=view, source=source, reference=_reference(view), scope=scope)
+    show_notices(tuple(filter(None, (source.notice, *view.problems))))
+    st.caption(plain(headline(source)))
+    aside.show(source, page.reference, view, scope)
+    if wants == "corpus" and own_tokens(source, scope) < FEW_TOKENS:
+        _too_little(page)
+    return page
+
+
+def headline(source: Source) -> str:
+    """Where a capture comes from, in one line."""
+    record, made = source.record, source.record.provenance
+    documents = len(record.documents)
+    parts = [
+        f"{made.model} @ {made.fingerprint[:8]}",
+        made.dtype,
+        made.device,
+        f"{record.tokens:,} tokens" + (f" of {documents:,} documents" if documents > 1 else ""),
+        f"{len(record.layers)} MoE layers, {record.slots} of {record.experts} experts a token",
+        f"captured by {made.engine}",
+    ]
+    return " · ".join(parts)
+
+
+def _stand_in(model: str, wants: str) -> str | None:
+    shipped = shipped_ids(model)
+    return shipped[1 if wants == "text" else 0] if shipped else None
+
+
+def _source(id: str | None) -> Source | None:
+    """What the id stands for, or what to do where there is nothing."""
+    if id is None:
+        st.info("Nothing is captured yet for this model. Run a text, or study a corpus.", icon=":material/search_off:")
+        _ways_to_begin()
+        return None
+    try:
+        return server.find_source(id)
+    except CaptureNotFoundError:
+        st.warning(
+            f"This server holds no capture **{plain(id)}**. It may have been made on another server, or been removed.",
+            title="Capture not found",
+            icon=":material/search_off:",
+        )
+    except GatescopeError as error:
+        show_error(error)
+    _ways_to_begin()
+    st.button("Show the example", on_click=address.change, kwargs={"capture": None, **address.NO_PINS})
+    return None
+
+
+def _ways_to_begin() -> None:
+    with st.container(horizontal=True):
+        for page, label in (("prompt", "Run a text"), ("library", "Open the Library")):
+            st.button(
+                label,
+                on_click=address.visit,
+                args=(page,),
+                kwargs={"capture": None, **address.NO_PINS},
+                key=f"to-{page}",
+            )
+
+
+def _within(source: Source, view: View) -> tuple[View, Scope]:
+    """The view with what lies outside of the capture dropped, and the scope it leaves."""
+    record = source.record
+    view = view.within(tokens=10**7, layers=len(record.layers), experts=record.experts, documents=len(record.documents))
+    if view.token is not None or view.span is not None:
+        view = view.within(tokens=document_of(source, view.document or 0).tokens, layers=len(record.layers))
+    try:
+        return view, scope_of(source, view)
+    except OptionError as error:
+        lost = f"{error.found.capitalize()}: all documents are shown."
+        view = replace(view, slice=None, problems=(*view.problems, lost))
+        return view, scope_of(source, view)
+
+
+def _reference(view: View) -> Source | None:
+    if view.reference is None:
+        return None
+    try:
+        return server.find_source(view.reference)
+    except GatescopeError as error:
+        show_error(error)
+        return None
+
+
+def _too_little(page: Page) -> None:
+    tokens = own_tokens(page.source, page.scope)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.info(
+            f"Only {tokens:,} token{'s' * (tokens != 1)}: what is shown here says what happened to this text, not what "
+            f"experts do. That needs {FEW_TOKENS:,} and more, of many documents.",
+            icon=":material/hourglass_empty:",
+        )
+        if (corpus := server.corpus_of(page.view.model)) is not None and corpus != page.source.id:
+            st.button("Show the probe set", on_click=address.change, kwargs={"capture": corpus, **address.NO_PINS})

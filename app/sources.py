@@ -1,0 +1,257 @@
+"""Where the numbers of a page come from: a capture, a captured corpus, or what ships with a bundled model, by its id.
+
+    find_source(id)                   what an id stands for; read once, kept in memory, the same for every page
+    measure(source, name, by, scope)  a metric of it: as it was analysed, else computed now from the routes at hand
+    counted(source, scope)            the routes of a scope: some documents, some tokens
+
+A `Scope` says which of its tokens count. Every number of a page is of one source and one scope.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.metrics import METRICS
+from analysis.registry import BOTH, Ask, Result
+from analysis.tally import Facet, Tally, tally, token_facets
+from analysis.tally_file import from_bytes
+from app.kept import Kept
+from app.state import Span, View
+from app.study.capturing import first_routes
+from app.study.results import NAME as RESULTS
+from app.study.results import Results, read_results
+from app.study.run import KEPT_TOKENS
+from cache.study import StudyFolder
+from models import BUNDLED_MODELS
+from models.box import history, probed, welcome
+from routing.errors import CaptureNotFoundError, OptionError, StoreError
+from routing.record import RoutingRecord
+
+Kind = Literal["text", "corpus"]
+LIVE_RESAMPLES = 200
+"""Resamples of documents where a metric is computed while the reader waits; what was analysed before has its own."""
+
+TALLY = "tally.npz"
+CAPTURED, ANALYSED = "capture", "analysis"
+"""The two parts of a study's folder: the routes, and the results."""
+
+_routes, _tallies, _results = Kept(8), Kept(8), Kept(2048)
+"""What was computed last. Keys are ids, names and scopes, never arrays: no capture can be taken for another."""
+
+FACETS: dict[str, tuple[Facet, ...]] = {
+    "own": BOTH,
+    "prompt": (Facet.PROMPT,),
+    "generated": (Facet.GENERATED,),
+    "format": (Facet.FORMAT,),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scope:
+    """Which tokens of a source count: of some documents (None: all), a span of one of them, and of some facet."""
+
+    facet: str = "own"
+    documents: tuple[int, ...] | None = None
+    span: Span | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every document counts, whole; whatever the facet."""
+        return self.documents is None and self.span is None
+
+
+WHOLE = Scope()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Source:
+    """One capture or study as every page sees it.
+
+    record      the routes at hand, of all documents or (`is_cut`) of the first ones of a large study
+    analysis    folder of results that were computed before, if there is one
+    """
+
+    id: str
+    name: str
+    kind: Kind
+    record: RoutingRecord
+    analysis: Path | None = None
+    is_cut: bool = False
+    notice: str = ""
+
+
+def shipped_ids(model: str) -> list[str]:
+    """Ids of what ships with a bundled model, the probe set first; none for any other model."""
+    if model not in BUNDLED_MODELS:
+        return []
+    steps = sorted((BUNDLED_MODELS[model] / "captures" / "history").glob("*.gsr"))
+    return [f"probe.{model}", f"welcome.{model}", *(f"step{int(path.stem)}.{model}" for path in steps)]
+
+
+def shipped_name(id: str) -> str:
+    """What a shipped capture is called.
+
+    >>> shipped_name("step400.sift-softmax")
+    'sift-softmax after 400 steps of training'
+    """
+    what, _, model = id.partition(".")
+    if what.startswith("step"):
+        return f"{model} after {int(what.removeprefix('step')):,} steps of training"
+    return f"{model} on the probe set" if what == "probe" else f"{model} reading an example"
+
+
+def read_shipped(id: str) -> Source:
+    """A capture that ships with a bundled model. Errors: CaptureNotFoundError."""
+    what, _, model = id.partition(".")
+    if id not in shipped_ids(model):
+        raise CaptureNotFoundError(f"no capture {id}", expected="one that ships with a model", do="open the Library")
+    if what == "welcome":
+        return Source(id=id, name=shipped_name(id), kind="text", record=welcome(model))
+    if what == "probe":
+        analysed = BUNDLED_MODELS[model] / "captures" / "probe"
+        found = analysed if (analysed / RESULTS).exists() else None
+        return Source(id=id, name=shipped_name(id), kind="corpus", record=probed(model), analysis=found)
+    step = int(what.removeprefix("step"))
+    record = next(moment.record for moment in history(model) if moment.step == step)
+    return Source(id=id, name=shipped_name(id), kind="corpus", record=record)
+
+
+def read_study(id: str, folder: Path) -> Source:
+    """A captured and analysed corpus. Errors: CaptureNotFoundError, StoreError."""
+    if not (folder / CAPTURED).exists():
+        raise CaptureNotFoundError(f"no study {id}", expected="one of this server's", do="open the Library")
+    captured = StudyFolder.open(folder / CAPTURED)
+    record = first_routes(captured, KEPT_TOKENS)
+    if record is None:
+        raise StoreError(f"study {id} holds no routes", expected="routes of its tokens", do="capture it again")
+    documents = sum(block.documents for block in captured.finished().values())
+    analysed = folder / ANALYSED
+    return Source(
+        id=id,
+        name=str(captured.recipe().get("corpus", id)),
+        kind="corpus",
+        record=record,
+        analysis=analysed if (analysed / RESULTS).exists() else None,
+        is_cut=len(record.documents) < documents,
+    )
+
+
+def scope_of(source: Source, view: View) -> Scope:
+    """The scope that a view asks for. Errors: OptionError for a slice that this source does not have."""
+    documents = None if view.slice is None else documents_of(source.record, view.slice)
+    if view.span is not None:
+        number = view.document or 0
+        return Scope(facet=view.facet, documents=(number,), span=view.span)
+    return Scope(facet=view.facet, documents=documents)
+
+
+def documents_of(record: RoutingRecord, slice: str) -> tuple[int, ...]:
+    """The numbers of a slice's documents. Errors: OptionError when there are none.
+
+    `domain:code` and `language:de` name a label, `documents:0-2.7` numbers.
+    """
+    kind, _, what = slice.partition(":")
+    if kind == "documents":
+        found = [n for part in what.split(".") for n in _numbers(part) if n < len(record.documents)]
+    else:
+        found = [number for number, document in enumerate(record.documents) if getattr(document, kind) == what]
+    if not found:
+        raise OptionError(
+            f"no documents of the slice {slice}", expected=f"some of {len(record.documents):,}", do="release the slice"
+        )
+    return tuple(dict.fromkeys(found))
+
+
+def slice_of(numbers: Sequence[int]) -> str:
+    """The slice that names documents by number.
+
+    >>> slice_of([4, 0, 1, 2, 9])
+    'documents:0-2.4.9'
+    """
+    runs: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return "documents:" + ".".join(f"{a}-{b}" if b > a else f"{a}" for a, b in runs)
+
+
+def _numbers(part: str) -> range:
+    first, _, last = part.partition("-")
+    return range(int(first), min(int(last or first), int(first) + 100_000) + 1)
+
+
+def counted(source: Source, scope: Scope) -> RoutingRecord:
+    """The routes of a scope; the same record where everything counts. Facets are left to who counts."""
+    if scope.is_whole:
+        return source.record
+    return _routes.get((source.id, replace(scope, facet="own")), lambda: _taken(source.record, scope))
+
+
+def _taken(record: RoutingRecord, scope: Scope) -> RoutingRecord:
+    own = record if scope.documents is None else record.of_documents(scope.documents)
+    return own if scope.span is None else own.take(slice(scope.span.first, scope.span.last + 1))
+
+
+def document_of(source: Source, number: int) -> RoutingRecord:
+    """One document of a source, its tokens counted from 0."""
+    if len(source.record.documents) == 1:
+        return source.record
+    return counted(source, Scope(documents=(number,)))
+
+
+def measure(source: Source, name: str, *, by: str = "", scope: Scope = WHOLE) -> Result:
+    """A metric of a source within a scope: as analysed where that is the same, else computed now and kept.
+
+    Errors: OptionError where the capture lacks what the metric needs; found, expected and do say what.
+    """
+    if scope == WHOLE and (before := _analysed(source).get((name, by))) is not None:
+        return before
+    asked = Ask(facets=FACETS[scope.facet], by=by, resamples=LIVE_RESAMPLES)
+    return _results.get((source.id, name, by, scope), lambda: METRICS[name](tally_of(source, name, scope), asked))
+
+
+def _analysed(source: Source) -> Results:
+    """The results that were computed before, by name and label."""
+    if source.analysis is None:
+        return {}
+    file = source.analysis / RESULTS
+    return _results.get((source.id, "analysed"), lambda: read_results(file))
+
+
+def tally_of(source: Source, name: str, scope: Scope = WHOLE) -> Tally:
+    """What a metric needs of a scope's routes. The whole of a study was counted when it was analysed."""
+    if scope.is_whole and source.analysis is not None and (file := source.analysis / TALLY).exists():
+        return _tallies.get((source.id, TALLY), lambda: from_bytes(file.read_bytes()))
+    needs = METRICS[name].needs
+    key = (source.id, needs, replace(scope, facet="own"))
+    return _tallies.get(key, lambda: tally(counted(source, scope), only=needs))
+
+
+def table(source: Source, name: str) -> pd.DataFrame | None:
+    """A table that was made when the study was analysed, such as `composition.domain`; None where there is none."""
+    if source.analysis is None or not (file := source.analysis / "tables" / f"{name}.parquet").exists():
+        return None
+    return _results.get((source.id, "table", name), lambda: pd.read_parquet(file))
+
+
+def forget(id: str) -> None:
+    """Drop everything kept of one source."""
+    for kept in (_routes, _tallies, _results):
+        kept.forget(lambda key: key[0] == id)
+
+
+def own_tokens(source: Source, scope: Scope = WHOLE) -> int:
+    """How many tokens a scope has: special and template ones count only when they are asked for."""
+    return int(np.count_nonzero(facet_mask(counted(source, scope), scope.facet)))
+
+
+def facet_mask(record: RoutingRecord, facet: str) -> NDArray[np.bool_]:
+    """Which tokens are of a facet, shape (tokens,)."""
+    return np.isin(token_facets(record), [int(each) for each in FACETS[facet]])
