@@ -5,7 +5,7 @@ import pytest
 from app.navigation import find_pages, read_page
 from routing.errors import OptionError
 
-GOOD = 'PAGE = {"title": "T", "icon": ":material/x:", "help": "H.", "order": %d}\nraise SystemExit\n'
+GOOD = 'PAGE = {"title": "T", "icon": ":material/x:", "help": "H.", "order": %d, "group": "G"}\nraise SystemExit\n'
 
 
 def test_pages_come_in_their_order_and_are_not_run(tmp_path):
@@ -26,7 +26,7 @@ def test_the_dashboard_starts_on_the_prompt():
         "PAGE = dict(title='T')",
         "PAGE = {'title': 'T'}",
         "PAGE = {'title': 1, 'icon': '', 'help': '', 'order': 1}",
-        "PAGE = {'title': 'T', 'icon': '', 'help': '', 'order': 1, 'more': 2}",
+        "PAGE = {'title': 'T', 'icon': '', 'help': '', 'order': 1, 'group': 'G', 'more': 2}",
         "PAGE = ['T']",
     ],
 )

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.state import View, read_view
+from app.state import Span, View, read_view
 
 QUANTITIES, MODELS = ("margin", "entropy"), ("sift-softmax", "other/model")
 
@@ -34,6 +34,18 @@ def test_everything_an_address_may_say():
         {"t": "١"},
         {"t": "9" * 400},
         {"l": "two"},
+        {"e": "-2"},
+        {"d": "first"},
+        {"r": "12"},
+        {"r": "40-12"},
+        {"r": "1-99999999"},
+        {"s": "code"},
+        {"s": "documents:4,5"},
+        {"s": "domain:two\nlines"},
+        {"vs": "probe.../../etc"},
+        {"c": "probe.SIFT"},
+        {"by": "colour"},
+        {"f": "all of them"},
         {"view": "<script>"},
         {"m": "somebody/elses-model"},
     ],
@@ -44,6 +56,24 @@ def test_a_value_that_cannot_be_used_is_dropped_and_said(params):
     assert (found.quantity, found.model) == ("margin", "sift-softmax")
     assert len(found.problems) == 1
     assert len(found.problems[0]) < 120
+
+
+def test_a_range_and_a_slice_read_back():
+    found = read(c="probe.sift-softmax", d="3", r="12-40", s="documents:0-4.9", f="prompt", by="language", e="7")
+    assert (found.capture, found.document, found.span, found.slice) == (
+        "probe.sift-softmax",
+        3,
+        Span(12, 40),
+        "documents:0-4.9",
+    )
+    assert (found.facet, found.by, found.expert, found.problems) == ("prompt", "language", 7, ())
+    assert read(**found.params(default=read())) == found
+
+
+def test_a_range_that_ends_outside_of_the_document_is_dropped_and_said():
+    found = read(r="3-10").within(tokens=10, layers=4)
+    assert found.span is None
+    assert found.problems == ("There are no tokens 3 to 10 here: there are 10, counted from 0.",)
 
 
 def test_a_pin_outside_of_the_capture_is_dropped_and_said():
