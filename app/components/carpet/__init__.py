@@ -1,13 +1,17 @@
 """A matrix of numbers on a canvas: every cell can be seen, hovered, picked and reached by keyboard.
 
 scale.py     what the colours mean: ends, unit, null value, palette, pooling
+overlay.py   what lies over the cells: glyphs, faintness, where keys stop
 encode.py    numbers to one byte a cell, and everything the browser needs in one message
+events.py    what the browser may say: a pick, a range of columns, a row
 component.py the two Streamlit calls, `matrix` and `token_matrix`
 *.js *.html *.css   the browser's half, joined in the order of `component.SCRIPTS`; no build step
 """
 
-from app.components.carpet.component import Pick, matrix, token_matrix
+from app.components.carpet.component import Options, matrix, token_matrix
 from app.components.carpet.encode import TOKEN_FLAGS
+from app.components.carpet.events import Pick
+from app.components.carpet.overlay import Mark
 from app.components.carpet.scale import Scale
 
-__all__ = ["TOKEN_FLAGS", "Pick", "Scale", "matrix", "token_matrix"]
+__all__ = ["TOKEN_FLAGS", "Mark", "Options", "Pick", "Scale", "matrix", "token_matrix"]

@@ -1,15 +1,17 @@
 """The two Streamlit calls: a matrix, and a matrix under the text of its tokens."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
 from app.components.carpet.encode import Axis, encode
+from app.components.carpet.events import Pick, Pinned, Span, inside, pick_event, row_event, span_event, span_inside
+from app.components.carpet.overlay import Mark, Overlay
 from app.components.carpet.scale import Scale
 
 SCRIPTS = ("palette.js", "model.js", "view.js", "paint.js", "text.js", "carpet.js")
@@ -25,16 +27,42 @@ _CARPET = st.components.v2.component(
 _PIN = st.components.v2.component("gatescope_pin", js=(_HERE / "pin.js").read_text("utf-8"))
 
 
-@dataclass(frozen=True)
-class Pick:
-    """A pinned cell; `row` is None when only a column (a token) was picked."""
+class Options(TypedDict, total=False):
+    """What both calls take besides the values; all of it may be left out.
 
-    row: int | None
-    column: int
+    `row_noun`, `column_noun`: what one row and one column are called.
+    `labels_rc`, `label_noun`: whole numbers written into cells that have room, negative for none; what they count.
+    `description`: the takeaway, for readers who do not see the picture and under the saved one.
+    `attribution`: the line at the foot of a saved picture: where the numbers come from.
+    `on_pick`: hears of a pick or release (None) before the run it causes begins.
+    `span`, `on_span`: the selected range of columns, both ends included; it can be changed where `on_span` is given.
+    `on_row`: hears which row's label was chosen; the labels then look like links.
+    `marks_rc`, `marks`: glyphs on cells, 0 for none, else 1 + index into `marks`.
+    `faded_rc`, `faded_says`: cells that are drawn faint, and why ("not beyond chance").
+    `changes_rc`: where the keys `.` and `,` stop; `stops_rc`, `stops_say`: where `n` and `N` do, and what is there.
+    `group`: matrices of one page with the same group share cursor and window.
+    `square`: cells as square as the width allows, for experts by experts; both axes zoom.
+    """
 
-
-Pinned = Pick | tuple[int | None, int] | None
-"""What a page may hand in as the pinned cell."""
+    row_noun: str
+    column_noun: str
+    labels_rc: NDArray[np.integer] | None
+    label_noun: str
+    description: str
+    attribution: str
+    on_pick: Callable[[Pick | None], None] | None
+    span: Span | None
+    on_span: Callable[[Span | None], None] | None
+    on_row: Callable[[int], None] | None
+    marks_rc: NDArray[np.integer] | None
+    marks: Sequence[Mark]
+    faded_rc: NDArray[np.bool_] | None
+    faded_says: str
+    changes_rc: NDArray[np.bool_] | None
+    stops_rc: NDArray[np.bool_] | None
+    stops_say: str
+    group: str
+    square: bool
 
 
 def matrix(
@@ -45,34 +73,29 @@ def matrix(
     scale: Scale,
     pinned: Pinned,
     key: str,
-    row_noun: str = "layer",
-    column_noun: str = "expert",
-    labels_rc: NDArray[np.integer] | None = None,
-    label_noun: str = "expert",
-    description: str = "",
-    on_pick: Callable[[Pick | None], None] | None = None,
+    **options: Unpack[Options],
 ) -> Pick | None:
     """Draw a matrix and return the cell that is pinned after this run.
 
     The page owns the pin: hand in the one it knows, keep the one that comes back. A click, Enter or Esc in the browser
-    wins over `pinned` in the run it causes; `on_pick` hears of it before that run begins.
+    wins over `pinned` in the run it causes; `on_pick` hears of it before that run begins. The same holds for `span`.
 
         state.pin = matrix(load_le, rows=None, columns=None, scale=scale, pinned=state.pin, key="load")
 
-    Shapes: `values_rc` and `labels_rc` have one row per row of the picture. Undefined: NaN is drawn hatched.
-    `rows`, `columns`: the names, or None for 0, 1, 2 ... `labels_rc`: whole numbers written into cells that have room,
-    negative for none. `description`: the takeaway, for readers who do not see the picture and under the saved one.
+    Shapes: `values_rc` and every option that ends in `_rc` have one row per row of the picture. Undefined: NaN is drawn
+    hatched. `rows`, `columns`: the names, or None for 0, 1, 2 ... The other options are described at `Options`.
     A pin that lies outside this matrix counts as none. Not for use inside `st.form`, where Streamlit drops clicks.
     """
     data = encode(
         values_rc,
         scale,
-        rows=Axis(row_noun, rows),
-        columns=Axis(column_noun, columns),
-        labels_rc=labels_rc,
-        extra={"channel": key, "description": description, "label_noun": label_noun},
+        rows=Axis(options.get("row_noun", "layer"), rows),
+        columns=Axis(options.get("column_noun", "expert"), columns),
+        labels_rc=options.get("labels_rc"),
+        overlay=_overlay(options),
+        extra=_extra(key, options),
     )
-    return _mount(data, values_rc.shape, pinned, key=key, on_pick=on_pick)
+    return _mount(data, values_rc.shape, pinned, key=key, options=options)
 
 
 def token_matrix(
@@ -85,12 +108,7 @@ def token_matrix(
     key: str,
     flags: Sequence[int] | NDArray[np.integer] | None = None,
     columns: Sequence[str] | None = None,
-    row_noun: str = "layer",
-    column_noun: str = "token",
-    labels_rc: NDArray[np.integer] | None = None,
-    label_noun: str = "expert",
-    description: str = "",
-    on_pick: Callable[[Pick | None], None] | None = None,
+    **options: Unpack[Options],
 ) -> Pick | None:
     """Draw the text of the tokens above the matrix of their values; otherwise like `matrix`.
 
@@ -101,74 +119,67 @@ def token_matrix(
     data = encode(
         values_rc,
         scale,
-        rows=Axis(row_noun, rows),
-        columns=Axis(column_noun, columns),
-        labels_rc=labels_rc,
+        rows=Axis(options.get("row_noun", "layer"), rows),
+        columns=Axis(options.get("column_noun", "token"), columns),
+        labels_rc=options.get("labels_rc"),
         pieces=pieces,
         flags=flags,
-        extra={"channel": key, "description": description, "label_noun": label_noun},
+        overlay=_overlay(options),
+        extra=_extra(key, options),
     )
-    return _mount(data, values_rc.shape, pinned, key=key, on_pick=on_pick)
+    return _mount(data, values_rc.shape, pinned, key=key, options=options)
 
 
-def _mount(
-    data: bytes,
-    shape: tuple[int, ...],
-    pinned: Pinned,
-    *,
-    key: str,
-    on_pick: Callable[[Pick | None], None] | None,
-) -> Pick | None:
-    """Place the matrix, then the tiny carrier of its pin, so that a new pin does not send the matrix again."""
+_OVERLAYS = tuple(Overlay.__dataclass_fields__)
 
-    def hear() -> None:
-        event = _read_event(st.session_state[key].get("pick"), shape)
+
+def _overlay(options: Options) -> Overlay:
+    """The options that lie over the cells."""
+    given: Mapping[str, Any] = options
+    return Overlay(**{name: given[name] for name in _OVERLAYS if name in given})
+
+
+def _extra(key: str, options: Options) -> dict[str, object]:
+    """What else the browser must know. An option nobody knows is refused: it would be lost without a word."""
+    if unknown := sorted(options.keys() - Options.__annotations__.keys()):
+        raise TypeError(f"unexpected options: {', '.join(unknown)}")
+    return {
+        "channel": key,
+        "description": options.get("description", ""),
+        "attribution": options.get("attribution", ""),
+        "label_noun": options.get("label_noun", "expert"),
+        "group": options.get("group", ""),
+        "square": options.get("square", False),
+        "can_span": options.get("on_span") is not None,
+        "can_open_rows": options.get("on_row") is not None,
+    }
+
+
+def _mount(data: bytes, shape: tuple[int, ...], pinned: Pinned, *, key: str, options: Options) -> Pick | None:
+    """Place the matrix, then the tiny carrier of pin and range, so that a new pin does not send the matrix again."""
+    on_pick, on_span, on_row = options.get("on_pick"), options.get("on_span"), options.get("on_row")
+
+    def hear_pick() -> None:
+        event = pick_event(st.session_state[key].get("pick"), shape)
         if event is not None and on_pick is not None:
-            on_pick(event.pick)
+            on_pick(event.value)
+
+    def hear_span() -> None:
+        event = span_event(st.session_state[key].get("span"), shape)
+        if event is not None and on_span is not None:
+            on_span(event.value)
+
+    def hear_row() -> None:
+        row = row_event(st.session_state[key].get("row"), shape)
+        if row is not None and on_row is not None:
+            on_row(row)
 
     with st.container(gap=None):
-        result = _CARPET(data=data, key=key, on_pick_change=hear)
-        event = _read_event(result.get("pick"), shape)
-        pick = _inside(pinned, shape) if event is None else event.pick
-        place = {"row": None, "column": None} if pick is None else {"row": pick.row, "column": pick.column}
-        answers = 0 if event is None else event.serial
-        _PIN(data={"channel": key, "answers": answers, **place}, key=f"{key}-pin")
+        result = _CARPET(data=data, key=key, on_pick_change=hear_pick, on_span_change=hear_span, on_row_change=hear_row)
+        picked, ranged = pick_event(result.get("pick"), shape), span_event(result.get("span"), shape)
+        pick = inside(pinned, shape) if picked is None else picked.value
+        span = span_inside(options.get("span"), shape) if ranged is None else ranged.value
+        answers = max((event.serial for event in (picked, ranged) if event is not None), default=0)
+        place = {"row": None, "column": None} if pick is None else asdict(pick)
+        _PIN(data={"channel": key, "answers": answers, **place, "span": span}, key=f"{key}-pin")
     return pick
-
-
-@dataclass(frozen=True)
-class _Event:
-    """What the reader did: picked a cell, or released it (None); `serial` tells later events from earlier ones."""
-
-    pick: Pick | None
-    serial: int
-
-
-def _read_event(payload: Any, shape: tuple[int, ...]) -> _Event | None:
-    """The event the browser sent, or None when there is none or when it is not one of this matrix."""
-    if not isinstance(payload, dict) or not _is_index(payload.get("serial"), 2**53):
-        return None
-    row, column, serial = payload.get("row"), payload.get("column"), payload["serial"]
-    if row is None and column is None:
-        return _Event(None, serial)
-    pick = _cell(row, column, shape)
-    return None if pick is None else _Event(pick, serial)
-
-
-def _inside(pinned: Pinned, shape: tuple[int, ...]) -> Pick | None:
-    """The pin of the page, if it lies in this matrix."""
-    if pinned is None:
-        return None
-    row, column = (pinned.row, pinned.column) if isinstance(pinned, Pick) else pinned
-    return _cell(row, column, shape)
-
-
-def _cell(row: Any, column: Any, shape: tuple[int, ...]) -> Pick | None:
-    """A cell of the matrix, or None for anything else."""
-    is_cell = (row is None or _is_index(row, shape[0])) and _is_index(column, shape[1])
-    return Pick(None if row is None else int(row), int(column)) if is_cell else None
-
-
-def _is_index(number: Any, size: int) -> bool:
-    """A whole number from 0 to size - 1; true and false are not numbers."""
-    return isinstance(number, (int, np.integer)) and not isinstance(number, bool) and bool(0 <= number < size)

@@ -5,6 +5,8 @@ header     JSON: shape, scale, labels of rows and columns, token pieces
 R*C bytes  one code a cell, row by row: 0 to 254 from scale.low to scale.high, 255 = undefined (NaN)
 R*C*w      the labels of the cells, little-endian unsigned of w = 1 or 2 bytes, the largest = no label; w may be 0
 C bytes    flags of the tokens, when there are pieces
+R*C bytes  numbers of the glyphs on the cells, when header.marks has any
+R*C/8      one bit a cell for each name in header.bits, in that order, each rounded up to whole bytes
 """
 
 import json
@@ -14,6 +16,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from app.components.carpet.overlay import Overlay
 from app.components.carpet.scale import Scale
 from routing.errors import OptionError
 
@@ -66,10 +69,12 @@ def encode(
     labels_rc: NDArray[np.integer] | None = None,
     pieces: Sequence[str] | None = None,
     flags: Sequence[int] | NDArray[np.integer] | None = None,
-    extra: Mapping[str, str] | None = None,
+    overlay: Overlay | None = None,
+    extra: Mapping[str, object] | None = None,
 ) -> bytes:
     """The message that draws this matrix; the layout is at the head of this file. `extra` joins the header."""
     shape = _shape(values_rc, rows, columns)
+    overlay = overlay or Overlay()
     labels, width = _label_bytes(labels_rc, shape)
     header = {
         "shape": shape,
@@ -78,12 +83,13 @@ def encode(
         "columns": {"noun": columns.noun, "labels": _strings(columns.labels)},
         "label_bytes": width,
         "pieces": None if pieces is None else [_shorten(piece) for piece in pieces],
+        **overlay.header(),
         **(extra or {}),
     }
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
     cells = quantise(values_rc, scale).tobytes()
-    message = len(text).to_bytes(4, "little") + text + cells + labels + _flag_bytes(pieces, flags, shape[1])
-    return _within_limit(message, shape)
+    tail = labels + _flag_bytes(pieces, flags, shape[1]) + overlay.tail(shape)
+    return _within_limit(len(text).to_bytes(4, "little") + text + cells + tail, shape)
 
 
 def _refuse_infinite(values: NDArray[np.float32], undefined: NDArray[np.bool_]) -> None:

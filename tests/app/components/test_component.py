@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from app.components.carpet.component import SCRIPTS, Pick, _inside, _read_event
+from app.components.carpet.component import SCRIPTS
+from app.components.carpet.events import Pick, inside, pick_event
 
 HERE = Path(__file__).parent
 CARPET = HERE.parents[2] / "app" / "components" / "carpet"
@@ -18,9 +19,9 @@ SHAPE = (24, 100)
     [(3, 5, Pick(3, 5)), (None, 5, Pick(None, 5)), (23, 99, Pick(23, 99)), (0, 0, Pick(0, 0)), (None, None, None)],
 )
 def test_an_event_of_the_browser_is_a_pick_or_a_release(row, column, pick):
-    event = _read_event({"row": row, "column": column, "serial": 7}, SHAPE)
+    event = pick_event({"row": row, "column": column, "serial": 7}, SHAPE)
     assert event is not None
-    assert (event.pick, event.serial) == (pick, 7)
+    assert (event.value, event.serial) == (pick, 7)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +43,7 @@ def test_an_event_of_the_browser_is_a_pick_or_a_release(row, column, pick):
     ],
 )
 def test_anything_else_from_the_browser_is_no_event(payload):
-    assert _read_event(payload, SHAPE) is None
+    assert pick_event(payload, SHAPE) is None
 
 
 @pytest.mark.parametrize(
@@ -50,11 +51,11 @@ def test_anything_else_from_the_browser_is_no_event(payload):
     [(None, None), ((3, 5), Pick(3, 5)), (Pick(None, 5), Pick(None, 5)), ((24, 5), None), ((3, -1), None)],
 )
 def test_a_pin_outside_the_matrix_counts_as_none(pinned, pick):
-    assert _inside(pinned, SHAPE) == pick
+    assert inside(pinned, SHAPE) == pick
 
 
 def test_a_pin_holds_python_numbers_whatever_came_in():
-    pick = _inside((np.int64(3), np.uint16(5)), SHAPE)
+    pick = inside((np.int64(3), np.uint16(5)), SHAPE)
     assert [type(pick.row), type(pick.column)] == [int, int]
 
 
