@@ -11,8 +11,8 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from app.kept import Kept
 from app.settings import settings
-from app.sources import Source, forget, read_shipped, read_study, shipped_ids
-from app.tracer import Shelf, Tracer
+from app.sources import Kind, Source, forget, read_shipped, read_study, shipped_ids
+from app.tracer import Hit, Shelf, Tracer
 from cache.store import Store
 from models import BUNDLED_MODELS
 from models.box import WELCOME_TEXT, welcome
@@ -51,9 +51,15 @@ def find_source(id: str) -> Source:
         return _sources.get((id,), lambda: read_shipped(id))
     if (folder := studies() / id).is_dir():
         return _sources.get((id,), lambda: read_study(id, folder))
-    hit = shelf().find(id)
-    name = hit.record.documents[0].text if hit.record.documents else id
-    return Source(id=id, name=name, kind="text", record=hit.record, notice=hit.notice)
+    return source_of(shelf().find(id))
+
+
+def source_of(hit: Hit) -> Source:
+    """A captured text, or an imported trace, as a source."""
+    documents = hit.record.documents
+    kind: Kind = "text" if len(documents) < 2 else "corpus"
+    name = documents[0].text if len(documents) == 1 and documents[0].text else f"{len(documents):,} documents"
+    return Source(id=hit.id, name=name, kind=kind, record=hit.record, notice=hit.notice)
 
 
 def drop_source(id: str) -> None:

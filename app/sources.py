@@ -196,7 +196,12 @@ def counted(source: Source, scope: Scope) -> RoutingRecord:
 
 def _taken(record: RoutingRecord, scope: Scope) -> RoutingRecord:
     own = record if scope.documents is None else record.of_documents(scope.documents)
-    return own if scope.span is None else own.take(slice(scope.span.first, scope.span.last + 1))
+    return own if scope.span is None else span_of(own, scope.span)
+
+
+def span_of(record: RoutingRecord, span: Span) -> RoutingRecord:
+    """The tokens of a range, of a record of one document."""
+    return record.take(slice(span.first, span.last + 1))
 
 
 def document_of(source: Source, number: int) -> RoutingRecord:

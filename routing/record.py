@@ -164,9 +164,9 @@ class RoutingRecord:
         new_d[list(numbers)] = np.arange(len(numbers), dtype=np.int32)
         rows_t = np.flatnonzero(new_d[self.document_t] >= 0)
         rows_t = rows_t[np.argsort(new_d[self.document_t[rows_t]], kind="stable")]
-        taken = self.take(rows_t)
-        document_t = new_d[taken.document_t]
-        return replace(taken, document_t=document_t, documents=tuple(self.documents[number] for number in numbers))
+        taken: dict[str, Any] = {name: array[rows_t].copy() for name, array in self.arrays()}
+        taken["document_t"] = new_d[taken["document_t"]]
+        return replace(self, **taken, documents=tuple(self.documents[number] for number in numbers))
 
     def image_places(self) -> NDArray[np.int32]:
         """Each image token's place in its image, shape (tokens,): counted along its run, -1 where a token is of none.

@@ -22,6 +22,9 @@ SHORT = {
 }
 """Names short enough for a row of buttons; a quantity without one goes by its title."""
 
+CLOSEST = 0.05
+"""Share of a layer's tokens whose choice of experts is called close."""
+
 CLIPPED = 0.02
 """Share of the values at the dull end that may lie beyond the scale: a few outliers must not grey out the rest."""
 
@@ -109,6 +112,23 @@ def token_flags(record: RoutingRecord) -> NDArray[np.uint8]:
     for bit, name in names.items():
         flag_t |= np.where(record.flag_t & bit, TOKEN_FLAGS[name], 0).astype(np.uint8)
     return flag_t
+
+
+def changes(record: RoutingRecord) -> NDArray[np.bool_]:
+    """Where the first expert is another than that of the token before, shape (layers, tokens)."""
+    expert_lt = top_expert(record).T
+    changes_lt = np.zeros(expert_lt.shape, bool)
+    changes_lt[:, 1:] = expert_lt[:, 1:] != expert_lt[:, :-1]
+    return changes_lt
+
+
+def close_calls(record: RoutingRecord) -> NDArray[np.bool_] | None:
+    """Where the margin is among the closest of its layer, shape (layers, tokens); None where none was recorded."""
+    if record.margin_tl is None or not record.tokens:
+        return None
+    margin_lt = record.margin_tl.astype(np.float32).T
+    known_lt = np.where(np.isfinite(margin_lt), margin_lt, np.inf)
+    return known_lt <= np.quantile(known_lt, CLOSEST, axis=1, keepdims=True)
 
 
 def row_names(record: RoutingRecord) -> list[str] | None:

@@ -7,13 +7,16 @@ import streamlit as st
 from app import server
 from app.figures.trace import striking_cell
 from app.jobs import Phase
-from app.sections import address
+from app.sections import address, aside
 from app.sections.ask import ask, asked, follow, follow_loading, leave, welcome
+from app.sections.looking import checked, reference_of
 from app.sections.messages import plain, show_error, show_notices
 from app.sections.show import show
+from app.sources import Source
 from app.state import View
 from app.tracer import Hit, Tracer
 from routing.errors import CaptureNotFoundError, GatescopeError, StoreError
+from routing.record import Document
 
 PAGE = {
     "title": "Prompt",
@@ -39,29 +42,34 @@ def main() -> None:
         view = address.current()
         if (error := asked().error) is not None:
             show_error(error)
-        hit = _found(view, tracer)
-        view = view if hit is None else _introduced(hit, view)
+        source = _found(view, tracer)
+        view = view if source is None else _introduced(source, view)
     with picture:
-        if hit is not None:
-            show(hit, view, tracer)
+        if source is not None:
+            show(source, view, tracer)
         elif tracer.loading.phase in (Phase.WAITING, Phase.RUNNING) or asked().job is not None:
             st.skeleton(height=420)
 
 
-def _linked(view: View) -> Hit | None:
-    """The capture the address names, if it can be had."""
+def _linked(view: View) -> Document | None:
+    """The text of the capture the address names, if it can be had."""
     try:
-        return server.shelf().find(view.capture) if view.capture else None
+        record = server.find_source(view.capture).record if view.capture else None
     except StoreError:
         return None
+    number = view.document or 0
+    return record.documents[number] if record is not None and number < len(record.documents) else None
 
 
-def _found(view: View, tracer: Tracer) -> Hit | None:
+def _found(view: View, tracer: Tracer) -> Source | None:
     """The capture the address names, else the one a first visitor sees; why not, where there is none."""
     if view.capture is None:
-        return None if asked().is_busy else welcome(tracer) or _after_a_moment(tracer)
+        if asked().is_busy:
+            return None
+        hit = welcome(tracer) or _after_a_moment(tracer)
+        return None if hit is None else server.source_of(hit)
     try:
-        return server.shelf().find(view.capture)
+        return server.find_source(view.capture)
     except CaptureNotFoundError:
         _unknown(view.capture, tracer)
     except StoreError as error:
@@ -75,18 +83,19 @@ def _after_a_moment(tracer: Tracer) -> Hit | None:
     return None if asked().is_busy else welcome(tracer)
 
 
-def _introduced(hit: Hit, view: View) -> View:
+def _introduced(source: Source, view: View) -> View:
     """Say what the reader should know before the picture; the view with its pins checked against the capture."""
     if view.capture is None:
-        model, layers = plain(hit.record.provenance.model), len(hit.record.layers)
+        model, layers = plain(source.record.provenance.model), len(source.record.layers)
         st.markdown(
             f"**This is {model} reading an example.** Each column is a token, each row one of its {layers} "
             "layers of experts. Click a token to see which experts took it, then try a text of your own."
         )
-        layer, token = striking_cell(hit.record, view.quantity) or (None, None)
+        layer, token = striking_cell(source.record, view.quantity) or (None, None)
         view = replace(view, token=token, layer=layer)
-    view = view.within(tokens=hit.record.tokens, layers=len(hit.record.layers))
+    view, _ = checked(source, view)
     show_notices(tuple(filter(None, (asked().notice, *view.problems))))
+    aside.show(source, reference_of(view), view, counts=False)
     return view
 
 
@@ -102,7 +111,7 @@ def _unknown(capture: str, tracer: Tracer) -> None:
 
 def _start_afresh(tracer: Tracer) -> None:
     leave(tracer)
-    address.change(capture=None, token=None, layer=None)
+    address.change(capture=None, **address.NO_PINS)
 
 
 try:

@@ -9,7 +9,7 @@ from app.components.links import linked
 from app.figures.card import visible
 from app.sections import address
 from app.settings import settings
-from app.sources import Scope, Source, document_of, shipped_ids, shipped_name
+from app.sources import Source, document_of, shipped_ids, shipped_name
 from app.state import View
 from routing.groups import layer_names
 
@@ -23,12 +23,14 @@ FACET_NAMES = {
 }
 
 
-def show(source: Source, reference: Source | None, view: View, scope: Scope) -> None:
-    """Draw the side column."""
+def show(source: Source, reference: Source | None, view: View, *, counts: bool = True) -> None:
+    """Draw the side column; without `counts` for a page that shows one text, of which every token is seen."""
     _remember(source)
     with st.sidebar:
         _captures(source, reference)
-        _scope(source, view)
+        if counts:
+            _scope(source, view)
+        _range(source, view)
         _pinned(source, view)
 
 
@@ -81,6 +83,9 @@ def _scope(source: Source, view: View) -> None:
             format_func=lambda name: slices.get(name, f"all {len(source.record.documents):,}"),
             on_change=_take_slice,
         )
+
+
+def _range(source: Source, view: View) -> None:
     if view.span is not None:
         where = f" of document {view.document or 0}" if len(source.record.documents) > 1 else ""
         st.markdown(f"**Range:** tokens {view.span.first} to {view.span.last}{where}. Every number is of these.")

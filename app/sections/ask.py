@@ -56,9 +56,9 @@ def asked() -> Asked:
     return st.session_state.setdefault("asked", Asked())
 
 
-def ask(tracer: Tracer, hit: Hit | None) -> None:
+def ask(tracer: Tracer, linked: Document | None) -> None:
     """Draw the box with everything around it; a reader who follows a link finds the text of its capture in it."""
-    st.session_state.setdefault("text", hit.record.documents[0].text if hit else "")
+    st.session_state.setdefault("text", linked.text if linked else "")
     box, beside = st.columns([5, 2], gap="medium")
     with box:
         st.text_area(
@@ -170,7 +170,7 @@ def arrive(hit: Hit) -> None:
     view = address.current()
     layer, token = striking_cell(hit.record, view.quantity) or (None, None)
     asked().notice = hit.notice
-    address.change(capture=hit.id, layer=layer, token=token)
+    address.change(**address.NO_PINS | {"capture": hit.id, "layer": layer, "token": token})
 
 
 def _settle(request: Asked) -> None:
@@ -285,7 +285,7 @@ def _model_choice(tracer: Tracer) -> None:
 def _take_model(left: Tracer) -> None:
     """Another model reads the same text, as soon as it is loaded."""
     leave(left)
-    address.change(model=st.session_state["model"], capture=None, token=None, layer=None)
+    address.change(model=st.session_state["model"], capture=None, **address.NO_PINS)
     asked().wanted = bool(st.session_state.get("text", "").strip())
 
 

@@ -17,6 +17,7 @@ from app.sources import Scope, Source, document_of, own_tokens, scope_of, shippe
 from app.state import View
 from routing.errors import CaptureNotFoundError, GatescopeError, OptionError
 
+MOST_TOKENS = 10**7
 FEW_TOKENS = 200
 """Tokens below which a page about a corpus says that it has too little to go by."""
 
@@ -50,11 +51,11 @@ def open_page(question: str, *, wants: Literal["corpus", "text"]) -> Page | None
     if source is None:
         show_notices(view.problems)
         return None
-    view, scope = _within(source, view)
-    page = Page(view=view, source=source, reference=_reference(view), scope=scope)
+    view, scope = checked(source, view)
+    page = Page(view=view, source=source, reference=reference_of(view), scope=scope)
     show_notices(tuple(filter(None, (source.notice, *view.problems))))
     st.caption(plain(headline(source)))
-    aside.show(source, page.reference, view, scope)
+    aside.show(source, page.reference, view)
     if wants == "corpus" and own_tokens(source, scope) < FEW_TOKENS:
         _too_little(page)
     return page
@@ -113,12 +114,13 @@ def _ways_to_begin() -> None:
             )
 
 
-def _within(source: Source, view: View) -> tuple[View, Scope]:
+def checked(source: Source, view: View) -> tuple[View, Scope]:
     """The view with what lies outside of the capture dropped, and the scope it leaves."""
     record = source.record
-    view = view.within(tokens=10**7, layers=len(record.layers), experts=record.experts, documents=len(record.documents))
+    sizes = {"layers": len(record.layers), "experts": record.experts, "documents": len(record.documents)}
+    view = view.within(tokens=MOST_TOKENS, **sizes)
     if view.token is not None or view.span is not None:
-        view = view.within(tokens=document_of(source, view.document or 0).tokens, layers=len(record.layers))
+        view = view.within(tokens=document_of(source, view.document or 0).tokens, **sizes)
     try:
         return view, scope_of(source, view)
     except OptionError as error:
@@ -127,7 +129,8 @@ def _within(source: Source, view: View) -> tuple[View, Scope]:
         return view, scope_of(source, view)
 
 
-def _reference(view: View) -> Source | None:
+def reference_of(view: View) -> Source | None:
+    """Capture B, if the address names one that can be had."""
     if view.reference is None:
         return None
     try:

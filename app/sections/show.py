@@ -1,7 +1,8 @@
-"""Showing a capture: where it comes from, the picture of its tokens, the pinned token, and its tables to take away."""
+"""Showing a text's routing: where it comes from, the picture of its tokens, the pinned token, and its tables."""
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import pandas as pd
 import streamlit as st
@@ -11,6 +12,8 @@ from app.export import counts_frame, csv_bytes, trace_frame
 from app.figures.card import card
 from app.figures.trace import (
     TokenFigure,
+    changes,
+    close_calls,
     explain,
     row_names,
     token_figure,
@@ -19,25 +22,29 @@ from app.figures.trace import (
     view_title,
     views,
 )
+from app.kept import Kept
 from app.sections import address
+from app.sections.figure import parquet_bytes
 from app.sections.messages import plain
-from app.server import shelf
-from app.state import View
-from app.tracer import Hit, Tracer
+from app.sources import Source, document_of, span_of
+from app.state import Span, View
+from app.tracer import Tracer
 from routing.record import Flag, RoutingRecord
 
-FIGURES_CACHED = 64
+_figures = Kept(64)
 
 
-def show(hit: Hit, view: View, tracer: Tracer) -> None:
-    """Draw a capture."""
-    _header(hit.record, tracer)
+def show(source: Source, view: View, tracer: Tracer) -> None:
+    """Draw one document of a capture."""
+    record = document_of(source, view.document or 0)
+    _header(record, tracer)
+    _document_choice(source, view)
     picture, aside = st.columns([7, 3], gap="medium")
     with picture:
-        _picture(hit, view)
+        _picture(source, record, view)
     with aside, st.container(border=True):
-        _pinned(hit.record, view)
-    _take_away(hit)
+        _pinned(record, view)
+    _take_away(source, record, view)
 
 
 def _header(record: RoutingRecord, tracer: Tracer) -> None:
@@ -68,8 +75,27 @@ def _selfcheck(checks: tuple) -> None:
             st.markdown(f"{'✓' if check.passed else '✗'} **{plain(check.name)}**: {plain(check.detail)}")
 
 
-def _picture(hit: Hit, view: View) -> None:
-    choices = views(hit.record)
+def _document_choice(source: Source, view: View) -> None:
+    """Which document of a corpus is read."""
+    documents = source.record.documents
+    if len(documents) == 1:
+        return
+    number = view.document or 0
+    st.session_state["document"] = number
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        last = len(documents) - 1
+        st.number_input(f"Document, 0 to {last:,}", 0, last, key="document", on_change=_take_document, width=180)
+        shown = documents[number]
+        labels = ", ".join(filter(None, (shown.id, shown.domain, shown.language)))
+        st.caption(plain(f"{labels} · of {source.name}"), width="content")
+
+
+def _take_document() -> None:
+    address.change(document=st.session_state["document"], token=None, span=None)
+
+
+def _picture(source: Source, record: RoutingRecord, view: View) -> None:
+    choices = views(record)
     chosen = view.quantity if view.quantity in choices else choices[0]
     st.session_state["view"] = chosen
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -83,9 +109,23 @@ def _picture(hit: Hit, view: View) -> None:
             label_visibility="collapsed",
         )
         _explanation(chosen)
-    figure = _figure(hit.id, chosen)
+    figure = _figure(source, record, chosen, view, view.span)
     st.markdown(plain(figure.sentence))
-    _matrix(hit, view, figure)
+    if view.span is not None:
+        _span(view.span)
+    _matrix(source, record, view, _figure(source, record, chosen, view, None))
+
+
+def _figure(source: Source, record: RoutingRecord, quantity: str, view: View, span: Span | None) -> TokenFigure:
+    """Keyed by the capture's id, never by an array."""
+    key = (source.id, view.document or 0, quantity, span)
+    return _figures.get(key, lambda: token_figure(record if span is None else span_of(record, span), quantity))
+
+
+def _span(span: Span) -> None:
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption(f"The sentence above and the tables below speak of tokens {span.first} to {span.last} only.")
+        st.button("Release the range", on_click=address.change, kwargs={"span": None}, type="tertiary", key="whole")
 
 
 def _explanation(view: str) -> None:
@@ -97,12 +137,14 @@ def _explanation(view: str) -> None:
                 st.markdown(f"**{name}:** {plain(text)}")
 
 
-def _matrix(hit: Hit, view: View, figure: TokenFigure) -> None:
-    record = hit.record
+def _matrix(source: Source, record: RoutingRecord, view: View, figure: TokenFigure) -> None:
+    def here(**parts: object) -> None:
+        said = {"capture": source.id, "document": view.document} | parts
+        address.go(replace(address.current(), **said))  # type: ignore[arg-type]  # parts are fields of View
 
     def pin(pick: Pick | None) -> None:
         token, layer = (None, None) if pick is None else (pick.column, pick.row)
-        address.go(replace(address.current(), capture=hit.id, token=token, layer=layer))
+        here(token=token, layer=layer)
 
     token_matrix(
         figure.values_lt,
@@ -111,10 +153,17 @@ def _matrix(hit: Hit, view: View, figure: TokenFigure) -> None:
         rows=row_names(record),
         scale=figure.scale,
         labels_rc=figure.expert_lt,
+        changes_rc=changes(record),
+        stops_rc=close_calls(record),
+        stops_say="close call",
         pinned=None if view.token is None else Pick(view.layer, view.token),
+        span=None if view.span is None else (view.span.first, view.span.last),
         description=figure.sentence,
-        key=f"trace-{hit.id}",
+        attribution=source.record.provenance.model,
+        key=f"trace-{source.id}-{view.document or 0}",
         on_pick=pin,
+        on_span=lambda span: here(span=None if span is None else Span(*span)),
+        on_row=lambda layer: address.visit("layers", capture=source.id, layer=layer),
     )
 
 
@@ -127,37 +176,38 @@ def _pinned(record: RoutingRecord, view: View) -> None:
         )
         return
     st.html(card(record, view.token, view.layer))
+    st.button("Follow this token layer by layer", on_click=address.visit, args=("token",), type="tertiary")
 
 
-def _take_away(hit: Hit) -> None:
+def _take_away(source: Source, record: RoutingRecord, view: View) -> None:
     """Tables, made when they are asked for, and the link."""
+    own = record if view.span is None else span_of(record, view.span)
     with st.container(horizontal=True, vertical_alignment="center"):
-        _table("Trace", hit, lambda: trace_frame(hit.record, hit.id), "One row per token, layer and expert.")
-        _table("Counts", hit, lambda: counts_frame(hit.record), "How often each expert of each layer was taken.")
+        _table("Trace", source, lambda: trace_frame(own, source.id), "One row per token, layer and expert.")
+        _table("Counts", source, lambda: counts_frame(own), "How often each expert of each layer was taken.")
         st.caption(
             "The address of this page is the link to this view: capture, pinned token and quantity. "
             "The text is not part of it; it stays on this server."
         )
 
 
-def _table(name: str, hit: Hit, frame: Callable[[], pd.DataFrame], says: str) -> None:
-    """A button that makes one table as CSV when it is pressed."""
-    st.download_button(
-        f"{name} (CSV)",
-        data=lambda: csv_bytes(frame()),
-        file_name=f"gatescope-{hit.id}-{name.lower()}.csv",
-        mime="text/csv",
-        icon=":material/download:",
-        on_click="ignore",
-        help=says,
-    )
+def _table(name: str, source: Source, frame: Callable[[], pd.DataFrame], says: str) -> None:
+    """Buttons that make one table when they are pressed."""
+    for kind, make in (("CSV", csv_bytes), ("Parquet", parquet_bytes)):
+        st.download_button(
+            f"{name} ({kind})",
+            data=partial(_made, make, frame),
+            file_name=f"gatescope-{source.id}-{name.lower()}.{kind.lower()}",
+            mime="text/csv" if kind == "CSV" else "application/octet-stream",
+            icon=":material/download:",
+            on_click="ignore",
+            help=says,
+        )
+
+
+def _made(make: Callable[[pd.DataFrame], bytes], frame: Callable[[], pd.DataFrame]) -> bytes:
+    return make(frame())
 
 
 def _take_view() -> None:
     address.change(quantity=st.session_state["view"])
-
-
-@st.cache_resource(max_entries=FIGURES_CACHED, show_spinner=False)
-def _figure(capture: str, view: str) -> TokenFigure:
-    """Keyed by the capture's id, never by an array: Streamlit hashes large arrays by sample."""
-    return token_figure(shelf().find(capture).record, view)

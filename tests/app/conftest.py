@@ -33,9 +33,9 @@ def build_record(pieces: list[str] | None = None, *, layers: int = 2, experts: i
         "position_t": np.arange(tokens, dtype=np.int32),
         "flag_t": np.array([Flag.SPECIAL] + [0] * (tokens - 2) + [Flag.GENERATED], np.uint8)[:tokens],
     }
+    given["documents"] = (Document("".join(pieces)),)
     return RoutingRecord(
         **(given | arrays),
-        documents=(Document("".join(pieces)),),
         layers=tuple(
             RouterRule(layer=n, block=n + 1, module=f"blocks.{n + 1}.mlp", experts=experts, k=k, score="softmax")
             for n in range(layers)

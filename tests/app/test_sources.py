@@ -1,0 +1,148 @@
+"""Where numbers come from: ids are told apart, scopes count what they say, what was analysed is what is computed."""
+
+import numpy as np
+import pytest
+
+from app.kept import Kept
+from app.sources import (
+    Scope,
+    Source,
+    document_of,
+    documents_of,
+    forget,
+    measure,
+    own_tokens,
+    read_shipped,
+    read_study,
+    scope_of,
+    shipped_ids,
+    slice_of,
+    table,
+)
+from app.state import Span, View
+from routing import Document, Flag
+from routing.errors import CaptureNotFoundError, OptionError
+from tests.app.conftest import build_record
+
+LABELS = [("d0", "code", "en"), ("d1", "law", "de"), ("d2", "code", "de")]
+
+
+@pytest.fixture
+def corpus():
+    """Three documents of 2, 3 and 1 tokens; the first token of the first is the model's format."""
+    record = build_record(
+        ["a", "b", "c", "d", "e", "f"],
+        document_t=np.array([0, 0, 1, 1, 1, 2], np.int32),
+        position_t=np.array([0, 1, 0, 1, 2, 0], np.int32),
+        flag_t=np.array([Flag.SPECIAL, 0, 0, 0, Flag.GENERATED, 0], np.uint8),
+        documents=tuple(Document("x", id=id, domain=domain, language=language) for id, domain, language in LABELS),
+    )
+    yield Source(id="hand", name="by hand", kind="corpus", record=record)
+    forget("hand")
+
+
+def view(**parts: object) -> View:
+    return View(quantity="margin", model="sift-softmax", **parts)
+
+
+def test_a_slice_by_label_and_by_number_names_its_documents(corpus):
+    assert documents_of(corpus.record, "domain:code") == (0, 2)
+    assert documents_of(corpus.record, "language:de") == (1, 2)
+    assert documents_of(corpus.record, "documents:0-1.7") == (0, 1)
+    with pytest.raises(OptionError, match="domain:poetry"):
+        documents_of(corpus.record, "domain:poetry")
+
+
+@pytest.mark.parametrize("numbers", [[0], [3, 1, 2], [0, 1, 2, 5, 7, 8]])
+def test_numbers_of_documents_read_back_from_their_slice(numbers):
+    record = build_record(["a"] * 9, document_t=np.arange(9, dtype=np.int32), documents=(Document("x"),) * 9)
+    assert documents_of(record, slice_of(numbers)) == tuple(sorted(numbers))
+
+
+def test_a_scope_counts_the_tokens_of_its_documents_range_and_facet(corpus):
+    assert own_tokens(corpus) == 5
+    assert own_tokens(corpus, Scope(facet="generated")) == 1
+    assert own_tokens(corpus, Scope(facet="format")) == 1
+    assert own_tokens(corpus, scope_of(corpus, view(slice="domain:code"))) == 2
+    assert own_tokens(corpus, scope_of(corpus, view(document=1, span=Span(0, 1)))) == 2
+    assert own_tokens(corpus, scope_of(corpus, view(document=1, span=Span(0, 2), facet="prompt"))) == 2
+
+
+def test_a_document_is_its_tokens_counted_from_0(corpus):
+    own = document_of(corpus, 1)
+    assert own.token_t.tolist() == [2, 3, 4]
+    assert own.document_t.tolist() == [0, 0, 0]
+    assert [document.id for document in own.documents] == ["d1"]
+
+
+def test_a_metric_speaks_of_its_scope(corpus):
+    """Expert e of layer 0 is first for token e mod 4, and e + 1 second: token 4 takes the experts 0 and 1."""
+    load = measure(corpus, "relative_load", scope=Scope(facet="generated"))
+    assert load.value[0].tolist() == [2, 2, 0, 0]
+    assert load.tokens == 1
+
+
+def test_captures_that_differ_in_one_route_are_never_taken_for_each_other():
+    one = build_record(["a"] * 4)
+    other_ids = one.ids_tlk.copy()
+    other_ids[0, 0] = [3, 2]
+    other = build_record(["a"] * 4, ids_tlk=other_ids)
+    sources = [Source(id=name, name=name, kind="text", record=record) for name, record in (("1", one), ("2", other))]
+    first, second = (measure(source, "relative_load", scope=Scope(facet="format")).value for source in sources)
+    assert not np.array_equal(first, second)
+    for source in sources:
+        forget(source.id)
+
+
+@pytest.mark.parametrize("model", ["sift-softmax", "sift-sigmoid"])
+def test_what_ships_analysed_is_what_its_routes_give(model):
+    shipped = read_shipped(f"probe.{model}")
+    routes = Source(id=f"again.{model}", name="again", kind="corpus", record=shipped.record)
+    for name, by in (("relative_load", ""), ("load_gini", ""), ("token_share_of_group", "domain")):
+        np.testing.assert_allclose(
+            measure(shipped, name, by=by).value, measure(routes, name, by=by).value, rtol=1e-12, err_msg=name
+        )
+    assert len(table(shipped, "composition.domain")) == len(shipped.record.layers)
+    forget(routes.id)
+
+
+def test_every_shipped_id_can_be_read_and_no_other():
+    ids = shipped_ids("sift-softmax")
+    assert ids[:2] == ["probe.sift-softmax", "welcome.sift-softmax"]
+    assert len(ids) > 5
+    assert {read_shipped(id).id for id in (ids[0], ids[1], ids[-1])} == {ids[0], ids[1], ids[-1]}
+    assert shipped_ids("another/model") == []
+    for id in ("step1.sift-softmax", "probe.another", "recipe.sift-softmax"):
+        with pytest.raises(CaptureNotFoundError):
+            read_shipped(id)
+
+
+def test_a_study_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(CaptureNotFoundError, match="no study abc"):
+        read_study("abc", tmp_path)
+
+
+def test_what_is_kept_is_computed_once_and_the_oldest_goes():
+    kept, calls = Kept(2), []
+    for key in ("a", "b", "a", "c", "b"):
+        kept.get((key,), lambda key=key: calls.append(key))
+    assert calls == ["a", "b", "c", "b"]
+
+
+def test_what_cannot_be_had_is_not_tried_again_but_a_passing_trouble_is():
+    kept, calls = Kept(2), []
+
+    def refuse():
+        calls.append(1)
+        raise OptionError("no scores", expected="scores", do="record them")
+
+    def trip():
+        calls.append(2)
+        raise CaptureNotFoundError("gone", expected="there", do="wait")
+
+    for _ in range(2):
+        with pytest.raises(OptionError, match="no scores"):
+            kept.get(("a",), refuse)
+        with pytest.raises(CaptureNotFoundError):
+            kept.get(("b",), trip)
+    assert calls == [1, 2, 2]
