@@ -15,7 +15,9 @@ check: .venv/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# axe-core looks for barriers to readers; without npm those checks are skipped, and say so
 browser: .venv/dev.stamp
+	if command -v npm >/dev/null; then npm install --prefix tests --no-package-lock --no-audit --no-fund --ignore-scripts; fi
 	$(BIN)/python -m pytest -m browser
 
 docs: .venv/run.stamp

@@ -1,126 +1,23 @@
 """The dashboard as a person meets it: a real server, a real browser, two people at once, and nothing sent elsewhere."""
 
-import os
 import re
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
 import urllib.request
-from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from app.export import read_trace_csv
+from tests.app.browser.harness import address, ask, at_rest, browser, download, run, text_of, visit  # noqa: F401
+
+# ruff: noqa: F811  # the fixtures above are arguments below
 
 pytestmark = pytest.mark.browser
 
-ROOT = Path(__file__).parents[2]
-CHROMIUM = "/usr/bin/chromium"
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
-FLAGS += ["--disable-background-networking", "--disable-component-update"]
 TEXT = "The cat sat on the mat, and the dog sat on the cat. =1+1 <b>NA</b>"
-
-
-@pytest.fixture(scope="module")
-def address(tiny_model, tmp_path_factory):
-    """A dashboard of its own on a free port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    folder = tmp_path_factory.mktemp("server")
-    own = {"GATESCOPE_MODEL": str(tiny_model), "GATESCOPE_CACHE_DIR": str(folder / "captures")}
-    own |= {"GATESCOPE_MODELS": "sift-softmax", "GATESCOPE_MAX_NEW_TOKENS": "1900"}
-    command = [sys.executable, "-m", "streamlit", "run", "streamlit_app.py", "--server.port", str(port)]
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(command, cwd=ROOT, env=os.environ | own, stdout=log, stderr=log)
-        try:
-            _wait_for(f"http://127.0.0.1:{port}/_stcore/health", server)
-            yield f"http://127.0.0.1:{port}/"
-        finally:
-            server.terminate()
-            server.wait(20)
-    assert "Traceback" not in (folder / "log").read_text()
-
-
-def _wait_for(url: str, server: subprocess.Popen) -> None:
-    end = time.monotonic() + 60
-    while time.monotonic() < end and server.poll() is None:
-        try:
-            urllib.request.urlopen(url, timeout=2).close()
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
-        else:
-            return
-    raise TimeoutError("the dashboard did not start")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
-    if not Path(CHROMIUM).exists():
-        pytest.skip(f"install Chromium as {CHROMIUM}")
-    with playwright.sync_playwright() as run:
-        chromium = run.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def visit(browser, address):
-    """Opens a page as a new person; at the end, none of them has seen an error or called another host."""
-    contexts, complaints, hosts = [], [], set()
-
-    def open_page(path: str = "", *, width: int = 1280, scheme: str = "light"):
-        context = browser.new_context(viewport={"width": width, "height": 1000}, color_scheme=scheme)
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(60_000)
-        page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("dialog", lambda dialog: complaints.append(f"dialog: {dialog.message}"))
-        page.on("request", lambda request: hosts.add(request.url.split("/")[2].split(":")[0]))
-        page.goto(address + path)
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert complaints == []
-    assert hosts <= {"127.0.0.1"}
-
-
-def ask(page, text: str) -> None:
-    page.get_by_role("textbox", name="Your text").fill(text)
-    page.get_by_role("button", name="Run").click()
-
-
-def at_rest(page) -> None:
-    """Wait until what is shown is what was asked for, nothing older beside it."""
-    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
-    page.get_by_test_id("matrix").wait_for()
-
-
-def run(page, text: str) -> str:
-    """Run a text; the id of its capture."""
-    page.get_by_test_id("matrix").wait_for()
-    before = page.url
-    ask(page, text)
-    page.wait_for_function("before => location.href != before && location.search.includes('c=')", arg=before)
-    at_rest(page)
-    return re.search(r"[?&]c=([a-z2-7]{16})", page.url)[1]
 
 
 def wait_for_pin(page, token: int) -> None:
     page.locator(".gs-card dd").first.filter(has_text=re.compile(rf"^{token} of")).wait_for()
-
-
-def download(page, button: str) -> Path:
-    with page.expect_download() as started:
-        page.get_by_role("button", name=button).click()
-    return started.value.path()
 
 
 def test_a_first_visit_ends_in_a_picture_with_one_sentence_over_it(visit):
@@ -226,8 +123,7 @@ def test_two_people_with_two_texts_each_see_their_own(visit):
     for page, text in ((one, "one and only one"), (two, "two or more than two people")):
         page.wait_for_url(re.compile(r"c=[a-z2-7]{16}"))
         at_rest(page)
-        first = read_trace_csv(download(page, "Trace")).drop_duplicates("position")
-        assert "".join(first.loc[~first["is_special"], "token"]) == text
+        assert text_of(download(page, "Trace")) == text
 
 
 def test_a_long_pass_shows_its_layers_and_stops_when_cancelled(visit):

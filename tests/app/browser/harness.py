@@ -1,0 +1,234 @@
+"""What every test in a browser needs: a server of its own, Chromium, and people who note whatever goes wrong."""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from app.export import read_trace_csv
+
+ROOT = Path(__file__).parents[3]
+CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
+FLAGS += ["--disable-background-networking", "--disable-component-update"]
+AXE = ROOT / "tests" / "node_modules" / "axe-core" / "axe.min.js"
+SERIOUS = ("serious", "critical")
+PATIENCE_MS = 60_000
+
+PROBING = re.compile(r"/\w+/_stcore/(health|host-config)$")
+"""Where Streamlit's client first looks for its server when a page is opened by its address: a 404, by design."""
+
+NOT_OURS = ["[data-testid=stSidebarNavItems]"]
+"""What axe-core finds in Streamlit's own parts and nobody here can change: the list of pages in a narrow window."""
+
+
+@contextmanager
+def serving(folder: Path, **settings: str) -> Iterator[str]:
+    """A dashboard of its own on a free port, its captures in a fresh folder; its log is free of tracebacks."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    own = {"GATESCOPE_CACHE_DIR": str(folder / "captures")} | settings
+    command = [sys.executable, "-m", "streamlit", "run", "streamlit_app.py", "--server.port", str(port)]
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(command, cwd=ROOT, env=os.environ | own, stdout=log, stderr=log)
+        try:
+            wait_for(f"http://127.0.0.1:{port}/_stcore/health", server)
+            yield f"http://127.0.0.1:{port}/"
+        finally:
+            server.terminate()
+            server.wait(20)
+    assert "Traceback" not in (folder / "log").read_text()
+
+
+def wait_for(url: str, server: subprocess.Popen) -> None:
+    """Return when the server answers."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end and server.poll() is None:
+        try:
+            urllib.request.urlopen(url, timeout=2).close()
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+        else:
+            return
+    raise TimeoutError("the dashboard did not start")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
+    if not Path(CHROMIUM).exists():
+        pytest.skip(f"install Chromium as {CHROMIUM}, or name one in the variable CHROMIUM")
+    with playwright.sync_playwright() as run:
+        chromium = run.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def address(tiny_model, tmp_path_factory):
+    """A dashboard whose first model is tiny and random."""
+    own = {"GATESCOPE_MODEL": str(tiny_model), "GATESCOPE_MODELS": "sift-softmax", "GATESCOPE_MAX_NEW_TOKENS": "1900"}
+    with serving(tmp_path_factory.mktemp("server"), **own) as url:
+        yield url
+
+
+@dataclass
+class People:
+    """Opens pages, each as a new person unless told otherwise, and notes all that nobody should see."""
+
+    browser: object
+    address: str
+    complaints: list[str] = field(default_factory=list)
+    hosts: set[str] = field(default_factory=set)
+    contexts: list = field(default_factory=list)
+
+    def __call__(self, path: str = "", *, width: int = 1280, height: int = 1000, scheme: str = "light", **options):
+        """The page at an address, as a new person sees it."""
+        viewport = {"width": width, "height": height}
+        context = self.browser.new_context(viewport=viewport, color_scheme=scheme, **options)
+        self.contexts.append(context)
+        context.on("request", lambda request: self._note_host(request.url))
+        return self.open(context, path)
+
+    def open(self, context, path: str = ""):
+        """One more page of the same person."""
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE_MS)
+        page.received = []
+        page.sent = []
+        page.on("console", self._hear)
+        page.on("pageerror", lambda error: self._note(str(error)))
+        page.on("dialog", lambda dialog: (self._note(f"dialog: {dialog.message}"), dialog.dismiss()))
+        page.on("websocket", lambda wire: self._tap(page, wire))
+        page.goto(self.address + path)
+        return page
+
+    def leave(self) -> None:
+        """All of them go; none has seen an error or called another host."""
+        for context in self.contexts:
+            context.close()
+        assert not self.complaints, "\n".join(self.complaints)
+        assert self.hosts <= {"127.0.0.1"}, sorted(self.hosts)
+
+    def _hear(self, said) -> None:
+        if said.type == "error" and not PROBING.search(said.location["url"]):
+            self._note(f"{said.text} {said.location['url']}")
+
+    def _note(self, complaint: str) -> None:
+        self.complaints.append(complaint)
+
+    def _note_host(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("data", "blob", "about"):
+            self.hosts.add(parts.hostname or url)
+
+    def _tap(self, page, wire) -> None:
+        self._note_host(wire.url)
+        wire.on("framereceived", lambda frame: page.received.append(frame))
+        wire.on("framesent", lambda frame: page.sent.append(frame))
+
+
+@pytest.fixture
+def visit(browser, address):
+    """Opens a page as a new person; at the end, none of them has seen an error or called another host."""
+    people = People(browser, address)
+    yield people
+    people.leave()
+
+
+SETTLED = """() => {
+    const app = document.querySelector('[data-testid=stApp]');
+    const wanted = app?.dataset.testScriptState === 'notRunning' && document.querySelector('h1') !== null
+        && document.querySelector('[data-testid=stSkeleton], [data-testid=stSpinner]') === null
+        && document.querySelector('[data-testid=carpet][data-ready=false]') === null;
+    if (!wanted) { window.gsSettled = undefined; return false; }
+    window.gsSettled ??= performance.now();
+    return performance.now() - window.gsSettled > 600;
+}"""
+
+
+def settled(page) -> None:
+    """Wait until the page has stood still for a moment."""
+    page.evaluate("window.gsSettled = undefined")
+    page.wait_for_function(SETTLED)
+
+
+def at_rest(page) -> None:
+    """Wait until what is shown is what was asked for, nothing older beside it."""
+    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
+    page.get_by_test_id("matrix").wait_for()
+
+
+def ask(page, text: str) -> None:
+    """Give the model a text."""
+    page.get_by_role("textbox", name="Your text").fill(text)
+    page.get_by_role("button", name="Run").click()
+
+
+def run(page, text: str) -> str:
+    """Run a text; the id of its capture."""
+    page.get_by_test_id("matrix").wait_for()
+    before = page.url
+    ask(page, text)
+    page.wait_for_function("before => location.href != before && location.search.includes('c=')", arg=before)
+    at_rest(page)
+    return re.search(r"[?&]c=([a-z2-7]{16})", page.url)[1]
+
+
+def download(page, button: str) -> Path:
+    """The file that a button hands out."""
+    with page.expect_download() as started:
+        page.get_by_role("button", name=button).click()
+    return started.value.path()
+
+
+def text_of(trace: Path) -> str:
+    """The text that was read, put together from a trace."""
+    first = read_trace_csv(trace).drop_duplicates("position")
+    return "".join(first.loc[~first["is_special"] & ~first["is_generated"], "token"])
+
+
+def overflow(page) -> int:
+    """By how many pixels the page is wider than its window."""
+    return page.evaluate(
+        """() => {
+            const main = document.querySelector('[data-testid=stMain]');
+            return Math.max(main.scrollWidth - main.clientWidth,
+                document.documentElement.scrollWidth - document.documentElement.clientWidth);
+        }"""
+    )
+
+
+@cache
+def _axe_source() -> str:
+    return AXE.read_text("utf-8")
+
+
+def violations(page) -> list[str]:
+    """What axe-core finds of serious and critical impact, the first three places of each."""
+    if not AXE.exists():
+        pytest.skip("make browser installs axe-core (needs npm)")
+    page.evaluate(_axe_source())
+    found = page.evaluate(
+        "(exclude) => axe.run({exclude}, {resultTypes: ['violations']}).then((result) => result.violations)", NOT_OURS
+    )
+    return [
+        f"{one['id']} ({one['impact']}, {len(one['nodes'])} places): {one['help']}: "
+        + " | ".join(f"{json.dumps(node['target'])} {node['html'][:160]}" for node in one["nodes"][:3])
+        for one in found
+        if one["impact"] in SERIOUS
+    ]
