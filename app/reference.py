@@ -6,11 +6,13 @@ from pydantic.fields import FieldInfo
 
 from analysis.metrics import METRICS
 from analysis.registry import AXES, Metric
+from app.navigation import find_pages
 from app.settings import Settings
 
 ROOT = Path(__file__).parents[1]
-README, CATALOGUE = ROOT / "README.md", ROOT / "docs" / "metrics.md"
+README, CATALOGUE, DASHBOARD = ROOT / "README.md", ROOT / "docs" / "metrics.md", ROOT / "docs" / "dashboard.md"
 BEGIN, END = "<!-- settings: written by make docs -->\n", "<!-- end of settings -->\n"
+PAGES_BEGIN, PAGES_END = "<!-- pages: written by make docs -->\n", "<!-- end of pages -->\n"
 METRICS_BEGIN, METRICS_END = "<!-- metrics: written by make docs -->\n", "<!-- end of metrics -->\n"
 
 
@@ -28,6 +30,22 @@ def with_settings(text: str) -> str:
 def with_metrics(text: str) -> str:
     """The catalogue's text with every metric as it is declared now. Errors: ValueError where the marks are missing."""
     return _between(text, METRICS_BEGIN, METRICS_END, metrics_list())
+
+
+def with_pages(text: str) -> str:
+    """A text with every page of the dashboard as its file says. Errors: ValueError where the marks are missing."""
+    return _between(text, PAGES_BEGIN, PAGES_END, pages_table())
+
+
+def pages_table() -> str:
+    """Every page as a row of a Markdown table: where it is found in the navigation and by its address, and what for."""
+    pages = find_pages()
+    first = pages[0]
+    rows = [
+        f"| {page.group} | **{page.title}** | `/{'' if page is first else page.address}` | {page.help} |"
+        for page in pages
+    ]
+    return "\n".join(["| group | page | address | what it answers |", "|---|---|---|---|", *rows]) + "\n"
 
 
 def metrics_list() -> str:
@@ -77,4 +95,5 @@ def _words(field: FieldInfo) -> str:
 
 if __name__ == "__main__":
     README.write_text(with_settings(README.read_text("utf-8")), "utf-8")
+    DASHBOARD.write_text(with_pages(DASHBOARD.read_text("utf-8")), "utf-8")
     CATALOGUE.write_text(with_metrics(CATALOGUE.read_text("utf-8")), "utf-8")

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from app.reference import CATALOGUE, with_metrics, with_settings
+from app.reference import CATALOGUE, DASHBOARD, with_metrics, with_pages, with_settings
 from app.settings import Settings
+from app.state import Span, View
 
 ROOT = Path(__file__).parents[1]
 DOCS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -42,3 +43,29 @@ def test_links_and_paths_lead_somewhere(page):
 def test_make_targets_exist(page):
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"`make (\w+)`", page.read_text(encoding="utf-8"))) <= targets
+
+
+def test_the_pages_in_the_guide_to_the_dashboard_are_the_pages():
+    text = DASHBOARD.read_text(encoding="utf-8")
+    assert with_pages(text) == text, "run `make docs`"
+
+
+def test_the_address_in_the_guide_to_the_dashboard_names_every_parameter():
+    view = View(
+        quantity="entropy",
+        model="m",
+        capture="c",
+        reference="b",
+        document=1,
+        token=1,
+        layer=1,
+        expert=1,
+        span=Span(1, 2),
+        facet="prompt",
+        slice="domain:code",
+        by="language",
+    )
+    text = DASHBOARD.read_text(encoding="utf-8").partition("## The address")[2].partition("## ")[0]
+    names = view.params(default=View(quantity="margin", model="other"))
+    assert len(names) == 12
+    assert [name for name in names if f"`{name}`" not in text] == []
