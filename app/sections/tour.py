@@ -1,0 +1,106 @@
+"""The tour: three questions as links to the states that answer them, on the first page and in the guide."""
+
+from html import escape
+
+import streamlit as st
+
+from analysis.tour import surest_taker, tokens_of_class, widest_parting
+from app import server
+from app.components.links import linked
+from app.figures.tour import Stop, leaning_stop, parting_stop, taker_stop
+from app.figures.trace import views
+from app.kept import Kept
+from app.sections import address
+from app.sections.messages import plain, show_error
+from app.sources import document_of, measure, shipped_name, table
+from app.state import View
+from models import BUNDLED_MODEL, BUNDLED_MODELS
+from routing.errors import GatescopeError
+
+DISMISSED = "tour-dismissed"
+STYLE = """<style>
+.tour { margin: 0; padding: 0; list-style: none; line-height: 1.5; font-size: .9375rem; }
+.tour li { margin: 0 0 .5rem; padding: 0; text-wrap: pretty; overflow-wrap: anywhere; }
+.tour a { font-weight: 600; display: inline-block; min-height: 24px; }
+.tour.brief { display: flex; flex-wrap: wrap; gap: .1rem 1.4rem; }
+</style>"""
+_found = Kept(8)
+
+
+def first_visit(view: View) -> None:
+    """Draw a sentence over the pinned example and the three questions; nothing once the reader has dismissed it."""
+    if st.session_state.get(DISMISSED):
+        return
+    try:
+        found = stops(toured(view.model))
+        said = _over_the_example(view)
+    except GatescopeError as error:
+        show_error(error)
+        return
+    with st.container(border=True, key="tour", gap="small"):
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            st.markdown(f"{said} Three questions to begin with:", width="stretch")
+            st.button("Hide", key="tour-hide", type="tertiary", icon=":material/close:", on_click=_dismiss)
+        linked(questions(found, is_brief=True), key="tour-questions", on_follow=address.visit_link)
+
+
+def replay() -> None:
+    """Draw the tour again on the first page, and go there. For callbacks."""
+    st.session_state[DISMISSED] = False
+    address.visit("prompt", **_afresh(), capture=None)
+
+
+def toured(model: str) -> str:
+    """The bundled model whose captures the tour shows: the one looked at, if it is one."""
+    return model if model in BUNDLED_MODELS else BUNDLED_MODEL.name
+
+
+def stops(model: str) -> tuple[Stop, ...]:
+    """The three questions of a bundled model, found once. Errors: those of reading what ships with it."""
+    return _found.get((model,), lambda: _stops(model))
+
+
+def questions(found: tuple[Stop, ...], *, is_brief: bool = False) -> str:
+    """The questions as a list of links, each with what is seen there unless they are to be brief."""
+    items = []
+    for stop in found:
+        href = address.link(stop.page, **_afresh() | stop.parts)
+        says = "" if is_brief else f"<br>{escape(stop.says)}"
+        items.append(f'<li><a href="{escape(href)}" title="{escape(stop.says)}">{escape(stop.question)}</a>{says}</li>')
+    return f'{STYLE}<ul class="tour{" brief" if is_brief else ""}">{"".join(items)}</ul>'
+
+
+def _stops(model: str) -> tuple[Stop, ...]:
+    text, corpus = server.find_source(f"welcome.{model}"), server.find_source(f"probe.{model}")
+    digits_t = tokens_of_class(corpus.record, "digits")
+    leaning, share = (measure(corpus, name, by="domain") for name in ("leaning", "token_share_of_group"))
+    every = (
+        parting_stop(text.id, text.record, widest_parting(text.record)),
+        taker_stop(corpus.id, surest_taker(corpus.record, digits_t)),
+        leaning_stop(corpus.id, leaning, share, table(corpus, "composition.domain")),
+    )
+    return tuple(stop for stop in every if stop is not None)
+
+
+def _over_the_example(view: View) -> str:
+    """What is pinned, in a sentence; markup of ours alone."""
+    source = server.find_source(view.capture or f"welcome.{toured(view.model)}")
+    name = shipped_name(source.id) if "." in source.id else source.record.provenance.model
+    record = document_of(source, view.document or 0)
+    if view.token is None or view.token >= record.tokens:
+        return f"**This is {plain(name)}.** Click a token to pin it: its experts are listed layer by layer."
+    piece = plain(record.piece(int(record.token_t[view.token])).strip() or "␣")
+    layer = "" if view.layer is None else f" in layer {view.layer}"
+    return (
+        f"**This is {plain(name)}.** Token {view.token}, “{piece}”, is pinned{layer}: the card names the experts "
+        "that took it."
+    )
+
+
+def _afresh() -> dict[str, object]:
+    """Parts of a view that nothing of what was looked at before is left in."""
+    return dict(address.NO_PINS) | {"reference": None, "facet": "own", "by": "domain", "quantity": views()[0]}
+
+
+def _dismiss() -> None:
+    st.session_state[DISMISSED] = True
