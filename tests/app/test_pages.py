@@ -1,0 +1,132 @@
+"""Every page in every state a link can put it in, without a browser: nothing breaks, and what is wrong is said."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from app import server
+from app.navigation import PageFile, find_pages
+from app.settings import settings
+from routing import Document
+from tests.app.conftest import build_record
+
+PIECES = ["<s>", "The", " cat", "\n", " =1+1", " <b>", "**x**", " end"]
+SMALL, OTHER, CORPUS = "smallcaptureaaaa", "othercaptureaaaa", "corpuscaptureaaa"
+PINNED = {"t": "2", "l": "1", "e": "3"}
+STATES = {
+    "bare": {},
+    "small": {"c": SMALL},
+    "corpus": {"c": CORPUS},
+    "pinned": {"c": SMALL} | PINNED,
+    "pinned in a corpus": {"c": CORPUS, "d": "1"} | PINNED,
+    "range": {"c": SMALL, "r": "1-4", "f": "prompt"},
+    "compared": {"c": SMALL, "vs": OTHER} | PINNED,
+    "compared with itself": {"c": SMALL, "vs": SMALL},
+    "slice": {"c": CORPUS, "s": "domain:code", "by": "language"},
+}
+GARBAGE = dict.fromkeys(("c", "vs", "d", "t", "l", "e", "r", "f", "s", "by", "view", "m"), "<script>alert(1)</script>")
+TROUBLE = {
+    "garbage": (GARBAGE, [f"{parameter}=" for parameter in GARBAGE]),
+    "outside": ({"c": SMALL, "t": "999", "l": "99", "e": "9999"}, ["no token 999", "no layer 99", "no expert 9999"]),
+    "document outside": ({"c": CORPUS, "d": "77", "t": "1"}, ["no document 77"]),
+    "range outside": ({"c": SMALL, "r": "5-900"}, ["no tokens 5 to 900"]),
+    "unknown capture": ({"c": "a" * 16, "t": "1"}, ["a" * 16]),
+    "unknown shipped capture": ({"c": "probe.no-such-model"}, ["probe.no-such-model"]),
+    "unknown reference": ({"c": SMALL, "vs": "b" * 16}, ["b" * 16]),
+    "slice of nothing": ({"c": CORPUS, "s": "domain:nothing"}, ["domain:nothing"]),
+}
+"""Addresses that ask for what is not there, and what must be said of each."""
+WITHOUT_CAPTURE = ("library", "model", "guide")
+"""Pages that show no capture: what an address says of one is not looked up there."""
+PAGES = find_pages()
+
+
+def corpus():
+    """Four documents of three domains and two languages, routed at random."""
+    pieces = [PIECES[number % len(PIECES)] for number in range(240)]
+    random = np.random.default_rng(3)
+    ids = np.argsort(random.random((240, 2, 4)), axis=-1)[..., :2].astype(np.uint8)
+    rejected = ((ids.max(-1) + 1) % 4).astype(np.uint8)
+    texts = ["".join(pieces[start : start + 60]) for start in range(0, 240, 60)]
+    labels = [("code", "en"), ("law", "en"), ("code", "de"), ("poetry", "de")]
+    return replace(
+        build_record(pieces, ids_tlk=ids, rejected_tl=rejected),
+        document_t=np.repeat(np.arange(4, dtype=np.int32), 60),
+        position_t=np.tile(np.arange(60, dtype=np.int32), 4),
+        token_t=np.arange(240, dtype=np.int32) % len(PIECES),
+        documents=tuple(
+            Document(text, domain=domain, language=language)
+            for text, (domain, language) in zip(texts, labels, strict=True)
+        ),
+    )
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """One server for the module, as a fresh clone starts it, with three captures in its store."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GATESCOPE_CACHE_DIR", str(tmp_path_factory.mktemp("captures")))
+        _forget()
+        store = server.shelf().store
+        store.put(SMALL, build_record(PIECES))
+        store.put(OTHER, build_record([*PIECES[:5], " other", " end"]))
+        store.put(CORPUS, corpus())
+        assert server.tracer(settings().model).loading.wait(120)
+        yield
+        _forget()
+
+
+def _forget():
+    settings.cache_clear()
+    st.cache_resource.clear()
+
+
+def opened(page: PageFile, params: dict[str, str]) -> AppTest:
+    """The page at an address, as a new session sees it."""
+    shown = AppTest.from_file(server.FRAME, default_timeout=60)
+    for name, value in params.items():
+        shown.query_params[name] = value
+    if page is not PAGES[0]:
+        shown.switch_page(str(page.path))
+    shown.run()
+    assert not shown.exception, [one.message for one in shown.exception]
+    return shown
+
+
+def words(page: AppTest) -> str:
+    """Everything readable on the page, as it is read: without the marks of Markdown."""
+    shown = [*page.title, *page.markdown, *page.caption, *page.error, *page.warning, *page.info]
+    return "\n".join(str(one.value) for one in shown).replace("\\", "").replace("**", "")
+
+
+def name(value: object) -> str:
+    return value.address if isinstance(value, PageFile) else str(value)
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_a_page_stands_in_every_state(place, page, state):
+    shown = opened(page, STATES[state])
+    assert len(shown.title) == 1
+    assert shown.title[0].value.endswith("?")
+    assert not shown.error, [one.value for one in shown.error]
+
+
+@pytest.mark.parametrize("trouble", TROUBLE)
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_a_bad_link_is_said_and_the_page_stands(place, page, trouble):
+    params, said = TROUBLE[trouble]
+    if trouble != "garbage" and page.address in WITHOUT_CAPTURE:
+        params, said = GARBAGE, []
+    shown = opened(page, params)
+    assert len(shown.title) == 1
+    assert shown.warning or shown.error
+    assert [part for part in said if part not in words(shown)] == []
+
+
+def test_every_page_asks_a_question_of_its_own(place):
+    questions = [opened(page, {}).title[0].value for page in PAGES]
+    assert len(set(questions)) == len(PAGES)
