@@ -60,6 +60,11 @@ def _captures(source: Source, reference: Source | None) -> None:
         format_func=lambda id: offered.get(id, "nothing"),
         on_change=_take_reference,
     )
+    if reference is not None:
+        with st.container(horizontal=True):
+            st.button("Compare", on_click=address.visit, args=("compare",), key="to-compare")
+            swapped = address.NO_PINS | {"capture": reference.id, "reference": source.id}
+            st.button("Swap", on_click=address.change, kwargs=swapped, help="A becomes B, B becomes A.")
 
 
 def _scope(source: Source, view: View) -> None:
