@@ -1,15 +1,18 @@
 """How the work of a corpus is spread over experts, layer by layer."""
 
 import numpy as np
+import streamlit as st
 
-from app.components import Pick, Scale, matrix
-from app.figures.plots import NULL, A, add_line, plot
-from app.sections import address
+from app.figures.depth import DEPTHS, Depth
+from app.figures.load import Sorted, sorted_frame, sorted_load, sorted_plot, sorted_takeaway
+from app.sections.by_depth import beside, choose_layer, depth_figure, depth_grid, has_tokens, of_b
+from app.sections.evenness import show_places, show_warnings, show_windows
 from app.sections.figure import Words, answering, chart, code_for, figure
+from app.sections.layer_load import show_load
 from app.sections.looking import Page, open_page
 from app.sections.messages import show_error
 from app.sources import measure
-from routing.errors import GatescopeError
+from routing.errors import GatescopeError, OptionError
 from routing.groups import layer_names
 
 PAGE = {
@@ -20,66 +23,82 @@ PAGE = {
     "group": "Measure",
 }
 
+PHASES = Depth(
+    "prompt_against_generated",
+    "Do other experts read than write?",
+    "share of the work",
+    "of the work would have to move",
+)
+
 
 def main() -> None:
     """The page from top to bottom."""
     page = open_page("How is the work spread, layer by layer?", wants="corpus")
-    if page is not None:
-        _load(page)
-        _gini(page)
+    if page is None or not has_tokens(page):
+        return
+    show_warnings(page)
+    show_load(page)
+    st.header("By depth", divider="gray", anchor=False)
+    depth_grid(page, DEPTHS)
+    st.header("One layer", divider="gray", anchor=False)
+    layer = _chosen(page)
+    choose_layer(page, layer, key="layer-chosen")
+    left, right = st.columns(2, gap="large")
+    with left:
+        _sorted(page, layer)
+    with right:
+        show_windows(page, layer)
+    st.header("By kind of token", divider="gray", anchor=False)
+    show_places(page)
+    depth_figure(page, PHASES)
 
 
-def _load(page: Page) -> None:
-    question = "Which experts get more than their share?"
+def _chosen(page: Page) -> int:
+    """The pinned layer, else the one whose work is spread least evenly."""
+    if page.view.layer is not None:
+        return page.view.layer
+    gini_l = measure(page.source, "load_gini", scope=page.scope).value
+    return int(np.nanargmax(gini_l)) if np.isfinite(gini_l).any() else 0
+
+
+def _sorted(page: Page, layer: int) -> None:
+    question = "How much do the busiest do?"
     with answering(question):
-        load = measure(page.source, "relative_load", scope=page.scope)
-        busiest = np.unravel_index(np.nanargmax(load.value), load.value.shape)
+        rules = page.source.record.layers
+        curves = [("A", _curve(page, layer))]
+        curves += _curve_of_b(page, layer)
         words = Words(
             question=question,
-            takeaway=f"Busiest: expert {busiest[1]} of layer {busiest[0]}, {load.value[busiest]:.1f} times its share.",
+            takeaway=sorted_takeaway(curves[0][1], layer_names(rules)[layer]),
             population=page.population,
-            unit="multiple of an even share",
-            null="1: an even router",
+            unit="share of the layer's assignments",
+            null="dotted: an even router over as many effective tokens (order statistics of normal counts)",
             badge="observed",
-            metric="relative_load",
+            metric="load_lorenz",
         )
-        with figure(words, key="load", code=code_for(page.source, "relative_load")):
-            matrix(
-                load.value,
-                rows=layer_names(page.source.record.layers),
-                columns=None,
-                scale=Scale.of(
-                    load.value, "load over an even share", unit="×", palette="diverging", null=1.0, pool="far"
-                ),
-                pinned=None if page.view.expert is None else Pick(page.view.layer, page.view.expert),
-                key="load",
-                description=words.takeaway,
-                on_pick=_pin,
-            )
+        code = code_for(page.source, "load_lorenz", facet=page.scope.facet)
+        with figure(words, key="sorted", is_chart=True, code=code, frame=lambda: sorted_frame(curves)):
+            chart(sorted_plot(curves), words, key="sorted-chart")
 
 
-def _gini(page: Page) -> None:
-    question = "How unequal are the experts of each layer?"
-    with answering(question):
-        gini = measure(page.source, "load_gini", scope=page.scope)
-        words = Words(
-            question=question,
-            takeaway=f"From {np.nanmin(gini.value):.2f} to {np.nanmax(gini.value):.2f} over the layers.",
-            population=page.population,
-            metric="load_gini",
+def _curve(page: Page, layer: int) -> Sorted:
+    lorenz, cv = (measure(page.source, name, scope=page.scope) for name in ("load_lorenz", "load_cv"))
+    if not np.isfinite(lorenz.value[layer]).any():
+        raise OptionError(
+            f"no token that counts went through layer {layer}", expected="some", do="choose another layer, or tokens"
         )
-        with figure(words, key="gini", is_chart=True, code=code_for(page.source, "load_gini")):
-            shown = plot("layer", "Gini coefficient of the load")
-            names = layer_names(page.source.record.layers)
-            add_line(shown, names, gini.value, name="A", ink=A, low=gini.low, high=gini.high)
-            if gini.null is not None:
-                add_line(shown, names, gini.null, name="chance", ink=NULL)
-            chart(shown, words, key="gini-chart")
+    return sorted_load(lorenz, cv, page.source.record.layers[layer])
 
 
-def _pin(pick: Pick | None) -> None:
-    layer, expert = (None, None) if pick is None else (pick.row, pick.column)
-    address.change(layer=layer, expert=expert)
+def _curve_of_b(page: Page, layer: int) -> list[tuple[str, Sorted]]:
+    """The same layer of B, where it has one."""
+    found, other, cv = of_b(page, "load_lorenz"), beside(page), of_b(page, "load_cv")
+    if found is None or other is None or cv is None:
+        return []
+    rules = other.source.record.layers
+    if layer >= len(rules) or not np.isfinite(found[1].value[layer]).any():
+        return []
+    return [(other.name, sorted_load(found[1], cv[1], rules[layer]))]
 
 
 try:

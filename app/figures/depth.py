@@ -1,0 +1,155 @@
+"""One number per layer, by depth: a line of A, one of B, what chance gives, a sentence and a table."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+
+from analysis.registry import METRICS, Result
+from app.figures.plots import NULL, A, B, add_line, plot
+from routing.errors import OptionError
+
+HEIGHT = 240
+MOST_NAMED = 12
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ByLayer:
+    """A metric's values by layer, beside the names of these layers; `whose` is what the line is called."""
+
+    names: tuple[str, ...]
+    value_l: NDArray[np.float64]
+    low_l: NDArray[np.float64] | None = None
+    high_l: NDArray[np.float64] | None = None
+    null_l: NDArray[np.float64] | None = None
+    whose: str = "A"
+
+
+def by_layer(found: Result, names: Sequence[str], *, whose: str = "A", at: int | None = None) -> ByLayer:
+    """One number per layer of a result, of its only group where it has a group axis; `at` picks from a last axis.
+
+    Errors: OptionError where no layer has a value, with what the metric said about it.
+    """
+
+    def line(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return (values if at is None else values[..., at]).reshape(len(names))
+
+    if not np.isfinite(line(found.value)).any():
+        raise OptionError(
+            " ".join(found.warnings).rstrip(".") or "no layer has a value",
+            expected="a capture and a choice of tokens that hold it",
+            do="choose other tokens in the side column, or capture again with the router's raw scores",
+        )
+    ends = {
+        name: None if (values := getattr(found, end)) is None else line(values)
+        for name, end in (("low_l", "low"), ("high_l", "high"), ("null_l", "null"))
+    }
+    return ByLayer(names=tuple(names), value_l=line(found.value), whose=whose, **ends)
+
+
+def number(value: float) -> str:
+    """A value as a sentence says it: three digits that count.
+
+    >>> number(31.5580), number(0.00042), number(14999.6), number(0.0)
+    ('31.6', '0.00042', '15,000', '0')
+    """
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def depth_takeaway(lines: Sequence[ByLayer], unit: str) -> str:
+    """The least and the largest value of each line, where they are, and how many layers lie outside of chance."""
+    return " ".join(_said(line, unit) for line in lines)
+
+
+def _said(line: ByLayer, unit: str) -> str:
+    least, most = int(np.nanargmin(line.value_l)), int(np.nanargmax(line.value_l))
+    whose = "" if line.whose == "A" else f"{line.whose}: "
+    if least == most or line.value_l[least] == line.value_l[most]:
+        return f"{whose}{number(line.value_l[most])} {unit} in layer {line.names[most]}.{_chance(line)}"
+    return (
+        f"{whose}from {number(line.value_l[least])} {unit} in layer {line.names[least]} "
+        f"to {number(line.value_l[most])} in layer {line.names[most]}.{_chance(line)}"
+    ).replace("from", "From" if not whose else "from", 1)
+
+
+def _chance(line: ByLayer) -> str:
+    """In how many layers the whole interval lies to one side of the null; nothing where either is missing."""
+    if line.null_l is None or line.low_l is None or line.high_l is None:
+        return ""
+    known_l = np.isfinite(line.low_l) & np.isfinite(line.high_l) & np.isfinite(line.null_l)
+    if not known_l.any():
+        return ""
+    outside = int(np.count_nonzero(known_l & ((line.low_l > line.null_l) | (line.high_l < line.null_l))))
+    return f" The interval leaves out the dotted value in {outside} of {int(known_l.sum())} layers."
+
+
+def null_words(lines: Sequence[ByLayer], how: str) -> str:
+    """The dotted line in words: its values and how it was made; nothing where there is none."""
+    null_l = next((line.null_l for line in lines if line.null_l is not None), None)
+    if null_l is None or not np.isfinite(null_l).any():
+        return ""
+    least, most = number(float(np.nanmin(null_l))), number(float(np.nanmax(null_l)))
+    return f"dotted: {how}, {least if least == most else f'{least} to {most}'}"
+
+
+def depth_frame(lines: Sequence[ByLayer], value: str) -> pd.DataFrame:
+    """One row for each line and layer."""
+    return pd.concat([_rows(line, value) for line in lines], ignore_index=True)
+
+
+def _rows(line: ByLayer, value: str) -> pd.DataFrame:
+    rows: dict[str, object] = {"capture": line.whose, "layer": line.names, value: line.value_l}
+    for name, values in (("low", line.low_l), ("high", line.high_l), ("null", line.null_l)):
+        if values is not None:
+            rows[name] = values
+    return pd.DataFrame(rows)
+
+
+def depth_plot(lines: Sequence[ByLayer], y: str, *, height: int = HEIGHT) -> go.Figure:
+    """The lines over the layers, counted from 0; the null of each line that has one of its own."""
+    shown = plot("layer", y, height=height)
+    drawn: list[NDArray[np.float64]] = []
+    for line, ink in zip(lines, (A, B), strict=False):
+        x = np.arange(len(line.names))
+        if line.null_l is not None and not any(np.array_equal(line.null_l, other, equal_nan=True) for other in drawn):
+            whose = f" ({line.whose})" if drawn else ""
+            add_line(shown, x, line.null_l, name=f"chance{whose}", ink=NULL)
+            drawn.append(line.null_l)
+        add_line(shown, x, line.value_l, name=line.whose, ink=ink, low=line.low_l, high=line.high_l)
+    names = lines[0].names
+    if len(lines) == 1 and len(names) <= MOST_NAMED:
+        shown.update_xaxes(tickvals=list(range(len(names))), ticktext=[name.partition(" ")[0] for name in names])
+    else:
+        shown.update_xaxes(tickformat="d", nticks=MOST_NAMED)
+    return shown
+
+
+@dataclass(frozen=True)
+class Depth:
+    """One small chart by depth: the metric, its question, the name of its axis, and what its sentence counts in."""
+
+    metric: str
+    question: str
+    axis: str
+    unit: str
+    at: int | None = None
+
+    @property
+    def null(self) -> str:
+        """How the metric's null was made."""
+        return METRICS[self.metric].null
+
+
+DEPTHS = (
+    Depth("load_effective_experts", "How many experts is the work worth?", "effective experts", "experts"),
+    Depth("load_max_violation", "How far is the busiest above the mean?", "MaxVio", "times the mean"),
+    Depth("gate_entropy", "How undecided is the gate?", "gate entropy (bits)", "bits"),
+    Depth("first_share", "How much weight has the first expert?", "share of the executed weight", "of the weight"),
+    Depth("kept_share", "How much of the gate is kept?", "share of the gate", "of the gate"),
+    Depth("log_sum_exp", "How large are the raw scores?", "log-sum-exp (nats)", "nats"),
+    Depth("near_ties", "How often is the choice nearly a tie?", "share of tokens", "of the tokens", at=2),
+)
+"""The small charts by depth. Near ties: margins below a step of bfloat16 for scores of size 1."""
