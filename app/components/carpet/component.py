@@ -14,7 +14,11 @@ from app.components.carpet.events import Pick, Pinned, Span, inside, pick_event,
 from app.components.carpet.overlay import Mark, Overlay
 from app.components.carpet.scale import Scale
 
-SCRIPTS = ("palette.js", "model.js", "view.js", "paint.js", "text.js", "carpet.js")
+SCRIPTS = (
+    *("palette.js", "model.js", "words.js", "view.js"),
+    *("paint.js", "axes.js", "rings.js", "text.js", "draw.js"),
+    *("group.js", "span.js", "mouse.js", "keyboard.js", "svg.js", "picture.js", "carpet.js"),
+)
 """The browser's files in the order in which they are joined to one module."""
 
 _HERE = Path(__file__).parent

@@ -2,6 +2,8 @@
 
 const UNDEFINED = 255;
 const LAST = 254;
+const FADED = 256;
+const FAINT = 0.24;
 
 /** Ten stops of cividis (Nuñez, Anderton and Renslow 2018): lightness rises evenly, for colour-blind readers too. */
 const CIVIDIS = ["#00224e", "#123570", "#3b496c", "#575d6d", "#707173", "#8a8678", "#a59c74", "#c3b369", "#e1cc55", "#fee838"].map(fromHex);
@@ -78,16 +80,19 @@ function colourOf(code, scale, theme) {
   return ramp(scale.palette === "diverging" ? DIVERGING : CIVIDIS, placeOf(code, scale));
 }
 
-/** Everything a painter looks up by code: packed pixels, CSS colours and inks. Undefined cells are transparent: hatching shows through. */
+/** Everything a painter looks up by tone: packed pixels, CSS colours and inks. Undefined cells are transparent: hatching shows through. */
 function buildPalette(scale, theme) {
-  const pixels = new Uint32Array(256);
+  const pixels = new Uint32Array(2 * FADED);
   const bytes = new Uint8ClampedArray(pixels.buffer);
-  const fills = [], inks = [];
+  const fills = new Array(2 * FADED).fill("transparent"), inks = new Array(2 * FADED).fill(css(theme.text));
+  const enter = (tone, rgb) => {
+    bytes.set([...rgb, 255], tone * 4);
+    [fills[tone], inks[tone]] = [css(rgb), css(inkOn(rgb))];
+  };
   for (let code = 0; code <= LAST; code++) {
     const rgb = colourOf(code, scale, theme);
-    bytes.set([...rgb, 255], code * 4);
-    fills.push(css(rgb));
-    inks.push(css(inkOn(rgb)));
+    enter(code, rgb);
+    enter(code + FADED, mix(rgb, theme.paper, FAINT));
   }
-  return { pixels, fills: [...fills, "transparent"], inks: [...inks, css(theme.text)] };
+  return { pixels, fills, inks };
 }

@@ -1,4 +1,4 @@
-// Carries the pin from Python to the matrix of the same name.
+// Carries pin and range from Python to the matrix of the same name.
 export default function ({ data }) {
   const pins = (globalThis[Symbol.for("gatescope.pins")] ??= new Map());
   const place = pins.get(data.channel) ?? {};

@@ -6,6 +6,7 @@ function tokenElement(model, column) {
   const words = flagWords(model, column);
   element.className = ["token", ...words].join(" ");
   element.dataset.column = column;
+  if (RIGHT_TO_LEFT.test(model.pieces[column])) element.dir = "auto";
   for (const [text, isFaint] of visibleRuns(model.pieces[column])) {
     if (isFaint) element.appendChild(document.createElement("i")).textContent = text;
     else element.append(text);
@@ -32,21 +33,21 @@ function buildText(container, model) {
   return tokens;
 }
 
-/** The code a token is coloured by: its value in the pinned row, else the extreme of its column. */
-function tokenCode(model, column, pinnedRow) {
-  return codeAt(model, pinnedRow ?? model.extremeRows[column], column);
+/** The tone a token is coloured by: its value in the pinned row, else the extreme of its column. */
+function tokenTone(model, column, pinnedRow) {
+  return toneAt(model, pinnedRow ?? model.extremeRows[column], column);
 }
 
-/** Colour every token whose code changed. */
+/** Colour every token whose tone changed. */
 function colourText(tokens, model, palette, pinnedRow) {
   tokens.forEach((element, column) => {
-    const code = tokenCode(model, column, pinnedRow);
-    const fill = palette.fills[code];
+    const tone = tokenTone(model, column, pinnedRow);
+    const fill = palette.fills[tone];
     if (element.fill === fill) return;
     element.fill = fill;
     element.style.setProperty("--fill", fill);
-    element.style.setProperty("--ink", palette.inks[code]);
-    element.classList.toggle("undefined", code === UNDEFINED);
+    element.style.setProperty("--ink", palette.inks[tone]);
+    element.classList.toggle("undefined", tone === UNDEFINED);
   });
 }
 
@@ -68,6 +69,16 @@ function markWindow(tokens, view) {
     if (element.outside === outside) return;
     element.outside = outside;
     element.classList.toggle("outside", outside);
+  });
+}
+
+/** Tokens of the selected range are outlined. */
+function markSpan(tokens, span) {
+  tokens.forEach((element, column) => {
+    const inside = span !== null && column >= span.first && column <= span.last;
+    if (Boolean(element.inSpan) === inside) return;
+    element.inSpan = inside;
+    element.classList.toggle("selected", inside);
   });
 }
 

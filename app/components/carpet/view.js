@@ -4,7 +4,9 @@ const PLOT_HEIGHT = 360;
 const PLOT_LIMIT = 480;
 const AXIS_HEIGHT = 22;
 const TOP_MARGIN = 18;
+const RIGHT_MARGIN = 8;
 const WIDEST_CELL = 56;
+const SQUARE_LIMIT = 640;
 
 const clamp = (value, low, high) => Math.max(low, Math.min(high, value));
 
@@ -18,7 +20,10 @@ function plotHeight(rowCount) {
 
 /** The rectangle of the cells inside a canvas of this width; row names stand to the left of it, their noun above, ticks below. */
 function plotBox(model, width, gutter) {
-  return { x: gutter, y: TOP_MARGIN, width: Math.max(1, width - gutter - 2), height: plotHeight(model.rowCount) };
+  const room = Math.max(1, width - gutter - RIGHT_MARGIN);
+  if (!model.square) return { x: gutter, y: TOP_MARGIN, width: room, height: plotHeight(model.rowCount) };
+  const side = Math.min(room / model.columnCount, SQUARE_LIMIT / model.rowCount, WIDEST_CELL);
+  return { x: gutter, y: TOP_MARGIN, width: Math.round(side * model.columnCount), height: Math.max(8, Math.round(side * model.rowCount)) };
 }
 
 const cellWidth = (box, view) => box.width / (view.right - view.left);
@@ -33,12 +38,17 @@ function fitSpan(start, span, size) {
   return [first, first + kept];
 }
 
-/** Zoom around a cell. Rows zoom too where all of them together are too low to be read. */
+/** The fewest rows a window may show: all of them, unless cells are square or too low to be read. */
+function fewestRows(model, box) {
+  if (model.square) return Math.min(model.rowCount, Math.max(1, box.height / WIDEST_CELL));
+  return box.height / model.rowCount >= 8 ? model.rowCount : box.height / 14;
+}
+
+/** Zoom around a cell: columns always, rows down to their fewest. */
 function zoomView(model, view, box, factor, at) {
   const narrowest = Math.min(model.columnCount, Math.max(1, box.width / WIDEST_CELL));
   const span = clamp((view.right - view.left) / factor, narrowest, model.columnCount);
-  const lowest = box.height / model.rowCount >= 8 ? model.rowCount : box.height / 14;
-  const rows = clamp((view.bottom - view.top) / factor, lowest, model.rowCount);
+  const rows = clamp((view.bottom - view.top) / factor, fewestRows(model, box), model.rowCount);
   const share = (at.column - view.left) / (view.right - view.left);
   const rowShare = (at.row - view.top) / (view.bottom - view.top);
   const [left, right] = fitSpan(at.column - share * span, span, model.columnCount);

@@ -12,6 +12,7 @@ from app.components.carpet.events import Pick, inside, pick_event
 HERE = Path(__file__).parent
 CARPET = HERE.parents[2] / "app" / "components" / "carpet"
 SHAPE = (24, 100)
+SVG_SPACE = '"http://www.w3.org/2000/svg"'  # a name, never an address that is asked
 
 
 @pytest.mark.parametrize(
@@ -71,6 +72,6 @@ def test_the_page_draws_without_a_browser_and_keeps_the_pin_it_was_given(show):
 def test_every_script_of_the_folder_is_sent_and_none_reaches_out():
     assert {path.name for path in CARPET.glob("*.js")} == {*SCRIPTS, "pin.js"}
     for path in CARPET.glob("*.*"):
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8").replace(SVG_SPACE, "")
         if path.suffix in {".js", ".css", ".html"}:
             assert not [word for word in ("http:", "https:", "innerHTML", "eval(", "fetch(", "import ") if word in text]

@@ -3,6 +3,7 @@
 import doctest
 import json
 import time
+import zlib
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ LAYER, TOKEN = Axis("layer"), Axis("token")
 
 def decode(message: bytes) -> tuple[dict, bytes]:
     """Header and the bytes behind it, read as the format at the head of encode.py says."""
+    message = zlib.decompress(message)
     size = int.from_bytes(message[:4], "little")
     return json.loads(message[4 : 4 + size].decode("utf-8", "surrogatepass")), message[4 + size :]
 

@@ -1,0 +1,129 @@
+// What is drawn anew, and when: everything, the window, the marks, the words.
+
+/** A canvas of this size in CSS pixels, sharp on any screen. */
+function prepare(canvas, width, height, ratio) {
+  canvas.width = Math.round(width * ratio);
+  canvas.height = Math.round(height * ratio);
+  canvas.style.width = `${width}px`;
+  canvas.style.height = `${height}px`;
+  const context = canvas.getContext("2d");
+  context.setTransform(ratio, 0, 0, ratio, 0, 0);
+  return context;
+}
+
+/** What the painters need to know. */
+function sceneOf(carpet, ratio) {
+  const { parts, model } = carpet;
+  const theme = readTheme(parts.root), context = parts.cells.getContext("2d");
+  const box = plotBox(model, carpet.width, gutterWidth(context, model, theme, carpet.width));
+  return { model, theme, palette: buildPalette(model.scale, theme), box, axis: axisOf(context, model, theme, box), view: carpet.view, ratio };
+}
+
+/** What, besides the data, a drawing depends on. */
+const lookOf = ({ parts }) => JSON.stringify([readTheme(parts.root), parts.stage.clientWidth, window.devicePixelRatio]);
+
+/** Draw everything anew: after new data, theme or size. */
+function redraw(carpet) {
+  const { parts, model } = carpet;
+  const isFirst = !carpet.scene;
+  carpet.width = parts.stage.clientWidth;
+  if (carpet.width === 0) return;
+  carpet.look = lookOf(carpet);
+  carpet.scene = sceneOf(carpet, window.devicePixelRatio || 1);
+  drawLegend(carpet);
+  drawCells(carpet);
+  drawText(carpet);
+  showReadout(carpet);
+  placeTabStop(carpet);
+  if (isFirst && carpet.pin) revealBoth(carpet, carpet.pin);
+  const { x, y, width, height } = carpet.scene.box;
+  Object.assign(parts.root.dataset, { shape: `${model.rowCount}x${model.columnCount}`, plot: `${x} ${y} ${width} ${height}` });
+  parts.root.dataset.ready = "true";
+}
+
+/** The one tab stop: the matrix; or the text above it where that scrolls, so that it can be scrolled without a mouse. The keys are the same. */
+function placeTabStop({ parts, model }) {
+  const scrolls = !parts.text.hidden && parts.text.scrollHeight > parts.text.clientHeight;
+  const words = `${model.scale.name}, ${model.rowCount} ${model.rows.noun}s by ${model.columnCount} ${model.columns.noun}s. ${model.description}`;
+  parts.stage.tabIndex = scrolls ? -1 : 0;
+  parts.text.tabIndex = scrolls ? 0 : -1;
+  parts.stage.setAttribute("aria-label", words);
+  parts.text.setAttribute("role", scrolls ? "application" : "group");
+  parts.text.setAttribute("aria-label", scrolls ? `Tokens of ${words}` : "Tokens");
+}
+
+/** Draw the cells and what lies over them: after a change of window. */
+function drawCells(carpet) {
+  const { parts, scene } = carpet;
+  scene.view = carpet.view;
+  const height = sceneHeight(scene);
+  paintMatrix(prepare(parts.cells, carpet.width, height, scene.ratio), scene);
+  prepare(parts.marks, carpet.width, height, scene.ratio);
+  const { left, right, top, bottom } = carpet.view;
+  Object.assign(parts.root.dataset, { window: `${left.toFixed(2)} ${right.toFixed(2)}`, rows: `${top.toFixed(2)} ${bottom.toFixed(2)}` });
+  markWindow(carpet.tokens, carpet.view);
+  parts.pooled.textContent = poolingWords(scene);
+  drawMarks(carpet);
+}
+
+/** Draw range, cursor and pin: after every move of the mouse, so nothing else is touched. */
+function drawMarks(carpet) {
+  const { parts, scene } = carpet;
+  const context = parts.marks.getContext("2d");
+  context.clearRect(0, 0, carpet.width, parts.marks.height);
+  paintMarks(context, scene, carpet);
+}
+
+/** Colours and caption of the text. */
+function drawText(carpet) {
+  if (!carpet.tokens.length) return;
+  const row = carpet.pin?.row ?? null;
+  colourText(carpet.tokens, carpet.model, carpet.scene.palette, row);
+  labelText(carpet.tokens, carpet.model, row);
+  carpet.parts.caption.textContent = textCaption(carpet.model, row);
+}
+
+/** The bar of the palette, its ends, and a key to the marks that occur. */
+function drawLegend(carpet) {
+  const { parts, scene, model } = carpet;
+  const { scale } = model;
+  parts.legend.hidden = scale.palette === "neutral";
+  paintLegend(prepare(parts.bar, 148, 10, scene.ratio), scene, 148, 10);
+  parts.low.textContent = formatEnd(scale, "low");
+  parts.high.textContent = highOf(scale);
+  parts.null.textContent = nullOf(scale);
+  const seen = new Set(carpet.tokens.length ? [...model.flags].flatMap((_, column) => flagWords(model, column)) : []);
+  if (model.hasUndefined) seen.add("undefined");
+  for (const sample of parts.samples.querySelectorAll("[data-mark]")) sample.hidden = !seen.has(sample.dataset.mark);
+  parts.glyphs.replaceChildren(...glyphSamples(model).map(({ glyph, words }) => glyphSample(glyph, words)));
+}
+
+/** What the glyphs and faint cells say, and how many cells have each glyph. */
+function glyphSamples(model) {
+  const samples = model.marks.map(({ glyph, says }, at) => ({ glyph, words: `${says} (${model.glyphCounts[at].toLocaleString("en")})` }));
+  if (model.bits.faded) samples.push({ glyph: null, words: `faint: ${model.faded_says}` });
+  return samples;
+}
+
+/** One glyph and its words; a swatch for what has no glyph. */
+function glyphSample(glyph, words) {
+  const sample = document.createElement("span"), sign = sample.appendChild(document.createElement("i"));
+  sign.className = glyph === null ? "faint" : "glyph";
+  sign.textContent = glyph ?? "";
+  sample.append(words);
+  return sample;
+}
+
+const INVITATION = "Point at a cell, or use the arrow keys. ? lists the keys.";
+
+/** One sentence about the cell under the cursor, else about the pinned one, then the range. A quiet one is not spoken. */
+function showReadout(carpet, { notice = null, isQuiet = false } = {}) {
+  const { model, parts, span, hoveredRow } = carpet;
+  const cell = carpet.cursor ?? carpet.pin;
+  const words = cell ? describe(model, cell, samePin(cell, carpet.pin)) : [];
+  if (hoveredRow !== null) words.splice(0, words.length, strong(`${model.rows.noun} ${nameOf(model.rows, hoveredRow)}`), " · click to open");
+  if (span) words.push(words.length ? " · selected: " : "selected: ", strong(spanWords(model, span)));
+  if (notice) words.push(` · ${notice}`);
+  parts.readout.setAttribute("aria-live", isQuiet ? "off" : "polite");
+  parts.readout.replaceChildren(...(words.length ? words : [INVITATION]));
+}

@@ -1,0 +1,97 @@
+// The matrix as a file: one page with its name, legend, takeaway and source, painted as PNG or written as SVG.
+
+const LINE = 17;
+
+/** A text in lines that fit. */
+function wrapped(context, text, width) {
+  const lines = [];
+  for (const word of text.split(" ").filter(Boolean)) {
+    const longer = lines.length ? `${lines[lines.length - 1]} ${word}` : word;
+    if (lines.length && context.measureText(longer).width <= width) lines[lines.length - 1] = longer;
+    else lines.push(word);
+  }
+  return lines;
+}
+
+/** Lines of text from y on; returns where the next may begin. */
+function paintLines(context, { theme, box }, text, y, width, font = "12px", colour = theme.muted) {
+  Object.assign(context, { font: `${font} ${theme.font}`, fillStyle: css(colour), textAlign: "left", textBaseline: "top" });
+  const lines = wrapped(context, text, width);
+  lines.forEach((line, number) => context.fillText(cut(context, line, width), box.x, y + number * LINE));
+  return y + lines.length * LINE;
+}
+
+/** The bar of the palette between its ends, with unit and null value. */
+function paintLegendLine(context, scene, y) {
+  const { theme, box, model: { scale } } = scene;
+  if (scale.palette === "neutral") return y;
+  Object.assign(context, { font: `12px ${theme.font}`, fillStyle: css(theme.muted), textAlign: "left", textBaseline: "top" });
+  const low = formatEnd(scale, "low"), start = box.x + context.measureText(low).width + 8;
+  context.fillText(low, box.x, y);
+  context.fillText([highOf(scale), nullOf(scale)].filter(Boolean).join("   "), start + 156, y);
+  context.save();
+  context.translate(start, y + 1);
+  paintLegend(context, scene, 148, 10);
+  context.restore();
+  return y + LINE + 2;
+}
+
+/** What the glyphs, hatching, faintness and pooling of this picture mean, in words. */
+function keyWords(scene) {
+  const { model } = scene;
+  const words = glyphSamples(model).map(({ glyph, words: says }) => [glyph, says].filter(Boolean).join(" "));
+  if (model.hasUndefined) words.push("hatched: undefined");
+  return [...words, poolingWords(scene)].filter(Boolean).join(" · ");
+}
+
+/** The whole page; returns its height. */
+function paintPage(context, scene, carpet) {
+  const { model, box, theme } = scene, width = carpet.width - box.x - RIGHT_MARGIN;
+  const title = model.scale.name.charAt(0).toUpperCase() + model.scale.name.slice(1);
+  let y = paintLines(context, scene, title, 10, width, "600 14px", theme.text) + 4;
+  y = paintLegendLine(context, scene, y);
+  y = paintLines(context, scene, keyWords(scene), y, width);
+  context.save();
+  context.translate(0, y + 2);
+  paintMatrix(context, scene);
+  paintMarks(context, scene, { span: carpet.span, pin: carpet.pin, cursor: null, hoveredRow: null });
+  context.restore();
+  y = paintLines(context, scene, model.description, y + sceneHeight(scene) + 12, width, "12px", theme.text);
+  return paintLines(context, scene, model.attribution, y + 2, width, "11px") + 10;
+}
+
+const fileName = (model, ending) => `${model.scale.name.replace(/[^\p{L}\p{N}]+/gu, "-")}.${ending}`;
+
+/** A page on paper: measured once to know its height, then painted. */
+function writePage(carpet, measure, open) {
+  const scene = sceneOf(carpet, 2);
+  const height = Math.ceil(paintPage(measure, scene, carpet));
+  const context = open(height);
+  context.fillStyle = css(scene.theme.paper);
+  context.fillRect(0, 0, carpet.width, height);
+  paintPage(context, scene, carpet);
+  return context;
+}
+
+/** Twice as sharp as the screen, as a PNG file. */
+function savePng(carpet) {
+  const canvas = document.createElement("canvas"), scratch = document.createElement("canvas");
+  writePage(carpet, scratch.getContext("2d"), (height) => prepare(canvas, carpet.width, height, 2));
+  canvas.toBlob((blob) => download(blob, fileName(carpet.model, "png")));
+}
+
+/** Text as text and lines as lines, the cells as one picture without loss. */
+function saveSvg(carpet) {
+  const { model } = carpet, theme = readTheme(carpet.parts.root);
+  const open = (height) => new SvgContext(carpet.width, height, theme);
+  const page = writePage(carpet, open(0), open);
+  const text = page.toText(carpet.parts.stage.getAttribute("aria-label"), [model.description, model.attribution].filter(Boolean).join(" "));
+  download(new Blob([text], { type: "image/svg+xml" }), fileName(model, "svg"));
+}
+
+/** Hand a file to the browser. */
+function download(blob, name) {
+  const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(blob), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+}

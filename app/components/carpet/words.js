@@ -1,0 +1,131 @@
+// Numbers, tokens and cells in words.
+
+const nameOf = (axis, index) => (axis.labels ? axis.labels[index] : String(index));
+
+/** A number with as many digits as one step of the scale deserves. */
+function formatNumber(value, scale) {
+  const step = (scale.high - scale.low) / LAST;
+  const largest = Math.max(Math.abs(scale.low), Math.abs(scale.high));
+  if (largest < 1e-3 || largest >= 1e6) return value.toExponential(2).replace("-", "−");
+  const digits = Math.max(0, Math.min(6, Math.ceil(-Math.log10(step))));
+  return value.toFixed(digits).replace(/^-(?=.*[1-9])/, "−").replace(/^-/, "");
+}
+
+/** The sign before an end of the scale beyond which values lie. */
+const signOf = (scale, end) => (end === "low" ? (scale.below ? "≤ " : "") : scale.above ? "≥ " : "");
+
+/** "≥ 2": an end of the scale for the legend. */
+const formatEnd = (scale, end) => signOf(scale, end) + formatShort(scale[end], scale);
+
+/** A number of the legend: no more zeros than it needs. */
+function formatShort(value, scale) {
+  const text = formatNumber(value, scale);
+  return /e/.test(text) || !text.includes(".") ? text : text.replace(/\.?0+$/, "");
+}
+
+/** The value of a code in words, with its unit. */
+function formatCode(code, scale) {
+  if (code === UNDEFINED) return "undefined";
+  const value = scale.low + (code / LAST) * (scale.high - scale.low);
+  const sign = code === 0 ? signOf(scale, "low") : code === LAST ? signOf(scale, "high") : "";
+  return [sign + formatNumber(value, scale), scale.unit].filter(Boolean).join(" ");
+}
+
+const highOf = (scale) => [formatEnd(scale, "high"), scale.unit].filter(Boolean).join(" ");
+const nullOf = (scale) => (scale.null === null ? "" : `┃ null ${formatShort(scale.null, scale)}`);
+
+/** The extreme of interest in words. */
+const extremeWord = (model) => ({ max: "largest", min: "smallest", far: "most unusual" })[model.scale.pool];
+
+/** Says that one pixel stands for several cells, and which of them it shows. */
+function poolingWords({ model, box, view }) {
+  const { columns, rows } = cellsPerPixel(box, view);
+  if (columns <= 1 && rows <= 1) return "";
+  const many = (count) => (count < 10 ? count.toFixed(1).replace(".0", "") : Math.round(count));
+  return `1 pixel = ${many(Math.max(1, columns) * Math.max(1, rows))} cells, the ${extremeWord(model)} shown`;
+}
+
+const FLAG_WORDS = [[1, "special"], [2, "template"], [4, "generated"]];
+
+/** The flags of a token in words. */
+function flagWords(model, column) {
+  return model.flags ? FLAG_WORDS.filter(([bit]) => model.flags[column] & bit).map(([, word]) => word) : [];
+}
+
+// ---------------------------------------------------------------- tokens
+
+const MARKS = { " ": "·", "\n": "⏎", "\t": "⇥", "\r": "␍", "\u00a0": "⍽", "\u007f": "␡" };
+const HIDDEN = /[\p{C}\p{Z}\u00ad\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0\ufe00-\ufe0f\u{e0100}-\u{e01ef}]/u;
+const RIGHT_TO_LEFT = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]/;
+const COMBINING = /^\p{M}/u;
+
+/** One character as it is shown: white space as a sign, anything else that would not be seen, or would move its neighbours, as its code. */
+function signOfCharacter(character) {
+  const code = character.codePointAt(0);
+  if (MARKS[character] || !HIDDEN.test(character)) return MARKS[character] ?? character;
+  return code < 32 ? String.fromCodePoint(0x2400 + code) : `‹${code.toString(16).toUpperCase().padStart(4, "0")}›`;
+}
+
+/** A token as [text, isFaint] runs: the signs of white space are faint, everything else is not. */
+function visibleRuns(piece) {
+  if (/^[!-~]+$/.test(piece)) return [[piece, false]];
+  const runs = piece === "" ? [["∅", true]] : COMBINING.test(piece) ? [["◌", false]] : [];
+  for (const character of piece) {
+    const isFaint = character in MARKS, last = runs[runs.length - 1];
+    if (last && last[1] === isFaint) last[0] += signOfCharacter(character);
+    else runs.push([signOfCharacter(character), isFaint]);
+  }
+  return runs;
+}
+
+const visible = (piece) => visibleRuns(piece).map(([text]) => text).join("");
+
+/** A name of a row or column: its blanks stay blanks, hidden characters are shown. */
+const plainSigns = (name) => [...name].map((character) => (character === " " ? " " : signOfCharacter(character))).join("");
+
+/** The tokens around one, for the read-out. */
+function neighbours(model, column) {
+  const say = (from, to) => model.pieces.slice(Math.max(0, from), to).map(visible).join("").slice(0, 60);
+  return [say(column - 4, column), visible(model.pieces[column]), say(column + 1, column + 5)];
+}
+
+// ---------------------------------------------------------------- the read-out
+
+const strong = (text) => Object.assign(document.createElement("b"), { textContent: text });
+
+/** "tokens 12–40 (29)": a range of columns. */
+function spanWords(model, { first, last }) {
+  const { columns } = model;
+  if (first === last) return `${columns.noun} ${nameOf(columns, first)}`;
+  return `${columns.noun}s ${nameOf(columns, first)}–${nameOf(columns, last)} (${(last - first + 1).toLocaleString("en")})`;
+}
+
+/** The words of the read-out for a cell: column, row, value, and what lies over it. */
+function describe(model, cell, isPinned) {
+  const row = cell.row ?? model.extremeRows[cell.column];
+  const words = [strong(`${model.columns.noun} ${nameOf(model.columns, cell.column)}`)];
+  if (model.pieces) words.push(...pieceWords(model, cell.column));
+  words.push(cell.row === null ? ` · ${extremeWord(model)} in ` : " · ", strong(`${model.rows.noun} ${nameOf(model.rows, row)}`));
+  if (model.scale.palette !== "neutral") words.push(` · ${model.scale.name} `, strong(formatCode(codeAt(model, row, cell.column), model.scale)));
+  words.push(...overlayWords(model, row, cell.column));
+  if (isPinned) words.push(" · pinned");
+  return words;
+}
+
+/** The label of a cell, its glyph, whether it is faint, whether keys stop there. */
+function overlayWords(model, row, column) {
+  const words = [], label = labelAt(model, row, column), mark = markAt(model, row, column);
+  if (label !== null) words.push(` · ${model.label_noun} `, strong(String(label)));
+  if (mark) words.push(` · ${mark.glyph} ${mark.says}`);
+  if (isSet(model, "faded", row, column)) words.push(` · ${model.faded_says}`);
+  if (isSet(model, "stops", row, column)) words.push(` · ${model.stops_say}`);
+  return words;
+}
+
+/** The token of the read-out among its neighbours, and its flags. */
+function pieceWords(model, column) {
+  const [before, token, after] = neighbours(model, column);
+  const piece = (text, tag) => Object.assign(document.createElement("bdi"), { textContent: text, className: tag });
+  const flags = flagWords(model, column);
+  return [" ", piece(before, "near"), piece(token, "here"), piece(after, "near"), flags.length ? ` (${flags.join(", ")})` : ""];
+}
