@@ -11,7 +11,10 @@ from app.sections import address
 ICON = Path(__file__).parents[1] / "icon.svg"
 """A file, for Streamlit fetches the named icons of a browser tab from a font host."""
 
+STYLE = Path(__file__).parents[1] / "frame.css"
+
 st.set_page_config(page_title="Gatescope", page_icon=str(ICON), layout="wide")
+st.html(STYLE)
 files = find_pages()
 pages = {
     group: [
