@@ -12,7 +12,6 @@ from analysis.load import count_by
 from analysis.shares import ratio
 from analysis.statistics import bootstrap
 from analysis.tally import Facet, token_facets
-from analysis.token_classes import class_of
 from routing.record import RoutingRecord
 
 TEXT = (Facet.PROMPT, Facet.GENERATED)
@@ -91,10 +90,10 @@ def surest_taker(
     )
 
 
-def tokens_of_class(record: RoutingRecord, name: str) -> NDArray[np.bool_]:
-    """Which tokens are, by their own text alone, of a class such as "digits"; shape (tokens,)."""
+def digits(record: RoutingRecord) -> NDArray[np.bool_]:
+    """Which tokens are digits and nothing else, white space aside; shape (tokens,)."""
     token_x, place_t = np.unique(record.token_t, return_inverse=True)
-    return np.array([class_of(record.pieces.get(int(token), "")) == name for token in token_x], bool)[place_t]
+    return np.array([record.pieces.get(int(token), "").strip().isdecimal() for token in token_x], bool)[place_t]
 
 
 def _repeats(record: RoutingRecord) -> list[tuple[int, int]]:

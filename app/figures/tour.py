@@ -34,7 +34,7 @@ def parting_stop(capture: str, record: RoutingRecord, found: Parting | None) -> 
     return Stop(
         question=f"Why did layer {found.layer} split here?",
         says=f"“{piece}” is read twice, as tokens {found.first} and {found.second}. Layer {found.layer} gives the "
-        f"second {_of(found.shared, found.slots)} it gave the first: the word is the same, what stands before it is "
+        f"second {_of(found.shared, found.slots)} it gave the first: the token is the same, what stands before it is "
         "not.",
         page="prompt",
         parts={"capture": capture, "token": found.second, "layer": found.layer},
@@ -47,8 +47,8 @@ def taker_stop(capture: str, found: Taker | None) -> Stop | None:
         return None
     return Stop(
         question="Which expert likes numbers?",
-        says=f"Expert {found.expert} of layer {found.layer} works on {found.share:.0%} of the {found.tokens:,} tokens "
-        f"that are digits, and on {found.share_of_others:.0%} of all others. The difference is {100 * found.low:.0f} "
+        says=f"Expert {found.expert} of layer {found.layer} works on {found.share:.1%} of the {found.tokens:,} tokens "
+        f"that are digits, and on {found.share_of_others:.1%} of all others. The difference is {100 * found.low:.0f} "
         f"to {100 * found.high:.0f} points (95 %, over documents).",
         page="expert",
         parts={"capture": capture, "layer": found.layer, "expert": found.expert},

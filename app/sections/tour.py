@@ -4,7 +4,7 @@ from html import escape
 
 import streamlit as st
 
-from analysis.tour import surest_taker, tokens_of_class, widest_parting
+from analysis.tour import digits, surest_taker, widest_parting
 from app import server
 from app.components.links import linked
 from app.figures.tour import Stop, leaning_stop, parting_stop, taker_stop
@@ -72,11 +72,10 @@ def questions(found: tuple[Stop, ...], *, is_brief: bool = False) -> str:
 
 def _stops(model: str) -> tuple[Stop, ...]:
     text, corpus = server.find_source(f"welcome.{model}"), server.find_source(f"probe.{model}")
-    digits_t = tokens_of_class(corpus.record, "digits")
     leaning, share = (measure(corpus, name, by="domain") for name in ("leaning", "token_share_of_group"))
     every = (
         parting_stop(text.id, text.record, widest_parting(text.record)),
-        taker_stop(corpus.id, surest_taker(corpus.record, digits_t)),
+        taker_stop(corpus.id, surest_taker(corpus.record, digits(corpus.record))),
         leaning_stop(corpus.id, leaning, share, table(corpus, "composition.domain")),
     )
     return tuple(stop for stop in every if stop is not None)

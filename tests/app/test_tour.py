@@ -1,0 +1,125 @@
+"""The tour: each question leads to a state that answers it; it can be hidden and seen again."""
+
+from dataclasses import replace
+from urllib.parse import parse_qs, urlsplit
+
+import numpy as np
+import pandas as pd
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from analysis.metrics import METRICS
+from analysis.registry import Ask, Result
+from analysis.tour import Parting, Taker
+from app import server
+from app.figures.tour import leaning_stop, parting_stop, taker_stop
+from app.sections.tour import stops
+from app.sources import tally_of
+from models import BUNDLED_MODELS
+
+
+def test_a_parting_is_told_with_both_tokens(make_record):
+    record = make_record(["The", " 2", " or", " 2"])
+    record = replace(record, token_t=np.array([0, 1, 2, 1], np.int32))
+    stop = parting_stop("welcome.m", record, Parting(layer=3, first=1, second=3, shared=0, slots=4))
+    assert stop.question == "Why did layer 3 split here?"
+    assert "“2” is read twice, as tokens 1 and 3." in stop.says and "none of the 4 experts" in stop.says
+    assert (stop.page, stop.parts) == ("prompt", {"capture": "welcome.m", "token": 3, "layer": 3})
+    assert parting_stop("welcome.m", record, None) is None
+
+
+def test_a_taker_is_told_with_its_interval():
+    found = Taker(1, 3, share=0.827, share_of_others=0.07, low=0.69, high=0.79, tokens=5048, documents=263)
+    stop = taker_stop("probe.m", found)
+    assert (
+        "Expert 3 of layer 1 works on 82.7% of the 5,048 tokens that are digits, and on 7.0% of all others" in stop.says
+    )
+    assert "69 to 79 points" in stop.says
+    assert stop.parts == {"capture": "probe.m", "layer": 1, "expert": 3}
+
+
+def test_the_greatest_leaning_that_is_sure_is_shown():
+    value, q = np.array([[[0.2, 0.6]], [[0.1, 0.0]]]), np.array([[[0.01, 0.5]], [[0.01, 0.9]]])
+    leaning = Result(value=value, q=q, groups=("code", "law"))
+    share = Result(value=np.array([[[0.35, 0.9]], [[0.5, 0.5]]]), groups=("code", "law"))
+    words = pd.DataFrame({"layer": [0], "share_excess": [0.4]})
+    stop = leaning_stop("probe.m", leaning, share, words)
+    assert stop.parts == {"capture": "probe.m", "by": "domain", "layer": 0, "expert": 0}, "expert 1 is not sure"
+    assert "35% of the tokens of code, 20 points more" in stop.says and "q = 0.01" in stop.says
+    assert "alone gives 40%" in stop.says
+    assert "alone gives" not in leaning_stop("probe.m", leaning, share, None).says
+    assert leaning_stop("probe.m", replace(leaning, q=q + 0.05), share, words) is None
+    assert leaning_stop("probe.m", leaning, share, words, group="news") is None
+
+
+@pytest.mark.parametrize("model", BUNDLED_MODELS)
+def test_each_question_leads_to_what_answers_it(model):
+    prompt, expert, domains = stops(model)
+    record = server.find_source(prompt.parts["capture"]).record
+    token, layer = prompt.parts["token"], prompt.parts["layer"]
+    before = np.flatnonzero(record.token_t[:token] == record.token_t[token])
+    assert any(set(record.ids_tlk[at, layer]) != set(record.ids_tlk[token, layer]) for at in before)
+
+    corpus = server.find_source(expert.parts["capture"])
+    record, place = corpus.record, (expert.parts["layer"], expert.parts["expert"])
+    digit_t = np.array([record.piece(token).strip().isdigit() for token in record.token_t.tolist()])
+    share_e = np.bincount(record.ids_tlk[digit_t, place[0]].ravel(), minlength=record.experts) / digit_t.sum()
+    assert share_e.argmax() == place[1] and share_e.max() > 0.5
+
+    place = (domains.parts["layer"], domains.parts["expert"])
+    anew = METRICS["leaning"](tally_of(corpus, "leaning"), Ask(by="domain", resamples=99, seed=7))
+    code = anew.groups.index("code")
+    assert domains.parts["by"] == "domain"
+    assert np.nanargmax(anew.value[code]) == np.ravel_multi_index(place, anew.value[code].shape)
+    assert anew.q[code][place] <= 0.05
+
+
+def _script():
+    from app.sections import address, tour
+
+    tour.first_visit(address.current())
+
+
+def shown(page: AppTest) -> str:
+    return "".join(str(each.value) for each in page.markdown).replace("\\", "")
+
+
+def test_the_tour_is_hidden_and_stays_so():
+    page = AppTest.from_function(_script, default_timeout=60)
+    page.query_params["t"], page.query_params["l"] = "3", "2"
+    page.run()
+    assert not page.exception
+    assert "Token 3, “ank”, is pinned in layer 2" in shown(page)
+    page.button(key="tour-hide").click().run()
+    assert not page.exception and not page.markdown
+    page.run()
+    assert not page.markdown
+
+
+def test_the_links_are_addresses_of_their_states():
+    page = AppTest.from_function(_links, default_timeout=60)
+    page.query_params["c"], page.query_params["s"], page.query_params["f"] = (
+        "probe.sift-softmax",
+        "domain:law",
+        "prompt",
+    )
+    page.run()
+    assert not page.exception
+    hrefs = [each.value for each in page.code]
+    expert = stops("sift-softmax")[1]
+    asked = {key: value for key, (value,) in parse_qs(urlsplit(hrefs[1]).query).items()}
+    wanted = {"c": expert.parts["capture"], "l": str(expert.parts["layer"]), "e": str(expert.parts["expert"])}
+    assert asked == wanted, "nothing is left of the slice and the facet"
+    assert [urlsplit(href).path for href in hrefs] == ["", "expert", "domains"]
+
+
+def _links():
+    import html
+    import re
+
+    import streamlit as st
+
+    from app.sections import tour
+
+    for href in re.findall(r'href="([^"]*)"', tour.questions(tour.stops("sift-softmax"))):
+        st.code(html.unescape(href))
