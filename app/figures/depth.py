@@ -60,19 +60,21 @@ def number(value: float) -> str:
 
 
 def depth_takeaway(lines: Sequence[ByLayer], unit: str) -> str:
-    """The least and the largest value of each line, where they are, and how many layers lie outside of chance."""
+    """The least and the largest value of each line, where they are, and how many layers lie outside of chance.
+
+    A unit that begins with % is one of shares, told in hundredths.
+    """
     return " ".join(_said(line, unit) for line in lines)
 
 
 def _said(line: ByLayer, unit: str) -> str:
     least, most = int(np.nanargmin(line.value_l)), int(np.nanargmax(line.value_l))
     whose = "" if line.whose == "A" else f"{line.whose}: "
-    if least == most or line.value_l[least] == line.value_l[most]:
-        return f"{whose}{number(line.value_l[most])} {unit} in layer {line.names[most]}.{_chance(line)}"
-    return (
-        f"{whose}from {number(line.value_l[least])} {unit} in layer {line.names[least]} "
-        f"to {number(line.value_l[most])} in layer {line.names[most]}.{_chance(line)}"
-    ).replace("from", "From" if not whose else "from", 1)
+    few, many = (number(100 * line.value_l[at] if unit.startswith("%") else line.value_l[at]) for at in (least, most))
+    if few == many:
+        return f"{whose}{many} {unit} in every layer.{_chance(line)}"
+    start = f"{whose}from" if whose else "From"
+    return f"{start} {few} {unit} in layer {line.names[least]} to {many} in layer {line.names[most]}.{_chance(line)}"
 
 
 def _chance(line: ByLayer) -> str:
@@ -123,7 +125,8 @@ def depth_plot(lines: Sequence[ByLayer], y: str, *, height: int = HEIGHT) -> go.
     if len(lines) == 1 and len(names) <= MOST_NAMED:
         shown.update_xaxes(tickvals=list(range(len(names))), ticktext=[name.partition(" ")[0] for name in names])
     else:
-        shown.update_xaxes(tickformat="d", nticks=MOST_NAMED)
+        most = max(len(line.names) for line in lines)
+        shown.update_xaxes(tick0=0, dtick=max(1, -(-most // MOST_NAMED)))
     return shown
 
 
@@ -147,9 +150,9 @@ DEPTHS = (
     Depth("load_effective_experts", "How many experts is the work worth?", "effective experts", "experts"),
     Depth("load_max_violation", "How far is the busiest above the mean?", "MaxVio", "times the mean"),
     Depth("gate_entropy", "How undecided is the gate?", "gate entropy (bits)", "bits"),
-    Depth("first_share", "How much weight has the first expert?", "share of the executed weight", "of the weight"),
-    Depth("kept_share", "How much of the gate is kept?", "share of the gate", "of the gate"),
+    Depth("first_share", "What weight has the first expert?", "share of the executed weight", "% of the weight"),
+    Depth("near_ties", "How often is it nearly a tie?", "share of tokens", "% of the tokens", at=2),
     Depth("log_sum_exp", "How large are the raw scores?", "log-sum-exp (nats)", "nats"),
-    Depth("near_ties", "How often is the choice nearly a tie?", "share of tokens", "of the tokens", at=2),
+    Depth("kept_share", "How much of the gate is kept?", "share of the gate", "% of the gate"),
 )
 """The small charts by depth. Near ties: margins below a step of bfloat16 for scores of size 1."""

@@ -42,11 +42,10 @@ def windowed(found: Result, layer: int) -> Windowed:
 def window_takeaway(line: Windowed, layer: str) -> str:
     """The shortest and the longest window, each beside an even router."""
     ends = [
-        f"{line.size_w[at]:,} tokens the busiest expert is {number(line.value_w[at])} times the mean above it "
-        f"(an even router: {number(line.null_w[at])})"
+        f"{number(line.value_w[at])} in windows of {line.size_w[at]:,} tokens (an even router: {number(line.null_w[at])})"
         for at in dict.fromkeys((0, len(line.size_w) - 1))
     ]
-    return f"Layer {layer}: in windows of {'; in windows of '.join(ends)}."
+    return f"MaxVio of layer {layer}: {', '.join(ends)}."
 
 
 def window_plot(lines: Sequence[tuple[str, Windowed]]) -> go.Figure:
@@ -59,7 +58,8 @@ def window_plot(lines: Sequence[tuple[str, Windowed]]) -> go.Figure:
         low_w, high_w = (np.where(has_ends, end, line.value_w) for end in (line.low_w, line.high_w))
         add_line(shown, line.size_w, line.value_w, name=name, ink=ink, low=low_w, high=high_w)
     shown.update_xaxes(type="log", tickvals=[8, 64, 512, 4096, 32768], ticktext=["8", "64", "512", "4,096", "32,768"])
-    shown.update_yaxes(type="log")
+    ticks = [digit * 10.0**power for power in range(-3, 3) for digit in (1, 2, 5)]
+    shown.update_yaxes(type="log", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks])
     return shown
 
 

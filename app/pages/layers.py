@@ -5,7 +5,8 @@ import streamlit as st
 
 from app.figures.depth import DEPTHS, Depth
 from app.figures.load import Sorted, sorted_frame, sorted_load, sorted_plot, sorted_takeaway
-from app.sections.by_depth import beside, choose_layer, depth_figure, depth_grid, has_tokens, of_b
+from app.sections.any_measure import any_measure
+from app.sections.by_depth import beside, choose_layer, depth_figure, depth_grid, has_tokens, of_b, population
 from app.sections.evenness import show_places, show_warnings, show_windows
 from app.sections.figure import Words, answering, chart, code_for, figure
 from app.sections.layer_load import show_load
@@ -27,7 +28,7 @@ PHASES = Depth(
     "prompt_against_generated",
     "Do other experts read than write?",
     "share of the work",
-    "of the work would have to move",
+    "% of the work would have to move",
 )
 
 
@@ -51,6 +52,8 @@ def main() -> None:
     st.header("By kind of token", divider="gray", anchor=False)
     show_places(page)
     depth_figure(page, PHASES)
+    st.header("Any other measure", divider="gray", anchor=False)
+    any_measure(page)
 
 
 def _chosen(page: Page) -> int:
@@ -70,7 +73,7 @@ def _sorted(page: Page, layer: int) -> None:
         words = Words(
             question=question,
             takeaway=sorted_takeaway(curves[0][1], layer_names(rules)[layer]),
-            population=page.population,
+            population=population(page),
             unit="share of the layer's assignments",
             null="dotted: an even router over as many effective tokens (order statistics of normal counts)",
             badge="observed",

@@ -51,6 +51,14 @@ def beside(page: Page) -> Beside | None:
     return Beside(page.reference, scope, name)
 
 
+def population(page: Page) -> str:
+    """What was counted of A, and of B where there is one."""
+    other = beside(page)
+    return (
+        page.population if other is None else f"{page.population}; B: {own_tokens(other.source, other.scope):,} tokens"
+    )
+
+
 def of_b(page: Page, metric: str, *, by: str = "") -> tuple[Beside, Result] | None:
     """A metric of capture B; None where there is no B, or B has no such numbers."""
     other = beside(page)
@@ -82,7 +90,7 @@ def depth_figure(page: Page, shown: Depth) -> None:
         words = Words(
             question=shown.question,
             takeaway=depth_takeaway(lines, shown.unit),
-            population=page.population,
+            population=population(page),
             unit=METRICS[shown.metric].unit,
             null=null_words(lines, shown.null),
             badge="observed",

@@ -16,7 +16,7 @@ from app.figures.windows import (
     windowed,
 )
 from app.kept import Kept
-from app.sections.by_depth import notes, of_b
+from app.sections.by_depth import notes, of_b, population
 from app.sections.figure import Words, answering, chart, code_for, figure
 from app.sections.looking import Page, headline
 from app.sections.messages import plain
@@ -37,7 +37,7 @@ def show_windows(page: Page, layer: int) -> None:
         words = Words(
             question=question,
             takeaway=window_takeaway(lines[0][1], layer_names(page.source.record.layers)[layer]),
-            population=page.population,
+            population=population(page),
             unit="MaxVio: the busiest expert over the mean, less 1",
             null="dotted: an even router over as many independent tokens, which falls as 1/√w",
             badge="observed",

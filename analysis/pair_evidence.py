@@ -1,0 +1,146 @@
+"""Whether two experts of a layer share more tokens than chance makes them, with documents as what is drawn.
+
+Tokens of one document are alike: a topic brings the same experts again and again. So each document's tokens that a
+pair shares are held against those that chance would give it, and the spread of these differences over documents says
+how far their sum may be off.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.cluster.hierarchy import average, leaves_list, optimal_leaf_ordering
+from scipy.spatial.distance import squareform
+from scipy.stats import t as student
+
+from analysis.pairs import count_pairs
+from analysis.permutation import q_values
+
+FEWEST = 10
+"""Documents below which the spread between them is too rough to test anything."""
+CELLS = 1 << 23
+ORDERED = 300
+FLOOR = 1 / 64
+
+
+class PairTest(NamedTuple):
+    """For each pair of experts of a layer, symmetric, NaN on the diagonal and where it is not known.
+
+    z_ef     how many standard errors the shared tokens lie above chance
+    p_ef     two-sided, Student's t with one degree of freedom less than documents
+    q_ef     the same corrected for all pairs of the layer (Benjamini and Hochberg)
+    """
+
+    z_ef: NDArray[np.float64]
+    p_ef: NDArray[np.float64]
+    q_ef: NDArray[np.float64]
+    documents: int
+
+
+def pair_test(ids_tk: NDArray[np.unsignedinteger], document_t: NDArray, expected_ef: NDArray[np.float64]) -> PairTest:
+    """Is each pair of a layer's experts together more, or less, often than chance, beyond what documents vary by?
+
+    Shapes      ids_tk (tokens, slots) of one layer, document_t (tokens,); expected_ef (experts, experts): the tokens
+                that chance gives each pair over all of them, `coactivation_support`'s null.
+    Units       Standard errors and probabilities.
+    Undefined   NaN with fewer than 10 documents, on the diagonal, where expected_ef is, and where no document differs.
+    Not this    A test of the one cause: two experts also meet because a topic uses both, which this counts as meeting.
+                The expected tokens of a document follow its own use of either expert to first order only.
+    Source      Linearised variance of a total over clusters (Kish 1965, Binder 1983).
+    """
+    experts = len(expected_ef)
+    numbers, document_t = np.unique(document_t, return_inverse=True)
+    if len(numbers) < FEWEST:
+        return PairTest(*(np.full((experts, experts), np.nan) for _ in range(3)), len(numbers))
+    parts = list(_by_document(ids_tk, document_t, len(numbers), experts))
+    pairs_ef = np.sum([part.sum(axis=0) for part in parts], axis=0)
+    count_e, tokens = np.diagonal(pairs_ef).astype(np.float64), len(ids_tk)
+    size_d = np.bincount(document_t, minlength=len(numbers)) / tokens
+    spread_ef, start = np.zeros((experts, experts)), 0
+    for part in parts:
+        size_p = size_d[start : start + len(part)]
+        spread_ef += (_residual(part, size_p, count_e, expected_ef, pairs_ef, len(numbers)) ** 2).sum(axis=0)
+        start += len(part)
+    error_ef = np.sqrt(spread_ef * len(numbers) / (len(numbers) - 1))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        z_ef = np.where(error_ef > 0, (pairs_ef - expected_ef) / error_ef, np.nan)
+    np.fill_diagonal(z_ef, np.nan)
+    p_ef = 2 * student.sf(np.abs(z_ef), len(numbers) - 1)
+    return PairTest(z_ef, p_ef, _corrected(p_ef), len(numbers))
+
+
+def _by_document(ids_tk: NDArray, document_t: NDArray, documents: int, experts: int) -> Iterator[NDArray[np.int64]]:
+    """Shared tokens of every pair by document, some documents at a time."""
+    step = max(1, CELLS // experts**2)
+    for start in range(0, documents, step):
+        is_in_t = (document_t >= start) & (document_t < start + step)
+        size = min(step, documents - start)
+        yield count_pairs(ids_tk[is_in_t][:, None], document_t[is_in_t] - start, size, experts)[:, 0]
+
+
+def _residual(
+    pairs_def: NDArray, size_d: NDArray, count_e: NDArray, expected_ef: NDArray, pairs_ef: NDArray, documents: int
+) -> NDArray[np.float64]:
+    """What each document adds to the difference from chance, less the mean of that.
+
+    To first order the expected tokens of a pair are proportional to the use of either expert, over all tokens.
+    """
+    own_de = np.divide(
+        np.diagonal(pairs_def, axis1=1, axis2=2),
+        count_e,
+        out=np.zeros((len(pairs_def), len(count_e))),
+        where=count_e > 0,
+    )
+    share_def = own_de[:, :, None] + own_de[:, None, :] - size_d[:, None, None]
+    return pairs_def - expected_ef * share_def - (pairs_ef - expected_ef) / documents
+
+
+def _corrected(p_ef: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Each pair is one test, though it stands in two places."""
+    above = np.triu_indices(len(p_ef), 1)
+    q_ef = np.full(p_ef.shape, np.nan)
+    q_ef[above] = q_values(p_ef[above])
+    return np.where(np.isnan(q_ef), q_ef.T, q_ef)
+
+
+def excess_share(pairs_lef: NDArray[np.float64], expected_lef: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What share of a layer's shared tokens would have to move to other pairs for chance alone to have made them.
+
+    Shapes      (layers, experts, experts) twice to (layers,).
+    Units       1: 0 where every pair is as frequent as by chance.
+    Undefined   NaN where no pair has an expectation.
+
+    >>> pairs = np.array([[[np.nan, 6.0], [6.0, np.nan]]])
+    >>> excess_share(pairs, pairs).tolist()
+    [0.0]
+    """
+    known_lef = np.isfinite(pairs_lef) & np.isfinite(expected_lef)
+    above_l = np.where(known_lef, np.clip(pairs_lef - expected_lef, 0, None), 0.0).sum(axis=(1, 2))
+    total_l = np.where(known_lef, pairs_lef, 0.0).sum(axis=(1, 2))
+    return np.divide(above_l, total_l, out=np.full(len(total_l), np.nan), where=total_l > 0)
+
+
+def cluster_order(lift_ef: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Experts in an order in which those that meet more often than chance are neighbours.
+
+    The leaves of a tree by average linkage, where two experts are the nearer the larger the logarithm of their lift
+    (taken between 1/64 and 64); turned so that neighbours are as near as the tree allows, up to 300 experts. Experts
+    without any known lift come last.
+
+    >>> order = cluster_order(np.where(np.add.outer(np.arange(4), np.arange(4)) % 2 == 0, 8.0, 0.25)).tolist()
+    >>> sorted(map(sorted, (order[:2], order[2:])))
+    [[0, 2], [1, 3]]
+    """
+    known_ef = np.isfinite(lift_ef) & ~np.eye(len(lift_ef), dtype=bool)
+    own = np.flatnonzero(known_ef.any(axis=1))
+    if len(own) < 3:
+        return np.concatenate([own, np.setdiff1d(np.arange(len(lift_ef)), own)])
+    lift = np.where(known_ef, lift_ef, 1.0)[np.ix_(own, own)]
+    apart = -np.log2(np.clip((lift + lift.T) / 2, FLOOR, 1 / FLOOR)) - np.log2(FLOOR)
+    np.fill_diagonal(apart, 0.0)
+    distances = squareform(apart, checks=False)
+    tree = average(distances)
+    if len(own) <= ORDERED:
+        tree = optimal_leaf_ordering(tree, distances)
+    return np.concatenate([own[leaves_list(tree)], np.setdiff1d(np.arange(len(lift_ef)), own)])
