@@ -12,6 +12,7 @@ from app.sections.ask import ask, asked, follow, follow_loading, leave, welcome
 from app.sections.looking import checked, reference_of
 from app.sections.messages import plain, show_error, show_notices
 from app.sections.show import show
+from app.sections.tour import first_visit
 from app.sources import Source
 from app.state import View
 from app.tracer import Hit, Tracer
@@ -86,13 +87,9 @@ def _after_a_moment(tracer: Tracer) -> Hit | None:
 def _introduced(source: Source, view: View) -> View:
     """Say what the reader should know before the picture; the view with its pins checked against the capture."""
     if view.capture is None:
-        model, layers = plain(source.record.provenance.model), len(source.record.layers)
-        st.markdown(
-            f"**This is {model} reading an example.** Each column is a token, each row one of its {layers} "
-            "layers of experts. Click a token to see which experts took it, then try a text of your own."
-        )
         layer, token = striking_cell(source.record, view.quantity) or (None, None)
         view = replace(view, token=token, layer=layer)
+        first_visit(view)
     view, _ = checked(source, view)
     show_notices(tuple(filter(None, (asked().notice, *view.problems))))
     aside.show(source, reference_of(view), view, counts=False)

@@ -1,6 +1,6 @@
 """The results of a study as tables: one row for each place of a metric's axes, with what must travel with a number."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -13,6 +13,7 @@ from app.export import json_text
 from app.study.presets import PRESETS
 from app.study.run import Study, Supported
 from routing.groups import layer_names
+from routing.router import RouterRule
 
 PARTS = {
     "overall": "over all assignments",
@@ -73,7 +74,7 @@ def tables(study: Study, *, counts_only: bool) -> Iterator[tuple[str, pd.DataFra
     """Name and table of every result; with `counts_only`, none that names tokens."""
     for (name, by), result in study.results.items():
         if not (counts_only and names_tokens(result)):
-            yield f"{name}.{by}" if by else name, result_frame(study, name, result)
+            yield f"{name}.{by}" if by else name, result_frame(study.tally.layers, name, result)
     for by, (_, layers) in study.composition.items():
         yield f"composition.{by}", _composition_frame(study, layers)
     for by, found in study.common_support.items():
@@ -86,13 +87,13 @@ def tables(study: Study, *, counts_only: bool) -> Iterator[tuple[str, pd.DataFra
         yield "nearest_neighbours", study.near.purities
 
 
-def result_frame(study: Study, name: str, result: Result) -> pd.DataFrame:
+def result_frame(layers: Sequence[RouterRule], name: str, result: Result) -> pd.DataFrame:
     """One result, places outermost first; rows without a value are left out."""
     axes, shape = METRICS[name].axes, result.value.shape
     index = np.indices(shape).reshape(len(axes), -1) if axes else np.zeros((0, 1), int)
     columns: dict[str, object] = {}
     for letter, place in zip(axes, index, strict=True):
-        columns |= _axis(study, letter, place, result, second=AXES[letter] in columns)
+        columns |= _axis(layers, letter, place, result, second=AXES[letter] in columns)
     for what in ("value", "low", "high", "null", "p", "q"):
         values = getattr(result, what)
         if values is not None:
@@ -101,11 +102,13 @@ def result_frame(study: Study, name: str, result: Result) -> pd.DataFrame:
     return frame[np.isfinite(frame["value"])].reset_index(drop=True)
 
 
-def _axis(study: Study, letter: str, place: np.ndarray, result: Result, *, second: bool) -> dict[str, object]:
+def _axis(
+    layers: Sequence[RouterRule], letter: str, place: np.ndarray, result: Result, *, second: bool
+) -> dict[str, object]:
     """The columns that say where along one axis a row is."""
     title = f"other_{AXES[letter]}" if second else AXES[letter]
-    if letter == "l" and len(result.value) == len(study.tally.layers):
-        names = np.array(layer_names(study.tally.layers), dtype=object)
+    if letter == "l" and len(result.value) == len(layers):
+        names = np.array(layer_names(layers), dtype=object)
         return {title: place, f"{title}_name": names[place]}
     labels = result.labels.get(letter) or (result.groups if letter in "gh" else ())
     return {title: np.array(labels, dtype=object)[place] if labels else place}

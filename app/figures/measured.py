@@ -1,0 +1,76 @@
+"""Any metric of the registry as a picture: which of its axes are drawn, and which the reader chooses a place on."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.registry import AXES, METRICS, Result
+
+SIDES = ("lef", "lgh", "le", "lg", "lw", "lr", "lb", "lc", "gh", "wr")
+"""Which axes become rows and columns, the first of these that a metric has: "lef" are experts by experts at a layer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """How a metric is drawn: `chosen` axes have one place each, the others (none, one or two) are the picture's."""
+
+    chosen: tuple[int, ...]
+    rows: int | None
+    columns: int | None
+
+
+def drawn(axes: str, shape: tuple[int, ...]) -> Drawn:
+    """The picture's axes, by their number in the metric; one that has a single place is none.
+
+    >>> drawn("le", (6, 32)), drawn("gl", (1, 6)), drawn("lef", (6, 32, 32)).chosen
+    (Drawn(chosen=(), rows=0, columns=1), Drawn(chosen=(0,), rows=None, columns=1), (0,))
+    """
+    own = "".join(letter for letter, size in zip(axes, shape, strict=True) if size > 1) or axes[-1:]
+    rows: int | None = None
+    columns = axes.index(own) if own else None
+    if len(own) > 1:
+        sides = next((side for side in SIDES if set(side) <= set(own)), own[-2:])[-2:]
+        rows, columns = axes.index(sides[0]), axes.index(sides[1])
+    chosen = tuple(number for number in range(len(axes)) if number not in (rows, columns))
+    return Drawn(chosen=chosen, rows=rows, columns=columns)
+
+
+def at(values: NDArray[np.float64], how: Drawn, places: tuple[int, ...]) -> NDArray[np.float64]:
+    """The part of a metric's array that is drawn, rows first; `places` are those on the chosen axes."""
+    picked = values[tuple(places[how.chosen.index(n)] if n in how.chosen else slice(None) for n in range(values.ndim))]
+    return picked.T if how.rows is not None and how.columns is not None and how.rows > how.columns else picked
+
+
+def names(name: str, result: Result, axis: int, layers: list[str]) -> list[str]:
+    """What the places of one axis are called."""
+    letter, size = METRICS[name].axes[axis], result.value.shape[axis]
+    if letter == "l" and len(layers) == size:
+        return layers
+    said = result.labels.get(letter) or (result.groups if letter in "gh" else ())
+    return [str(each) or "all" for each in said] if len(said) == size else [str(number) for number in range(size)]
+
+
+def noun(name: str, axis: int) -> str:
+    """What one place of an axis is."""
+    return AXES[METRICS[name].axes[axis]]
+
+
+def unit_after(unit: str) -> str:
+    """A unit as it is said after a number.
+
+    >>> unit_after("bits"), unit_after("1 (share of tokens)"), unit_after("1")
+    (' bits', ' (share of tokens)', '')
+    """
+    return unit.removeprefix("1") if unit.split(" ")[0] == "1" else f" {unit}"
+
+
+def summary(name: str, values: NDArray[np.float64], named: list[str] | None = None) -> str:
+    """One sentence of a part that is drawn: its ends, and where the largest is if it has names."""
+    known = values[np.isfinite(values)]
+    if not known.size:
+        return "It is defined nowhere here."
+    if known.size == 1:
+        return f"It is {known[0]:.4g}{unit_after(METRICS[name].unit)}."
+    where = "" if named is None else f", at {named[int(np.nanargmax(values))]}"
+    return f"From {known.min():.3g} to {known.max():.3g}{where}; half of the values lie below {np.median(known):.3g}."
