@@ -40,11 +40,11 @@ def test_paste_run_pin_read_take_away_and_come_back(visit):
     wait_for_pin(page, 3)
     assert "t=3" in page.url
     assert page.locator(".gs-card tbody tr").count() == 2
-    trace = read_trace_csv(download(page, "Trace"))
+    trace = read_trace_csv(download(page, "Trace (CSV)"))
     first = trace.drop_duplicates("position")
     assert "".join(first.loc[~first["is_special"], "token"]) == TEXT
     assert trace["capture"].unique().tolist() == [capture]
-    counts = pd.read_csv(download(page, "Counts"))
+    counts = pd.read_csv(download(page, "Counts (CSV)"))
     assert counts["tokens"].sum() == len(trace)
     shown = page.locator(".gs-card tbody tr").first.locator(".expert:not(.rejected) b").all_inner_texts()
     rows = trace[(trace["position"] == 3) & (trace["layer"] == 0)].sort_values("slot")
@@ -123,7 +123,7 @@ def test_two_people_with_two_texts_each_see_their_own(visit):
     for page, text in ((one, "one and only one"), (two, "two or more than two people")):
         page.wait_for_url(re.compile(r"c=[a-z2-7]{16}"))
         at_rest(page)
-        assert text_of(download(page, "Trace")) == text
+        assert text_of(download(page, "Trace (CSV)")) == text
 
 
 def test_a_long_pass_shows_its_layers_and_stops_when_cancelled(visit):

@@ -2,14 +2,27 @@
 
 import pytest
 
+from cache.store import Store
 from tests.app.browser.harness import People, address, browser, serving  # noqa: F401  # fixtures
 
 
 @pytest.fixture(scope="session")
-def bundled(tmp_path_factory):
+def folder(tmp_path_factory):
+    """Where the server of the bundled models keeps what it has, and its log."""
+    return tmp_path_factory.mktemp("bundled")
+
+
+@pytest.fixture(scope="session")
+def bundled(folder):
     """A dashboard as a fresh clone starts it: the bundled models, nothing captured."""
-    with serving(tmp_path_factory.mktemp("bundled")) as url:
+    with serving(folder) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def store(folder, bundled):
+    """The captures of that server, as another process sees them."""
+    return Store(folder / "captures")
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from app.export import read_trace_csv
+from app.navigation import find_pages
 
 ROOT = Path(__file__).parents[3]
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
@@ -133,7 +134,7 @@ class People:
 
     def _note_host(self, url: str) -> None:
         parts = urlsplit(url)
-        if parts.scheme not in ("data", "blob", "about"):
+        if parts.scheme not in ("data", "blob", "about", "file"):
             self.hosts.add(parts.hostname or url)
 
     def _tap(self, page, wire) -> None:
@@ -159,6 +160,16 @@ SETTLED = """() => {
     window.gsSettled ??= performance.now();
     return performance.now() - window.gsSettled > 600;
 }"""
+
+
+PAGES = find_pages()
+PATHS = {page.address: "" if page is PAGES[0] else page.address for page in PAGES}
+"""Where each page is: the first one at the bare address."""
+
+
+def errors(page) -> list[str]:
+    """What the boxes say that say something went wrong."""
+    return page.locator("[data-testid=stException], [data-testid=stAlertContentError]").all_inner_texts()
 
 
 def settled(page) -> None:

@@ -2,20 +2,9 @@
 
 import pytest
 
-from app.navigation import find_pages
-from tests.app.browser.harness import overflow, settled, violations
+from tests.app.browser.harness import PATHS, errors, overflow, settled, violations
 
 pytestmark = pytest.mark.browser
-
-PAGES = find_pages()
-PATHS = {page.address: "" if page is PAGES[0] else page.address for page in PAGES}
-"""The first page is at the bare address."""
-
-
-def errors(page) -> list[str]:
-    """Boxes that say something went wrong."""
-    boxes = page.locator("[data-testid=stException], [data-testid=stAlertContentError]")
-    return boxes.all_inner_texts()
 
 
 @pytest.mark.parametrize("width", [1400, 360])
