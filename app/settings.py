@@ -8,7 +8,7 @@ import os
 from functools import cache
 from pathlib import Path
 from tomllib import TOMLDecodeError
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
@@ -60,6 +60,13 @@ class Settings(BaseSettings):
     """Most tokens a visitor may have generated."""
     queue_limit: int = Field(default=8, ge=0, le=10_000)
     """How many captures may wait behind the running one."""
+    max_study_documents: int = Field(default=2_000, ge=1, le=1_000_000)
+    """Most documents of a corpus that a visitor may study; the command line has no such limit."""
+    max_study_tokens: int = Field(default=500_000, ge=100, le=1_000_000_000)
+    """Most tokens of a corpus that a visitor may study."""
+    library_lists: Literal["all", "shared"] = "all"
+    """What the Library lists: `all`, as fits a server that one person uses, or `shared`: what ships, what was shared,
+    and what this browser itself captured or opened. Texts of other visitors are then never listed."""
 
     @field_validator("quota_bytes", mode="before")
     @classmethod

@@ -1,0 +1,149 @@
+"""What was asked of a study and how far it came, kept beside it: whatever ends the server, the study can go on.
+
+<studies>/<id>/order.json       this
+<studies>/<id>/texts.jsonl.gz   its documents, until all of them are captured and counted
+<studies>/<id>/capture/         their routes, block by block (see `cache.study`)
+<studies>/<id>/analysis/        results (see `app.study.command`)
+"""
+
+import gzip
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from cache.keys import check_capture_id
+from routing.errors import GatescopeError, StoreError
+from routing.record import Document
+
+ORDER, TEXTS = "order.json", "texts.jsonl.gz"
+MOST_NAMED = 80
+
+State = Literal["waiting", "running", "done", "stopped", "failed"]
+Record = Literal["ids", "weights", "scores"]
+RECORDS: dict[Record, str] = {
+    "ids": "experts alone",
+    "weights": "experts, weights and margins",
+    "scores": "all scores of the routers",
+}
+"""What is recorded of every token, in words."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """A study as it was asked for.
+
+    model       by the name it is offered under; `name` of the study, `owner` a key of who asked, empty for nobody's own
+    characters, tokens    of all texts; of tokens, as they were estimated
+    long        what becomes of a text beyond the model's length
+    block_characters, batch_tokens, longest    how the corpus is cut and batched: as it was begun, so it goes on
+    problem     why it failed: found, expected, do
+    imported    the format it was read from, where another engine recorded it, and what was and was not understood
+    """
+
+    id: str
+    name: str
+    model: str
+    record: Record = "weights"
+    long: Literal["split", "skip"] = "split"
+    owner: str = ""
+    documents: int = 0
+    characters: int = 0
+    tokens: int = 0
+    block_characters: int = 8192
+    batch_tokens: int = 0
+    longest: int = 0
+    created: str = ""
+    state: State = "waiting"
+    problem: tuple[str, ...] = ()
+    imported: str = ""
+    understood: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def error(self) -> GatescopeError | None:
+        """Why it failed."""
+        if len(self.problem) != 3:
+            return None
+        found, expected, do = self.problem
+        return GatescopeError(found, expected=expected, do=do)
+
+    def failed(self, error: GatescopeError) -> "Order":
+        """The same, failed."""
+        return replace(self, state="failed", problem=(error.found, error.expected, error.do))
+
+
+def now() -> str:
+    """This moment, as it is written down."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def clean_name(name: str) -> str:
+    """A name on one line, without what no screen shows, and not longer than anyone reads.
+
+    >>> clean_name("  my\\n corpus\\x00 ")
+    'my corpus'
+    """
+    plain = "".join(letter if letter.isprintable() else " " for letter in name[: 8 * MOST_NAMED])
+    return " ".join(plain.split())[:MOST_NAMED]
+
+
+def read_order(folder: Path) -> Order | None:
+    """The order in a study's folder; None where there is none that can be read."""
+    try:
+        said = json.loads((folder / ORDER).read_text("utf-8"))
+        lists = {name: tuple(said.get(name, ())) for name in ("problem", "understood", "missing", "left_out")}
+        return Order(**said | lists | {"id": check_capture_id(folder.name)})
+    except (OSError, ValueError, TypeError, GatescopeError):
+        return None
+
+
+def write_order(folder: Path, order: Order) -> None:
+    """Write it, whole or not at all. Errors: StoreError."""
+    write_json(folder / ORDER, asdict(order))
+
+
+def write_json(path: Path, said: Mapping[str, Any]) -> None:
+    """A file that appears whole, in a folder that is made where it is missing. Errors: StoreError."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            json.dump(said, stream, indent=1)
+        Path(temporary).replace(path)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def write_texts(folder: Path, documents: Sequence[Document]) -> None:
+    """Keep the documents until they are captured. Errors: StoreError."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with gzip.open(folder / TEXTS, "wt", compresslevel=3, encoding="ascii") as file:
+            for document in documents:
+                file.write(json.dumps(asdict(document)) + "\n")
+    except OSError as error:
+        raise _unwritable(folder / TEXTS, error) from error
+
+
+def read_texts(folder: Path) -> tuple[Document, ...]:
+    """The documents that were kept. Errors: StoreError."""
+    try:
+        with gzip.open(folder / TEXTS, "rt", encoding="ascii") as file:
+            return tuple(Document(**json.loads(line)) for line in file)
+    except (OSError, EOFError, ValueError, TypeError) as error:
+        raise StoreError(
+            f"the texts of study {folder.name} cannot be read: {error}",
+            expected="the texts it was begun with",
+            do="delete it, and begin it again",
+        ) from error
+
+
+def _unwritable(path: Path, error: OSError) -> StoreError:
+    found = f"{path.name} of study {path.parent.name} cannot be written: {error.strerror or error}"
+    return StoreError(found, expected="a folder with room that this user may write", do="make room, and try again")
