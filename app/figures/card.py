@@ -4,6 +4,7 @@ The card is HTML, for it is a table of bars and no chart; everything that comes 
 """
 
 import re
+from collections.abc import Callable
 from html import escape
 
 import numpy as np
@@ -20,6 +21,9 @@ _KINDS = {
     Flag.GENERATED: "generated",
     Flag.IMAGE: "image",
 }
+
+Href = Callable[[int, int | None], str]
+"""The link of an expert by layer and number, or (None) of the layer."""
 
 STYLE = """<style>
 .gs-card { --faint: color-mix(in srgb, currentColor 14%, transparent); font-size: .875rem; line-height: 1.4; }
@@ -72,24 +76,32 @@ def _code(character: str) -> str:
     return chr(0x2400 + ord(character)) if ord(character) < 32 else f"‹{ord(character):04X}›"
 
 
-def card(record: RoutingRecord, token: int, layer: int | None) -> str:
-    """The card of one token; the pinned layer's experts come first, then those of all layers in order."""
-    facts = "".join(f"<dt>{name}</dt><dd>{text}</dd>" for name, text in _facts(record, token))
+def card(record: RoutingRecord, token: int, layer: int | None, *, href: Href | None = None) -> str:
+    """The card of one token; the pinned layer's experts come first, then those of all layers in order.
+
+    With `href`, the numbers of experts and the names of layers are links.
+    """
+    said = "".join(f"<dt>{name}</dt><dd>{text}</dd>" for name, text in facts(record, token))
     return (
         f'{STYLE}<section class="gs-card" aria-label="Pinned token">'
-        f'<p class="piece"><bdi>{visible(record.piece(record.token_t[token]))}</bdi></p><dl>{facts}</dl>'
-        f"{'' if layer is None else _pinned_layer(record, token, layer)}{_layers(record, token, layer)}</section>"
+        f'<p class="piece"><bdi>{visible(record.piece(record.token_t[token]))}</bdi></p><dl>{said}</dl>'
+        f"{'' if layer is None else _pinned_layer(record, token, layer, href)}"
+        f"{_layers(record, token, layer, href)}</section>"
     )
 
 
-def _pinned_layer(record: RoutingRecord, token: int, layer: int) -> str:
-    name = escape(layer_names(record.layers)[layer])
-    return f'<div class="here"><p>Layer {name}</p>{_experts(record, token, layer)}</div>'
+def _pinned_layer(record: RoutingRecord, token: int, layer: int, href: Href | None) -> str:
+    name = _link(f"Layer {escape(layer_names(record.layers)[layer])}", href, layer)
+    return f'<div class="here"><p>{name}</p>{_experts(record, token, layer, href)}</div>'
 
 
-def _layers(record: RoutingRecord, token: int, layer: int | None) -> str:
+def _link(text: str, href: Href | None, layer: int, expert: int | None = None) -> str:
+    return text if href is None else f'<a href="{escape(href(layer, expert), quote=True)}">{text}</a>'
+
+
+def _layers(record: RoutingRecord, token: int, layer: int | None, href: Href | None) -> str:
     """All layers, in a box of their own that scrolls when they are many."""
-    rows = "".join(_row(record, token, rule.layer, is_pinned=rule.layer == layer) for rule in record.layers)
+    rows = "".join(_row(record, token, rule.layer, href, is_pinned=rule.layer == layer) for rule in record.layers)
     return (
         '<div class="scroll" tabindex="0" role="region" aria-label="Experts by layer"><table>'
         "<caption>Every layer: its experts by weight, and the first one it rejected</caption>"
@@ -104,18 +116,19 @@ def kinds(record: RoutingRecord, token: int) -> str:
     return ", ".join(name for bit, name in _KINDS.items() if flag & bit) or "prompt"
 
 
-def _facts(record: RoutingRecord, token: int) -> list[tuple[str, str]]:
-    facts = [
+def facts(record: RoutingRecord, token: int) -> list[tuple[str, str]]:
+    """What is known of a token: names, and texts as HTML."""
+    known = [
         ("Token", f"{token} of 0 … {record.tokens - 1}"),
         ("Id", f"{record.token_t[token]}"),
         ("Kind", kinds(record, token)),
     ]
     if len(record.documents) > 1:
-        facts.append(("Document", f"{record.document_t[token]}, position {record.position_t[token]}"))
+        known.append(("Document", f"{record.document_t[token]}, position {record.position_t[token]}"))
     if record.predicted_t is not None and record.predicted_t[token] >= 0:
-        facts.append(("Expected next", f"<bdi>{visible(record.piece(record.predicted_t[token]))}</bdi>"))
-    facts.append(("Came next", _next(record, token)))
-    return facts
+        known.append(("Expected next", f"<bdi>{visible(record.piece(record.predicted_t[token]))}</bdi>"))
+    known.append(("Came next", _next(record, token)))
+    return known
 
 
 def _next(record: RoutingRecord, token: int) -> str:
@@ -129,21 +142,26 @@ def _next(record: RoutingRecord, token: int) -> str:
     return f"{text} (loss {record.loss_t[token]:.2f} nats)"
 
 
-def _row(record: RoutingRecord, token: int, layer: int, *, is_pinned: bool) -> str:
+def _row(record: RoutingRecord, token: int, layer: int, href: Href | None, *, is_pinned: bool) -> str:
     mark = ' class="pinned"' if is_pinned else ""
-    return f'<tr{mark}><th scope="row">{layer}</th><td>{_experts(record, token, layer)}</td></tr>'
+    name = _link(str(layer), href, layer)
+    return f'<tr{mark}><th scope="row">{name}</th><td>{_experts(record, token, layer, href)}</td></tr>'
 
 
-def _experts(record: RoutingRecord, token: int, layer: int) -> str:
+def _experts(record: RoutingRecord, token: int, layer: int, href: Href | None) -> str:
     """The experts of one token at one layer with their weights as bars, then the first one rejected."""
     ids_k = record.ids_tlk[token, layer]
     taken = [
-        _expert(int(expert), None if record.weight_tlk is None else record.weight_tlk[token, layer].astype(float), slot)
+        _expert(_link(str(expert), href, layer, int(expert)), _weights(record, token, layer), slot)
         for slot, expert in enumerate(ids_k)
         if expert != record.empty
     ]
     nobody = [] if taken else [f"none: {escape(_why_none(record, token, layer))}"]
-    return f'<div class="experts">{"".join(taken + nobody + _rejected(record, token, layer))}</div>'
+    return f'<div class="experts">{"".join(taken + nobody + _rejected(record, token, layer, href))}</div>'
+
+
+def _weights(record: RoutingRecord, token: int, layer: int) -> NDArray[np.float64] | None:
+    return None if record.weight_tlk is None else record.weight_tlk[token, layer].astype(np.float64)
 
 
 def _why_none(record: RoutingRecord, token: int, layer: int) -> str:
@@ -154,7 +172,7 @@ def _why_none(record: RoutingRecord, token: int, layer: int) -> str:
     return f"a slot stays empty {rule.empty_when}" if rule.empty_when else "the token was dropped"
 
 
-def _expert(expert: int, weight_k: NDArray[np.float64] | None, slot: int) -> str:
+def _expert(expert: str, weight_k: NDArray[np.float64] | None, slot: int) -> str:
     if weight_k is None:
         return f'<span class="expert"><b>{expert}</b></span>'
     largest = max(float(np.abs(weight_k).max()), 1e-9)
@@ -165,10 +183,10 @@ def _expert(expert: int, weight_k: NDArray[np.float64] | None, slot: int) -> str
     )
 
 
-def _rejected(record: RoutingRecord, token: int, layer: int) -> list[str]:
+def _rejected(record: RoutingRecord, token: int, layer: int, href: Href | None) -> list[str]:
     """The best expert that was not chosen and by how much it missed, if that was recorded."""
     if record.rejected_tl is None or record.rejected_tl[token, layer] == record.empty:
         return []
     gap = "" if record.margin_tl is None else f" by {record.margin_tl[token, layer]:.2g}"
-    expert = record.rejected_tl[token, layer]
+    expert = _link(str(record.rejected_tl[token, layer]), href, layer, int(record.rejected_tl[token, layer]))
     return [f'<span class="expert rejected"><b>{expert}</b><small>rejected{gap}</small></span>']

@@ -1,0 +1,101 @@
+"""The way of one token: its experts layer by layer, how firmly it was sent there, and what else goes that way."""
+
+import streamlit as st
+
+from app.components.links import linked
+from app.figures import ladder
+from app.figures.card import facts
+from app.figures.context import STYLE, context, quoted
+from app.figures.trace import striking_cell, views
+from app.sections import address, alike_tokens
+from app.sections.figure import answering, chart, figure
+from app.sections.looking import Page, open_page
+from app.sections.messages import plain, show_error
+from app.sections.places import linker
+from app.sources import document_of
+from routing.errors import GatescopeError, OptionError
+from routing.record import RoutingRecord
+
+PAGE = {
+    "title": "Token",
+    "icon": ":material/route:",
+    "help": "One token's way through the layers: its experts, how close the choice was, and which tokens go alike.",
+    "order": 20,
+    "group": "Look",
+}
+
+REACH = 14
+
+
+def main() -> None:
+    """The page from top to bottom."""
+    page = open_page("Which way did this token go, and how firmly?", wants="text")
+    if page is None:
+        return
+    number = page.view.document or 0
+    record = document_of(page.source, number)
+    token = _token(page, record)
+    if token is None:
+        st.info("This document has no tokens.", icon=":material/search_off:")
+        return
+    _here(record, number, token)
+    _ladder(page, record, token)
+    _margins(record, token)
+    alike_tokens.show(page, record, number, token)
+
+
+def _token(page: Page, record: RoutingRecord) -> int | None:
+    """The pinned token, else the most striking one."""
+    if page.view.token is not None or not record.tokens:
+        return page.view.token
+    cell = striking_cell(record, views(record)[0])
+    return 0 if cell is None else cell[1]
+
+
+def _here(record: RoutingRecord, number: int, token: int) -> None:
+    """Which token it is, with the ways to its neighbours."""
+    before, after = max(token - 1, 0), min(token + 1, record.tokens - 1)
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.subheader(plain(f"Token {token} {quoted(record, record.token_t[token])}"), anchor=False, width="stretch")
+        for name, to in (("‹ Previous", before), ("Next ›", after)):
+            pin = {"document": number or None, "token": to}
+            st.button(name, on_click=address.change, kwargs=pin, disabled=to == token)
+    to_token = linker("token")
+    text = context(record, token, reach=REACH, href=lambda row: to_token(document=number or None, token=row))
+    linked(f"{STYLE}<p>{text}</p>", key="token-context", on_follow=address.visit_link)
+    said = " · ".join(f"<b>{name}</b> {text}" for name, text in facts(record, token))
+    st.html(f'<p style="font-size:.875rem;overflow-wrap:anywhere">{said}</p>')
+
+
+def _ladder(page: Page, record: RoutingRecord, token: int) -> None:
+    with answering(ladder.QUESTION):
+        firm = ladder.firmness(record, token)
+        to_expert, to_layer = linker("expert"), linker("layers")
+
+        def href(layer: int, expert: int | None) -> str:
+            return to_layer(layer=layer) if expert is None else to_expert(layer=layer, expert=expert)
+
+        words = ladder.ladder_words(record, token, firm)
+        with figure(words, key="ladder", frame=lambda: ladder.ladder_frame(record, token, firm)):
+            html = ladder.ladder_html(record, token, firm, href=href, pinned=page.view.layer)
+            linked(html, key="ladder-html", on_follow=address.visit_link)
+
+
+def _margins(record: RoutingRecord, token: int) -> None:
+    with answering(ladder.HOW_FIRM):
+        firm = ladder.firmness(record, token)
+        if not firm.is_known:
+            raise OptionError(
+                "no margins in this capture",
+                expected="the router's scores",
+                do="capture the text again with scores, which costs 8 bytes a token and layer",
+            )
+        words = ladder.margin_words(record, firm)
+        with figure(words, key="margins", is_chart=True, frame=lambda: ladder.margin_frame(record, firm)):
+            chart(ladder.margin_plot(record, firm), words, key="margins-chart")
+
+
+try:
+    main()
+except GatescopeError as error:
+    show_error(error)
