@@ -31,7 +31,7 @@ STYLE = (
 .gs-rows table { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; }
 .gs-rows th, .gs-rows td { border: 0; border-top: 1px solid var(--faint); padding: .35rem .6rem .35rem 0;
   text-align: left; vertical-align: top; font-weight: 400; overflow-wrap: anywhere; }
-.gs-rows thead th { font-size: .8125rem; border-top: 0; }
+.gs-rows thead th { white-space: nowrap; font-size: .8125rem; border-top: 0; }
 .gs-rows th i { font-style: normal; opacity: .6; }
 .gs-rows td.much { white-space: nowrap; min-width: 4.5rem; }
 .gs-rows .bar { display: block; height: 4px; border-radius: 2px; background: var(--faint); }
@@ -51,8 +51,8 @@ def near_words(record: RoutingRecord, found: Near, word: str) -> Words:
         question=NEAR,
         takeaway=(
             f"In routing space, the nearest other word to {word} is “{best}”: it shares {found.best:.0%} of the "
-            f"experts over all layers. By chance the nearest of {found.tokens:,} tokens would share {found.by_chance:.0%}; a "
-            f"token at random shares {found.random:.0%}."
+            f"experts over all layers. By chance the nearest of {found.tokens:,} tokens would share "
+            f"{found.by_chance:.0%}; a token at random shares {found.random:.0%}."
         ),
         population=f"N = {found.tokens:,} tokens of other words",
         unit="share of the k experts in common, mean over layers",
@@ -89,12 +89,13 @@ def same_words(record: RoutingRecord, found: SameWord, word: str, *, corpus: str
     of = "other " if not corpus else ""
     same, other = float(found.same_l.mean()), float(found.other_l.mean())
     where = f"in {found.documents:,} {of}document{'s' * (found.documents != 1)}" if found.is_apart else "in this text"
+    where += f" of {corpus}" if corpus else ""
     times = len(found.row_n)
     interval = f" (95 % interval {found.low:.0%} to {found.high:.0%})" if np.isfinite(found.low) else ""
     return Words(
         question=SAME,
         takeaway=(
-            f"{word} stands {times:,} more time{'s' * (times != 1)} {where}{f' of {corpus}' if corpus else ''}. There it has {same:.0%} of these experts, "
+            f"{word} stands {times:,} more time{'s' * (times != 1)} {where}. There it has {same:.0%} of these experts, "
             f"other words have {other:.0%}: {found.share:.0%} of what can differ is the context's{interval}."
         ),
         population=f"N = {times:,} token{'s' * (times != 1)} of the same word",

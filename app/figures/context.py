@@ -27,7 +27,7 @@ def context(record: RoutingRecord, row: int, *, reach: int = REACH, href: Callab
         first > 0 and _is_same(record, first - 1, row),
         last + 1 < record.tokens and _is_same(record, last + 1, row),
     )
-    tokens = "".join(_token(record, at, at == row, href) for at in range(first, last + 1))
+    tokens = "<wbr>".join(_token(record, at, at == row, href) for at in range(first, last + 1))
     return f'<span class="gs-context">{"…" if is_cut[0] else ""}{tokens}{"…" if is_cut[1] else ""}</span>'
 
 
