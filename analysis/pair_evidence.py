@@ -6,6 +6,7 @@ how far their sum may be off.
 """
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -14,12 +15,13 @@ from scipy.cluster.hierarchy import average, leaves_list, optimal_leaf_ordering
 from scipy.spatial.distance import squareform
 from scipy.stats import t as student
 
+from analysis.metrics.pairs import expected_pairs
 from analysis.pairs import count_pairs
 from analysis.permutation import q_values
+from routing import RouterRule
 
 FEWEST = 10
 """Documents below which the spread between them is too rough to test anything."""
-CELLS = 1 << 23
 ORDERED = 300
 FLOOR = 1 / 64
 
@@ -52,16 +54,15 @@ def pair_test(ids_tk: NDArray[np.unsignedinteger], document_t: NDArray, expected
     experts = len(expected_ef)
     numbers, document_t = np.unique(document_t, return_inverse=True)
     if len(numbers) < FEWEST:
-        return PairTest(*(np.full((experts, experts), np.nan) for _ in range(3)), len(numbers))
-    parts = list(_by_document(ids_tk, document_t, len(numbers), experts))
-    pairs_ef = np.sum([part.sum(axis=0) for part in parts], axis=0)
-    count_e, tokens = np.diagonal(pairs_ef).astype(np.float64), len(ids_tk)
-    size_d = np.bincount(document_t, minlength=len(numbers)) / tokens
-    spread_ef, start = np.zeros((experts, experts)), 0
-    for part in parts:
-        size_p = size_d[start : start + len(part)]
-        spread_ef += (_residual(part, size_p, count_e, expected_ef, pairs_ef, len(numbers)) ** 2).sum(axis=0)
-        start += len(part)
+        unknown = np.full((experts, experts), np.nan)
+        return PairTest(unknown, unknown, unknown, len(numbers))
+    count_e = np.bincount(ids_tk[ids_tk < experts], minlength=experts).astype(np.float64)
+    pairs_ef, squares_ef = np.zeros((experts, experts)), np.zeros((experts, experts))
+    for own_ef, size in _by_document(ids_tk, document_t, len(numbers), experts):
+        pairs_ef += own_ef
+        squares_ef += _beyond(own_ef, size / len(ids_tk), count_e, expected_ef) ** 2
+    mean_ef = (pairs_ef - expected_ef) / len(numbers)
+    spread_ef = np.clip(squares_ef - len(numbers) * mean_ef**2, 0, None)
     error_ef = np.sqrt(spread_ef * len(numbers) / (len(numbers) - 1))
     with np.errstate(divide="ignore", invalid="ignore"):
         z_ef = np.where(error_ef > 0, (pairs_ef - expected_ef) / error_ef, np.nan)
@@ -70,30 +71,35 @@ def pair_test(ids_tk: NDArray[np.unsignedinteger], document_t: NDArray, expected
     return PairTest(z_ef, p_ef, _corrected(p_ef), len(numbers))
 
 
-def _by_document(ids_tk: NDArray, document_t: NDArray, documents: int, experts: int) -> Iterator[NDArray[np.int64]]:
-    """Shared tokens of every pair by document, some documents at a time."""
-    step = max(1, CELLS // experts**2)
-    for start in range(0, documents, step):
-        is_in_t = (document_t >= start) & (document_t < start + step)
-        size = min(step, documents - start)
-        yield count_pairs(ids_tk[is_in_t][:, None], document_t[is_in_t] - start, size, experts)[:, 0]
+def expected_of(ids_tk: NDArray[np.unsignedinteger], rule: RouterRule, experts: int) -> NDArray[np.float64]:
+    """Tokens that chance gives each pair, of some tokens of one layer: (experts, experts), as `pair_test` takes it."""
+    pairs_ef = count_pairs(ids_tk[:, None], np.zeros(len(ids_tk), np.intp), 1, experts)[0]
+    return expected_pairs(pairs_ef, (rule,))[0][0]
 
 
-def _residual(
-    pairs_def: NDArray, size_d: NDArray, count_e: NDArray, expected_ef: NDArray, pairs_ef: NDArray, documents: int
+def _by_document(
+    ids_tk: NDArray, document_t: NDArray, documents: int, experts: int
+) -> Iterator[tuple[NDArray[np.float64], int]]:
+    """Tokens that every pair of experts shares in a document, and how many tokens it has."""
+    order_t = np.argsort(document_t, kind="stable")
+    start_d = np.searchsorted(document_t[order_t], np.arange(documents + 1))
+    for start, end in pairwise(start_d.tolist()):
+        ids_nk = ids_tk[order_t[start:end]]
+        place_n, slot_n = np.nonzero(ids_nk < experts)
+        has_ne = np.zeros((end - start, experts))
+        has_ne[place_n, ids_nk[place_n, slot_n]] = 1.0
+        yield has_ne.T @ has_ne, end - start
+
+
+def _beyond(
+    own_ef: NDArray[np.float64], size: float, count_e: NDArray[np.float64], expected_ef: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """What each document adds to the difference from chance, less the mean of that.
+    """What one document adds to the difference from chance.
 
     To first order the expected tokens of a pair are proportional to the use of either expert, over all tokens.
     """
-    own_de = np.divide(
-        np.diagonal(pairs_def, axis1=1, axis2=2),
-        count_e,
-        out=np.zeros((len(pairs_def), len(count_e))),
-        where=count_e > 0,
-    )
-    share_def = own_de[:, :, None] + own_de[:, None, :] - size_d[:, None, None]
-    return pairs_def - expected_ef * share_def - (pairs_ef - expected_ef) / documents
+    use_e = np.divide(np.diagonal(own_ef), count_e, out=np.zeros(len(count_e)), where=count_e > 0)
+    return own_ef - expected_ef * (use_e[:, None] + use_e - size)
 
 
 def _corrected(p_ef: NDArray[np.float64]) -> NDArray[np.float64]:

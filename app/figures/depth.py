@@ -1,7 +1,7 @@
 """One number per layer, by depth: a line of A, one of B, what chance gives, a sentence and a table."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -48,6 +48,11 @@ def by_layer(found: Result, names: Sequence[str], *, whose: str = "A", at: int |
         for name, end in (("low_l", "low"), ("high_l", "high"), ("null_l", "null"))
     }
     return ByLayer(names=tuple(names), value_l=line(found.value), whose=whose, **ends)
+
+
+def over_zero(line: ByLayer) -> ByLayer:
+    """A line of values that chance is taken off already: the null is 0 wherever there is a value."""
+    return replace(line, null_l=np.where(np.isfinite(line.value_l), 0.0, np.nan))
 
 
 def number(value: float) -> str:
@@ -132,13 +137,17 @@ def depth_plot(lines: Sequence[ByLayer], y: str, *, height: int = HEIGHT) -> go.
 
 @dataclass(frozen=True)
 class Depth:
-    """One small chart by depth: the metric, its question, the name of its axis, and what its sentence counts in."""
+    """One small chart by depth: the metric, its question, the name of its axis, and what its sentence counts in.
+
+    `at` picks from a last axis of the metric; `is_excess`: what chance gives is taken off the values already.
+    """
 
     metric: str
     question: str
     axis: str
     unit: str
     at: int | None = None
+    is_excess: bool = False
 
     @property
     def null(self) -> str:

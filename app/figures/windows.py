@@ -42,7 +42,7 @@ def windowed(found: Result, layer: int) -> Windowed:
 def window_takeaway(line: Windowed, layer: str) -> str:
     """The shortest and the longest window, each beside an even router."""
     ends = [
-        f"{number(line.value_w[at])} in windows of {line.size_w[at]:,} tokens (an even router: {number(line.null_w[at])})"
+        f"{number(line.value_w[at])} in windows of {line.size_w[at]:,} tokens (even router: {number(line.null_w[at])})"
         for at in dict.fromkeys((0, len(line.size_w) - 1))
     ]
     return f"MaxVio of layer {layer}: {', '.join(ends)}."

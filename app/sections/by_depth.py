@@ -7,7 +7,7 @@ from typing import NamedTuple
 import streamlit as st
 
 from analysis.registry import METRICS, Result
-from app.figures.depth import ByLayer, Depth, by_layer, depth_frame, depth_plot, depth_takeaway, null_words
+from app.figures.depth import ByLayer, Depth, by_layer, depth_frame, depth_plot, depth_takeaway, null_words, over_zero
 from app.sections import address
 from app.sections.figure import Words, answering, chart, code_for, figure
 from app.sections.looking import Page
@@ -80,7 +80,7 @@ def depth_lines(page: Page, shown: Depth) -> tuple[list[ByLayer], tuple[str, ...
             lines.append(by_layer(other[1], names, whose=other[0].name, at=shown.at))
         except OptionError:
             pass  # B has none: the line is absent, as its legend shows
-    return lines, found.warnings
+    return [over_zero(line) for line in lines] if shown.is_excess else lines, found.warnings
 
 
 def depth_figure(page: Page, shown: Depth) -> None:
@@ -92,7 +92,7 @@ def depth_figure(page: Page, shown: Depth) -> None:
             takeaway=depth_takeaway(lines, shown.unit),
             population=population(page),
             unit=METRICS[shown.metric].unit,
-            null=null_words(lines, shown.null),
+            null="dotted: 0; what chance tells is taken off" if shown.is_excess else null_words(lines, shown.null),
             badge="observed",
             metric=shown.metric,
         )

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from analysis.pair_evidence import FEWEST, cluster_order, excess_share, pair_test
+from analysis.pair_evidence import FEWEST, cluster_order, excess_share, expected_of, pair_test
 from analysis.pairs import count_pairs, fixed_k_chance
+from routing import RouterRule
 
 
 def routes(documents, tokens, generator, *, experts=8, twice=1, planted=0.0):
@@ -73,6 +74,13 @@ def test_the_error_is_that_of_documents_left_out_in_turn():
     above = np.triu_indices(8, 1)
     z = pair_test(ids_tk, document_t, expected(ids_tk)).z_ef
     assert z[above] == pytest.approx((total / error)[above], rel=0.15, abs=0.15)
+
+
+def test_chance_of_some_tokens_is_that_of_their_loads():
+    ids_tk, _ = routes(20, 30, np.random.default_rng(2))
+    rule = RouterRule(layer=3, block=3, module="mlp", experts=8, k=2, score="softmax")
+    assert expected_of(ids_tk, rule, 9)[:8, :8] == pytest.approx(expected(ids_tk), nan_ok=True)
+    assert np.isnan(expected_of(ids_tk, rule, 9)[8]).all()
 
 
 def test_few_documents_are_not_tested():
