@@ -1,0 +1,64 @@
+"""Which texts, or tokens, are routed alike: a plane to look at, and neighbours that do not need one."""
+
+import streamlit as st
+
+from app.figures.map import COLOURS, SAID
+from app.sections import map_chart
+from app.sections.looking import Page, open_page
+from app.sections.map_places import PLANES
+from app.sections.messages import show_error
+from routing.errors import GatescopeError
+
+PAGE = {
+    "title": "Map",
+    "icon": ":material/scatter_plot:",
+    "help": "Documents or tokens as points, near each other where they are routed alike; choose some, and look closer.",
+    "order": 80,
+    "group": "Measure",
+}
+
+
+def main() -> None:
+    """The page from top to bottom."""
+    page = open_page("Which texts route alike?", wants="corpus")
+    if page is None:
+        return
+    asked = _controls(page)
+    map_chart.show(page, asked)
+    map_chart.show_neighbours(page, asked)
+
+
+def _controls(page: Page) -> map_chart.Asked:
+    """What is drawn, how, and what is sought; kept while the reader is elsewhere."""
+    kinds = ["documents", "tokens"] if len(page.source.record.documents) > 2 else ["tokens"]
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        kind = st.segmented_control(
+            "Points", kinds, default=kinds[0], required=True, key=f"map-kind-{len(kinds)}", persist_state="session"
+        )
+        plane = st.segmented_control(
+            "Plane",
+            list(PLANES),
+            default="PCA",
+            required=True,
+            key="map-plane",
+            persist_state="session",
+            help="PCA keeps distances as well as a plane can; UMAP keeps who is near whom.",
+        )
+        by = st.selectbox(
+            "Colour by",
+            COLOURS[kind],
+            key=f"map-by-{kind}",
+            format_func=lambda name: SAID[name],
+            persist_state="session",
+            width=170,
+        )
+        sought = st.text_input(
+            "Find in texts and labels", key="map-sought", persist_state="session", icon=":material/search:", width=240
+        )
+    return map_chart.Asked(kind=kind, plane=plane, by=by, sought=sought or "")
+
+
+try:
+    main()
+except GatescopeError as error:
+    show_error(error)
