@@ -167,6 +167,17 @@ PATHS = {page.address: "" if page is PAGES[0] else page.address for page in PAGE
 """Where each page is: the first one at the bare address."""
 
 
+def go_to(page, name: str) -> None:
+    """Go to another page as a reader does: through the menu of its group."""
+    wanted = next(each for each in PAGES if each.address == name)
+    page.get_by_test_id("stTopNav").get_by_role("button", name=wanted.group, exact=True).click()
+    page.get_by_role("menuitem", name=wanted.title, exact=True).click()
+    page.wait_for_function(
+        "path => location.pathname.slice(1) === path && !document.querySelector('[role=menu]')", arg=PATHS[name]
+    )
+    settled(page)
+
+
 def errors(page) -> list[str]:
     """What the boxes say that say something went wrong."""
     return page.locator("[data-testid=stException], [data-testid=stAlertContentError]").all_inner_texts()
