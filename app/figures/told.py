@@ -1,0 +1,102 @@
+"""Whether a document's group can be told from its routing or its words; and what is left under one mix of words."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from analysis.registry import Result
+from app.figures.depth import number
+from app.figures.plots import NULL, A, B, add_line, plot
+from app.figures.spoken import SURE, in_layers, over_layers, percent, percents
+from app.figures.strokes import WORDS, add_stroke, layer_axis
+
+DECODED = ("experts", "words", "over words")
+
+
+def decoding_takeaway(routing: Result, words: Result, over: Result, names: Sequence[str], by: str) -> str:
+    """How often documents are told right, by what, and whether the experts show what words do not."""
+    chance = float(np.nanmax(routing.null)) if routing.null is not None else float("nan")
+    known_l = np.isfinite(over.value)
+    more = "" if over.low is None else in_layers(np.nan_to_num(over.low, nan=-1.0) > 0, known_l)
+    verdict = f" The experts surely beat the words {more}." if more else ""
+    return (
+        f"From the experts of one layer, {percents(routing.value, names)} of the documents are told right; from their "
+        f"words {percent(float(words.value))}, by always naming the largest {by} {percent(chance)}.{verdict}"
+    )
+
+
+def is_above_chance(routing: Result) -> bool:
+    """Whether every layer's interval lies above what always naming the largest group gives."""
+    if routing.low is None or routing.null is None:
+        return False
+    known_l = np.isfinite(routing.low) & np.isfinite(routing.null)
+    return bool(known_l.any()) and bool((routing.low > routing.null)[known_l].all())
+
+
+def decoding_frame(routing: Result, words: Result, over: Result, names: Sequence[str]) -> pd.DataFrame:
+    """One row for each layer and thing that documents are told from."""
+    parts = []
+    for what, found in zip(DECODED, (routing, words, over), strict=True):
+        rows: dict[str, object] = {"from": what, "layer": names, "value": np.broadcast_to(found.value, len(names))}
+        for name in ("low", "high", "null"):
+            values = getattr(found, name)
+            if values is not None:
+                rows[name] = np.broadcast_to(values, len(names))
+        parts.append(pd.DataFrame(rows))
+    return pd.concat(parts, ignore_index=True)
+
+
+def decoding_plot(routing: Result, words: Result, names: Sequence[str], other: Result | None = None) -> go.Figure:
+    """Share of documents told right by layer: from experts with its interval, from words, by chance; `other` is B."""
+    shown = plot("layer", "documents told right")
+    x = np.arange(len(names))
+    if routing.null is not None:
+        add_line(shown, x, np.broadcast_to(routing.null, len(names)), name="chance", ink=NULL)
+    add_stroke(
+        shown, x, np.full(len(names), float(words.value)), name="from words", ink=WORDS, dash="dashdot", symbol="square"
+    )
+    add_line(shown, x, routing.value, name="from experts (A)", ink=A, low=routing.low, high=routing.high)
+    if other is not None:
+        add_line(shown, np.arange(len(other.value)), other.value, name="from experts (B)", ink=B)
+    layer_axis(shown, names)
+    shown.update_yaxes(range=[0, 1], tickformat=".0%")
+    return shown
+
+
+def support_rows(support: pd.DataFrame) -> pd.DataFrame:
+    """The rows of all groups together, with the columns that are read."""
+    own = support[support["group"] == ""]
+    return pd.DataFrame(
+        {
+            "layer": own["layer_name"].astype(str),
+            "shared words": own["ids"].astype(int),
+            "share of the text": own["covered"],
+            "bits beyond chance, as they are": own["raw_excess_bits"],
+            "bits beyond chance, one mix of words": own["standardised_excess_bits"],
+            "share that is left": own["left"],
+            "p": own["standardised_p_value"],
+            "why not": own["reason"].astype(str),
+        }
+    ).reset_index(drop=True)
+
+
+def support_takeaway(rows: pd.DataFrame, by: str) -> str:
+    """How much experts tell when every group is given the same words."""
+    left_l = rows["bits beyond chance, one mix of words"].to_numpy(np.float64)
+    p_l = rows["p"].to_numpy(np.float64)
+    if not np.isfinite(left_l).any():
+        return f"Nothing is known: {next(iter(rows['why not']), '') or 'no word is frequent in all of them'}."
+    names, known_l = rows["layer"].tolist(), np.isfinite(p_l)
+    words, covered = int(rows["shared words"].max()), float(rows["share of the text"].max())
+    return (
+        f"If every {by} had one mix of the {words:,} word{'s' * (words != 1)} that all have often "
+        f"({percent(covered)} of the text), experts would still tell {over_layers(left_l, names, 'bits')} of it; more "
+        f"than chance (p ≤ {SURE}) {in_layers(p_l <= SURE, known_l)}."
+    )
+
+
+def support_foot(rows: pd.DataFrame) -> str:
+    """How much of the text the table speaks of."""
+    return f"of {number(float(rows['share of the text'].max() * 100))} % of the text"
