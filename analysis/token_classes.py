@@ -1,5 +1,6 @@
 """What kind of text a token is (line break, digits, a capitalised word, a script), and experts by that."""
 
+import re
 import unicodedata
 
 import numpy as np
@@ -42,6 +43,9 @@ _SCRIPTS = {
     "ARABIC": "Arabic",
     "DEVANAGARI": "Devanagari",
 }
+_BYTES = re.compile(r"<[89A-F][0-9A-F](?: [89A-F][0-9A-F])*>")
+"""How a capture writes bytes that are no character by themselves."""
+
 _CODE = set("{}[]<>=+*\\|&^$#@~`_")
 
 
@@ -57,10 +61,12 @@ def class_of(piece: str, *, follows_letter: bool = False) -> str:
      'code symbols', 'Cyrillic', 'part of a character', 'Han']
     >>> class_of("ation", follows_letter=True), class_of(" nation", follows_letter=True), class_of("")
     ('inside a word', 'word in lower case', 'no known text')
+    >>> class_of("<E4 B8>"), class_of("<42>")
+    ('part of a character', 'digits')
     """
     if not piece:
         return "no known text"
-    if "\N{REPLACEMENT CHARACTER}" in piece:
+    if "\N{REPLACEMENT CHARACTER}" in piece or _BYTES.fullmatch(piece):
         return "part of a character"
     letters = [sign for sign in piece if sign.isalpha()]
     if letters:

@@ -10,6 +10,7 @@ stand-in, so that whole numbers stay whole: `rejected_expert` and `predicted_id`
 """
 
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import IO
@@ -144,7 +145,17 @@ def _cells(column: pd.Series) -> pa.Array:
         names: Iterable[str] = column.cat.categories
         written = names if column.name in PLAIN else (json_text(name) for name in names)
         return pa.DictionaryArray.from_arrays(column.cat.codes.to_numpy(), list(written)).dictionary_decode()
+    if column.dtype == object or isinstance(column.dtype, pd.StringDtype):
+        return pa.array([_safe(value) for value in column], from_pandas=True)
     return pa.array(column.to_numpy(), from_pandas=True)
+
+
+_FORMULA = re.compile(r"\s*[=+\-@]|[\t\r]")
+
+
+def _safe(value: object) -> object:
+    """A label as it is, unless a spreadsheet would take it for a formula: then as a JSON string."""
+    return json_text(value) if isinstance(value, str) and _FORMULA.match(value) else value
 
 
 def json_text(text: str) -> str:

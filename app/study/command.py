@@ -125,6 +125,7 @@ def write(study: "Study", out: Path, *, model: str, corpus: str, counts_only: bo
     """
     from analysis.tally import without_words
     from analysis.tally_file import to_bytes
+    from app.export import write_csv
     from app.study import results
     from app.study.report import report
     from app.study.tables import about, names_tokens, tables
@@ -133,7 +134,7 @@ def write(study: "Study", out: Path, *, model: str, corpus: str, counts_only: bo
     with _folder(out) as partial:
         (partial / "tables").mkdir()
         for name, frame in tables(study, counts_only=counts_only):
-            frame.to_csv(partial / "tables" / f"{name}.csv", index=False)
+            write_csv(frame, partial / "tables" / f"{name}.csv")
             frame.to_parquet(partial / "tables" / f"{name}.parquet", index=False)
             names.append(name)
         (partial / "study.json").write_text(json.dumps(said, indent=1, default=str), encoding="utf-8")

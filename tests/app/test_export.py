@@ -1,5 +1,6 @@
 """The tables: rows against a record one can count by hand, text against spreadsheets, pandas and back."""
 
+import csv
 import io
 import json
 
@@ -121,3 +122,13 @@ def test_counts_agree_with_the_trace(make_record):
     taken = counts[counts["tokens"] > 0].set_index(["layer", "expert"])["tokens"]
     assert taken.to_dict() == grouped.to_dict()
     assert counts.groupby("layer")["assignment_share"].sum().to_numpy() == pytest.approx(1.0)
+
+
+def test_no_label_is_taken_for_a_formula_and_others_stay_as_they_are():
+    labels = ["=1+1", "  +SUM(A1)", "-2", "@x", "\t=1", "code", "a=b", ""]
+    frame = pd.DataFrame({"group": labels, "value": np.arange(8.0)})
+    rows = csv_bytes(frame).decode().splitlines()[1:]
+    cells = [next(csv.reader([row]))[0] for row in rows]
+    assert cells[:4] == ['"=1+1"', '"  +SUM(A1)"', '"-2"', '"@x"']
+    assert [json.loads(cell) for cell in cells[:5]] == labels[:5]
+    assert cells[5:] == labels[5:]
