@@ -71,6 +71,13 @@ class Shelf:
             notice = f"This capture could not be kept: {error.found}. Download it before you leave, or {error.do}."
         return self._remember(Hit(id=id, record=record, notice=notice))
 
+    def remove(self, id: str) -> None:
+        """Delete a capture for good, here and in the store. Errors: CaptureNotFoundError, StoreError."""
+        with self._lock:
+            held = self._recent.pop(id, None)
+        if held is None or self.store.has(id):
+            self.store.remove(id)
+
     def _remember(self, hit: Hit) -> Hit:
         with self._lock:
             self._recent[hit.id] = hit
