@@ -43,7 +43,7 @@ def document_points(
     row_n, said = _chosen(slots_d, most, seed)
     chosen_nle = count_dle[row_n]
     share_nle = chosen_nle / np.maximum(chosen_nle.sum(axis=2, keepdims=True), 1)
-    root_nx = np.sqrt(share_nle).reshape(len(row_n), -1)
+    root_nx = np.sqrt(share_nle).reshape(len(row_n), int(np.prod(chosen_nle.shape[1:])))
     labels, names = {}, {}
     for what in ("domain", "language"):
         label_d, names[what] = label_numbers([getattr(document, what) for document in record.documents])

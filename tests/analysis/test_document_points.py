@@ -5,7 +5,7 @@ import pytest
 
 from analysis.document_points import document_points
 from analysis.projection import principal, purity, unit_points
-from analysis.tally import tally
+from analysis.tally import Facet, tally
 from routing import Document, Flag
 from routing.errors import OptionError
 
@@ -44,6 +44,12 @@ def test_documents_are_the_units_of_a_tally_in_another_order(records):
     )
     assert principal(mine).share_c == pytest.approx(principal(others).share_c)
     assert purity(mine, "domain").value == pytest.approx(purity(others, "domain").value)
+
+
+def test_no_token_of_the_facet_leaves_no_point(records):
+    points = document_points(records([[[0]], [[1]]], experts=2, documents=[0, 1]), facets=(Facet.GENERATED,))
+    assert len(points) == 0
+    assert points.product_nn.shape == (0, 0)
 
 
 def test_more_documents_than_asked_for_are_drawn_by_seed(records):
