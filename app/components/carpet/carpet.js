@@ -23,9 +23,16 @@ function createCarpet(parentElement) {
   const carpet = { parts, bytes: null, model: null, view: null, tokens: [], sent: 0, drag: null, members: null };
   Object.assign(carpet, { pin: null, cursor: null, span: null, anchor: null, hoveredRow: null });
   carpet.buttons = [...parentElement.querySelectorAll("button[data-key]")];
-  carpet.observer = new ResizeObserver(() => carpet.model && parts.stage.clientWidth !== carpet.width && redraw(carpet));
-  carpet.observer.observe(parts.stage);
+  carpet.observer = new ResizeObserver(() => resize(carpet));
+  for (const element of [parts.stage, parts.text]) carpet.observer.observe(element);
   return carpet;
+}
+
+/** Another width needs another drawing; another height of the text (a font came late) may make it scroll. */
+function resize(carpet) {
+  if (!carpet.model) return;
+  if (carpet.parts.stage.clientWidth !== carpet.width) redraw(carpet);
+  else placeTabStop(carpet);
 }
 
 /** Let go of everything outside the component. */

@@ -10,6 +10,7 @@ R*C/8      one bit a cell for each name in header.bits, in that order, each roun
 """
 
 import json
+import re
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -38,6 +39,8 @@ MESSAGE_LIMIT = 8_000_000
 
 DEFLATION = 1
 """The fastest level: codes are close to noise, and higher levels save 1 % for several times the wait."""
+
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -90,10 +93,15 @@ def encode(
         **overlay.header(),
         **(extra or {}),
     }
-    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+    text = _LONE_SURROGATE.sub(_escape, json.dumps(header, ensure_ascii=False, separators=(",", ":"))).encode()
     cells = quantise(values_rc, scale).tobytes()
     tail = labels + _flag_bytes(pieces, flags, shape[1]) + overlay.tail(shape)
     return zlib.compress(_within_limit(len(text).to_bytes(4, "little") + text + cells + tail, shape), DEFLATION)
+
+
+def _escape(found: re.Match[str]) -> str:
+    """Half a character cannot be UTF-8; as JSON's escape it arrives, and the browser shows its code."""
+    return f"\\u{ord(found[0]):04x}"
 
 
 def _refuse_infinite(values: NDArray[np.float32], undefined: NDArray[np.bool_]) -> None:

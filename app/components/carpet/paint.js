@@ -100,7 +100,8 @@ function paintCellLabels(context, scene) {
   const { model, view, box, theme } = scene;
   const isNeutral = model.scale.palette === "neutral", height = cellHeight(box, view);
   if (cellWidth(box, view) < (isNeutral ? 1.5 : 8) || height < 6) return;
-  Object.assign(context, { font: `${Math.min(11, Math.ceil(height))}px ${theme.font}`, textAlign: "center", textBaseline: "middle" });
+  const size = Math.min(model.labels ? 11 : 15, Math.ceil(height));
+  Object.assign(context, { font: `${model.labels ? "" : "600 "}${size}px ${theme.font}`, textAlign: "center", textBaseline: "middle" });
   for (let row = Math.floor(view.top); row < Math.min(model.rowCount, view.bottom); row++) {
     for (const run of labelRuns(model, view, row, !isNeutral)) paintRun(context, scene, row, run, isNeutral);
   }

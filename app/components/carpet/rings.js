@@ -50,7 +50,7 @@ function paintCursor(context, scene, cursor) {
 /** The selected range: brackets and a band on both strips, lines along its edges; the cells keep their colours. */
 function paintSpan(context, { model, view, box, theme, axis }, span) {
   if (!span || span.last + 1 <= view.left || span.first >= view.right) return;
-  const edge = (column) => clamp(xOf(box, view, column), box.x, box.x + box.width);
+  const edge = (column) => Math.round(clamp(xOf(box, view, column), box.x, box.x + box.width));
   const start = edge(span.first), width = Math.max(2, edge(span.last + 1) - start), below = box.y + box.height;
   context.fillStyle = `rgba(${theme.accent.join(",")},0.2)`;
   context.fillRect(start, box.y - 7, width, 6);

@@ -57,7 +57,7 @@ function flagWords(model, column) {
 const MARKS = { " ": "·", "\n": "⏎", "\t": "⇥", "\r": "␍", "\u00a0": "⍽", "\u007f": "␡" };
 const HIDDEN = /[\p{C}\p{Z}\u00ad\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0\ufe00-\ufe0f\u{e0100}-\u{e01ef}]/u;
 const RIGHT_TO_LEFT = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]/;
-const COMBINING = /^\p{M}/u;
+const COMBINING = /^(?!\p{Variation_Selector})\p{M}/u;
 
 /** One character as it is shown: white space as a sign, anything else that would not be seen, or would move its neighbours, as its code. */
 function signOfCharacter(character) {

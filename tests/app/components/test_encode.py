@@ -22,7 +22,7 @@ def decode(message: bytes) -> tuple[dict, bytes]:
     """Header and the bytes behind it, read as the format at the head of encode.py says."""
     message = zlib.decompress(message)
     size = int.from_bytes(message[:4], "little")
-    return json.loads(message[4 : 4 + size].decode("utf-8", "surrogatepass")), message[4 + size :]
+    return json.loads(message[4 : 4 + size].decode()), message[4 + size :]
 
 
 def draw(values: np.ndarray, **options) -> tuple[dict, bytes]:

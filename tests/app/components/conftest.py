@@ -1,0 +1,106 @@
+"""A server on the page of matrices, a browser, and a reader who notes whatever goes wrong."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.app.components.driving import READY
+
+HERE = Path(__file__).parent
+CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+
+PATIENCE_MS = 30_000
+"""How long a page may take on a busy machine before a test gives up."""
+
+
+@pytest.fixture(scope="session")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Streamlit server on the page of matrices."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "streamlit", "run", str(HERE / "carpet_app.py"), f"--server.port={port}"]
+    command += ["--server.headless=true", "--server.fileWatcherType=none", "--browser.gatherUsageStats=false"]
+    root = HERE.parents[2]
+    log = (tmp_path_factory.mktemp("streamlit") / "log.txt").open("w")
+    environment = os.environ | {"PYTHONPATH": str(root)}
+    with log, subprocess.Popen(command, cwd=root, env=environment, stdout=log, stderr=log) as server:
+        try:
+            _wait_for(f"http://127.0.0.1:{port}/_stcore/health")
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.terminate()
+
+
+def _wait_for(url: str) -> None:
+    """Return when the server answers; a server that never does fails the test."""
+    for _ in range(150):
+        try:
+            with urllib.request.urlopen(url):
+                return
+        except OSError:
+            time.sleep(0.2)
+    pytest.fail(f"no answer from {url}")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator:
+    """Chromium, where there is one."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="install playwright to drive a browser")
+    if not Path(CHROMIUM).exists():
+        pytest.skip(f"no Chromium at {CHROMIUM}; name one in the variable CHROMIUM")
+    playwright.expect.set_options(timeout=PATIENCE_MS)
+    with playwright.sync_playwright() as driver:
+        running = driver.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="session")
+def contexts(browser) -> Iterator[dict]:
+    """One browser profile for each set of options, so that Streamlit's own files are loaded once."""
+    opened: dict = {}
+    yield opened
+    for context in opened.values():
+        context.close()
+
+
+@pytest.fixture
+def visit(browser, contexts: dict, address: str):
+    """Open a matrix of the page; anything the page throws or asks fails the test."""
+    pages, complaints = [], []
+
+    def open_page(show: str, pin: str = "", **options) -> object:
+        options = {"viewport": {"width": 1280, "height": 1000}, "color_scheme": "light"} | options
+        if (profile := repr(options)) not in contexts:
+            contexts[profile] = browser.new_context(**options)
+        page = contexts[profile].new_page()
+        pages.append(page)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("dialog", lambda dialog: (complaints.append(dialog.message), dialog.dismiss()))
+        page.frames_in, page.frames_out = [], []
+        page.on("websocket", lambda wire: _tap(page, wire))
+        page.goto(f"{address}/?show={show}&pin={pin}")
+        page.wait_for_selector(READY, timeout=60_000)
+        page.get_by_text("Release from Python").wait_for()
+        page.wait_for_timeout(300)
+        return page
+
+    yield open_page
+    for page in pages:
+        page.close()
+    assert complaints == []
+
+
+def _tap(page, wire) -> None:
+    """Keep the frames that pass."""
+    wire.on("framereceived", lambda frame: page.frames_in.append(frame))
+    wire.on("framesent", lambda frame: page.frames_out.append(frame))
