@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from app.components import Scale, matrix
 from app.components.carpet.component import SCRIPTS
-from app.components.carpet.events import Pick, inside, pick_event
+from app.components.carpet.events import Pick, inside, pick_event, row_event, span_event, span_inside
 
 HERE = Path(__file__).parent
 CARPET = HERE.parents[2] / "app" / "components" / "carpet"
@@ -60,7 +61,40 @@ def test_a_pin_holds_python_numbers_whatever_came_in():
     assert [type(pick.row), type(pick.column)] == [int, int]
 
 
-@pytest.mark.parametrize("show", ["tokens_demo", "spikes", "difference", "identity"])
+@pytest.mark.parametrize(
+    ("first", "last", "span"), [(3, 5, (3, 5)), (0, 99, (0, 99)), (7, 7, (7, 7)), (None, None, None)]
+)
+def test_a_range_of_the_browser_is_a_span_or_a_release(first, last, span):
+    event = span_event({"first": first, "last": last, "serial": 7}, SHAPE)
+    assert event is not None
+    assert (event.value, event.serial) == (span, 7)
+
+
+@pytest.mark.parametrize(
+    ("first", "last"), [(5, 3), (0, 100), (-1, 3), (None, 3), (1, None), (1.0, 3), (True, 3), ("1", 3)]
+)
+def test_anything_else_is_no_range(first, last):
+    assert span_event({"first": first, "last": last, "serial": 7}, SHAPE) is None
+
+
+@pytest.mark.parametrize(("span", "kept"), [(None, None), ((3, 5), (3, 5)), ((5, 3), None), ((0, 100), None)])
+def test_a_range_outside_the_matrix_counts_as_none(span, kept):
+    assert span_inside(span, SHAPE) == kept
+
+
+@pytest.mark.parametrize(
+    ("row", "heard"), [(0, 0), (23, 23), (24, None), (-1, None), (None, None), ("1", None), (True, None)]
+)
+def test_only_a_row_of_the_matrix_can_be_opened(row, heard):
+    assert row_event({"row": row, "serial": 7}, SHAPE) == heard
+
+
+def test_an_option_nobody_knows_is_refused():
+    with pytest.raises(TypeError, match="unexpected options: fadedd_rc"):
+        matrix(np.zeros((1, 1)), rows=None, columns=None, scale=Scale("x", 0, 1), pinned=None, key="k", fadedd_rc=None)
+
+
+@pytest.mark.parametrize("show", ["rich", "domains", "tokens_demo", "spikes", "difference", "identity"])
 def test_the_page_draws_without_a_browser_and_keeps_the_pin_it_was_given(show):
     app = AppTest.from_file(str(HERE / "carpet_app.py"))
     app.query_params["show"], app.query_params["pin"] = show, "3,7"

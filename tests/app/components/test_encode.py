@@ -11,6 +11,7 @@ import pytest
 from app.components.carpet import encode as encode_module
 from app.components.carpet import scale as scale_module
 from app.components.carpet.encode import UNDEFINED, Axis, encode, quantise
+from app.components.carpet.overlay import Overlay
 from app.components.carpet.scale import Scale
 from routing.errors import OptionError
 
@@ -82,6 +83,15 @@ def test_the_standing_test_size_stays_below_one_megabyte_and_100_ms():
         spent.append(time.perf_counter() - began)
     assert len(message) <= 1_000_000
     assert min(spent) < 0.1
+
+
+def test_text_changes_and_stops_at_the_standing_size_still_stay_below_one_megabyte():
+    rng = np.random.default_rng(0)
+    values = rng.uniform(0, 2, (96, 8192)).astype(np.float32)  # nothing compresses worse than noise
+    overlay = Overlay(changes_rc=rng.random(values.shape) < 0.5, stops_rc=rng.random(values.shape) < 0.05)
+    pieces = [f" {word:x}" for word in rng.integers(0, 2**31, 8192)]
+    message = encode(values, MARGIN, rows=LAYER, columns=TOKEN, pieces=pieces, overlay=overlay)
+    assert len(message) <= 1_000_000
 
 
 def test_cells_labels_and_flags_lie_behind_each_other():
