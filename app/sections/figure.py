@@ -85,11 +85,11 @@ def figure(
     Plotly chart is drawn inside, which then can be saved as a picture (a matrix has its own buttons for that).
     """
     with st.container(key=f"figure-{key}", gap="small"):
-        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        with st.container(horizontal=True, vertical_alignment="center", gap="small", key=f"row-{key}-head"):
             st.subheader(plain(words.question), anchor=False, width="stretch")
             _explanation(words, key)
             _ways_out(words, key=key, frame=frame, code=code, is_chart=is_chart)
-        _takeaway(words)
+        _takeaway(words, key)
         yield
         if words.foot:
             st.caption(plain(words.foot))
@@ -120,9 +120,9 @@ def chart(plot: go.Figure, words: Words, *, key: str, **options: Any) -> Any:
     return st.plotly_chart(plot, key=key, theme="streamlit", alt=words.alt, config=config, **options)
 
 
-def _takeaway(words: Words) -> None:
+def _takeaway(words: Words, key: str) -> None:
     colour, promise = BADGES[words.badge]
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+    with st.container(horizontal=True, vertical_alignment="top", gap="small", key=f"row-{key}-said"):
         if words.badge:
             st.badge(words.badge, color=colour, help=promise)  # type: ignore[arg-type]  # one of Streamlit's colours
         st.markdown(plain(words.takeaway), width="stretch")
