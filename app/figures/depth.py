@@ -39,7 +39,7 @@ def by_layer(found: Result, names: Sequence[str], *, whose: str = "A", at: int |
 
     if not np.isfinite(line(found.value)).any():
         raise OptionError(
-            " ".join(found.warnings).rstrip(".") or "no layer has a value",
+            next(iter(found.warnings), "no layer has a value").rstrip("."),
             expected="a capture and a choice of tokens that hold it",
             do="choose other tokens in the side column, or capture again with the router's raw scores",
         )
@@ -118,13 +118,14 @@ def _rows(line: ByLayer, value: str) -> pd.DataFrame:
 def depth_plot(lines: Sequence[ByLayer], y: str, *, height: int = HEIGHT) -> go.Figure:
     """The lines over the layers, counted from 0; the null of each line that has one of its own."""
     shown = plot("layer", y, height=height)
-    drawn: list[NDArray[np.float64]] = []
+    drawn: list[list[float]] = []
     for line, ink in zip(lines, (A, B), strict=False):
         x = np.arange(len(line.names))
-        if line.null_l is not None and not any(np.array_equal(line.null_l, other, equal_nan=True) for other in drawn):
+        levels = [] if line.null_l is None else sorted({*line.null_l[np.isfinite(line.null_l)].tolist()})
+        if line.null_l is not None and levels not in drawn:
             whose = f" ({line.whose})" if drawn else ""
             add_line(shown, x, line.null_l, name=f"chance{whose}", ink=NULL)
-            drawn.append(line.null_l)
+            drawn.append(levels)
         add_line(shown, x, line.value_l, name=line.whose, ink=ink, low=line.low_l, high=line.high_l)
     names = lines[0].names
     if len(lines) == 1 and len(names) <= MOST_NAMED:

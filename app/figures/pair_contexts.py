@@ -70,9 +70,9 @@ def contexts_html(found: Sequence[Context], href: Callable[[int, int], str], des
 
 
 def _row(each: Context, href: str, describe: Callable[[int], str]) -> str:
-    before, after = ("".join(f"<bdi>{visible(piece)}</bdi>" for piece in side) for side in (each.before, each.after))
+    before, after = ("".join(map(visible, side)) for side in (each.before, each.after))
     kind = escape(describe(each.document)[:40])
     return (
         f'<li><span><a href="{escape(href)}">{each.document} : {each.token}</a><br><small>{kind}</small></span>'
-        f"<p>{before}<mark><bdi>{visible(each.piece)}</bdi></mark>{after}</p></li>"
+        f'<p dir="auto">{before}<mark>{visible(each.piece)}</mark>{after}</p></li>'
     )

@@ -101,9 +101,9 @@ def order_words(order: Order) -> str:
 
 
 def strongest_pair(pairs: LayerPairs) -> tuple[int, int]:
-    """The pair with the largest lift of those that are sure; of those with support, or of all, where none is."""
-    for allowed_ef in (pairs.sure_ef, pairs.expected_ef >= ENOUGH, np.ones(pairs.lift_ef.shape, bool)):
-        known_ef = np.where(allowed_ef, pairs.lift_ef, np.nan)
+    """The pair with the largest lift of those that are sure; of those with support; else the most frequent one."""
+    supported_ef = np.where(pairs.expected_ef >= ENOUGH, pairs.lift_ef, np.nan)
+    for known_ef in (np.where(pairs.sure_ef, pairs.lift_ef, np.nan), supported_ef, pairs.support_ef):
         if np.isfinite(known_ef).any():
             one, two = np.unravel_index(np.nanargmax(known_ef), known_ef.shape)
             return int(one), int(two)
@@ -143,7 +143,9 @@ def pair_sentence(pairs: LayerPairs, one: int, two: int) -> str:
     if not np.isfinite(lift):
         return f"Experts {one} and {two}: one of them took no token that counts."
     shared, expected = pairs.support_ef[one, two], pairs.expected_ef[one, two]
-    said = f"Together in {shared:,.0f} tokens; chance would give {number(expected)}: {number(lift)} times chance."
+    plural = "" if shared == 1 else "s"
+    chance = f"chance would give {number(expected)}: {number(lift)} times chance"
+    said = f"Together in {shared:,.0f} token{plural}; {chance}."
     return f"{said} {_evidence(pairs, one, two)}"
 
 

@@ -68,11 +68,13 @@ def step_from(found: Result, rule: RouterRule, following: RouterRule, expert: in
 def step_takeaway(step: Step, expert: int, layer: str, next_layer: str) -> str:
     """The most frequent next expert, beside chance; and what the shown ones are together."""
     times = step.share_n / np.where(step.chance_n > 0, step.chance_n, np.nan)
-    return (
+    said = (
         f"After expert {expert} of layer {layer}, {100 * step.share_n[0]:.0f} % of the tokens go to expert "
-        f"{step.expert_n[0]} of layer {next_layer} first: {number(times[0])} times as many as of all tokens. "
-        f"The {len(step.share_n)} shown take {100 * step.share_n.sum():.0f} %, the other {step.others} the rest."
+        f"{step.expert_n[0]} of layer {next_layer} first: {number(times[0])} times as many as of all tokens."
     )
+    if not step.others:
+        return said
+    return f"{said} The {len(step.share_n)} shown take {100 * step.share_n.sum():.0f} %, {step.others} others the rest."
 
 
 def step_plot(step: Step, expert: int, *, height: int = 380) -> go.Figure:
