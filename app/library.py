@@ -154,6 +154,13 @@ def entry_of(id: str, visitor: str, opened: Collection[str]) -> Entry:
     raise CaptureNotFoundError(f"no capture {id}", expected="one that is listed here", do="look at the list again")
 
 
+def order_of(id: str) -> Order:
+    """What was asked of a study. Errors: CaptureNotFoundError."""
+    if (order := read_order(server.studies() / id)) is None:
+        raise CaptureNotFoundError(f"no study {id}", expected="one of this server's", do="look at the list again")
+    return order
+
+
 def frame_of(listed: Collection[Entry]) -> pd.DataFrame:
     """The list as a table, foreign words as they are: for a grid, or for a CSV by `app.export`."""
     rows = [

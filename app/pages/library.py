@@ -1,0 +1,63 @@
+"""What this server holds, studies of corpora, imports, and whether there is enough to go by."""
+
+import streamlit as st
+
+from app.sections import address, aside
+from app.sections.enough import show_enough
+from app.sections.importing import show_import
+from app.sections.library import show_list
+from app.sections.messages import show_error, show_notices
+from app.sections.studies import show_said, show_studies
+from app.sections.study import show_form
+from app.visitor import visitor
+from routing.errors import GatescopeError
+
+PAGE = {
+    "title": "Library",
+    "icon": ":material/library_books:",
+    "help": "Captures and studies of this server: open, name, share, delete, download, import, and study a corpus.",
+    "order": 100,
+    "group": "Keep",
+}
+PARTS = {
+    "captures": "Captures",
+    "study": "Study a corpus",
+    "import": "Import",
+    "enough": "Enough data?",
+}
+
+
+def main() -> None:
+    """The page from top to bottom."""
+    st.title("What is captured here, and is it enough to go by?")
+    view = address.current()
+    show_notices(view.problems)
+    who = visitor()
+    opened = tuple(dict.fromkeys((*filter(None, (view.capture, view.reference)), *aside.seen())))
+    show_said()
+    show_studies(who, opened)
+    st.segmented_control(
+        "Part of the page",
+        list(PARTS),
+        format_func=lambda part: PARTS[part],
+        default="captures",
+        required=True,
+        key="library-part",
+        label_visibility="collapsed",
+        persist_state="session",
+    )
+    match st.session_state["library-part"]:
+        case "study":
+            show_form(view, who)
+        case "import":
+            show_import(who)
+        case "enough":
+            show_enough(view)
+        case _:
+            show_list(view, who, opened)
+
+
+try:
+    main()
+except GatescopeError as error:
+    show_error(error)
