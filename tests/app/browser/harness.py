@@ -153,10 +153,12 @@ def visit(browser, address):
 
 SETTLED = """() => {
     const app = document.querySelector('[data-testid=stApp]');
-    const wanted = app?.dataset.testScriptState === 'notRunning' && document.querySelector('h1') !== null
-        && document.querySelector('[data-testid=stSkeleton], [data-testid=stSpinner]') === null
-        && document.querySelector('[data-testid=carpet][data-ready=false]') === null;
-    if (!wanted) { window.gsSettled = undefined; return false; }
+    const hosts = [...document.querySelectorAll('[data-testid=stBidiComponentIsolated]')];
+    const parts = hosts.map((host) => host.shadowRoot);
+    const stands = app?.dataset.testScriptState === 'notRunning' && document.querySelector('h1') !== null
+        && !document.querySelector('[data-testid=stSkeleton], [data-testid=stSpinner], [data-stale=true]')
+        && parts.every((part) => part?.childElementCount && !part.querySelector('.carpet:not([data-ready=true])'));
+    if (!stands) { window.gsSettled = undefined; return false; }
     window.gsSettled ??= performance.now();
     return performance.now() - window.gsSettled > 600;
 }"""
