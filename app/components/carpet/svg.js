@@ -75,11 +75,14 @@ class SvgContext {
     this.add("image", { ...this.box(x, y, width, height), preserveAspectRatio: "none", href: canvas.toDataURL("image/png") });
   }
 
+  /** Text as wide as it is on screen, also where the file is opened without the page's font. */
   fillText(text, x, y) {
     const [, weight, size, family] = /^(\d+ )?([\d.]+)px (.*)$/.exec(this.font);
     const down = Number(size) * BASELINES[this.textBaseline];
     const look = { "font-size": size, "font-weight": weight?.trim() ?? null, "font-family": family, "text-anchor": ANCHORS[this.textAlign] };
-    this.add("text", { x: short(x), y: short(y + down), ...look, fill: this.fillStyle, "xml:space": "preserve" }, escapeXml(text));
+    const width = this.measureText(text).width;
+    const fit = width > 0 ? { textLength: short(width), lengthAdjust: "spacingAndGlyphs" } : {};
+    this.add("text", { x: short(x), y: short(y + down), ...look, ...fit, fill: this.fillStyle, "xml:space": "preserve" }, escapeXml(text));
   }
 
   /** The file. */
