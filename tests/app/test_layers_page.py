@@ -1,0 +1,121 @@
+"""The page of layers over what ships with a model: every part stands, each choice recounts or says why not."""
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from app import server
+from app.settings import settings
+
+DEPTHS = ("How many experts is the work worth?", "How far is the busiest above the mean?", "How undecided is the gate?")
+
+
+@pytest.fixture
+def opened(monkeypatch, tmp_path):
+    """Opens a page by its address on a server of the bundled models; no model is loaded for it."""
+    monkeypatch.setenv("GATESCOPE_CACHE_DIR", str(tmp_path / "captures"))
+    settings.cache_clear()
+    st.cache_resource.clear()
+    page = AppTest.from_file(server.FRAME, default_timeout=120)
+
+    def open_page(**params: str) -> AppTest:
+        page.switch_page("../pages/layers.py")
+        for name in list(page.query_params):
+            del page.query_params[name]
+        for name, value in params.items():
+            page.query_params[name] = value
+        page.run()
+        assert not page.exception
+        return page
+
+    yield open_page
+    settings.cache_clear()
+    st.cache_resource.clear()
+
+
+def words(page: AppTest) -> str:
+    """All that is said on the page."""
+    parts = (*page.title, *page.header, *page.subheader, *page.markdown, *page.caption, *page.info)
+    return "\n".join(part.value.replace("\\", "") for part in parts)
+
+
+def test_every_figure_stands_on_the_probe_set(opened):
+    page = opened()
+    said = words(page)
+    for question in (*DEPTHS, "How much do the busiest do?", "Is it even in short stretches too?"):
+        assert question in said
+    assert "Of 192 experts 0 are dead" in said
+    assert said.count("N = 110,552 tokens of 552 documents") >= 8
+    assert "Not shown:** Not known in layers 0, 1, 2, 3, 4, 5" in said  # the gate's kept share: no raw scores
+    assert "no prompt tokens, or no generated ones" in said
+
+
+def test_the_layer_shown_first_is_the_least_even_one(opened):
+    """Its Gini coefficient is the largest of the shipped analysis: layer 5 of sift-softmax."""
+    page = opened()
+    assert page.selectbox(key="layer-chosen").value == 5
+    assert "experts of layer 5 do 39.6 % of its work" in words(page)
+
+
+def test_a_pinned_expert_is_told_in_words_with_the_way_to_its_page(opened):
+    page = opened(l="5", e="31")
+    assert "Expert 31 of layer 5:" in words(page)
+    assert "number 1 of 32 by load" in words(page)
+    assert page.button(key="open-expert").label == "Open expert 31 of layer 5"
+
+
+def test_a_layer_can_be_chosen_by_name_and_drops_the_expert_of_another(opened):
+    page = opened(l="5", e="31")
+    page.selectbox(key="layer-chosen").set_value(2).run()
+    assert page.query_params.get("l") == "2"
+    assert "e" not in page.query_params
+    assert "experts of layer 2 do" in words(page)
+
+
+def test_gate_weight_is_another_count(opened):
+    page = opened()
+    before = next(part.value for part in page.markdown if part.value.startswith("Busiest"))
+    page.segmented_control(key="load-of").set_value("relative_gate_mass").run()
+    after = next(part.value for part in page.markdown if part.value.startswith("Busiest"))
+    assert not page.exception
+    assert before != after
+
+
+def test_each_layer_on_its_own_scale_says_the_same(opened):
+    page = opened()
+    page.toggle(key="load-stretched").set_value(True).run()
+    assert not page.exception
+    assert "Of 192 experts 0 are dead" in words(page)
+
+
+def test_a_slice_recounts_everything(opened):
+    said = words(opened(s="domain:code"))
+    assert "N = 6,616 tokens of 20 documents" in said
+    assert "N = 110,552" not in said
+    assert "The texts are of one domain" in said
+
+
+def test_nothing_generated_is_said_with_a_way_back(opened):
+    page = opened(f="generated")
+    assert "Nothing was generated here" in words(page)
+    assert not page.header
+    back = next(button for button in page.button if button.label == "Count the text's own tokens")
+    back.click().run()
+    assert "By depth" in words(page)
+
+
+def test_another_model_stands_beside_with_its_own_numbers(opened):
+    said = words(opened(vs="probe.sift-sigmoid"))
+    assert "B: from 59.3 experts in layer 4 (block 5)" in said
+    assert "B: 110,552 tokens" in said
+
+
+def test_shared_experts_are_counted_apart(opened):
+    said = words(opened(m="sift-sigmoid"))
+    assert "Beside these 1 shared expert works on every token" in said
+
+
+def test_one_short_text_is_shown_without_intervals_and_says_so(opened):
+    said = words(opened(c="welcome.sift-softmax"))
+    assert "No interval: it is over documents, and there are fewer than two." in said
+    assert "Only 37 tokens" in said

@@ -1,0 +1,106 @@
+"""The page of pairs over what ships with a model: pairs, their tokens, steps and paths, or why there are none."""
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from app import server
+from app.settings import settings
+
+
+@pytest.fixture
+def opened(monkeypatch, tmp_path):
+    """Opens a page by its address on a server of the bundled models; no model is loaded for it."""
+    monkeypatch.setenv("GATESCOPE_CACHE_DIR", str(tmp_path / "captures"))
+    settings.cache_clear()
+    st.cache_resource.clear()
+    page = AppTest.from_file(server.FRAME, default_timeout=120)
+
+    def open_page(**params: str) -> AppTest:
+        page.switch_page("../pages/pairs.py")
+        for name in list(page.query_params):
+            del page.query_params[name]
+        for name, value in params.items():
+            page.query_params[name] = value
+        page.run()
+        assert not page.exception
+        return page
+
+    yield open_page
+    settings.cache_clear()
+    st.cache_resource.clear()
+
+
+def words(page: AppTest) -> str:
+    """All that is said on the page."""
+    parts = (*page.title, *page.header, *page.subheader, *page.markdown, *page.caption, *page.info)
+    return "\n".join(part.value.replace("\\", "") for part in parts)
+
+
+def test_every_figure_stands_on_the_probe_set(opened):
+    page = opened()
+    said = words(page)
+    for question in ("Who works with whom?", "How many paths carry the tokens?", "Do layers follow one another?"):
+        assert question in said
+    assert "No layer is pinned: layer 0 is shown" in said
+    assert "Of 496 pairs" in said  # 32 x 31 / 2
+    assert "over 552 documents" in said
+    assert "a word keeps 76 % of its experts" in said
+
+
+def test_the_pinned_expert_comes_with_its_strongest_partner_and_another_can_be_chosen(opened):
+    page = opened(l="3", e="9")
+    assert page.selectbox(key="pair-one").value == 9
+    strongest = page.selectbox(key="pair-two").value
+    assert f"What do experts 9 and {strongest} do together?" in words(page)
+    other = 7 if strongest != 7 else 8
+    page.selectbox(key="pair-two").set_value(other).run()
+    assert not page.exception
+    assert f"What do experts 9 and {other} do together?" in words(page)
+    assert page.query_params["e"] == "9"
+
+
+def test_choosing_an_expert_pins_it_and_its_step_to_the_next_layer_follows(opened):
+    page = opened(l="3", e="9")
+    page.selectbox(key="pair-one").set_value(4).run()
+    assert page.query_params["e"] == "4"
+    assert "Where do the tokens of expert 4 go next?" in words(page)
+
+
+def test_the_last_layer_has_no_step(opened):
+    said = words(opened(l="5"))
+    assert "Not shown:** layer 5 is the last one" in said
+    assert "choose an earlier layer" in said
+
+
+def test_the_order_can_be_by_number(opened):
+    page = opened()
+    assert "average linkage" in words(page)
+    page.segmented_control(key="pairs-order").set_value("by number").run()
+    assert "average linkage" not in words(page)
+
+
+def test_a_slice_recounts_pairs_and_their_test(opened):
+    said = words(opened(s="domain:code"))
+    assert "N = 6,616 tokens of 20 documents" in said
+    assert "over 20 documents" in said
+
+
+def test_one_text_is_not_tested_and_nothing_is_called_beyond_chance(opened):
+    said = words(opened(c="welcome.sift-softmax"))
+    assert "No pair is beyond chance with enough support" in said
+    assert "Not tested: that needs 10 documents, and there are 1" in said
+
+
+def test_groups_of_experts_are_said_to_meet_by_the_rule(opened):
+    assert "experts of one group meet by its rule alone" in words(opened(m="sift-sigmoid"))
+
+
+def test_nothing_generated_is_said(opened):
+    page = opened(f="generated")
+    assert "Nothing was generated here" in words(page)
+    assert not page.header
+
+
+def test_another_model_stands_beside_where_lines_are_drawn(opened):
+    assert "B: from" in words(opened(vs="probe.sift-sigmoid"))
