@@ -15,7 +15,7 @@ MOST_CELLS = 30_000_000
 
 
 class Loads(NamedTuple):
-    """Experts that a token asks for and does not find, over all layers, if each layer keeps some of those used last.
+    """What a token asks for and does not find, over all layers, if each layer keeps some of the experts used last.
 
     mean        loads per token; low, high: its 95 % interval over documents, NaN where there are fewer than two
     asked       requests per token: what is loaded if nothing is kept
@@ -57,9 +57,17 @@ def lru_depths_by_document(record: RoutingRecord, counted_t: NDArray[np.bool_]) 
     return Depths(count_bld[:blocks], tokens_b.astype(np.int64))
 
 
-def loads_per_token(depths: Depths, kept_l: NDArray[np.integer], *, resamples: int = 1000, seed: int = 0) -> Loads:
+def loads_per_token(
+    depths: Depths,
+    kept_l: NDArray[np.integer],
+    size_l: NDArray[np.floating] | None = None,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Loads:
     """What a token must load on average if layer l keeps the kept_l[l] experts used last.
 
+    Units       Experts; with `size_l`, the size of one expert of each layer, whatever that is in (bytes).
     Undefined   NaN where no token counts.
     Not this    Time: a load may be hidden behind other work, or not.
     Source      Mattson et al. 1970, stack distances; percentile bootstrap of documents, Davison and Hinkley 1997.
@@ -73,7 +81,8 @@ def loads_per_token(depths: Depths, kept_l: NDArray[np.integer], *, resamples: i
     has_tokens_b = depths.tokens_b > 0
     count_bld, tokens_b = depths.count_bld[has_tokens_b], depths.tokens_b[has_tokens_b]
     is_hit_ld = (np.arange(count_bld.shape[2]) <= np.asarray(kept_l)[:, None]) & (np.arange(count_bld.shape[2]) > 0)
-    missed_b = np.where(is_hit_ld, 0, count_bld).sum(axis=(1, 2))
+    size_l1 = np.ones((count_bld.shape[1], 1)) if size_l is None else np.asarray(size_l, np.float64)[:, None]
+    missed_b = np.where(is_hit_ld, 0.0, count_bld * size_l1).sum(axis=(1, 2))
     tables = missed_b, tokens_b
     mean, low, high = (float(ratio(missed_b.sum(), tokens_b.sum())),) + (float("nan"),) * 2
     if len(tokens_b) > 1:
@@ -81,7 +90,7 @@ def loads_per_token(depths: Depths, kept_l: NDArray[np.integer], *, resamples: i
         low, high = float(found.low), float(found.high)
     each_b = ratio(missed_b, tokens_b)
     light, heavy = np.quantile(each_b, [0.1, 0.9]) if len(each_b) else (np.nan, np.nan)
-    asked = float(ratio(count_bld.sum(), tokens_b.sum()))
+    asked = float(ratio((count_bld * size_l1).sum(), tokens_b.sum()))
     return Loads(mean, low, high, asked, float(light), float(heavy), len(tokens_b))
 
 

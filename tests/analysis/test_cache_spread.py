@@ -83,3 +83,11 @@ def test_one_document_has_no_interval():
 def test_nothing_that_counts_is_no_number():
     found = loads_per_token(Depths(np.zeros((1, 1, 3), np.int64), np.array([0])), np.array([1]))
     assert np.isnan(found.mean) and np.isnan(found.asked) and np.isnan(found.heavy)
+
+
+def test_an_expert_counts_by_its_size():
+    # Layer 0 misses 2 of 3 requests with nothing but 1 kept, layer 1 misses 1 of 2; two tokens.
+    depths = Depths(np.array([[[2, 1, 0], [1, 0, 1]]]), np.array([2]))
+    found = loads_per_token(depths, np.array([1, 2]), np.array([10.0, 100.0]))
+    assert found.mean == (2 * 10 + 1 * 100) / 2
+    assert found.asked == (3 * 10 + 2 * 100) / 2
