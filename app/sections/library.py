@@ -75,6 +75,7 @@ def _quota(usage: Usage) -> None:
 def _table(shown: Sequence[Entry]) -> list[Entry]:
     """The grid; the rows that are chosen in it. Its key is of its rows: a choice never slips to another row."""
     frame = library.frame_of(shown)
+    frame["when"] = [f"{entry.when.astimezone():%Y-%m-%d %H:%M}" if entry.when else "" for entry in shown]
     key = sha256(" ".join(entry.id for entry in shown).encode()).hexdigest()[:12]
     event = st.dataframe(
         frame.loc[:, list(COLUMNS)],
@@ -84,11 +85,11 @@ def _table(shown: Sequence[Entry]) -> list[Entry]:
         hide_index=True,
         height=min(MOST_PIXELS, ROW_PIXELS * (len(frame) + 1) + 3),
         column_config={
-            "name": st.column_config.TextColumn("name", width="large"),
+            "name": st.column_config.TextColumn("name", width=330),
             "tokens": st.column_config.NumberColumn("tokens", format="localized"),
             "documents": st.column_config.NumberColumn("documents", format="localized"),
             "bytes": st.column_config.NumberColumn("size", format="bytes"),
-            "when": st.column_config.DatetimeColumn("made", format="YYYY-MM-DD HH:mm"),
+            "when": st.column_config.TextColumn("made", width=130),
         },
         alt=f"{len(frame):,} captures and studies",
     )

@@ -25,6 +25,13 @@ from routing.record import Document
 
 SOURCES = {"probe": "The bundled probe set", "upload": "Your own files"}
 LONG = {"split": "cut at white space into parts", "skip": "left out, and named"}
+THERE = {
+    "ready": "This study is done already.",
+    "waiting": "This study waits for its turn.",
+    "running": "This study is under way.",
+    "stopped": "This study was begun before and goes on from where it stopped.",
+    "failed": "This study was begun before and failed.",
+}
 POLL_SECONDS = 0.7
 QUICK_SECONDS = 1.0
 
@@ -132,15 +139,27 @@ def _decide(tracer: Tracer, texts: Texts, visitor: str) -> None:
     refused = refusal(estimate, settings(), used_bytes=library.usage().total)
     if refused is not None:
         show_error(refused)
+    there = _state_of(request, tracer)
     st.button(
         "Start the study",
         type="primary",
         icon=":material/play_arrow:",
         key="study-start",
-        disabled=refused is not None,
+        disabled=refused is not None or there in ("ready", "waiting", "running"),
         on_click=_start,
         args=(tracer, request, estimate),
     )
+    if there:
+        st.caption(f"{THERE[there]} It is shown above, and in the list of captures.")
+
+
+def _state_of(request: Request, tracer: Tracer) -> str:
+    """How this very study stands, if it was begun before."""
+    if tracer.model is None:
+        return ""
+    id = study_id(request, tracer.model, secret=server_secret(settings().cache_dir))
+    order = read_order(server.studies() / id)
+    return "" if order is None else library.state_of(id, order)
 
 
 def said_of(estimate: Estimate, twice: int, long: str) -> str:
@@ -207,9 +226,8 @@ def _start(tracer: Tracer, request: Request, estimate: Estimate) -> None:
     secret = server_secret(settings().cache_dir)
     try:
         id = study_id(request, model, secret=secret)
-        before = read_order(server.studies() / id)
         begun().add(id)
-        if before is None or before.state != "done":
-            library.running_studies().begin(order_for(request, estimate, model, secret=secret), request.documents)
+        library.running_studies().begin(order_for(request, estimate, model, secret=secret), request.documents)
+        st.toast("The study has begun. How far it is stands above.", icon=":material/play_arrow:")
     except GatescopeError as error:
         say_later(error)

@@ -1,6 +1,7 @@
 """Files of a visitor's own as the documents of a study: which column is what, what was read, and what was not."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -12,7 +13,7 @@ from app.settings import settings
 from app.study.capturing import CHARACTERS_A_TOKEN
 from app.study.order import MOST_NAMED
 from app.study.upload import PARTS, SUFFIXES, Limits, Look, Mapped, Texts, laid_out, look, read, safe_name
-from corpora.formats import Cut
+from corpora.formats import Cut, format_of
 from corpora.opening import PACKED
 from routing.errors import GatescopeError
 
@@ -35,7 +36,7 @@ def documents_uploaded() -> Texts | None:
     if not files:
         return None
     about = tuple(file.file_id for file in files)
-    cut = _cut()
+    cut: Cut = _cut() if any(is_plain(file.name) for file in files) else "file"
     try:
         seen = _remembered("study-look", (about, cut), lambda: _look(files, cut))
         mapped = _mapping(seen, about)
@@ -51,6 +52,16 @@ def documents_uploaded() -> Texts | None:
     _suggest_name(files[0].name, about)
     _account(texts)
     return texts
+
+
+def is_plain(name: str) -> bool:
+    """Whether a file is plain text by its name.
+
+    >>> is_plain("notes.txt.gz"), is_plain("texts.csv")
+    (True, False)
+    """
+    found = format_of(Path(name))
+    return found is not None and found.name == "text"
 
 
 def contents(files: Sequence[UploadedFile]) -> list[tuple[str, bytes]]:

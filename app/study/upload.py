@@ -22,8 +22,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from app.study.blocks import Seen
-from corpora import Columns, open_corpus
-from corpora.columns import OBVIOUS
+from corpora import Columns, Problem, open_corpus
+from corpora.columns import OBVIOUS, getter
 from corpora.formats import FORMATS, Cut, Table, all_suffixes, format_of
 from corpora.opening import PACKED
 from corpora.place import RowError
@@ -160,12 +160,15 @@ def read(place: Path, mapped: Mapped, *, limits: Limits, cut: Cut = "file", gues
     except GatescopeError as error:
         raise _without(place, error) from error
     report = corpus.report
-    faults = [
-        Fault(*(said.replace(f"{place}/", "") for said in (problem.place, problem.found, problem.expected, problem.do)))
-        for problem in report.problems
-    ]
+    faults = [_fault(place, problem) for problem in report.problems]
     faults += [Fault(name, "no known format", all_suffixes(), "rename or convert it") for name in report.passed_over]
     return Texts(documents, report.bad.total(), tuple(faults), seen.twice, is_cut)
+
+
+def _fault(place: Path, problem: Problem) -> Fault:
+    """A problem without the folder of this machine, its place said once."""
+    where, found = (text.replace(f"{place}/", "") for text in (problem.place, problem.found))
+    return Fault(where, found.removeprefix(f"{where}: "), problem.expected, problem.do)
 
 
 def _within(documents: Iterator[Document], limits: Limits) -> tuple[tuple[Document, ...], bool, Seen]:
@@ -256,8 +259,6 @@ def _shown(table: Table) -> Iterator[tuple[str, ...]]:
 
 
 def _cell(fields: Mapping[str, object], column: str) -> str:
-    from corpora.columns import getter
-
     value = getter(column)(fields)
     shown = "" if value is None else str(value)
     return shown if len(shown) <= SHOWN_CHARACTERS else f"{shown[: SHOWN_CHARACTERS - 1]}…"
