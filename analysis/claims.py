@@ -366,6 +366,7 @@ CLAIMS = (
         "output suffers without the shared ones. Routes alone can only refute it.",
         page="domains",
         judge=_shared,
+        of_text=False,
     ),
     Claim(
         name="teams",

@@ -5,8 +5,9 @@ import streamlit as st
 from app import server
 from app.sections import address
 from app.sections.ask import follow_loading, leave
+from app.sections.claims import show_claims
 from app.sections.messages import show_error, show_notices
-from app.sections.model_report import show_report
+from app.sections.model_report import show_report, show_trust
 from app.settings import settings
 from app.tracer import Tracer
 from routing.errors import GatescopeError
@@ -29,6 +30,8 @@ def main() -> None:
     _model_choice(tracer)
     follow_loading(tracer)
     if tracer.model is not None:
+        show_trust(tracer.model.selfcheck)
+        show_claims(view, tracer.model)
         show_report(tracer.model, tracer)
     elif not tracer.loading.is_over:
         st.skeleton(height=420)

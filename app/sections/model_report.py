@@ -48,9 +48,9 @@ CARD = "model-card"
 
 
 def show_report(model: "LoadedModel", tracer: Tracer) -> None:
-    """Draw everything about a model that is loaded."""
+    """Draw how a loaded model routes, the proof of its recording, and what exactly it is."""
     _routing(model)
-    _trust(model.selfcheck)
+    _checks(model.selfcheck)
     _identity(model, tracer)
     _card(tracer.name)
     st.page_link(
@@ -101,8 +101,8 @@ def _rule(group: LayerGroup) -> str:
     return rule_figure(layers, " ".join(filter(None, (blocks, stack))), rule, facts)
 
 
-def _trust(selfcheck: "SelfCheckReport") -> None:
-    st.header("Can I trust the recording?", divider=False)
+def show_trust(selfcheck: "SelfCheckReport") -> None:
+    """Draw in one line whether the recording is proven."""
     failed = [check for check in selfcheck.checks if not check.passed]
     count = len(selfcheck.checks)
     if selfcheck.passed:
@@ -115,6 +115,10 @@ def _trust(selfcheck: "SelfCheckReport") -> None:
         st.error(f"**Not in full: {len(failed)} of {count} checks failed** ({names}).", icon=":material/warning:")
     else:
         st.error("**Unknown: nothing was checked.**", icon=":material/warning:")
+
+
+def _checks(selfcheck: "SelfCheckReport") -> None:
+    st.header("Can I trust the recording?", divider=False)
     st.html(checks_list(selfcheck.checks, CLAIMS))
     for note in selfcheck.notes:
         st.warning(plain(note), icon=":material/info:")
