@@ -14,6 +14,7 @@ from routing.errors import OptionError
 
 HEIGHT = 240
 MOST_NAMED = 12
+CAPTURE_AGAIN = "choose other tokens in the side column, or capture again with the router's raw scores"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -28,10 +29,12 @@ class ByLayer:
     whose: str = "A"
 
 
-def by_layer(found: Result, names: Sequence[str], *, whose: str = "A", at: int | None = None) -> ByLayer:
+def by_layer(
+    found: Result, names: Sequence[str], *, whose: str = "A", at: int | None = None, do: str = CAPTURE_AGAIN
+) -> ByLayer:
     """One number per layer of a result, of its only group where it has a group axis; `at` picks from a last axis.
 
-    Errors: OptionError where no layer has a value, with what the metric said about it.
+    Errors: OptionError where no layer has a value, with what the metric said about it, and what to do.
     """
 
     def line(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -41,7 +44,7 @@ def by_layer(found: Result, names: Sequence[str], *, whose: str = "A", at: int |
         raise OptionError(
             next(iter(found.warnings), "no layer has a value").rstrip("."),
             expected="a capture and a choice of tokens that hold it",
-            do="choose other tokens in the side column, or capture again with the router's raw scores",
+            do=do,
         )
     ends = {
         name: None if (values := getattr(found, end)) is None else line(values)
@@ -127,6 +130,7 @@ def depth_plot(lines: Sequence[ByLayer], y: str, *, height: int = HEIGHT) -> go.
             add_line(shown, x, line.null_l, name=f"chance{whose}", ink=NULL)
             drawn.append(levels)
         add_line(shown, x, line.value_l, name=line.whose, ink=ink, low=line.low_l, high=line.high_l)
+    shown.update_layout(legend_traceorder="normal")
     names = lines[0].names
     if len(lines) == 1 and len(names) <= MOST_NAMED:
         shown.update_xaxes(tickvals=list(range(len(names))), ticktext=[name.partition(" ")[0] for name in names])
@@ -140,7 +144,8 @@ def depth_plot(lines: Sequence[ByLayer], y: str, *, height: int = HEIGHT) -> go.
 class Depth:
     """One small chart by depth: the metric, its question, the name of its axis, and what its sentence counts in.
 
-    `at` picks from a last axis of the metric; `is_excess`: what chance gives is taken off the values already.
+    `at` picks from a last axis of the metric; `is_excess`: what chance gives is taken off the values already; `do`:
+    what helps where no layer has a value.
     """
 
     metric: str
@@ -149,6 +154,7 @@ class Depth:
     unit: str
     at: int | None = None
     is_excess: bool = False
+    do: str = CAPTURE_AGAIN
 
     @property
     def null(self) -> str:

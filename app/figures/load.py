@@ -190,6 +190,7 @@ def sorted_plot(curves: Sequence[tuple[str, Sorted]]) -> go.Figure:
             add_line(shown, x, curve.even_r, name="even router", ink=NULL)
         add_line(shown, x, curve.share_r, name=name, ink=ink, low=curve.low_r, high=curve.high_r)
     shown.update_traces(marker_size=3)
+    shown.update_layout(legend_traceorder="normal")
     shown.update_xaxes(tickformat=".0%")
     shown.update_yaxes(tickformat=".0%")
     return shown

@@ -95,7 +95,7 @@ def step_plot(step: Step, expert: int, *, height: int = 380) -> go.Figure:
             arrangement="snap",
             node={
                 "label": [escape(f"expert {expert}"), *map(escape, labels)],
-                "x": [0.001, *[0.49] * len(shares)],
+                "x": [0.001, *[0.999] * len(shares)],
                 "y": [0.5, *np.clip(middles, 0.001, 0.999)],
                 "color": [A, *(A if lift >= TIMES else NULL for lift in times)],
                 "pad": 10,
@@ -113,7 +113,7 @@ def step_plot(step: Step, expert: int, *, height: int = 380) -> go.Figure:
             },
         )
     )
-    shown.update_layout(height=height, margin={"l": 8, "r": 8, "t": 8, "b": 8})
+    shown.update_layout(height=height, margin={"l": 8, "r": 8, "t": 8, "b": 8}, font_size=13)
     return shown
 
 
@@ -186,6 +186,7 @@ def same_plot(lines: Sequence[tuple[str, Result]]) -> go.Figure:
         if found.null is not None:
             add_line(shown, x, _above_zero(found.null), name=f"independent layers ({name})", ink=NULL)
         add_line(shown, x, _above_zero(found.value), name=name, ink=ink)
+    shown.update_layout(legend_traceorder="normal")
     shown.update_xaxes(tickformat="d", dtick=1 if max(x) <= 12 else None)
     shown.update_yaxes(type="log", exponentformat="power", dtick=1)
     return shown

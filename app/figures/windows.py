@@ -58,6 +58,7 @@ def window_plot(lines: Sequence[tuple[str, Windowed]]) -> go.Figure:
         low_w, high_w = (np.where(has_ends, end, line.value_w) for end in (line.low_w, line.high_w))
         add_line(shown, line.size_w, line.value_w, name=name, ink=ink, low=low_w, high=high_w)
     shown.update_xaxes(type="log", tickvals=[8, 64, 512, 4096, 32768], ticktext=["8", "64", "512", "4,096", "32,768"])
+    shown.update_layout(legend_traceorder="normal")
     ticks = [digit * 10.0**power for power in range(-3, 3) for digit in (1, 2, 5)]
     shown.update_yaxes(type="log", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks])
     return shown

@@ -29,6 +29,7 @@ PHASES = Depth(
     "Do other experts read than write?",
     "share of the work",
     "% of the work would have to move",
+    do="run a text on the Prompt page and let the model continue it",
 )
 
 

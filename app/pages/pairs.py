@@ -2,30 +2,16 @@
 
 import streamlit as st
 
-from app.components import matrix
 from app.figures.pairs import strangest_layer
-from app.figures.paths import (
-    INFORMATION,
-    PREDICTABILITY,
-    coverage_frame,
-    coverage_scale,
-    coverage_takeaway,
-    same_frame,
-    same_plot,
-    same_takeaway,
-    step_frame,
-    step_from,
-    step_plot,
-    step_takeaway,
-)
-from app.sections.by_depth import choose_layer, depth_grid, has_tokens, notes, of_b, population
-from app.sections.figure import Words, answering, chart, code_for, figure
-from app.sections.looking import Page, headline, open_page
+from app.figures.paths import INFORMATION, PREDICTABILITY
+from app.sections.by_depth import choose_layer, depth_grid, has_tokens
+from app.sections.figure import answering
+from app.sections.layer_steps import show_coverage, show_same_path, show_step
+from app.sections.looking import Page, open_page
 from app.sections.messages import show_error
 from app.sections.pair_panel import chosen_pair, known_pairs, show_lift, show_pair
 from app.sources import measure
 from routing.errors import GatescopeError, OptionError
-from routing.groups import layer_names
 
 PAGE = {
     "title": "Pairs",
@@ -54,14 +40,14 @@ def main() -> None:
         show_lift(page, pairs, lift, pair)
         show_pair(page, pairs, pair)
     st.header("From layer to layer", divider="gray", anchor=False)
-    _step(page, layer, expert or 0)
+    show_step(page, layer, expert or 0)
     depth_grid(page, (INFORMATION, PREDICTABILITY))
     st.header("Paths through all layers", divider="gray", anchor=False)
     left, right = st.columns(2, gap="large")
     with left:
-        _coverage(page)
+        show_coverage(page)
     with right:
-        _same(page)
+        show_same_path(page)
 
 
 def _strangest(page: Page) -> int:
@@ -70,83 +56,6 @@ def _strangest(page: Page) -> int:
         return strangest_layer(measure(page.source, "coactivation_support", scope=page.scope))
     except OptionError:
         return 0
-
-
-def _step(page: Page, layer: int, expert: int) -> None:
-    question = f"Where do the tokens of expert {expert} go next?"
-    with answering(question):
-        rules = page.source.record.layers
-        if layer + 1 >= len(rules):
-            raise OptionError(
-                f"layer {layer} is the last one", expected="a layer with one after it", do="choose an earlier layer"
-            )
-        found = measure(page.source, "transition_share", scope=page.scope)
-        names, ends = layer_names(rules), (rules[layer], rules[layer + 1])
-        if expert >= ends[0].experts:
-            raise OptionError(f"no expert {expert} in layer {layer}", expected="one of its own", do="choose another")
-        step = step_from(found, *ends, expert)
-        words = Words(
-            question=question,
-            takeaway=step_takeaway(step, expert, names[layer], names[layer + 1]),
-            population=page.population,
-            unit="share of the tokens whose first choice it is",
-            null="chance: the next layer's first choices of all tokens; blue bands are 1.5 times that and more",
-            badge="observed",
-            metric="transition_share",
-        )
-        code = code_for(page.source, "transition_share", facet=page.scope.facet)
-        with figure(words, key="step", is_chart=True, code=code, frame=lambda: step_frame(found, *ends, expert)):
-            chart(step_plot(step, expert), words, key="step-chart")
-            notes(found.warnings)
-
-
-def _coverage(page: Page) -> None:
-    question = "How many paths carry the tokens?"
-    with answering(question):
-        found, count = (measure(page.source, name, scope=page.scope) for name in ("path_coverage", "path_count"))
-        words = Words(
-            question=question,
-            takeaway=coverage_takeaway(found, count),
-            population=page.population,
-            unit="share of tokens, by first choices",
-            badge="observed",
-            metric="path_coverage",
-        )
-        code = code_for(page.source, "path_coverage", facet=page.scope.facet)
-        with figure(words, key="coverage", code=code, frame=lambda: coverage_frame(found)):
-            matrix(
-                found.value,
-                rows=found.labels["w"],
-                columns=found.labels["r"],
-                row_noun="through",
-                column_noun="paths",
-                scale=coverage_scale(),
-                pinned=None,
-                key="coverage-matrix",
-                description=words.takeaway,
-                attribution=headline(page.source),
-            )
-            notes(found.warnings)
-
-
-def _same(page: Page) -> None:
-    question = "Do layers follow one another?"
-    with answering(question):
-        found, other = measure(page.source, "same_path", scope=page.scope), of_b(page, "same_path")
-        lines = [("A", found), *([] if other is None else [(other[0].name, other[1])])]
-        words = Words(
-            question=question,
-            takeaway=same_takeaway(found),
-            population=population(page),
-            unit="probability that two tokens take one path",
-            null="dotted: layers independent of each other, with their own loads",
-            badge="observed",
-            metric="same_path",
-        )
-        code = code_for(page.source, "same_path", facet=page.scope.facet)
-        with figure(words, key="same", is_chart=True, code=code, frame=lambda: same_frame(lines)):
-            chart(same_plot(lines), words, key="same-chart")
-            notes(found.warnings)
 
 
 try:

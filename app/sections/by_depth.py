@@ -73,7 +73,7 @@ def of_b(page: Page, metric: str, *, by: str = "") -> tuple[Beside, Result] | No
 def depth_lines(page: Page, shown: Depth) -> tuple[list[ByLayer], tuple[str, ...]]:
     """The lines of A and, where there is one, of B, and what the metric warns of. Errors: OptionError without A."""
     found = measure(page.source, shown.metric, scope=page.scope)
-    lines = [by_layer(found, layer_names(page.source.record.layers), at=shown.at)]
+    lines = [by_layer(found, layer_names(page.source.record.layers), at=shown.at, do=shown.do)]
     if (other := of_b(page, shown.metric)) is not None:
         try:
             names = layer_names(other[0].source.record.layers)
