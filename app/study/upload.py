@@ -39,6 +39,9 @@ MOST_FILES = 200
 SHOWN_ROWS, SHOWN_CHARACTERS = 5, 160
 COLUMNS_OFFERED = 200
 _CHUNK = 1 << 20
+MOST_NAME = 48
+"""Characters of a name: of any script, it stays below what file systems take."""
+_NAME = re.compile(r"(.*?)((?:\.[A-Za-z0-9]{1,10}){0,2})", re.DOTALL)
 
 Mapped = Mapping[str, str | None]
 """For each of `PARTS` the column it is read from, None for none."""
@@ -109,14 +112,15 @@ def laid_out(files: Sequence[tuple[str, bytes]]) -> Iterator[Path]:
 
 
 def safe_name(called: str) -> str:
-    """A file's name as it may be written anywhere: its last part, of plain letters.
+    """A file's name as it may be written anywhere: its last part, of letters and digits of any script.
 
-    >>> safe_name("../../etc/passwd.csv"), safe_name("<b>räder 1</b>.jsonl.gz")
-    ('passwd.csv', 'b_.jsonl.gz')
+    >>> safe_name("../../etc/passwd.csv"), safe_name("<b>räder 1</b>.jsonl.gz"), safe_name(".csv")
+    ('passwd.csv', 'b.jsonl.gz', 'file.csv')
     """
     last = re.split(r"[/\\]", called)[-1]
-    kept = re.sub(r"[^A-Za-z0-9._-]+", "_", last).lstrip("._-")
-    return kept[-80:].lstrip("._-") or "file"
+    stem, suffixes = _NAME.fullmatch(last).groups()  # type: ignore[union-attr]  # it fits everything
+    kept = re.sub(r"[^\w.-]+", "_", stem).strip(".-")[:MOST_NAME].strip("._-")
+    return f"{kept or 'file'}{suffixes}"
 
 
 def look(place: Path, cut: Cut = "file") -> Look:
