@@ -117,9 +117,10 @@ def leave(tracer: Tracer) -> None:
 def cancel(tracer: Tracer) -> None:
     """Stop waiting because the reader said so."""
     job = asked().job
+    far = "" if job is None else _how_far(tracer, job)  # the queue knows the job's place until it is left
     leave(tracer)
     if job is not None:
-        asked().notice = f"Cancelled. {_how_far(tracer, job)}."
+        asked().notice = f"Cancelled. {far}."
 
 
 def welcome(tracer: Tracer) -> Hit | None:
