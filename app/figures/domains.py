@@ -18,6 +18,8 @@ from app.figures.strokes import WORDS, add_band, add_bars, layer_axis
 
 PLURALS = {"domain": "domains", "language": "languages"}
 NORMAL_95 = 1.96
+MUCH = 0.2
+"""Share of choices at words of one group alone above which the sentence itself says so."""
 LEAST_REACH = 0.05
 """The colours of leanings reach at least this far, so that noise is not painted as a finding."""
 
@@ -119,8 +121,16 @@ def split_takeaway(shown: pd.DataFrame, by: str) -> str:
     verdict = "Yes" if sure_l[known_l].all() else "In part" if sure_l[known_l].any() else "Not surely"
     return (
         f"{verdict}: at one and the same word, experts still tell of the {by} {in_layers(sure_l, known_l)} "
-        f"(q ≤ {SURE}). {words}."
+        f"(q ≤ {SURE}). {words}.{_same_thing(shown, by)}"
     )
+
+
+def _same_thing(shown: pd.DataFrame, by: str) -> str:
+    """A warning where much of the text is words that one group alone has."""
+    alone = float(shown["one_label"].max())
+    if not alone > MUCH:
+        return ""
+    return f" But {percent(alone)} of the choices are at words that one {by} alone has: there, word and {by} are one."
 
 
 def is_split_sure(shown: pd.DataFrame) -> bool:

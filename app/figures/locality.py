@@ -10,15 +10,21 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from analysis.registry import Result
-from app.figures.plots import NULL, A, add_line, plot
+from app.figures.plots import NULL, A, B, add_line, plot
 from app.figures.spoken import percent
 from app.figures.strokes import OTHER, WORDS, add_stroke, label_at
 from routing.router import RouterRule
 
 BEST = "#a3661a"
 MEAN = "the mean over layers"
-LABEL_PLACES = {"best": 0.22, "fixed": 0.42, "lfu": 0.58, "lru": 0.74, "chance": 0.9}
-"""Where along the sizes each line is named, so that the names do not meet."""
+LABEL_PLACES = {
+    "best": (0.13, -26, -34),
+    "lfu": (0.56, 0, -34),
+    "lru": (0.36, 44, 30),
+    "fixed": (0.5, 0, 24),
+    "chance": (0.75, 0, 30),
+}
+"""Where along the sizes each line is named, and how many pixels from there, so that the names do not meet."""
 NAMES = {
     "lru": "used last (LRU)",
     "lfu": "used most often (LFU)",
@@ -79,14 +85,16 @@ def overlap_frame(found: Result, names: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def overlap_plot(found: Result, layer: int | None) -> go.Figure:
-    """Overlap by distance over that of other documents; an interval where one layer is shown."""
+def overlap_plot(found: Result, layer: int | None, other: Result | None = None) -> go.Figure:
+    """Overlap by distance over that of other documents; an interval where one layer is shown; `other` is capture B."""
     shown = plot("distance in tokens", "share of the experts in common")
     lags = list(found.labels["b"])
     if found.null is not None:
         add_line(shown, lags, of_layer(found.null, layer), name="other documents of the same kind", ink=NULL)
     ends = {} if layer is None or found.low is None else {"low": found.low[layer], "high": found.high[layer]}  # type: ignore[index]  # both or none
     add_line(shown, lags, of_layer(found.value, layer), name="A", ink=A, **ends)
+    if other is not None and (layer is None or layer < len(other.value)):
+        add_line(shown, list(other.labels["b"]), of_layer(other.value, layer), name="B", ink=B)
     shown.update_xaxes(type="category")
     shown.update_yaxes(tickformat=".0%")
     return shown
@@ -165,13 +173,12 @@ def hits_plot(found: Curves, kept: int) -> go.Figure:
     add_line(shown, x, found.by_policy["lru"], name=NAMES["lru"], ink=A)
     _add_segment(shown, found)
     shown.update_traces(unselected={"marker": {"opacity": 1}}, selector={"mode": "lines+markers"})
-    for name, place in LABEL_PLACES.items():
+    for name, (place, right, down) in LABEL_PLACES.items():
         at = min(size - 1, int(place * size))
         ink = {"lru": A, "chance": NULL}.get(name) or STROKES[name][0]
-        shift = 26 if name in ("chance", "lru") else -26
-        label_at(shown, float(x[at]), float(found.by_policy[name][at]), NAMES[name], ink, shift=shift)
+        label_at(shown, float(x[at]), float(found.by_policy[name][at]), NAMES[name], ink, right=right, down=down)
     shown.add_vline(x=kept, line={"color": NULL, "width": 1})
-    shown.update_yaxes(range=[0, 1.02], tickformat=".0%")
+    shown.update_yaxes(range=[0, 1.12], tickformat=".0%")
     return shown
 
 

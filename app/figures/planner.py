@@ -146,7 +146,7 @@ def loads_plot(frame: pd.DataFrame, kept: int) -> go.Figure:
     unit = 1000.0 ** max(0, int(np.log10(max(frame["memory"].max(), 1)) // 3))
     named = bytes_words(unit).partition(" ")[2]
     x = frame["memory"].to_numpy() / unit
-    shown = plot(f"memory for kept experts and the running token's ({named})", f"loaded for a token ({named})")
+    shown = plot(f"memory for experts ({named})", f"loaded for a token ({named})")
     add_line(shown, x, frame["mixed"].to_numpy() / unit, name="used last, random order", ink=NULL)
     add_stroke(
         shown, x, frame["best"].to_numpy() / unit, name="best possible", ink=BEST, dash="longdash", symbol="triangle-up"

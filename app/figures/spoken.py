@@ -18,12 +18,12 @@ def over_layers(value_l: NDArray[np.floating], names: Sequence[str], unit: str =
 
     >>> over_layers(np.array([0.3, 0.125, np.nan]), ["0", "1", "2"], "bits")
     '0.125 (layer 1) to 0.3 bits (layer 0)'
-    >>> over_layers(np.array([0.5]), ["0"], "bits")
-    '0.5 bits (layer 0)'
+    >>> over_layers(np.array([0.5]), ["0 (block 1)"], "bits")
+    '0.5 bits (layer 0, block 1)'
     """
     least, most = int(np.nanargmin(value_l)), int(np.nanargmax(value_l))
-    last = f"{number(float(value_l[most]))}{f' {unit}' * bool(unit)} (layer {names[most]})"
-    return last if least == most else f"{number(float(value_l[least]))} (layer {names[least]}) to {last}"
+    last = f"{number(float(value_l[most]))}{f' {unit}' * bool(unit)} ({_layer(names[most])})"
+    return last if least == most else f"{number(float(value_l[least]))} ({_layer(names[least])}) to {last}"
 
 
 def percents(value_l: NDArray[np.floating], names: Sequence[str]) -> str:
@@ -33,8 +33,13 @@ def percents(value_l: NDArray[np.floating], names: Sequence[str]) -> str:
     '30 % (layer 0) to 82 % (layer 1)'
     """
     least, most = int(np.nanargmin(value_l)), int(np.nanargmax(value_l))
-    last = f"{value_l[most]:.0%} (layer {names[most]})".replace("%", " %")
-    return last if least == most else f"{value_l[least]:.0%} (layer {names[least]}) to ".replace("%", " %") + last
+    last = f"{value_l[most]:.0%} ({_layer(names[most])})".replace("%", " %")
+    return last if least == most else f"{value_l[least]:.0%} ({_layer(names[least])}) to ".replace("%", " %") + last
+
+
+def _layer(name: str) -> str:
+    """A layer as it is called within brackets, without brackets of its own."""
+    return "layer " + name.replace(" (", ", ").removesuffix(")")
 
 
 def percent(value: float) -> str:

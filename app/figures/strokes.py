@@ -68,16 +68,16 @@ def add_bars(found: go.Figure, y: NDArray[np.floating], *, name: str, ink: str, 
     found.update_layout(barmode="relative", bargap=0.35)
 
 
-def label_at(found: go.Figure, x: float, y: float, text: str, ink: str, *, shift: int = -16) -> None:
-    """Say at a line which one it is."""
+def label_at(found: go.Figure, x: float, y: float, text: str, ink: str, *, right: int = 0, down: int = -16) -> None:
+    """Say near a point of a line, so many pixels from it, which line it is."""
     if np.isfinite(y):
         found.add_annotation(
             x=x,
             y=float(y),
             text=escape(text),
             font={"color": ink, "size": 12},
-            ax=0,
-            ay=shift,
+            ax=right,
+            ay=down,
             arrowcolor=ink,
             arrowwidth=1,
             arrowhead=0,

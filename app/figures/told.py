@@ -7,7 +7,6 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from analysis.registry import Result
-from app.figures.depth import number
 from app.figures.plots import NULL, A, B, add_line, plot
 from app.figures.spoken import SURE, in_layers, over_layers, percent, percents
 from app.figures.strokes import WORDS, add_stroke, layer_axis
@@ -19,20 +18,13 @@ def decoding_takeaway(routing: Result, words: Result, over: Result, names: Seque
     """How often documents are told right, by what, and whether the experts show what words do not."""
     chance = float(np.nanmax(routing.null)) if routing.null is not None else float("nan")
     known_l = np.isfinite(over.value)
+    above = "" if routing.low is None else f" The interval lies above that {in_layers(routing.low > chance, known_l)}."
     more = "" if over.low is None else in_layers(np.nan_to_num(over.low, nan=-1.0) > 0, known_l)
     verdict = f" The experts surely beat the words {more}." if more else ""
     return (
         f"From the experts of one layer, {percents(routing.value, names)} of the documents are told right; from their "
-        f"words {percent(float(words.value))}, by always naming the largest {by} {percent(chance)}.{verdict}"
+        f"words {percent(float(words.value))}, by always naming the largest {by} {percent(chance)}.{above}{verdict}"
     )
-
-
-def is_above_chance(routing: Result) -> bool:
-    """Whether every layer's interval lies above what always naming the largest group gives."""
-    if routing.low is None or routing.null is None:
-        return False
-    known_l = np.isfinite(routing.low) & np.isfinite(routing.null)
-    return bool(known_l.any()) and bool((routing.low > routing.null)[known_l].all())
 
 
 def decoding_frame(routing: Result, words: Result, over: Result, names: Sequence[str]) -> pd.DataFrame:
@@ -95,8 +87,3 @@ def support_takeaway(rows: pd.DataFrame, by: str) -> str:
         f"({percent(covered)} of the text), experts would still tell {over_layers(left_l, names, 'bits')} of it; more "
         f"than chance (p ≤ {SURE}) {in_layers(p_l <= SURE, known_l)}."
     )
-
-
-def support_foot(rows: pd.DataFrame) -> str:
-    """How much of the text the table speaks of."""
-    return f"of {number(float(rows['share of the text'].max() * 100))} % of the text"

@@ -118,7 +118,7 @@ def _depth(groups: Groups, metric: str, question: str, axis: str) -> None:
         words = Words(
             question=question,
             takeaway=mean_takeaway(value_l, null_l, groups.names, "bits" if is_bits else ""),
-            population=page.population,
+            population=page.population if is_bits else f"N = {found.tokens:,} tokens of passages in several languages",
             unit="bits" if is_bits else "share of the largest possible divergence",
             null=f"dotted: {_NULLS[metric]}",
             badge="observed",

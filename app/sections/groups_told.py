@@ -8,7 +8,6 @@ from app.figures.told import (
     decoding_frame,
     decoding_plot,
     decoding_takeaway,
-    is_above_chance,
     support_rows,
     support_takeaway,
 )
@@ -40,7 +39,7 @@ def show_decoding(groups: Groups) -> None:
             population=population(page),
             unit="share of the documents, told in ten folds",
             null=f"dotted: always naming the largest {by}",
-            badge="beyond null" if is_above_chance(routing) else "observed",
+            badge="observed",
             metric="predictability",
             says=(("From words", "the same classifier on the document's bag of words"),),
         )

@@ -22,7 +22,7 @@ from app.figures.locality import (
     residents,
 )
 from app.sections import address
-from app.sections.by_depth import notes
+from app.sections.by_depth import notes, of_b, population
 from app.sections.figure import Words, answering, chart, code_for, figure
 from app.sections.looking import Page
 from app.sections.messages import plain
@@ -72,15 +72,16 @@ def show_overlap(page: Page) -> None:
         words = Words(
             question=question,
             takeaway=f"{where(page).capitalize()}: {overlap_takeaway(found, layer)}",
-            population=page.population,
+            population=population(page),
             unit="share of a token's experts",
             null="dotted: tokens of other documents of the same domain and language",
             badge="observed",
             metric="overlap_decay",
         )
         code = code_for(page.source, "overlap_decay", facet=page.scope.facet)
+        other = of_b(page, "overlap_decay")
         with figure(words, key="overlap", is_chart=True, code=code, frame=lambda: overlap_frame(found, names_of(page))):
-            chart(overlap_plot(found, layer), words, key="overlap-chart")
+            chart(overlap_plot(found, layer, None if other is None else other[1]), words, key="overlap-chart")
         notes(found.warnings)
 
 

@@ -170,7 +170,8 @@ def _behind(groups: Groups, leaning: Result) -> None:
         return
     with st.container(border=True):
         linked(_panel(groups, leaning, group, expert), key="leaning-behind", on_follow=address.visit_link)
-        st.button("Count only these documents", on_click=_slice, args=(groups, leaning.groups[group]), key="to-slice")
+        name = leaning.groups[group]
+        st.button("See the layers on these documents alone", on_click=_slice, args=(groups, name), key="to-slice")
 
 
 def _slice(groups: Groups, name: str) -> None:
