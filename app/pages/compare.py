@@ -1,0 +1,64 @@
+"""What changed between two captures: texts, weights or models, each by what may be compared."""
+
+import streamlit as st
+
+from analysis.compare import Relation
+from app.figures.compare import kind_words
+from app.sections.compare_choice import choose, model_of, show_settling, steps_of
+from app.sections.compare_models import show_models
+from app.sections.compare_relation import related
+from app.sections.compare_texts import show_texts
+from app.sections.compare_weights import show_weights
+from app.sections.looking import Page, open_page
+from app.sections.messages import plain, show_error
+from app.sources import Source
+from routing.errors import GatescopeError
+
+PAGE = {
+    "title": "Compare",
+    "icon": ":material/compare_arrows:",
+    "help": "What changed between two texts, two sets of weights or two models, and how much of it is noise.",
+    "order": 90,
+    "group": "Compare",
+}
+
+
+def main() -> None:
+    """The page from top to bottom."""
+    page = open_page("What changed between A and B?", wants="corpus")
+    if page is None:
+        return
+    if page.reference is None:
+        choose(page)
+        show_settling(page, model=model_of(page.source.id) or page.view.model)
+        return
+    found = related(page.source, page.reference)
+    _say(page, page.reference, found)
+    if found.kind == "text":
+        show_texts(page, page.reference)
+    elif found.kind == "weights":
+        show_weights(page, page.reference, found)
+        _history(page, page.reference)
+    else:
+        show_models(page, page.reference, found)
+
+
+def _say(page: Page, other: Source, found: Relation) -> None:
+    """Which kind of comparison this is, what it can say, and what not."""
+    told = kind_words(found, is_same_capture=page.source.id == other.id, documents=len(page.source.record.documents))
+    with st.container(border=True):
+        st.markdown(f"**{plain(told.title)}**  \n{plain(told.can)}  \n{plain(told.cannot)}")
+        st.caption(plain(f"B: {other.name}"))
+
+
+def _history(page: Page, other: Source) -> None:
+    """The whole training, where A or B is a step of it."""
+    model = model_of(page.source.id)
+    if model and model == model_of(other.id) and {page.source.id, other.id} & set(steps_of(model)):
+        show_settling(page, model=model)
+
+
+try:
+    main()
+except GatescopeError as error:
+    show_error(error)
