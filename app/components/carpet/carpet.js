@@ -20,7 +20,7 @@ function createCarpet(parentElement) {
   const part = (name) => parentElement.querySelector(`[data-part="${name}"]`);
   const parts = Object.fromEntries(PARTS.map((name) => [name, part(name)]));
   Object.assign(parts.root.dataset, { pin: "", span: "" });
-  const carpet = { parts, bytes: null, model: null, view: null, tokens: [], sent: 0, drag: null, members: null };
+  const carpet = { parts, bytes: null, model: null, view: null, tokens: [], lines: [], sent: 0, drag: null, members: null };
   Object.assign(carpet, { pin: null, cursor: null, span: null, anchor: null, hoveredRow: null });
   carpet.buttons = [...parentElement.querySelectorAll("button[data-key]")];
   carpet.observer = new ResizeObserver(() => resize(carpet));
@@ -38,6 +38,7 @@ function resize(carpet) {
 /** Let go of everything outside the component. */
 function disposeCarpet(carpet, parentElement) {
   carpet.observer.disconnect();
+  carpet.sight?.disconnect();
   carpet.bytes = null;
   leaveGroup(carpet);
   const channel = carpet.model?.channel;
@@ -70,7 +71,8 @@ function take(carpet, model) {
   if (!isLike) Object.assign(carpet, { view: wholeView(model), pin: null, cursor: null, span: null, anchor: null, hoveredRow: null });
   const tokensOf = (m) => m && m.pieces && JSON.stringify([m.pieces, [...m.flags]]);
   if (tokensOf(before) !== tokensOf(model)) {
-    carpet.tokens = model.pieces ? buildText(parts.text, model) : [];
+    Object.assign(carpet, model.pieces ? buildText(parts.text, model) : { tokens: [], lines: [] });
+    watchText(carpet);
     if (isLike) remark(carpet);
   }
   Object.assign(carpet, { model, scene: null });
@@ -88,10 +90,9 @@ function isOffered(model, what) {
 }
 
 /** New tokens of the same number take over the marks of the old ones. */
-function remark({ tokens, pin, cursor, span }) {
+function remark({ tokens, pin, cursor }) {
   moveMark(tokens, "pinned", null, pin?.column ?? null);
   moveMark(tokens, "hovered", null, cursor?.column ?? null);
-  markSpan(tokens, span);
 }
 
 /** Be told of pins from Python, also of one that came before the matrix did. */

@@ -61,7 +61,7 @@ function drawCells(carpet) {
   prepare(parts.marks, carpet.width, height, scene.ratio);
   const { left, right, top, bottom } = carpet.view;
   Object.assign(parts.root.dataset, { window: `${left.toFixed(2)} ${right.toFixed(2)}`, rows: `${top.toFixed(2)} ${bottom.toFixed(2)}` });
-  markWindow(carpet.tokens, carpet.view);
+  dressText(carpet);
   parts.pooled.textContent = poolingWords(scene);
   drawMarks(carpet);
 }
@@ -74,13 +74,11 @@ function drawMarks(carpet) {
   paintMarks(context, scene, carpet);
 }
 
-/** Colours and caption of the text. */
+/** What the colours of the text show, and the colours. */
 function drawText(carpet) {
   if (!carpet.tokens.length) return;
-  const row = carpet.pin?.row ?? null;
-  colourText(carpet.tokens, carpet.model, carpet.scene.palette, row);
-  labelText(carpet.tokens, carpet.model, row);
-  carpet.parts.caption.textContent = textCaption(carpet.model, row);
+  carpet.parts.caption.textContent = textCaption(carpet.model, carpet.pin?.row ?? null);
+  dressText(carpet);
 }
 
 /** The bar of the palette, its ends, and a key to the marks that occur. */

@@ -8,8 +8,8 @@ function setSpan(carpet, span) {
   if (sameSpan(span, carpet.span)) return;
   carpet.span = span;
   carpet.parts.root.dataset.span = span ? `${span.first},${span.last}` : "";
-  markSpan(carpet.tokens, span);
   if (!carpet.scene) return;
+  dressText(carpet);
   drawMarks(carpet);
   showReadout(carpet);
 }

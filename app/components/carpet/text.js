@@ -16,21 +16,64 @@ function tokenElement(model, column) {
 
 const SHORT_TEXT = 1024;
 const CHUNK = 200;
+const LINES_AT_FIRST = 20;
 
-/** All tokens; a new line begins where the text does. Long texts also break at every chunk, so that the browser can skip what is out of sight. */
+/** All tokens in lines: a new one begins where the text's does. Long texts also break at every chunk, so that the browser can skip what is out of sight. */
 function buildText(container, model) {
   const limit = model.columnCount > SHORT_TEXT ? CHUNK : SHORT_TEXT + 1;
   const lines = [], tokens = [];
   for (let column = 0, inLine = limit; column < model.columnCount; column++, inLine++) {
     if (inLine >= limit) {
-      lines.push(Object.assign(document.createElement("div"), { className: "line" }));
+      lines.push({ element: Object.assign(document.createElement("div"), { className: "line" }), first: column });
       inLine = 0;
     }
-    tokens.push(lines[lines.length - 1].appendChild(tokenElement(model, column)));
+    const line = lines[lines.length - 1];
+    tokens.push(line.element.appendChild(tokenElement(model, column)));
+    line.end = column + 1;
     if (model.pieces[column].includes("\n")) inLine = limit;
   }
-  container.replaceChildren(...lines);
-  return tokens;
+  container.replaceChildren(...lines.map((line) => line.element));
+  return { tokens, lines };
+}
+
+/** Long texts are dressed where the reader looks, the rest when it comes into sight: a new row costs what is seen. */
+function watchText(carpet) {
+  carpet.sight?.disconnect();
+  const isShort = carpet.tokens.length <= SHORT_TEXT;
+  carpet.lines.forEach((line, number) => Object.assign(line, { isInSight: isShort || number < LINES_AT_FIRST, isStale: true }));
+  if (isShort) return;
+  const byElement = new Map(carpet.lines.map((line) => [line.element, line]));
+  const look = (entries) => entries.forEach(({ target, isIntersecting }) => enterSight(carpet, byElement.get(target), isIntersecting));
+  carpet.sight = new IntersectionObserver(look, { root: carpet.parts.text, rootMargin: "300px" });
+  for (const element of byElement.keys()) carpet.sight.observe(element);
+}
+
+/** A line comes into sight or leaves it. */
+function enterSight(carpet, line, isInSight) {
+  line.isInSight = isInSight;
+  if (isInSight && line.isStale && carpet.scene) dressLine(carpet, line);
+}
+
+/** Colour, label, window and range of every token that is seen; the others get theirs later. */
+function dressText(carpet) {
+  for (const line of carpet.lines) {
+    line.isStale = true;
+    if (line.isInSight) dressLine(carpet, line);
+  }
+}
+
+function dressLine(carpet, line) {
+  line.isStale = false;
+  for (let column = line.first; column < line.end; column++) dressToken(carpet, carpet.tokens[column], column);
+}
+
+/** One token, as far as it has changed. */
+function dressToken({ model, scene, view, pin, span }, element, column) {
+  const row = pin?.row ?? null;
+  colourToken(element, scene.palette, tokenTone(model, column, row));
+  labelToken(element, model, row, column);
+  toggle(element, "outside", column < Math.floor(view.left) || column >= Math.ceil(view.right));
+  toggle(element, "selected", span !== null && column >= span.first && column <= span.last);
 }
 
 /** The tone a token is coloured by: its value in the pinned row, else the extreme of its column. */
@@ -38,48 +81,27 @@ function tokenTone(model, column, pinnedRow) {
   return toneAt(model, pinnedRow ?? model.extremeRows[column], column);
 }
 
-/** Colour every token whose tone changed. */
-function colourText(tokens, model, palette, pinnedRow) {
-  tokens.forEach((element, column) => {
-    const tone = tokenTone(model, column, pinnedRow);
-    const fill = palette.fills[tone];
-    if (element.fill === fill) return;
-    element.fill = fill;
-    element.style.setProperty("--fill", fill);
-    element.style.setProperty("--ink", palette.inks[tone]);
-    element.classList.toggle("undefined", tone === UNDEFINED);
-  });
+/** Ink and paper of one token. */
+function colourToken(element, palette, tone) {
+  const fill = palette.fills[tone];
+  if (element.fill === fill) return;
+  element.fill = fill;
+  element.style.setProperty("--fill", fill);
+  element.style.setProperty("--ink", palette.inks[tone]);
+  toggle(element, "undefined", tone === UNDEFINED);
 }
 
 /** Where colour says nothing, the label of the pinned row stands behind each token. */
-function labelText(tokens, model, pinnedRow) {
+function labelToken(element, model, pinnedRow, column) {
   const isShown = model.labels && model.scale.palette === "neutral" && pinnedRow !== null;
-  tokens.forEach((element, column) => {
-    const label = isShown ? labelAt(model, pinnedRow, column) : null;
-    if (label !== null) element.dataset.label = label;
-    else if (element.dataset.label) delete element.dataset.label;
-  });
+  const label = isShown ? labelAt(model, pinnedRow, column) : null;
+  if (label !== null) element.dataset.label = label;
+  else if (element.dataset.label) delete element.dataset.label;
 }
 
-/** Tokens outside the window of the matrix keep only an underline of their colour. */
-function markWindow(tokens, view) {
-  const [first, end] = [Math.floor(view.left), Math.ceil(view.right)];
-  tokens.forEach((element, column) => {
-    const outside = column < first || column >= end;
-    if (element.outside === outside) return;
-    element.outside = outside;
-    element.classList.toggle("outside", outside);
-  });
-}
-
-/** Tokens of the selected range are outlined. */
-function markSpan(tokens, span) {
-  tokens.forEach((element, column) => {
-    const inside = span !== null && column >= span.first && column <= span.last;
-    if (Boolean(element.inSpan) === inside) return;
-    element.inSpan = inside;
-    element.classList.toggle("selected", inside);
-  });
+/** A class that is there or not; nothing is written where nothing changes. */
+function toggle(element, name, isOn) {
+  if (element.classList.contains(name) !== isOn) element.classList.toggle(name, isOn);
 }
 
 /** Move a mark ("hovered", "pinned") to another token. */
