@@ -1,0 +1,110 @@
+"""Where to begin, how to read what is shown, and what every number means."""
+
+import streamlit as st
+
+from analysis.registry import METRICS
+from app import __version__, server
+from app.components.links import linked
+from app.figures.guide import GRAMMAR, found_metrics, glossary, keys_list, metrics_frame, metrics_list
+from app.navigation import find_pages
+from app.sections import address
+from app.sections.figure import Words, figure
+from app.sections.messages import plain, show_error, show_notices
+from app.sections.tour import questions, replay, stops, toured
+from routing.errors import GatescopeError
+
+PAGE = {
+    "title": "Guide",
+    "icon": ":material/menu_book:",
+    "help": "Three questions to begin with, the keys, what every measure and mechanism means, how to cite and export.",
+    "order": 120,
+    "group": "Keep",
+}
+
+PRIVACY = (
+    "A text is read by the model on this server and kept among this server's captures. It goes nowhere else: no text "
+    "is sent to another machine, and the browser asks none but this server.",
+    "Text is never part of an address. Who has the link to a capture, and may use this server, sees its text.",
+    "What is kept can be removed in the Library. A corpus studied with counts alone leaves neither text nor tokens.",
+)
+
+EXPORT = (
+    "Save, at every figure: its numbers as CSV and Parquet, the figure as PNG and SVG, and Python that gives the same "
+    "numbers.",
+    "The Prompt page gives a whole capture as a table; the Library gives captures and studies as files that open on "
+    "another server.",
+    "On a command line, `python -m app analyze` writes every measure of a corpus as tables and one report.",
+    "The folder `docs` tells the rest: `dashboard.md`, `metrics.md`, `recording.md`, `families.md`, `guarantees.md`.",
+)
+
+
+def main() -> None:
+    """The page from top to bottom."""
+    st.title("Where do I begin, and how do I read this?")
+    view = address.current()
+    show_notices(view.problems)
+    model, titles = toured(view.model), {page.address: page.title for page in find_pages()}
+    _tour(model)
+    _reading()
+    _mechanisms(model, titles)
+    _metrics(titles)
+    _keeping()
+
+
+def _tour(model: str) -> None:
+    st.header("Three questions to begin with", divider=False)
+    linked(questions(stops(model)), key="guide-tour", on_follow=address.visit_link)
+    st.button("Replay the tour", icon=":material/replay:", on_click=replay, key="tour-replay")
+
+
+def _reading() -> None:
+    st.header("How to read a page", divider=False)
+    st.markdown("\n".join(f"- {plain(line)}" for line in GRAMMAR))
+    st.subheader("Keys in a matrix")
+    st.html(keys_list())
+
+
+def _mechanisms(model: str, titles: dict[str, str]) -> None:
+    st.header("What the words mean, and where to see it", divider=False)
+    layers = server.find_source(f"welcome.{model}").record.layers
+    linked(glossary(_address, titles, layers, model), key="guide-words", on_follow=address.visit_link)
+
+
+def _metrics(titles: dict[str, str]) -> None:
+    search = st.text_input(
+        "Search the measures",
+        key="guide-search",
+        max_chars=80,
+        placeholder="A word: entropy, cache, Shannon, language …",
+        persist_state="session",
+    )
+    found = found_metrics(search)
+    words = Words(
+        question="What is measured?",
+        takeaway=f"{len(found)} of {len(METRICS)} measures{' fit' if search else ''}, each with its unit, range, null "
+        "and source.",
+    )
+    with figure(words, key="measures", frame=lambda: metrics_frame(found)):
+        linked(metrics_list(found, _address, titles), key="guide-measures", on_follow=address.visit_link)
+
+
+def _keeping() -> None:
+    st.header("Privacy", divider=False)
+    st.markdown("\n".join(f"- {line}" for line in PRIVACY))
+    st.header("Taking it along, and citing it", divider=False)
+    st.markdown("\n".join(f"- {line}" for line in EXPORT))
+    st.markdown(
+        "Cite the software with its version; a figure with its address, the model and its fingerprint (Model page), N, "
+        "and the measure by its name; the measure's method by the source that stands beside it above."
+    )
+    st.code(f"@software{{gatescope, title = {{Gatescope}}, version = {{{__version__}}}}}", language="bibtex")
+
+
+def _address(page: str) -> str:
+    return address.link(page)
+
+
+try:
+    main()
+except GatescopeError as error:
+    show_error(error)
