@@ -54,17 +54,6 @@ def plan(rules: Sequence[RouterRule], weights_l: Sequence[int], bytes_each: floa
     return Plan(kept_l, size_l, float(kept_l @ size_l), float(room), float(experts_l @ size_l))
 
 
-def most_that_fit(rules: Sequence[RouterRule], weights_l: Sequence[int], bytes_each: float, memory: float) -> int:
-    """The largest number of experts a layer whose memory, the running token's room included, is no more than given."""
-    most = max(rule.experts for rule in rules)
-    fits = [
-        kept
-        for kept in range(most + 1)
-        if (found := plan(rules, weights_l, bytes_each, kept)).memory + found.room <= memory
-    ]
-    return max(fits, default=0)
-
-
 def hits_at(rate_lb: NDArray[np.float64], kept_l: NDArray[np.int64]) -> NDArray[np.float64]:
     """The hit rate of each layer with as many kept; none is served by none.
 
