@@ -18,8 +18,9 @@ SURE = 0.05
 NO_TELLING = "too little to tell"
 
 STYLE = """<style>
-.gs-tiles { --faint: color-mix(in srgb, currentColor 16%, transparent); display: grid; gap: .6rem; margin: 0;
-  grid-template-columns: repeat(auto-fill, minmax(10.5rem, 1fr)); font-variant-numeric: tabular-nums; }
+.gs-tiles { --faint: color-mix(in srgb, currentColor 16%, transparent); display: grid; gap: .6rem;
+  grid-template-columns: repeat(auto-fill, minmax(10.5rem, 1fr)); margin: 0; padding: 0;
+  font-variant-numeric: tabular-nums; }
 .gs-tiles div { border: 1px solid var(--faint); border-radius: 8px; padding: .45rem .7rem; }
 .gs-tiles dt { font-size: .8125rem; opacity: .8; margin: 0; font-weight: 400; }
 .gs-tiles dd { margin: 0; font-size: 1.15rem; font-weight: 600; overflow-wrap: anywhere; }
@@ -83,7 +84,7 @@ def glance_words(
         question=GLANCE,
         takeaway=(
             f"Expert {expert} of layer {layer} does {value:.2f} times an even share of the work"
-            f"{_range(load, at, expert)}, the {ordinal(order.index(expert) + 1)} busiest of {len(order)}"
+            f"{_range(load, at, expert)}, the {ranked(order.index(expert) + 1)} of {len(order)}"
             f"{called}.{leaning}"
         ),
         population=population,
@@ -105,14 +106,16 @@ def _range(found: Result, layer: int, expert: int) -> str:
     return f" (95 % interval {found.low[layer, expert]:.2f} to {found.high[layer, expert]:.2f})"
 
 
-def ordinal(number: int) -> str:
-    """A place in words.
+def ranked(number: int) -> str:
+    """A place by load in words.
 
-    >>> ordinal(1), ordinal(2), ordinal(11), ordinal(23)
-    ('1st', '2nd', '11th', '23rd')
+    >>> ranked(1), ranked(2), ranked(11), ranked(23)
+    ('busiest', '2nd busiest', '11th busiest', '23rd busiest')
     """
+    if number == 1:
+        return "busiest"
     ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
-    return f"{number}{ending}"
+    return f"{number}{ending} busiest"
 
 
 def tiles(
@@ -151,7 +154,7 @@ def _leaning(by: str, lean: Lean | None) -> tuple[str, str, str]:
         return name, "not labelled", ""
     if not lean.is_sure or lean.more <= 0:
         return name, "none surely", f"most: {lean.group}, q = {lean.q:.2g}"
-    return name, lean.group, f"+{100 * lean.more:.1f} % of tokens, q = {lean.q:.2g}"
+    return name, lean.group, f"+{100 * lean.more:.1f} points of tokens, q = {lean.q:.2g}"
 
 
 def glance_frame(load: Result, mass: Result | None, state: Result, layer: int) -> pd.DataFrame:

@@ -39,8 +39,8 @@ def _column(table: np.ndarray | None, layer: int, expert: int, size: int) -> np.
     return np.full(size, np.nan) if table is None else table[:, layer, expert]
 
 
-def groups_words(frame: pd.DataFrame, by: str, even: float, population: str) -> Words:
-    """What is said around the bars. Errors: OptionError where no group has tokens."""
+def groups_words(frame: pd.DataFrame, by: str, whole: float, population: str) -> Words:
+    """What is said around the bars; `whole` is the share of all tokens. Errors: OptionError where no group has any."""
     if frame.empty:
         raise OptionError(f"no {by} with tokens", expected="labelled documents", do="choose other tokens")
     sure = frame[(frame["q"] <= SURE) & (frame["leaning"] > 0)]
@@ -53,11 +53,11 @@ def groups_words(frame: pd.DataFrame, by: str, even: float, population: str) -> 
     return Words(
         question=groups_question(by),
         takeaway=(
-            f"{told}. Most: {most['group']}, where {most['share_of_tokens']:.0%} of tokens use it; evenly {even:.0%}."
+            f"{told}. Most: {most['group']}, where {most['share_of_tokens']:.0%} of tokens use it, of all {whole:.0%}."
         ),
         population=population,
         unit="share of tokens that use it, 95 % interval over documents",
-        null=f"{even:.0%}: k/E, an even router; q: labels dealt among documents",
+        null=f"{whole:.0%}: share of all tokens, what a router gives that does not see the {by}; q: labels dealt",
         badge="observed" if sure.empty and away.empty else "beyond null",
         metric="token_share_of_group",
         says=(("Hollow", "its leaning against all other documents is not beyond dealt labels, q > 0.05."),),
@@ -69,7 +69,7 @@ def _named(frame: pd.DataFrame, most: int = 4) -> str:
     return (", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")) or "none"
 
 
-def groups_plot(frame: pd.DataFrame, even: float) -> go.Figure:
+def groups_plot(frame: pd.DataFrame, whole: float) -> go.Figure:
     """The bars."""
     return forest(
         frame["group"].tolist(),
@@ -77,8 +77,8 @@ def groups_plot(frame: pd.DataFrame, even: float) -> go.Figure:
         x="share of tokens that use it",
         low_n=frame["low"].to_numpy(),
         high_n=frame["high"].to_numpy(),
-        null=even,
-        null_name="even router",
+        null=whole,
+        null_name="all tokens",
         is_sure_n=(frame["q"] <= SURE).to_numpy(),
         percent=True,
     )

@@ -72,7 +72,7 @@ def _interval(found: Vocabulary) -> str:
 def words_html(record: RoutingRecord, found: Vocabulary) -> str:
     """The table of words."""
     rows = "".join(_word(record, word) for word in found.words)
-    heads = ("Word", "Lift", "Its tokens / all", "q", "Lift, held out", "Its tokens / all, held out")
+    heads = ("Word", "Lift", "Its tokens / all", "z, q", "Lift, held out", "Its tokens / all, held out")
     head = "".join(f'<th scope="col">{name}</th>' for name in heads)
     return (
         f'{STYLE}<div class="gs-rows" role="region" aria-label="Words" tabindex="0" style="overflow-x:auto"><table>'
@@ -84,7 +84,7 @@ def _word(record: RoutingRecord, word: ExpertWord) -> str:
     held = f"{word.held_lift:.1f} ×" if word.held_tokens else "–"
     return (
         f'<tr><th scope="row"><bdi>{visible(record.piece(word.token))}</bdi></th><td>{word.lift:.1f} ×</td>'
-        f"<td>{word.here:,} / {word.tokens:,}</td><td>{q_said(word.q)}</td><td>{held}</td>"
+        f"<td>{word.here:,} / {word.tokens:,}</td><td>{word.z:.1f}, {q_said(word.q)}</td><td>{held}</td>"
         f"<td>{word.held_here:,} / {word.held_tokens:,}</td></tr>"
     )
 

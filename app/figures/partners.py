@@ -22,10 +22,10 @@ Href = Callable[[int, int | None], str]
 
 def partners_frame(lift: Result, support: Result, layer: int, expert: int) -> pd.DataFrame:
     """A row for each other expert of the layer, the largest lift first."""
-    expected_e = support.null[layer, expert] if support.null is not None else np.full(lift.value.shape[1], np.nan)
+    expected_e = support.null[layer, expert] if support.null is not None else np.full(lift.value.shape[2], np.nan)
     frame = pd.DataFrame(
         {
-            "expert": np.arange(lift.value.shape[1]),
+            "expert": np.arange(lift.value.shape[2]),
             "lift": lift.value[layer, expert],
             "tokens": support.value[layer, expert],
             "by_chance": expected_e,

@@ -33,7 +33,11 @@ def _near(page: Page, record: RoutingRecord, number: int, token: int) -> None:
         pool, key = counted(page.source, page.scope), ("others", page.source.id, page.scope, number, token)
         found = _found.get(key, lambda: _others(page, record, number, token))
         if not len(found.row_n):
-            raise OptionError("nothing to compare with", expected="other words here", do="choose other tokens or texts")
+            raise OptionError(
+                "no other word among the tokens that count",
+                expected="a text of several words",
+                do="choose other tokens in the side column (nothing may have been generated), or release the slice",
+            )
         words = alike.near_words(pool, found, quoted(record, record.token_t[token]))
         with figure(words, key="near", frame=lambda: alike.near_frame(pool, found)):
             html = alike.near_html(pool, found, _href(page.source, page.scope, pool))

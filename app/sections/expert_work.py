@@ -14,6 +14,7 @@ from app.sections.looking import Page
 from app.sections.places import linker
 from app.sources import counted, facet_mask, measure
 from app.state import LABELS
+from routing.errors import OptionError
 
 
 def work(page: Page, chosen: Chosen) -> None:
@@ -43,16 +44,27 @@ def around(page: Page, chosen: Chosen) -> None:
 def _groups(page: Page, chosen: Chosen) -> None:
     by = page.view.by
     with answering(groups.groups_question(by)):
+        _check_labels(page, by)
         share = measure(page.source, "token_share_of_group", by=by, scope=page.scope)
         lean = measure(page.source, "leaning", by=by, scope=page.scope)
         frame = groups.groups_frame(share, lean, chosen.layer, chosen.expert)
         rule = page.source.record.layers[chosen.layer]
-        even = rule.k / rule.experts
-        words = groups.groups_words(frame, by, even, page.population)
+        load = measure(page.source, "relative_load", scope=page.scope).value[chosen.layer, chosen.expert]
+        whole = float(load) * rule.k / rule.experts
+        words = groups.groups_words(frame, by, whole, page.population)
         code = code_for(page.source, "token_share_of_group", by=by)
         with figure(words, key="groups", is_chart=True, frame=lambda: frame, code=code):
             _by(by)
-            chart(groups.groups_plot(frame, even), words, key="groups-chart")
+            chart(groups.groups_plot(frame, whole), words, key="groups-chart")
+
+
+def _check_labels(page: Page, by: str) -> None:
+    if not any(getattr(document, by) for document in counted(page.source, page.scope).documents):
+        raise OptionError(
+            f"no document says its {by}",
+            expected=f"texts labelled with a {by}",
+            do="choose such a corpus as A in the side column, such as the probe set",
+        )
 
 
 def _by(by: str) -> None:
