@@ -35,8 +35,8 @@ from routing.record import Document
 if TYPE_CHECKING:  # torch takes seconds to import
     from hooks import LoadedModel
 
-RESAMPLES = 200
-"""Of documents: intervals of the second digit, in a fifth of the time that a thousand take."""
+CHOSEN = Chosen(resamples=200)
+"""Every metric; so many resamples give intervals to the second digit, in a fifth of the time of a thousand."""
 BLOCK_SECONDS = 2.0
 """How long a block may take the model: so long a prompt waits for a study at most."""
 LEAST_CHARACTERS, MOST_CHARACTERS = 2_000, 1 << 17
@@ -88,6 +88,7 @@ class Studies:
     folder          of all studies, each in a folder named by its id
     find_tracer     the model of a name, loaded or loading
     drop            is told the id of a study whose results changed
+    chosen          what is computed of each
     """
 
     def __init__(
@@ -98,9 +99,10 @@ class Studies:
         limit: int,
         most_tokens: int,
         drop: Callable[[str], None] = lambda id: None,
+        chosen: Chosen = CHOSEN,
     ) -> None:
         self.folder, self.queue = folder, JobQueue(limit=limit, name="gatescope-studies")
-        self._find_tracer, self._most_tokens, self._drop = find_tracer, most_tokens, drop
+        self._find_tracer, self._most_tokens, self._drop, self._chosen = find_tracer, most_tokens, drop, chosen
         # Guards _live and _doing: the pages' threads and the worker change them.
         self._lock = threading.Lock()
         self._live: dict[str, Job[None]] = {}
@@ -183,7 +185,7 @@ class Studies:
             doing.characters = doing.of_characters = max(doing.of_characters, 1)
             tick(done, total)
 
-        found = study_of_folder(StudyFolder.open(folder / CAPTURED), Chosen(resamples=RESAMPLES), on_progress=tell)
+        found = study_of_folder(StudyFolder.open(folder / CAPTURED), self._chosen, on_progress=tell)
         tick(1, 1)
         model = order.model or found.tally.provenance.model
         write(found, folder / ANALYSED, model=model, corpus=order.name, counts_only=False)

@@ -99,7 +99,7 @@ def read_order(folder: Path) -> Order | None:
         said = json.loads((folder / ORDER).read_text("utf-8"))
         lists = {name: tuple(said.get(name, ())) for name in ("problem", "understood", "missing", "left_out")}
         return Order(**said | lists | {"id": check_capture_id(folder.name)})
-    except (OSError, ValueError, TypeError, GatescopeError):
+    except (OSError, ValueError, TypeError, AttributeError, GatescopeError):
         return None
 
 

@@ -1,0 +1,294 @@
+"""Studies in the background, with a real model: what comes out, who goes first, cancel, go on, crash and failure."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from analysis.metrics import METRICS
+from app import sources
+from app.jobs import Phase
+from app.settings import load_settings
+from app.sources import ANALYSED, CAPTURED, measure, read_study
+from app.study.estimate import length_of, speed_of
+from app.study.job import Studies, block_characters, blocks, plan_for
+from app.study.order import TEXTS, Order, now, read_order, read_texts, write_order, write_texts
+from app.study.results import NAME as RESULTS
+from app.study.results import read_results
+from app.study.run import Chosen
+from app.tracer import Shelf, Tracer
+from cache.schema import decode
+from cache.store import Store
+from cache.study import ROUTES, StudyFolder
+from corpora import probe
+from hooks import capture_corpus
+from routing import Document
+from routing.errors import OptionError
+
+FEW = Chosen(metrics=("load_gini",), by=(), resamples=20)
+ID, OTHER = "studyaaaaaaaaaaa", "studybbbbbbbbbbb"
+TEXTS_READ = [*(document for document in probe() if document.domain in ("law", "code"))][:12]
+PATIENCE = 300
+
+
+@pytest.fixture(scope="module")
+def tracer(tiny_model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("server")
+    made = Tracer(str(tiny_model), settings=load_settings(cache_dir=folder), shelf=Shelf(Store(folder)))
+    assert made.loading.wait(120)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def studies(tracer, tmp_path):
+    made = Studies(tmp_path, lambda name: tracer, limit=4, most_tokens=100_000, drop=sources.forget, chosen=FEW)
+    yield made
+    made.close()
+    sources.forget(ID)
+
+
+def order(id: str = ID, *, characters: int = 2000, documents=TEXTS_READ, **more) -> Order:
+    made = {"name": "hand-made", "model": "tiny", "documents": len(documents), "created": now()}
+    return Order(id=id, block_characters=characters, **made | more)
+
+
+def finished(folder: Path) -> dict:
+    return StudyFolder.open(folder / ID / CAPTURED).finished() if (folder / ID / CAPTURED).exists() else {}
+
+
+def wait_until(is_so, seconds: float = PATIENCE) -> None:
+    end = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def same_routes(one, other) -> bool:
+    """Whether two records say the same of the same texts; batches differ, so weights may by rounding."""
+    near = np.allclose(one.weight_tlk.astype(float), other.weight_tlk.astype(float), atol=2e-3)
+    return near and np.array_equal(one.token_t, other.token_t) and (one.ids_tlk == other.ids_tlk).mean() > 0.999
+
+
+def test_a_study_is_captured_analysed_and_read_like_any_other(studies, tracer):
+    job = studies.begin(order(), TEXTS_READ)
+    assert job.wait(PATIENCE)
+    assert job.phase is Phase.DONE, job.error
+    folder = studies.folder / ID
+    assert read_order(folder).state == "done"
+    assert not (folder / TEXTS).exists()
+    source = read_study(ID, folder)
+    assert (source.name, source.kind, source.is_cut) == ("hand-made", "corpus", False)
+    assert [each.domain for each in source.record.documents] == [each.domain for each in TEXTS_READ]
+    whole = capture_corpus(tracer.model, TEXTS_READ)
+    assert same_routes(source.record, whole)
+    gini = measure(source, "load_gini")
+    assert gini.low is not None  # it was analysed, with intervals
+    assert gini.tokens == np.count_nonzero(whole.flag_t == 0)
+    assert (folder / ANALYSED / "report.html").exists()
+    assert studies.live(ID) is None
+    assert studies.doing(ID) is None
+
+
+@pytest.mark.parametrize(("record", "has_weights", "has_scores"), [("ids", False, False), ("scores", True, True)])
+def test_every_metric_of_a_study_is_analysed_unless_told_otherwise(tracer, tmp_path):
+    made = Studies(tmp_path, lambda name: tracer, limit=4, most_tokens=100_000)
+    assert made.begin(order(), TEXTS_READ[:3] + TEXTS_READ[-3:]).wait(PATIENCE)
+    done = read_results(tmp_path / ID / ANALYSED / RESULTS)
+    skipped = json.loads((tmp_path / ID / ANALYSED / "study.json").read_text())["skipped"]
+    assert {name for name, _ in done} | {name.partition(".")[0] for name in skipped} >= set(METRICS)
+    assert ("relative_load", "") in done
+    made.close()
+
+
+def test_what_is_recorded_is_what_was_asked_for(studies, record, has_weights, has_scores):
+    assert studies.begin(order(record=record), TEXTS_READ[:3]).wait(PATIENCE)
+    found = read_study(ID, studies.folder / ID).record
+    assert (found.weight_tlk is not None, found.logit_tle is not None) == (has_weights, has_scores)
+
+
+def test_a_study_that_is_cancelled_keeps_its_blocks_and_goes_on_from_there(studies, tracer):
+    let = threading.Event()
+    job = studies.begin(order(), TEXTS_READ)
+    wait_until(lambda: len(finished(studies.folder)) >= 1)
+    tracer.queue.submit("held", lambda tick: let.wait(60), watcher=tracer.name)  # the next block waits behind it
+    studies.cancel(ID)
+    assert job.wait(30)
+    let.set()
+    assert job.phase is Phase.CANCELLED
+    assert read_order(studies.folder / ID).state == "stopped"
+    kept = {path: path.stat().st_mtime_ns for path in (studies.folder / ID / CAPTURED / "blocks").glob("*.routes")}
+    assert 1 <= len(kept) < len(list(blocks(TEXTS_READ, 2000, 0)))
+
+    assert studies.go_on(ID).wait(PATIENCE)
+    assert read_order(studies.folder / ID).state == "done"
+    assert kept.items() <= {path: path.stat().st_mtime_ns for path in next(iter(kept)).parent.glob("*.routes")}.items()
+    assert same_routes(read_study(ID, studies.folder / ID).record, capture_corpus(tracer.model, TEXTS_READ))
+
+
+def test_a_prompt_waits_for_one_block_and_never_for_a_study(studies, tracer):
+    let, at_prompt = threading.Event(), []
+    gate = tracer.queue.submit("gate", lambda tick: let.wait(60), watcher=tracer.name)
+    study = studies.begin(order(), TEXTS_READ)
+    wait_until(lambda: len(tracer.queue._waiting) == 1)  # what the study asks for waits behind the gate
+    prompt = tracer.queue.submit(
+        "prompt", lambda tick: at_prompt.append(len(finished(studies.folder))), watcher=tracer.name
+    )
+    let.set()
+    assert prompt.wait(60)
+    assert gate.phase is Phase.DONE
+    assert at_prompt == [0]  # the study's first question went before it, no block did
+    assert study.wait(PATIENCE)
+    assert study.phase is Phase.DONE
+
+
+def test_studies_run_one_after_another_and_a_waiting_one_can_be_cancelled(studies, tracer):
+    let = threading.Event()
+    tracer.queue.submit("gate", lambda tick: let.wait(60), watcher=tracer.name)
+    first, second = (studies.begin(order(id), TEXTS_READ[:2]) for id in (ID, OTHER))
+    assert studies.queue.position(second) == 1
+    studies.cancel(OTHER)
+    assert second.phase is Phase.CANCELLED
+    assert read_order(studies.folder / OTHER).state == "stopped"
+    let.set()
+    assert first.wait(PATIENCE)
+    assert first.phase is Phase.DONE
+    assert not (studies.folder / OTHER / CAPTURED).exists()
+
+
+def test_the_same_study_begun_twice_is_one(studies):
+    first = studies.begin(order(), TEXTS_READ[:3])
+    assert studies.begin(order(name="again"), TEXTS_READ[:3]) is first
+    assert first.wait(PATIENCE)
+    assert read_order(studies.folder / ID).name == "hand-made"
+
+
+def test_a_model_that_cannot_be_loaded_fails_in_three_parts_and_can_be_tried_again(tracer, tmp_path):
+    broken = Tracer(str(tmp_path / "nothing"), settings=load_settings(cache_dir=tmp_path), shelf=tracer._shelf)
+    models = [broken]
+    made = Studies(tmp_path / "studies", lambda name: models[-1], limit=4, most_tokens=100_000)
+    job = made.begin(order(), TEXTS_READ[:2])
+    assert job.wait(60)
+    assert job.phase is Phase.FAILED
+    said = read_order(made.folder / ID)
+    assert said.state == "failed"
+    assert all((said.error.found, said.error.expected, said.error.do))
+    models.append(tracer)
+    assert made.go_on(ID).wait(PATIENCE)
+    after = read_order(made.folder / ID)
+    assert (after.state, after.error) == ("done", None)
+    broken.close()
+    made.close()
+
+
+def test_a_study_with_more_tokens_than_a_visitor_may_have_is_ended(tracer, tmp_path):
+    made = Studies(tmp_path, lambda name: tracer, limit=4, most_tokens=300)
+    assert made.begin(order(), TEXTS_READ).wait(PATIENCE)
+    said = read_order(tmp_path / ID)
+    assert said.state == "failed"
+    assert "at most 300" in said.error.expected
+    made.close()
+
+
+def test_what_is_no_study_cannot_go_on(studies):
+    with pytest.raises(OptionError, match="no study"):
+        studies.go_on(OTHER)
+
+
+KILLED = """
+import sys
+from app.settings import load_settings
+from app.study.job import Studies
+from app.study.order import Order, read_texts
+from app.tracer import Shelf, Tracer
+from cache.store import Store
+from pathlib import Path
+model, folder, id = sys.argv[1:]
+tracer = Tracer(model, settings=load_settings(cache_dir=Path(folder) / "cache"), shelf=Shelf(Store(folder + "/cache")))
+Studies(Path(folder), lambda name: tracer, limit=4, most_tokens=100_000).go_on(id).wait()
+"""
+
+
+def test_a_server_that_is_killed_leaves_a_study_that_goes_on(studies, tiny_model, tracer):
+    folder = studies.folder / ID
+    write_texts(folder, TEXTS_READ)
+    write_order(folder, order(characters=400))
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-c", KILLED, str(tiny_model), str(studies.folder), ID]
+    server = subprocess.Popen(command, cwd=root, env=environment | {"PYTHONPATH": str(root)})
+    try:
+        wait_until(lambda: finished(studies.folder), 120)
+    finally:
+        server.send_signal(signal.SIGKILL)
+        server.wait(20)
+    assert read_order(folder).state == "running"  # nobody could say that it ended
+    kept = len(finished(studies.folder))
+    assert studies.go_on(ID).wait(PATIENCE)
+    assert read_order(folder).state == "done"
+    assert len(finished(studies.folder)) > kept
+    assert same_routes(read_study(ID, folder).record, capture_corpus(tracer.model, TEXTS_READ))
+
+
+def test_texts_are_kept_to_the_letter(tmp_path):
+    hostile = [
+        Document('"\n\\\u2028 <b>=1', id="\ud83d", source="ä", domain="law", language="de", language_guessed=True)
+    ]
+    write_texts(tmp_path / ID, hostile)
+    assert read_texts(tmp_path / ID) == tuple(hostile)
+
+
+def test_an_order_reads_back_and_a_damaged_one_is_none(tmp_path):
+    asked = order(understood=("a", "b")).failed(OptionError("found", expected="expected", do="do"))
+    write_order(tmp_path / ID, asked)
+    assert read_order(tmp_path / ID) == asked
+    assert read_order(tmp_path / ID).error.do == "do"
+    for damage in ("", "[]", "{}", '{"id": 1, "name": "x", "model": "y", "unknown": 1}'):
+        (tmp_path / ID / "order.json").write_text(damage)
+        assert read_order(tmp_path / ID) is None
+    assert read_order(tmp_path / "../x") is None
+
+
+def test_blocks_hold_every_text_once_in_order_and_long_ones_alone():
+    texts = [Document("x" * size, id=str(number)) for number, size in enumerate((30, 80, 200, 10, 10, 95))]
+    found = list(blocks(texts, 100, 0))
+    assert [[each.id for each in block.documents] for block in found] == [["0"], ["1"], ["2"], ["3", "4"], ["5"]]
+    assert [block.number for block in found] == [0, 1, 2, 3, 4]
+    assert [block.digest for block in found] == [block.digest for block in blocks(texts, 100, 0)]
+
+
+def test_a_block_takes_the_model_two_seconds_within_bounds():
+    assert block_characters(10_000) == 20_000
+    assert (block_characters(1), block_characters(10**9)) == (2_000, 131_072)
+
+
+def test_the_tokens_of_few_texts_are_counted_and_of_many_estimated(tracer):
+    few = TEXTS_READ[:5]
+    exact = sum(tracer.model.count_tokens(each.text) for each in few)
+    assert length_of(tracer.model, few) == (exact, 0, 0)
+    many = probe()
+    whole = sum(tracer.model.count_tokens(each.text) for each in many)
+    found = length_of(tracer.model, many)
+    assert 0 < found.off < 0.3 * whole
+    assert abs(found.tokens - whole) < 2 * found.off
+    assert length_of(tracer.model, [Document("word " * 5000)]).too_long == 1
+    assert length_of(tracer.model, []) == (0, 0, 0)
+
+
+def test_the_short_pass_tells_room_of_the_size_that_routes_take(tracer, studies):
+    speed = speed_of(tracer.model, TEXTS_READ, plan_for("weights", "split"))
+    assert speed.tokens_a_second > 0
+    assert studies.begin(order(), TEXTS_READ).wait(PATIENCE)
+    written = StudyFolder.open(studies.folder / ID / CAPTURED)
+    tokens = sum(block.tokens for block in written.finished().values())
+    routes = sum(block.parts[ROUTES][1] for block in written.finished().values())
+    assert 0.5 < speed.bytes_a_token / (routes / tokens) < 2
+    assert speed.seconds(1000) == pytest.approx(1000 / speed.tokens_a_second)
+    assert decode(written.part(written.finished()[0], ROUTES)).tokens == written.finished()[0].tokens
