@@ -151,7 +151,7 @@ STYLE = """<style>
 .guide .facts { display: grid; grid-template-columns: 8.5rem minmax(0, 1fr); gap: .1rem 1rem; font-size: .875rem; }
 .guide .facts dt { font-weight: 400; opacity: .8; }
 .guide details { border-top: 1px solid var(--faint); padding: .25rem 0; }
-.guide details:first-of-type { border-top: 0; }
+.guide h3 { font-size: 1rem; font-weight: 600; margin: 1rem 0 .2rem; padding: 0; }
 .guide details[open] { padding-bottom: .7rem; }
 .guide summary { cursor: pointer; min-height: 24px; padding: .15rem 0; overflow-wrap: anywhere; }
 .guide summary:focus-visible { outline: 3px solid; outline-offset: 1px; }
@@ -208,8 +208,14 @@ def found_metrics(search: str) -> list[Metric]:
 
 
 def metrics_list(metrics: Sequence[Metric], link: Link, titles: dict[str, str]) -> str:
-    """Metrics as a list to unfold."""
-    return f'{STYLE}<div class="guide">{"".join(_metric(metric, link, titles) for metric in metrics)}</div>'
+    """Metrics by topic, each to unfold."""
+    topics = dict.fromkeys(map(topic_of, metrics))
+    parts = (
+        f"<h3>{escape(topic.capitalize())}</h3>"
+        + "".join(_metric(metric, link, titles) for metric in metrics if topic_of(metric) == topic)
+        for topic in topics
+    )
+    return f'{STYLE}<div class="guide">{"".join(parts)}</div>'
 
 
 def metrics_frame(metrics: Sequence[Metric]) -> pd.DataFrame:

@@ -47,8 +47,8 @@ def main() -> None:
     _tour(model)
     _reading()
     _mechanisms(model, titles)
-    _metrics(titles)
     _keeping()
+    _metrics(titles)
 
 
 def _tour(model: str) -> None:
