@@ -20,6 +20,8 @@ from routing.errors import OptionError
 
 Kind = Literal["text", "weights", "models"]
 _TIE = 1e-9
+FEWEST = 10
+"""Tokens that a rate is of at least."""
 
 
 class Relation(NamedTuple):
@@ -200,7 +202,7 @@ def cascade(first: RoutingRecord, second: RoutingRecord, *, resamples: int = 100
     """Where do changes begin, and does one layer's change bring about the next one's?
 
     Shapes      Records of the same tokens and layers, to one number for each layer.
-    Undefined   NaN where no token is in question; intervals over documents, for fewer than two.
+    Undefined   NaN where fewer than FEWEST tokens are in question; intervals over documents, for fewer than two.
     Not this    A cause: what makes a token change in two layers may be the token.
     """
     share_tl = overlap(first, second)
@@ -215,13 +217,16 @@ def cascade(first: RoutingRecord, second: RoutingRecord, *, resamples: int = 100
         (tables[1], tables[0]), lambda flipped, every: ratio(flipped, every), resamples=resamples, seed=seed
     )
     calm_tl = counted_tl & ~before_tl
+    calm_l, is_told_l = calm_tl.sum(axis=0), tables[0].sum(axis=0) >= FEWEST
     earlier_tl = np.cumsum(flipped_tl, axis=1) - flipped_tl > 0
     return Cascade(
         rate_l=ratio((flipped_tl & known_tl).sum(axis=0), known_tl.sum(axis=0)),
-        after_l=found.value,
-        after_low_l=found.low,
-        after_high_l=found.high,
-        else_l=ratio((calm_tl & flipped_tl).sum(axis=0), calm_tl.sum(axis=0)),
+        after_l=np.where(is_told_l, found.value, np.nan),
+        after_low_l=np.where(is_told_l, found.low, np.nan),
+        after_high_l=np.where(is_told_l, found.high, np.nan),
+        else_l=ratio(
+            np.where(calm_l >= FEWEST, (calm_tl & flipped_tl).sum(axis=0), 0), np.where(calm_l >= FEWEST, calm_l, 0)
+        ),
         first_l=ratio((flipped_tl & ~earlier_tl).sum(axis=0), known_tl.sum(axis=0)),
     )
 

@@ -1,6 +1,6 @@
 """Two documents token under token: which tokens stand together, how far their experts agree, what is noise."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -78,10 +78,21 @@ def difference(found: Aligned, sight: str) -> Difference:
     return Difference(found.share_lt, Scale("experts in common", low=0.0, high=1.0, unit="share", pool="min"))
 
 
-def own_figure(record: RoutingRecord, other: RoutingRecord) -> TokenFigure:
-    """What one capture shows beside the other: margins where both have them, else who came first."""
-    both = record.margin_tl is not None and other.margin_tl is not None
-    return token_figure(record, "margin" if both and record.tokens else TOP_EXPERT)
+def own_figures(found: Aligned) -> tuple[TokenFigure, TokenFigure]:
+    """What each capture shows, under one scale: margins where both have them, else who came first."""
+    view = "margin" if len(sights(found)) > 1 else TOP_EXPERT
+    one, two = (token_figure(record, view) for record in (found.first, found.second))
+    low, high = min(one.scale.low, two.scale.low), max(one.scale.high, two.scale.high)
+    one, two = (replace(each, scale=replace(each.scale, low=low, high=high)) for each in (one, two))
+    return one, two
+
+
+def in_common(found: Aligned) -> NDArray[np.int32]:
+    """How many experts each pair of tokens has in common, by layer and column; -1 where it has none at all."""
+    filled_tl = (found.first.ids_tlk != found.first.empty).sum(axis=2)
+    other_tl = (found.second.ids_tlk != found.second.empty).sum(axis=2)
+    most_lt = np.maximum(filled_tl, other_tl).T
+    return np.where(np.isfinite(found.share_lt), np.rint(np.nan_to_num(found.share_lt) * most_lt), -1).astype(np.int32)
 
 
 def column_names(found: Aligned) -> list[str] | None:

@@ -1,6 +1,5 @@
 """Two captures in words: how they relate, what that allows to be said, and a text with what it lost and gained."""
 
-from html import escape
 from typing import NamedTuple
 
 import numpy as np
@@ -32,7 +31,7 @@ class Told(NamedTuple):
     cannot: str
 
 
-def kind_words(found: Relation, *, is_same_capture: bool, documents: int) -> Told:
+def kind_words(found: Relation, *, is_same_capture: bool) -> Told:
     """What a comparison of this kind can say, and what it cannot."""
     if found.kind == "text":
         what = "Two documents of one capture" if is_same_capture else "The same model, two texts"
@@ -61,14 +60,17 @@ def kind_words(found: Relation, *, is_same_capture: bool, documents: int) -> Tol
         f"Two models; {same}.",
         "It can say: what survives any renaming of experts: how evenly work is spread, what routes tell about labels, "
         "and how far both tell the same tokens apart.",
-        f"It cannot say: anything expert by expert. {_why_not(found, documents)}",
+        _why_not(found),
     )
 
 
-def _why_not(found: Relation, documents: int) -> str:
-    if found.is_same_shape and not found.is_same_model:
-        return "Both weights and text differ, so that no difference could be told to come from either."
-    return "Expert 5 of A and expert 5 of B share nothing but a number: each model numbers its experts by chance."
+def _why_not(found: Relation) -> str:
+    if found.is_same_shape:
+        return (
+            "It cannot say: what a difference comes from, where both weights and text differ; nor anything expert by "
+            "expert."
+        )
+    return "It cannot say: anything expert by expert; why, is said below."
 
 
 def diff_html(first: RoutingRecord, second: RoutingRecord, found: Alignment) -> str:
@@ -131,6 +133,7 @@ class Line(NamedTuple):
     high_l: NDArray[np.float64] | None
     null_l: NDArray[np.float64] | None
     null_words: str
+    null_name: str = "chance"
     ceiling_l: NDArray[np.float64] | None = None
     ceiling_words: str = ""
 
@@ -159,7 +162,7 @@ def overlap_words(line: Line, *, question: str, population: str) -> Words:
         )
     null = ""
     if line.null_l is not None and np.isfinite(line.null_l).any():
-        said += f"; chance gives {np.nanmean(line.null_l):.1%}"
+        said += f"; {line.null_name} gives {np.nanmean(line.null_l):.1%}"
         null = f"dotted: {line.null_words}, {np.nanmin(line.null_l):.1%} to {np.nanmax(line.null_l):.1%}"
     if line.ceiling_l is not None:
         null = f"{null} · ceiling: {line.ceiling_words}, {np.nanmin(line.ceiling_l):.2%} and more"
@@ -191,7 +194,7 @@ def overlap_plot(line: Line) -> go.Figure:
     """Overlap by layer, its null and its ceiling."""
     shown = plot("layer", "share of experts in common")
     if line.null_l is not None:
-        add_line(shown, line.names, line.null_l, name="chance", ink=NULL)
+        add_line(shown, line.names, line.null_l, name=line.null_name, ink=NULL)
     if line.ceiling_l is not None:
         shown.add_scatter(
             x=list(line.names),
@@ -241,8 +244,3 @@ def shift_frame(found: Shift, names: list[str]) -> pd.DataFrame:
 def shift_scale(found: Shift) -> Scale:
     """Colours around no difference, in points."""
     return Scale.of(100 * found.value_le, "A − B", unit="points", null=0.0, palette="diverging", pool="far")
-
-
-def label(name: str, text: str) -> str:
-    """A small heading of our own HTML."""
-    return f"<strong>{escape(name)}</strong> {escape(text)}"

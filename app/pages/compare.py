@@ -45,7 +45,7 @@ def main() -> None:
 
 def _say(page: Page, other: Source, found: Relation) -> None:
     """Which kind of comparison this is, what it can say, and what not."""
-    told = kind_words(found, is_same_capture=page.source.id == other.id, documents=len(page.source.record.documents))
+    told = kind_words(found, is_same_capture=page.source.id == other.id)
     with st.container(border=True):
         st.markdown(f"**{plain(told.title)}**  \n{plain(told.can)}  \n{plain(told.cannot)}")
         st.caption(plain(f"B: {other.name}"))

@@ -11,7 +11,8 @@ from app.figures.aligned import (
     aligned_words,
     column_names,
     difference,
-    own_figure,
+    in_common,
+    own_figures,
     sights,
 )
 from app.figures.card import card
@@ -39,13 +40,22 @@ def show_pair(page: Page, found: Aligned, *, documents: tuple[RoutingRecord, Rou
                 help="Cells where nothing changed, or no more than a near tie, are drawn faint.",
             )
         drawn = difference(found, sight)
-        _carpet(page, found, found.first, drawn.values_lt, key=f"pair-{sight}", scale=drawn.scale, only=only)
+        labels_lt = in_common(found) if sight == "overlap" else None
+        _carpet(
+            page,
+            found,
+            found.first,
+            drawn.values_lt,
+            key=f"pair-{sight}",
+            scale=drawn.scale,
+            only=only,
+            labels_lt=labels_lt,
+            label_noun="in common",
+        )
         st.caption("The same tokens in A, then in B: the three share cursor and window.")
-        for name, record, other in (("a", found.first, found.second), ("b", found.second, found.first)):
-            own = own_figure(record, other)
-            _carpet(
-                page, found, record, own.values_lt, key=f"pair-own-{name}", scale=own.scale, labels_lt=own.expert_lt
-            )
+        for name, record, own in zip("ab", (found.first, found.second), own_figures(found), strict=True):
+            key = f"pair-own-{name}"
+            _carpet(page, found, record, own.values_lt, key=key, scale=own.scale, labels_lt=own.expert_lt)
     _cards(page, found, documents)
 
 
@@ -75,6 +85,7 @@ def _carpet(
     scale: object,
     only: bool = False,
     labels_lt: np.ndarray | None = None,
+    label_noun: str = "expert",
 ) -> None:
     """One of the three pictures."""
     column = found.column_of(page.view.token)
@@ -87,6 +98,7 @@ def _carpet(
         columns=column_names(found),
         scale=scale,  # type: ignore[arg-type]  # a Scale
         labels_rc=labels_lt,
+        label_noun=label_noun,
         changes_rc=changes(record),
         stops_rc=found.share_lt < 1,
         stops_say="change",

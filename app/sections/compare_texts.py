@@ -76,7 +76,7 @@ def _overlap(page: Page, first: RoutingRecord, second: RoutingRecord, found: Ali
     one, two = first.take(found.first_n[rows_n]), second.take(found.second_n[rows_n])
     share_l = overlap(one, two).astype(np.float64).mean(axis=0)
     null_l, how = _baseline(page, first, second, found)
-    line = Line(tuple(layer_names(first.layers)), share_l, None, None, null_l, how)
+    line = Line(tuple(layer_names(first.layers)), share_l, None, None, null_l, how, "the same word elsewhere")
     begun = min(found.begun_alike, len(found.first_n))
     said = f"N = {int(rows_n.sum()):,} tokens that both have, {begun:,} of them before the first change"
     words = overlap_words(line, question="Do the tokens that stay keep their experts?", population=said)
@@ -100,8 +100,13 @@ def _before_change(first: RoutingRecord, second: RoutingRecord, begun: int) -> N
         return
     head = slice(0, begun)
     share = float(overlap(first.take(head), second.take(head)).mean())
+    tokens = (
+        "The token before the first change shares"
+        if begun == 1
+        else f"The {begun:,} tokens before the first change share"
+    )
     st.caption(
-        f"The {begun:,} token{'s' * (begun != 1)} before the first change share {share:.2%} of their experts. A "
+        f"{tokens} {share:.2%} of {'its' if begun == 1 else 'their'} experts. A "
         f"decoder cannot look ahead, so anything below 100% is noise of the computation."
     )
 

@@ -1,5 +1,6 @@
 """The same tokens through other weights, another number format or engine: what changed, where, and what is noise."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -190,6 +191,7 @@ def _pair(page: Page, other: Source, found: Relation) -> None:
     if len(pairs) > 1:
         number = _document(page, list(numbers), number)
     first, second = document_of(page.source, number), document_of(other, numbers[number])
+    second = second if second.pieces else replace(second, pieces=first.pieces)  # the same tokens: the same words
     every = np.arange(first.tokens)
     key = (page.source.id, other.id, number, "pair")
     pair: Aligned = _kept.get(key, lambda: aligned(first, second, every, every))
