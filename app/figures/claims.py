@@ -51,7 +51,7 @@ def claims_takeaway(verdicts: Sequence[Verdict]) -> str:
     >>> claims_takeaway([])
     'Nothing was checked.'
     """
-    number = Counter(verdict.holds for verdict in verdicts)
+    number = Counter[str](verdict.holds for verdict in verdicts)
     said = [
         f"{number[holds]} {one if number[holds] == 1 else several}"
         for holds, one, several in (

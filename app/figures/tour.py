@@ -32,7 +32,7 @@ def parting_stop(capture: str, record: RoutingRecord, found: Parting | None) -> 
         return None
     piece = record.piece(int(record.token_t[found.second])).strip()
     return Stop(
-        question=f"Why did layer {found.layer} split here?",
+        question=f"Why did layer {found.layer} split at “{piece}”?",
         says=f"“{piece}” is read twice, as tokens {found.first} and {found.second}. Layer {found.layer} gives the "
         f"second {_of(found.shared, found.slots)} it gave the first: the token is the same, what stands before it is "
         "not.",

@@ -12,7 +12,7 @@ from app.figures.trace import views
 from app.kept import Kept
 from app.sections import address
 from app.sections.messages import plain, show_error
-from app.sources import document_of, measure, shipped_name, table
+from app.sources import document_of, measure, shipped_ids, shipped_name, table
 from app.state import View
 from models import BUNDLED_MODEL, BUNDLED_MODELS
 from routing.errors import GatescopeError
@@ -42,6 +42,15 @@ def first_visit(view: View) -> None:
             st.markdown(f"{said} Three questions to begin with:", width="stretch")
             st.button("Hide", key="tour-hide", type="tertiary", icon=":material/close:", on_click=_dismiss)
         linked(questions(found, is_brief=True), key="tour-questions", on_follow=address.visit_link)
+
+
+def answer(page: str, view: View) -> None:
+    """Draw what is to be seen, where a page shows the state that a question leads to; else nothing."""
+    if st.session_state.get(DISMISSED) or view.capture not in shipped_ids(toured(view.model))[:2]:
+        return
+    for stop in stops(toured(view.model)):
+        if stop.page == page and _is_at(stop, view):
+            st.markdown(f"**{plain(stop.question)}** {plain(stop.says)}")
 
 
 def replay() -> None:
@@ -86,6 +95,8 @@ def _over_the_example(view: View) -> str:
     source = server.find_source(view.capture or f"welcome.{toured(view.model)}")
     name = shipped_name(source.id) if "." in source.id else source.record.provenance.model
     record = document_of(source, view.document or 0)
+    if (here := next((stop for stop in stops(toured(view.model)) if _is_at(stop, view)), None)) is not None:
+        return f"**{plain(here.question)}** {plain(here.says)}"
     if view.token is None or view.token >= record.tokens:
         return f"**This is {plain(name)}.** Click a token to pin it: its experts are listed layer by layer."
     piece = plain(record.piece(int(record.token_t[view.token])).strip() or "␣")
@@ -94,6 +105,10 @@ def _over_the_example(view: View) -> str:
         f"**This is {plain(name)}.** Token {view.token}, “{piece}”, is pinned{layer}: the card names the experts "
         "that took it."
     )
+
+
+def _is_at(stop: Stop, view: View) -> bool:
+    return all(getattr(view, part) == value for part, value in stop.parts.items())
 
 
 def _afresh() -> dict[str, object]:

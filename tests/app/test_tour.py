@@ -22,7 +22,7 @@ def test_a_parting_is_told_with_both_tokens(make_record):
     record = make_record(["The", " 2", " or", " 2"])
     record = replace(record, token_t=np.array([0, 1, 2, 1], np.int32))
     stop = parting_stop("welcome.m", record, Parting(layer=3, first=1, second=3, shared=0, slots=4))
-    assert stop.question == "Why did layer 3 split here?"
+    assert stop.question == "Why did layer 3 split at “2”?"
     assert "“2” is read twice, as tokens 1 and 3." in stop.says and "none of the 4 experts" in stop.says
     assert (stop.page, stop.parts) == ("prompt", {"capture": "welcome.m", "token": 3, "layer": 3})
     assert parting_stop("welcome.m", record, None) is None
@@ -94,6 +94,34 @@ def test_the_tour_is_hidden_and_stays_so():
     assert not page.exception and not page.markdown
     page.run()
     assert not page.markdown
+
+
+def _arrived():
+    from app.sections import address, tour
+
+    tour.answer("expert", address.current())
+
+
+def test_where_a_question_leads_it_is_answered():
+    expert = stops("sift-softmax")[1]
+    page = AppTest.from_function(_arrived, default_timeout=60)
+    page.query_params["c"] = expert.parts["capture"]
+    page.query_params["l"], page.query_params["e"] = str(expert.parts["layer"]), str(expert.parts["expert"])
+    page.run()
+    assert not page.exception
+    assert expert.question in shown(page) and expert.says in shown(page)
+    page.query_params["e"] = str(expert.parts["expert"] + 1)
+    page.run()
+    assert not page.markdown, "another expert answers nothing"
+
+
+def test_the_first_question_is_answered_over_its_own_state():
+    prompt = stops("sift-softmax")[0]
+    page = AppTest.from_function(_script, default_timeout=60)
+    page.query_params["c"] = prompt.parts["capture"]
+    page.query_params["t"], page.query_params["l"] = str(prompt.parts["token"]), str(prompt.parts["layer"])
+    page.run()
+    assert not page.exception and prompt.says in shown(page)
 
 
 def test_the_links_are_addresses_of_their_states():
