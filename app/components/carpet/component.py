@@ -83,6 +83,8 @@ def matrix(
 
     The page owns the pin: hand in the one it knows, keep the one that comes back. A click, Enter or Esc in the browser
     wins over `pinned` in the run it causes; `on_pick` hears of it before that run begins. The same holds for `span`.
+    Keep pin and range in `on_pick` and `on_span` where both can change: a run may be cut short by the next event
+    before it comes to keep what is returned.
 
         state.pin = matrix(load_le, rows=None, columns=None, scale=scale, pinned=state.pin, key="load")
 

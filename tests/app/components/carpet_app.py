@@ -236,6 +236,7 @@ if "pin" not in st.session_state:
 
 def hear(pick: Pick | None) -> None:
     st.session_state.heard.append(pick)
+    st.session_state.pin = pick
 
 
 show = st.query_params.get("show", "tokens_demo")
