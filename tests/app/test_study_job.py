@@ -97,7 +97,6 @@ def test_a_study_is_captured_analysed_and_read_like_any_other(studies, tracer):
     assert studies.doing(ID) is None
 
 
-@pytest.mark.parametrize(("record", "has_weights", "has_scores"), [("ids", False, False), ("scores", True, True)])
 def test_every_metric_of_a_study_is_analysed_unless_told_otherwise(tracer, tmp_path):
     made = Studies(tmp_path, lambda name: tracer, limit=4, most_tokens=100_000)
     assert made.begin(order(), TEXTS_READ[:3] + TEXTS_READ[-3:]).wait(PATIENCE)
@@ -108,6 +107,7 @@ def test_every_metric_of_a_study_is_analysed_unless_told_otherwise(tracer, tmp_p
     made.close()
 
 
+@pytest.mark.parametrize(("record", "has_weights", "has_scores"), [("ids", False, False), ("scores", True, True)])
 def test_what_is_recorded_is_what_was_asked_for(studies, record, has_weights, has_scores):
     assert studies.begin(order(record=record), TEXTS_READ[:3]).wait(PATIENCE)
     found = read_study(ID, studies.folder / ID).record

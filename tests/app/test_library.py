@@ -1,0 +1,343 @@
+"""The list of captures: what is listed for whom, names and tags, removal, files out and in."""
+
+import csv
+import io
+import json
+import zipfile
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import streamlit as st
+
+from app import exchange, library, server
+from app.labels import LabelBook, tags_of
+from app.library import Entry, entries, entry_of, is_listed, remove, rename, usage
+from app.settings import settings
+from app.sources import CAPTURED
+from app.study.import_command import written
+from app.study.order import Order, write_order
+from app.visitor import key_of
+from cache.importers import Given
+from cache.schema import encode
+from cache.seal import seal
+from cache.study import StudyFolder
+from routing import Document
+from routing.errors import CaptureNotFoundError, OptionError, TraceError
+from tests.app.conftest import build_record
+
+FIRST, SECOND = "firstcaptureaaaa", "secondcaptureaaa"
+HOSTILE = "<img src=x onerror=alert(1)>\n=cmd|' /C calc'!A0 **x** \u202e\x00"
+
+
+@pytest.fixture
+def place(monkeypatch, tmp_path):
+    """A server with two captured texts; `shared=True` lists to each visitor what is shared or their own."""
+
+    def start(*, shared: bool = False, **values: str):
+        monkeypatch.setenv("GATESCOPE_CACHE_DIR", str(tmp_path / "captures"))
+        monkeypatch.setenv("GATESCOPE_LIBRARY_LISTS", "shared" if shared else "all")
+        for name, value in values.items():
+            monkeypatch.setenv(f"GATESCOPE_{name.upper()}", value)
+        _forget()
+        store = server.shelf().store
+        store.put(FIRST, build_record(["a", " secret", " text"]))
+        store.put(SECOND, replace(build_record(["b"] * 6), documents=(Document(HOSTILE),)))
+        return store
+
+    yield start
+    monkeypatch.undo()
+    _forget()
+
+
+def _forget():
+    library.running_studies.clear()
+    settings.cache_clear()
+    st.cache_resource.clear()
+
+
+def ids(visitor: str = "", opened=()) -> list[str]:
+    return [entry.id for entry in entries(visitor, opened) if entry.kind != "shipped"]
+
+
+def test_captures_are_listed_with_what_they_are(place):
+    place()
+    entry = entry_of(FIRST, "", ())
+    assert (entry.name, entry.kind, entry.model, entry.tokens, entry.documents) == (
+        "a secret text",
+        "text",
+        "small",
+        3,
+        1,
+    )
+    assert (entry.recorded, entry.state, entry.is_own) == ("experts, weights, margins", "ready", True)
+    assert entry.size_bytes == server.shelf().store.path(FIRST).stat().st_size
+    shipped = entry_of("probe.sift-softmax", "", ())
+    assert (shipped.kind, shipped.tokens, shipped.documents, shipped.is_own) == ("shipped", 111_104, 552, False)
+
+
+def test_to_list_captures_is_no_use_of_them(place):
+    store = place()
+    before = {entry.id: entry.used for entry in store.ids()}
+    entries("", ())
+    assert {entry.id: entry.used for entry in store.ids()} == before
+
+
+def test_a_damaged_capture_is_listed_with_what_is_wrong(place):
+    path = place().path(FIRST)
+    path.write_bytes(path.read_bytes()[:100])
+    assert entry_of(FIRST, "", ()).problem
+    assert entry_of(SECOND, "", ()).problem == ""
+
+
+def test_a_hostile_text_is_a_name_on_one_line(place):
+    place()
+    name = entry_of(SECOND, "", ()).name
+    assert name.isprintable()
+    assert "\u202e" not in name
+
+
+def test_the_filter_wants_every_word_wherever_it_stands(place):
+    place()
+    rename(entry_of(FIRST, "", ()), "", name="Rivers", tags="water, German")
+    entry = entry_of(FIRST, "", ())
+    assert all(entry.matches(words) for words in ("", "riv", "GERMAN small", FIRST[:6], "weights text"))
+    assert not entry.matches("rivers french")
+
+
+def test_on_a_server_of_one_person_everything_is_listed(place):
+    place()
+    assert set(ids()) == {FIRST, SECOND}
+
+
+def test_a_text_is_listed_to_nobody_who_has_not_opened_it(place):
+    place(shared=True)
+    assert ids("ann") == []
+    assert ids("ann", [FIRST]) == [FIRST]
+    assert [entry.kind for entry in entries("ann", ())] == ["shipped"] * len(entries("ann", ()))
+    with pytest.raises(CaptureNotFoundError):
+        entry_of(SECOND, "ann", [FIRST])
+
+
+def test_what_is_shared_is_listed_to_all_and_changed_by_its_owner_alone(place):
+    place(shared=True)
+    ann = entry_of(FIRST, "ann", [FIRST])
+    rename(ann, "ann", name="Ann's", tags="")
+    library.label_book().share(FIRST, "ann", is_shared=True)
+    bob = entry_of(FIRST, "bob", ())
+    assert (bob.name, bob.is_own, bob.is_shared) == ("Ann's", False, True)
+    with pytest.raises(OptionError, match="somebody else's"):
+        remove(bob)
+    library.label_book().share(FIRST, "ann", is_shared=False)
+    assert ids("bob") == []
+    assert ids("ann") == [FIRST]
+
+
+def test_nobody_reads_what_another_calls_a_text_that_both_have(place):
+    place(shared=True)
+    rename(entry_of(FIRST, "ann", [FIRST]), "ann", name="Ann's secret plan", tags="plan")
+    bob = entry_of(FIRST, "bob", [FIRST])
+    assert (bob.name, bob.tags) == ("a secret text", ())
+
+
+def begin_study(id: str, owner: str, **more) -> None:
+    write_order(server.studies() / id, Order(id=id, name="mine", model="sift-softmax", owner=owner, **more))
+
+
+def test_a_study_is_listed_to_who_began_it(place):
+    place(shared=True)
+    begin_study(FIRST, "ann", state="stopped")
+    assert entry_of(FIRST, "ann", ()).state == "stopped"
+    assert FIRST not in ids("bob")
+    library.label_book().share(FIRST, "ann", is_shared=True)
+    bob = entry_of(FIRST, "bob", ())
+    assert (bob.kind, bob.is_own) == ("study", False)
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [("running", "stopped"), ("waiting", "stopped"), ("stopped", "stopped"), ("failed", "failed"), ("done", "ready")],
+)
+def test_a_study_that_nobody_runs_any_more_was_stopped(place, written, shown):
+    place()
+    begin_study("studyaaaaaaaaaaa", "", state=written)
+    assert entry_of("studyaaaaaaaaaaa", "", ()).state == shown
+
+
+def test_a_name_is_clean_and_tags_are_few(place):
+    place()
+    rename(entry_of(FIRST, "", ()), "", name=HOSTILE + "x" * 500, tags="a,, a ," + "t" * 90 + ",\x00")
+    entry = entry_of(FIRST, "", ())
+    assert entry.name.isprintable()
+    assert len(entry.name) <= 80
+    assert entry.tags == ("a", "t" * 30)
+    assert len(tags_of(",".join(map(str, range(99))))) == 12
+
+
+def test_a_study_that_is_renamed_is_called_so_everywhere(place):
+    place()
+    id = "studyaaaaaaaaaaa"
+    begin_study(id, "", state="done")
+    folder = StudyFolder.create(server.studies() / id / CAPTURED, {"corpus": "mine", "model": "small"})
+    written(iter([build_record(["a", "b", "c"])]), folder)
+    assert server.find_source(id).name == "mine"
+    rename(entry_of(id, "", ()), "", name="Three tokens", tags="")
+    assert server.find_source(id).name == "Three tokens"
+    assert (entry_of(id, "", ()).name, entry_of(id, "", ()).tokens) == ("Three tokens", 3)
+
+
+def test_what_ships_cannot_be_changed(place):
+    place()
+    shipped = entry_of("welcome.sift-softmax", "", ())
+    for change in (remove, lambda entry: rename(entry, "", name="x", tags="")):
+        with pytest.raises(OptionError, match="ships with"):
+            change(shipped)
+
+
+def test_what_is_removed_is_gone_from_disk_and_memory(place):
+    store = place()
+    server.find_source(FIRST)
+    rename(entry_of(FIRST, "", ()), "", name="x", tags="")
+    remove(entry_of(FIRST, "", ()))
+    assert not store.has(FIRST)
+    assert not (settings().cache_dir / "library" / f"{FIRST}.json").exists()
+    with pytest.raises(CaptureNotFoundError):
+        server.find_source(FIRST)
+    begin_study("studyaaaaaaaaaaa", "", state="stopped")
+    remove(entry_of("studyaaaaaaaaaaa", "", ()))
+    assert not (server.studies() / "studyaaaaaaaaaaa").exists()
+
+
+def test_usage_is_what_lies_on_the_disk(place):
+    store = place(quota_bytes="5000000")
+    begin_study("studyaaaaaaaaaaa", "", state="stopped")
+    found = usage()
+    assert found.captures == sum(store.path(id).stat().st_size for id in (FIRST, SECOND))
+    assert found.studies == (server.studies() / "studyaaaaaaaaaaa" / "order.json").stat().st_size
+    assert (found.total, found.most) == (found.captures + found.studies, 5_000_000)
+
+
+def test_labels_that_cannot_be_read_are_none(tmp_path):
+    book = LabelBook(tmp_path)
+    book.call(FIRST, "ann", name="x", tags="y")
+    for damage in ("", "[]", '{"called": 1}', '{"owner": "a", "is_shared": true, "called": {"ann": {}}}'):
+        (tmp_path / "library" / f"{FIRST}.json").write_text(damage)
+        assert book.of(FIRST).seen_by("ann").name == ""
+    with pytest.raises(CaptureNotFoundError):
+        book.share("../../etc/passwd", "ann", is_shared=True)
+
+
+def test_a_browser_is_known_by_its_token_whatever_its_mask():
+    token, secret = bytes(range(16)), b"s" * 32
+
+    def cookie(mask: bytes) -> str:
+        return f"2|{mask.hex()}|{bytes(byte ^ mask[n % 4] for n, byte in enumerate(token)).hex()}|1700000000"
+
+    keys = {key_of(cookie(mask), secret) for mask in (b"\0\0\0\0", b"\x01\x02\x03\x04", b"abcd")}
+    assert len(keys) == 1
+    assert key_of(cookie(b"abcd"), b"t" * 32) not in keys
+    assert token.hex()[:16] not in keys
+    assert len({key_of(text, secret) for text in ("", "2|zz|1", "x" * 9999)}) == 3
+
+
+# -- files out and in ---------------------------------------------------------------------------------------------
+
+
+def test_a_capture_goes_out_and_comes_in_the_same_under_an_id_of_its_own(place):
+    place()
+    source = server.find_source(FIRST)
+    content = exchange.file_of(source)
+    (taken,) = exchange.take_in([(f"{FIRST}.gsr", content)], Given(), visitor="")
+    assert "the seal holds" in taken.understood
+    assert taken.id != FIRST  # nobody else's file may stand for what this server captured
+    back = server.find_source(taken.id).record
+    for (name, one), (_, other) in zip(source.record.arrays(), back.arrays(), strict=True):
+        assert np.array_equal(one, other, equal_nan=one.dtype.kind == "f"), name
+    assert back.documents == source.record.documents
+
+
+def test_a_renamed_file_is_taken_and_an_altered_one_is_not(place):
+    place()
+    content = exchange.file_of(server.find_source(FIRST))
+    (taken,) = exchange.take_in([("my favourite (1).gsr", content)], Given(), visitor="")
+    assert "renamed" in taken.understood[0]
+    flipped = bytearray(content)
+    flipped[60] ^= 0xFF
+    for damaged in (bytes(flipped), content[:-9], content[:40], b"GSROUTE\n" + bytes(500)):
+        with pytest.raises(TraceError, match="torn, altered"):
+            exchange.take_in([(f"{FIRST}.gsr", damaged)], Given(), visitor="")
+
+
+def test_a_file_that_says_it_unpacks_to_too_much_is_refused(place, monkeypatch):
+    place()
+    monkeypatch.setattr(exchange, "MOST_DECODED", 100)
+    with pytest.raises(TraceError, match="unpacks to"):
+        exchange.take_in([("a.gsr", exchange.file_of(server.find_source(FIRST)))], Given(), visitor="")
+
+
+def test_a_trace_of_another_engine_becomes_a_study_with_what_was_understood(place):
+    place()
+    ids_tlk = np.random.default_rng(0).integers(0, 4, (40, 2, 1)).astype(np.uint8)
+    file = io.BytesIO()
+    np.savez(file, ids=ids_tlk, token=np.arange(40))
+    (taken,) = exchange.take_in([("routes.npz", file.getvalue())], Given(experts=4, k=1), visitor="")
+    assert (taken.format, taken.tokens) == ("plain", 40)
+    job = library.running_studies().live(taken.id)
+    assert job is None or job.wait(120)
+    entry = entry_of(taken.id, "", ())
+    assert (entry.kind, entry.state, entry.tokens) == ("import", "ready", 40)
+    assert entry.order.understood == taken.understood != ()
+    assert np.array_equal(server.find_source(taken.id).record.ids_tlk, ids_tlk)
+
+
+@pytest.mark.parametrize("files", [[("a.txt", b"hello")], [("a.pkl", b"\x80\x04]")], [("../x.json", b"{}")], []])
+def test_what_is_no_trace_is_refused_and_leaves_nothing(place, files):
+    place()
+    with pytest.raises((TraceError, OptionError)) as refused:
+        exchange.take_in(files, Given(), visitor="")
+    assert "gatescope-import" not in str(refused.value)
+    assert not server.studies().exists() or not list(server.studies().iterdir())
+
+
+def test_more_tokens_than_a_visitor_may_have_are_refused_and_leave_nothing(place):
+    place(max_study_tokens="100")
+    record = build_record(["a"] * 101)
+    half = replace(record, document_t=np.repeat(np.int32([0, 1]), [50, 51]), documents=(Document("a"), Document("b")))
+    body = encode(half)
+    with pytest.raises((TraceError, OptionError), match="101 tokens"):
+        exchange.take_in([("a.gsr", seal("a", body) + bytes(body))], Given(), visitor="")
+    assert not list(server.studies().iterdir())
+
+
+def test_a_set_holds_each_capture_as_file_and_table_and_a_list_no_sheet_obeys(place):
+    place()
+    chosen = [entry_of(id, "", ()) for id in (FIRST, SECOND)]
+    content = exchange.archive(chosen, server.find_source)
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        names = set(archive.namelist())
+        rows = list(csv.DictReader(io.TextIOWrapper(archive.open("captures.csv"), "utf-8")))
+        routes = list(csv.DictReader(io.TextIOWrapper(archive.open(f"{FIRST}.routes.csv"), "utf-8")))
+        assert archive.read(f"{FIRST}.gsr") == exchange.file_of(server.find_source(FIRST))
+    both = {f"{id}.{end}" for id in (FIRST, SECOND) for end in ("gsr", "routes.csv")}
+    assert names == both | {"captures.csv"}
+    assert [json.loads(row["name"]) for row in rows] == [entry.name for entry in chosen]
+    assert all(row["name"].startswith('"') for row in rows)
+    assert len(routes) == 3 * 2 * 2  # tokens, layers, experts of a token
+
+
+def test_a_set_that_is_too_large_is_refused(place):
+    place()
+    large = [replace(entry_of(FIRST, "", ()), size_bytes=exchange.MOST_SET_BYTES + 1)]
+    with pytest.raises(OptionError, match="at most"):
+        exchange.archive(large, server.find_source)
+
+
+def test_who_is_shown_what_by_hand():
+    own, shared, other = (
+        Entry(id=FIRST, name="", kind="text", is_own=True),
+        Entry(id=FIRST, name="", kind="study", is_shared=True),
+        Entry(id=FIRST, name="", kind="study"),
+    )
+    assert [is_listed(each, (), everything=False) for each in (own, shared, other)] == [True, True, False]
+    assert is_listed(other, (FIRST,), everything=False)
+    assert is_listed(other, (), everything=True)
