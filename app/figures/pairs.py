@@ -190,7 +190,7 @@ def explained_words(
             f"words have {100 * other.value[layer]:.0f} % in common: {100 * context.value[layer]:.0f} % of what can "
             "differ is the context's, the rest the word's own."
         )
-    if domain is not None and np.isfinite(domain.value[layer]):
+    if domain is not None and np.isfinite(domain.value[layer]) and domain.value[layer] != 0:  # 0 bits: one domain
         null = "" if domain.null is None else f" (by chance {number(domain.null[layer])})"
         said.append(f"A document's domain tells {number(domain.value[layer])} bits of an expert{null}.")
     return " ".join(said)

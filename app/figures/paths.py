@@ -18,6 +18,7 @@ from routing.router import RouterRule
 
 SHOWN = 8
 """Next experts with a band of their own; the others go together."""
+PAD, MARGIN = 10, 8
 TIMES = 1.5
 """From so many times chance on a band is drawn in the ink of a finding."""
 
@@ -72,7 +73,7 @@ def step_takeaway(step: Step, expert: int, layer: str, next_layer: str) -> str:
         f"After expert {expert} of layer {layer}, {100 * step.share_n[0]:.0f} % of the tokens go to expert "
         f"{step.expert_n[0]} of layer {next_layer} first: {number(times[0])} times as many as of all tokens."
     )
-    if not step.others:
+    if not step.other_share > 0:
         return said
     return f"{said} The {len(step.share_n)} shown take {100 * step.share_n.sum():.0f} %, {step.others} others the rest."
 
@@ -89,16 +90,15 @@ def step_plot(step: Step, expert: int, *, height: int = 380) -> go.Figure:
         f"{name} · {100 * share:.0f} % · {number(lift)}×"
         for name, share, lift in zip(names, shares, times, strict=True)
     ]
-    middles = (np.cumsum(shares) - shares / 2) / shares.sum()
     shown = go.Figure(
         go.Sankey(
-            arrangement="snap",
+            arrangement="fixed",
             node={
                 "label": [escape(f"expert {expert}"), *map(escape, labels)],
                 "x": [0.001, *[0.999] * len(shares)],
-                "y": [0.5, *np.clip(middles, 0.001, 0.999)],
+                "y": [0.5, *_middles(shares, PAD / (height - 2 * MARGIN))],
                 "color": [A, *(A if lift >= TIMES else NULL for lift in times)],
-                "pad": 10,
+                "pad": PAD,
                 "thickness": 14,
                 "hovertemplate": "%{label}<extra></extra>",
             },
@@ -113,8 +113,14 @@ def step_plot(step: Step, expert: int, *, height: int = 380) -> go.Figure:
             },
         )
     )
-    shown.update_layout(height=height, margin={"l": 8, "r": 8, "t": 8, "b": 8}, font_size=13)
+    shown.update_layout(height=height, margin=dict.fromkeys("lrtb", MARGIN), font_size=13)
     return shown
+
+
+def _middles(shares: NDArray[np.float64], pad: float) -> NDArray[np.float64]:
+    """Where the bands end, one under another with gaps of `pad` between them, as shares of the height."""
+    height_n = shares / shares.sum() * (1 - pad * (len(shares) - 1))
+    return np.clip(np.cumsum(height_n + pad) - pad - height_n / 2, 0.001, 0.999)
 
 
 def step_frame(found: Result, rule: RouterRule, following: RouterRule, expert: int) -> pd.DataFrame:

@@ -1,11 +1,14 @@
 """The page of layers over what ships with a model: every part stands, each choice recounts or says why not."""
 
+import numpy as np
 import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from app import server
 from app.settings import settings
+from cache.store import Store
+from routing import Document, Provenance, RouterRule, RoutingRecord
 
 DEPTHS = ("How many experts is the work worth?", "How far is the busiest above the mean?", "How undecided is the gate?")
 
@@ -31,6 +34,35 @@ def opened(monkeypatch, tmp_path):
     yield open_page
     settings.cache_clear()
     st.cache_resource.clear()
+
+
+@pytest.fixture
+def uneven(opened):
+    """The id of a kept capture of 12 documents whose first layer has 6 experts, whose second has 3."""
+    generator = np.random.default_rng(0)
+    tokens, documents = 240, 12
+    ids_tlk = np.stack([_chosen(generator, tokens, experts) for experts in (6, 3)], axis=1)
+    record = RoutingRecord(
+        ids_tlk=ids_tlk.astype(np.uint8),
+        weight_tlk=np.full(ids_tlk.shape, 0.5, np.float16),
+        token_t=np.arange(tokens, dtype=np.int32) % 7,
+        document_t=np.repeat(np.arange(documents, dtype=np.int32), tokens // documents),
+        position_t=np.tile(np.arange(tokens // documents, dtype=np.int32), documents),
+        flag_t=np.zeros(tokens, np.uint8),
+        documents=tuple(Document(f"text {number}") for number in range(documents)),
+        layers=tuple(
+            RouterRule(layer=layer, block=layer, module="mlp", experts=experts, k=2, score="softmax")
+            for layer, experts in enumerate((6, 3))
+        ),
+        provenance=Provenance(model="uneven", fingerprint="0f" * 8, dtype="float32", device="cpu"),
+    )
+    Store(settings().cache_dir).put("abcdefghijklmnop", record)
+    return "abcdefghijklmnop"
+
+
+def _chosen(generator, tokens, experts):
+    """Two of so many experts for each token."""
+    return generator.random((tokens, experts)).argsort(axis=1)[:, :2]
 
 
 def words(page: AppTest) -> str:
@@ -119,3 +151,13 @@ def test_one_short_text_is_shown_without_intervals_and_says_so(opened):
     said = words(opened(c="welcome.sift-softmax"))
     assert "No interval: it is over documents, and there are fewer than two." in said
     assert "Only 37 tokens" in said
+
+
+def test_layers_with_fewer_experts_than_others_end_where_theirs_do(opened, uneven):
+    """Layer 0 has 6 experts, layer 1 has 3: 9 in all, and the third is no expert of layer 1 that could be pinned."""
+    page = opened(c=uneven, l="1", e="2")
+    said = words(page)
+    assert "Of 9 experts" in said
+    assert "of 3 by load" in said
+    assert "of 3 experts of layer 1 do" in said
+    assert "Open expert" not in "".join(button.label for button in opened(c=uneven, l="1", e="5").button)

@@ -155,6 +155,7 @@ def test_what_words_and_domains_explain():
         "(by chance 0.02)."
     )
     assert explained_words(0, same=None, other=None, context=None, domain=None) == ""
+    assert explained_words(0, same=None, other=None, context=None, domain=Result(value=np.zeros(1))) == ""
 
 
 def test_shared_tokens_are_those_of_both_that_count(make_record):
@@ -248,8 +249,19 @@ def test_what_is_not_shown_on_its_own_goes_to_the_others_and_nothing_is_lost():
     assert step_takeaway(step, 0, "0", "1").endswith("The 8 shown take 79 %, 3 others the rest.")
     drawn = step_plot(step, 0).data[0]
     assert sum(drawn.link.value) == pytest.approx(1)
+    y = drawn.node.y
+    assert all(np.diff(y[1:]) > 0)
+    assert y[1] < 0.5 < y[-1] < 1
     assert drawn.node.label[1] == "expert 0 · 30 % · 3.3×"
     assert drawn.node.label[-1] == "3 others · 21 % · 0.77×"
+
+
+def test_experts_that_nothing_goes_to_are_not_told_of():
+    value = np.array([[[1.0, *[0.0] * 9]]])
+    step = step_from(Result(value=value, null=value), rule(0, 1, k=1), rule(1, 10), 0)
+    assert step.expert_n.tolist() == [0]
+    assert step_takeaway(step, 0, "0", "1").endswith("1 times as many as of all tokens.")
+    assert len(step_plot(step, 0).data[0].link.value) == 1
 
 
 def test_paths_in_words_and_rows():

@@ -1,11 +1,14 @@
 """The page of pairs over what ships with a model: pairs, their tokens, steps and paths, or why there are none."""
 
+import numpy as np
 import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from app import server
 from app.settings import settings
+from cache.store import Store
+from routing import Document, Provenance, RouterRule, RoutingRecord
 
 
 @pytest.fixture
@@ -29,6 +32,35 @@ def opened(monkeypatch, tmp_path):
     yield open_page
     settings.cache_clear()
     st.cache_resource.clear()
+
+
+@pytest.fixture
+def uneven(opened):
+    """The id of a kept capture of 12 documents whose first layer has 6 experts, whose second has 3."""
+    generator = np.random.default_rng(0)
+    tokens, documents = 240, 12
+    ids_tlk = np.stack([_chosen(generator, tokens, experts) for experts in (6, 3)], axis=1)
+    record = RoutingRecord(
+        ids_tlk=ids_tlk.astype(np.uint8),
+        weight_tlk=np.full(ids_tlk.shape, 0.5, np.float16),
+        token_t=np.arange(tokens, dtype=np.int32) % 7,
+        document_t=np.repeat(np.arange(documents, dtype=np.int32), tokens // documents),
+        position_t=np.tile(np.arange(tokens // documents, dtype=np.int32), documents),
+        flag_t=np.zeros(tokens, np.uint8),
+        documents=tuple(Document(f"text {number}") for number in range(documents)),
+        layers=tuple(
+            RouterRule(layer=layer, block=layer, module="mlp", experts=experts, k=2, score="softmax")
+            for layer, experts in enumerate((6, 3))
+        ),
+        provenance=Provenance(model="uneven", fingerprint="0f" * 8, dtype="float32", device="cpu"),
+    )
+    Store(settings().cache_dir).put("abcdefghijklmnop", record)
+    return "abcdefghijklmnop"
+
+
+def _chosen(generator, tokens, experts):
+    """Two of so many experts for each token."""
+    return generator.random((tokens, experts)).argsort(axis=1)[:, :2]
 
 
 def words(page: AppTest) -> str:
@@ -104,3 +136,14 @@ def test_nothing_generated_is_said(opened):
 
 def test_another_model_stands_beside_where_lines_are_drawn(opened):
     assert "B: from" in words(opened(vs="probe.sift-sigmoid"))
+
+
+def test_a_layer_with_fewer_experts_than_others_has_its_own_pairs_only(opened, uneven):
+    """Three experts are 3 pairs, six are 15."""
+    page = opened(c=uneven, l="1")
+    assert len(page.selectbox(key="pair-one").options) == 3
+    assert len(page.selectbox(key="pair-two").options) == 2
+    page = opened(c=uneven, l="0", e="5")
+    assert page.selectbox(key="pair-one").value == 5
+    assert "Where do the tokens of expert 5 go next?" in words(page)
+    assert opened(c=uneven, l="1", e="5").selectbox(key="pair-one").value in (0, 1, 2)
