@@ -4,6 +4,7 @@ from app.figures.expert import GLANCE
 from app.sections import expert_texts, expert_work
 from app.sections.expert_choice import choose, glance
 from app.sections.figure import answering
+from app.sections.knock_out import knock_out
 from app.sections.looking import open_page
 from app.sections.messages import show_error
 from routing.errors import GatescopeError
@@ -29,6 +30,7 @@ def main() -> None:
         expert_texts.places(page, chosen)
         expert_work.work(page, chosen)
         expert_work.around(page, chosen)
+        knock_out(page, chosen)
 
 
 try:

@@ -116,3 +116,26 @@ def test_a_short_text_says_that_it_tells_little(opened):
 
 def test_where_nothing_was_generated_it_is_said(opened):
     assert "no token of this kind was given to an expert here" in words(opened(f="generated"))
+
+
+def test_an_expert_is_taken_away_in_the_models_queue(opened, monkeypatch):
+    monkeypatch.setattr("app.sections.knock_out.TEXTS", 2)
+    page = opened(l="3", e="9")
+    assert "reads 2 texts of this capture again" in words(page)
+    page.button(key="knock-out").click().run()
+    (job,) = page.session_state["knock-out-jobs"].values()
+    assert job.wait(120)
+    page.run()
+    assert "Without expert 9 the loss of a token" in words(page)
+    assert "predicted tokens of 2 documents" in words(page)
+
+
+def test_it_can_be_stopped_and_begun_again(opened, monkeypatch):
+    page = opened(l="3", e="9")
+    page.button(key="knock-out").click().run()
+    (job,) = page.session_state["knock-out-jobs"].values()
+    page.button(key="knock-out-cancel").click().run()
+    assert job.wait(120) and job.phase.value == "cancelled"
+    page.run()
+    assert "It was stopped." in words(page)
+    assert page.button(key="knock-out")
