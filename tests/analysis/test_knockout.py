@@ -30,7 +30,7 @@ def test_it_is_said_beside_its_controls_and_causal_only_where_sure():
     words = knockout_words(found, 2, 40)
     assert words.takeaway == (
         "Without expert 7 the loss of a token rises by 0.175 nats (95 % interval 0.100 to 0.200); without 1 other that "
-        "are as busy, one at a time, by 0.013 to 0.013. It costs more than 1 of these 1."
+        "is as busy, one at a time, by 0.013 to 0.013. It costs more than 1 of these 1."
     )
     assert words.badge == "causal"
     assert knockout_words(found[1:] + found[:1], 2, 40).badge == "observed", "its interval reaches 0"
