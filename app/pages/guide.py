@@ -97,7 +97,8 @@ def _keeping() -> None:
         "Cite the software with its version; a figure with its address, the model and its fingerprint (Model page), N, "
         "and the measure by its name; the measure's method by the source that stands beside it above."
     )
-    st.code(f"@software{{gatescope, title = {{Gatescope}}, version = {{{__version__}}}}}", language="bibtex")
+    cited = f"@software{{gatescope, title = {{Gatescope}}, version = {{{__version__}}}}}"
+    st.code(cited, language="bibtex", wrap_lines=True)
 
 
 def _address(page: str) -> str:
