@@ -16,8 +16,8 @@ def knockout_words(found: list[Loss], documents: int, tokens: int) -> Words:
     own, controls = found[0], found[1:]
     rise_c = [each.rise for each in controls]
     beside = (
-        f"; without {len(controls)} other{'s that are' if len(controls) > 1 else ' that is'} as busy, one at a time, by "
-        f"{min(rise_c):.3f} to {max(rise_c):.3f}"
+        f"; without {len(controls)} other{'s that are' if len(controls) > 1 else ' that is'} as busy, one at a time, "
+        f"by {min(rise_c):.3f} to {max(rise_c):.3f}"
         if controls
         else ""
     )
