@@ -102,6 +102,7 @@ def test_the_keys_do_what_they_say(visit):
     page.get_by_test_id("keys").wait_for(state="hidden")
 
 
+@pytest.mark.timeout(900)  # every page, there and back
 def test_what_is_pinned_goes_along_to_every_page_and_back(visit):
     page = visit()
     capture = run(page, TEXT)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.app.browser.harness import PATHS, People, ask, at_rest, download, go_to, run, serving, settled, text_of
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]  # each walks through every page, twice
 
 SECRET_ONE, SECRET_TWO = "zanzibarian marmalade", "quixotic lighthouses"
 
