@@ -33,6 +33,7 @@ STYLE = (
   text-align: left; vertical-align: top; font-weight: 400; overflow-wrap: anywhere; }
 .gs-rows thead th { white-space: nowrap; font-size: .8125rem; border-top: 0; }
 .gs-rows th i { font-style: normal; opacity: .6; }
+.gs-rows.numbers td { white-space: nowrap; overflow-wrap: normal; }
 .gs-rows td.much { white-space: nowrap; min-width: 4.5rem; }
 .gs-rows .bar { display: block; height: 4px; border-radius: 2px; background: var(--faint); }
 .gs-rows .bar span { display: block; height: 100%; border-radius: 2px; background: #2b7bba; }

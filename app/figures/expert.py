@@ -19,11 +19,11 @@ NO_TELLING = "too little to tell"
 
 STYLE = """<style>
 .gs-tiles { --faint: color-mix(in srgb, currentColor 16%, transparent); display: grid; gap: .6rem;
-  grid-template-columns: repeat(auto-fill, minmax(10.5rem, 1fr)); margin: 0; padding: 0;
+  grid-template-columns: repeat(auto-fill, minmax(8.5rem, 1fr)); margin: 0 !important; padding: 0 !important;
   font-variant-numeric: tabular-nums; }
 .gs-tiles div { border: 1px solid var(--faint); border-radius: 8px; padding: .45rem .7rem; }
 .gs-tiles dt { font-size: .8125rem; opacity: .8; margin: 0; font-weight: 400; }
-.gs-tiles dd { margin: 0; font-size: 1.15rem; font-weight: 600; overflow-wrap: anywhere; }
+.gs-tiles dd { margin: 0 !important; font-size: 1.15rem; font-weight: 600; overflow-wrap: anywhere; }
 .gs-tiles small { display: block; font-size: .8125rem; font-weight: 400; opacity: .85; }
 </style>"""
 
