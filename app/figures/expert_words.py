@@ -75,8 +75,8 @@ def words_html(record: RoutingRecord, found: Vocabulary) -> str:
     heads = ("Word", "Lift", "Its tokens / all", "z, q", "Lift, held out", "Its tokens / all, held out")
     head = "".join(f'<th scope="col">{name}</th>' for name in heads)
     return (
-        f'{STYLE}<div class="gs-rows numbers" role="region" aria-label="Words" tabindex="0" style="overflow-x:auto"><table>'
-        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+        f'{STYLE}<div class="gs-rows numbers" role="region" aria-label="Words" tabindex="0" style="overflow-x:auto">'
+        f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
     )
 
 
