@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from app.components import Pick, token_matrix
+from app.components.links import linked
 from app.export import counts_frame, csv_bytes, trace_frame
 from app.figures.card import card
 from app.figures.trace import (
@@ -175,8 +176,13 @@ def _pinned(record: RoutingRecord, view: View) -> None:
             "pins and Esc releases."
         )
         return
-    st.html(card(record, view.token, view.layer))
+    linked(card(record, view.token, view.layer, href=_expert), key="card", on_follow=address.visit_link)
     st.button("Follow this token layer by layer", on_click=address.visit, args=("token",), type="tertiary")
+
+
+def _expert(layer: int, expert: int | None) -> str:
+    """Where the number of an expert, or the name of a layer, leads."""
+    return address.link("layers" if expert is None else "expert", layer=layer, expert=expert)
 
 
 def _take_away(source: Source, record: RoutingRecord, view: View) -> None:
