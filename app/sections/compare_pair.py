@@ -23,12 +23,15 @@ from app.sections.looking import Page
 from routing.record import RoutingRecord
 
 GROUP = "compare"
-MOST_COLUMNS = 8_192
 
 
-def show_pair(page: Page, found: Aligned, *, documents: tuple[RoutingRecord, RoutingRecord], where: str = "") -> None:
+def show_pair(
+    page: Page, found: Aligned, *, number: int, documents: tuple[RoutingRecord, RoutingRecord], where: str = ""
+) -> None:
     """The difference of A and B over the tokens they share, A and B below it, and what is pinned."""
-    words = aligned_words(found, where=where)
+    token = page.view.token if (page.view.document or 0) == number else None
+    column, words = found.column_of(token), aligned_words(found, where=where)
+    pinned = None if column is None else Pick(page.view.layer, column)
     with figure(words, key="pair", frame=lambda: aligned_frame(found)):
         with st.container(horizontal=True, vertical_alignment="center"):
             sight = _sight(found)
@@ -47,16 +50,30 @@ def show_pair(page: Page, found: Aligned, *, documents: tuple[RoutingRecord, Rou
             found.first,
             drawn.values_lt,
             key=f"pair-{sight}",
+            number=number,
+            pinned=pinned,
             scale=drawn.scale,
             only=only,
             labels_lt=labels_lt,
             label_noun="in common",
+            description=words.takeaway,
         )
         st.caption("The same tokens in A, then in B: the three share cursor and window.")
-        for name, record, own in zip("ab", (found.first, found.second), own_figures(found), strict=True):
-            key = f"pair-own-{name}"
-            _carpet(page, found, record, own.values_lt, key=key, scale=own.scale, labels_lt=own.expert_lt)
-    _cards(page, found, documents)
+        for name, record, own in zip("AB", (found.first, found.second), own_figures(found), strict=True):
+            st.markdown(f"**{name}**")
+            _carpet(
+                page,
+                found,
+                record,
+                own.values_lt,
+                key=f"pair-own-{name}",
+                number=number,
+                pinned=pinned,
+                scale=own.scale,
+                labels_lt=own.expert_lt,
+                description=f"{name}: {own.scale.name} of the tokens that both have",
+            )
+    _cards(page, found, column, documents)
 
 
 def _sight(found: Aligned) -> str:
@@ -82,13 +99,15 @@ def _carpet(
     values_lt: np.ndarray,
     *,
     key: str,
+    number: int,
+    pinned: Pick | None,
     scale: object,
     only: bool = False,
     labels_lt: np.ndarray | None = None,
     label_noun: str = "expert",
+    description: str,
 ) -> None:
     """One of the three pictures."""
-    column = found.column_of(page.view.token)
     more = {"faded_rc": found.noise_lt, "faded_says": "no more than noise"} if only else {}
     token_matrix(
         values_lt,
@@ -102,26 +121,25 @@ def _carpet(
         changes_rc=changes(record),
         stops_rc=found.share_lt < 1,
         stops_say="change",
-        pinned=None if column is None else Pick(page.view.layer, column),
+        pinned=pinned,
         group=GROUP,
-        key=f"{key}-{page.source.id}-{page.reference.id if page.reference else ''}-{page.view.document or 0}",
-        description=key,
-        on_pick=lambda pick: _pin(page, found, pick),
+        key=f"{key}-{page.source.id}-{page.reference.id if page.reference else ''}-{number}",
+        description=description,
+        on_pick=lambda pick: _pin(page, found, number, pick),
         **more,  # type: ignore[arg-type]  # options of the matrix
     )
 
 
-def _pin(page: Page, found: Aligned, pick: Pick | None) -> None:
+def _pin(page: Page, found: Aligned, number: int, pick: Pick | None) -> None:
     if pick is None:
         address.change(token=None, layer=None)
     else:
         token = int(found.first_n[pick.column])
-        address.change(capture=page.source.id, document=page.view.document or 0, token=token, layer=pick.row)
+        address.change(capture=page.source.id, document=number, token=token, layer=pick.row)
 
 
-def _cards(page: Page, found: Aligned, documents: tuple[RoutingRecord, RoutingRecord]) -> None:
+def _cards(page: Page, found: Aligned, column: int | None, documents: tuple[RoutingRecord, RoutingRecord]) -> None:
     """Both cards of the pinned token, side by side."""
-    column = found.column_of(page.view.token)
     if column is None:
         said = "Click a cell to see the same token in A and in B, side by side."
         st.caption(said if page.view.token is None else f"Token {page.view.token} has no counterpart in B. {said}")

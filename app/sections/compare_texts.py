@@ -47,7 +47,7 @@ def show_texts(page: Page, other: Source) -> None:
                     "two texts without a token in common", expected="some", do="compare with a variant of A"
                 )
             pair = _alignments.get((*key, "pair"), lambda: aligned(first, second, found.first_n, found.second_n))
-            show_pair(page, pair, documents=(first, second))
+            show_pair(page, pair, number=numbers[0], documents=(first, second))
 
 
 def _other_document(page: Page, other: Source) -> int:

@@ -113,7 +113,7 @@ def _ceiling(page: Page, other: Source, both: Both, key: tuple) -> tuple[np.ndar
     near_tl = near_ties(both.first, both.second)
     if near_tl is None:
         return None
-    return 1 - near_tl.mean(axis=0), "A, if one expert of every near tie fell the other way in whole sets"
+    return 1 - near_tl.mean(axis=0), "what is left of A if every near tie fell the other way, its whole set"
 
 
 def _repeated(source: Source, repeat: Source) -> np.ndarray:
@@ -197,7 +197,7 @@ def _pair(page: Page, other: Source, found: Relation) -> None:
     pair: Aligned = _kept.get(key, lambda: aligned(first, second, every, every))
     document = page.source.record.documents[number]
     where = f", of document {number}" + (f" ({document.id})" if document.id else "")
-    show_pair(page, pair, documents=(first, second), where=where if len(found.pairs) > 1 else "")
+    show_pair(page, pair, number=number, documents=(first, second), where=where if len(found.pairs) > 1 else "")
 
 
 def _document(page: Page, numbers: list[int], number: int) -> int:
