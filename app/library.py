@@ -19,7 +19,7 @@ from app.kept import Kept
 from app.labels import LabelBook
 from app.settings import settings
 from app.sources import CAPTURED, shipped_ids, shipped_name
-from app.study.job import Studies
+from app.study.job import CHOSEN, Studies
 from app.study.order import Order, clean_name, read_order, write_json, write_order
 from cache.folder import is_capture_id
 from cache.partial import PartialRecord
@@ -91,6 +91,7 @@ def running_studies() -> Studies:
         limit=chosen.queue_limit,
         most_tokens=chosen.max_study_tokens,
         drop=server.drop_source,
+        chosen=CHOSEN,
     )
 
 

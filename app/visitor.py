@@ -22,7 +22,8 @@ def visitor() -> str:
     """The key of who is looking at this page. Errors: StoreError."""
     if settings().library_lists == "all":
         return EVERYBODY
-    return key_of(st.context.cookies.get(COOKIE, ""), server_secret(settings().cache_dir))
+    cookie = st.context.cookies.get(COOKIE)
+    return key_of(cookie if isinstance(cookie, str) else "", server_secret(settings().cache_dir))
 
 
 def key_of(cookie: str, secret: bytes) -> str:

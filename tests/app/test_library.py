@@ -17,6 +17,7 @@ from app.settings import settings
 from app.sources import CAPTURED
 from app.study.import_command import written
 from app.study.order import Order, write_order
+from app.study.run import Chosen
 from app.visitor import key_of
 from cache.importers import Given
 from cache.schema import encode
@@ -36,6 +37,7 @@ def place(monkeypatch, tmp_path):
 
     def start(*, shared: bool = False, **values: str):
         monkeypatch.setenv("GATESCOPE_CACHE_DIR", str(tmp_path / "captures"))
+        monkeypatch.setattr(library, "CHOSEN", Chosen(metrics=("relative_load",), by=(), resamples=20))
         monkeypatch.setenv("GATESCOPE_LIBRARY_LISTS", "shared" if shared else "all")
         for name, value in values.items():
             monkeypatch.setenv(f"GATESCOPE_{name.upper()}", value)
