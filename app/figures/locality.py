@@ -20,8 +20,8 @@ MEAN = "the mean over layers"
 LABEL_PLACES = {
     "best": (0.13, -26, -34),
     "lfu": (0.56, 0, -34),
-    "lru": (0.36, 44, 30),
-    "fixed": (0.5, 0, 24),
+    "lru": (0.33, 52, 16),
+    "fixed": (0.45, 16, 24),
     "chance": (0.75, 0, 30),
 }
 """Where along the sizes each line is named, and how many pixels from there, so that the names do not meet."""

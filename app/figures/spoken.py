@@ -22,8 +22,8 @@ def over_layers(value_l: NDArray[np.floating], names: Sequence[str], unit: str =
     '0.5 bits (layer 0, block 1)'
     """
     least, most = int(np.nanargmin(value_l)), int(np.nanargmax(value_l))
-    last = f"{number(float(value_l[most]))}{f' {unit}' * bool(unit)} ({_layer(names[most])})"
-    return last if least == most else f"{number(float(value_l[least]))} ({_layer(names[least])}) to {last}"
+    last = f"{number(float(value_l[most]))}{f' {unit}' * bool(unit)} ({layer_words(names[most])})"
+    return last if least == most else f"{number(float(value_l[least]))} ({layer_words(names[least])}) to {last}"
 
 
 def percents(value_l: NDArray[np.floating], names: Sequence[str]) -> str:
@@ -33,12 +33,18 @@ def percents(value_l: NDArray[np.floating], names: Sequence[str]) -> str:
     '30 % (layer 0) to 82 % (layer 1)'
     """
     least, most = int(np.nanargmin(value_l)), int(np.nanargmax(value_l))
-    last = f"{value_l[most]:.0%} ({_layer(names[most])})".replace("%", " %")
-    return last if least == most else f"{value_l[least]:.0%} ({_layer(names[least])}) to ".replace("%", " %") + last
+    last = f"{value_l[most]:.0%} ({layer_words(names[most])})".replace("%", " %")
+    return (
+        last if least == most else f"{value_l[least]:.0%} ({layer_words(names[least])}) to ".replace("%", " %") + last
+    )
 
 
-def _layer(name: str) -> str:
-    """A layer as it is called within brackets, without brackets of its own."""
+def layer_words(name: str) -> str:
+    """A layer as it is called within brackets, without brackets of its own.
+
+    >>> layer_words("1 (block 2)")
+    'layer 1, block 2'
+    """
     return "layer " + name.replace(" (", ", ").removesuffix(")")
 
 

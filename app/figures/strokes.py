@@ -69,13 +69,13 @@ def add_bars(found: go.Figure, y: NDArray[np.floating], *, name: str, ink: str, 
 
 
 def label_at(found: go.Figure, x: float, y: float, text: str, ink: str, *, right: int = 0, down: int = -16) -> None:
-    """Say near a point of a line, so many pixels from it, which line it is."""
+    """Say near a point of a line, so many pixels from it, which line it is; the text is in the page's own colour."""
     if np.isfinite(y):
         found.add_annotation(
             x=x,
             y=float(y),
             text=escape(text),
-            font={"color": ink, "size": 12},
+            font={"size": 12},
             ax=right,
             ay=down,
             arrowcolor=ink,

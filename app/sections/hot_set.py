@@ -21,6 +21,7 @@ from app.figures.locality import (
     resident_html,
     residents,
 )
+from app.figures.spoken import layer_words
 from app.sections import address
 from app.sections.by_depth import notes, of_b, population
 from app.sections.figure import Words, answering, chart, code_for, figure
@@ -41,7 +42,7 @@ def names_of(page: Page) -> list[str]:
 
 def where(page: Page) -> str:
     """The layer that is looked at, in words."""
-    return MEAN if page.view.layer is None else f"layer {names_of(page)[page.view.layer]}"
+    return MEAN if page.view.layer is None else layer_words(names_of(page)[page.view.layer])
 
 
 def choose_place(page: Page) -> None:
