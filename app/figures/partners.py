@@ -99,7 +99,7 @@ def flow_words(before: Flow | None, after: Flow | None, population: str) -> Word
     return Words(
         question=FLOW,
         takeaway=f"Of the {tokens:,} tokens whose first choice it is, {'; '.join(said)}.",
-        population=population,
+        population=f"N = {tokens:,} tokens whose first choice it is, {population.removeprefix('N = ')} that it took",
         unit="share of those tokens, by first choice",
         null="the share of all tokens that had that first choice there",
         badge="observed",
