@@ -11,6 +11,9 @@ const CIVIDIS = ["#00224e", "#123570", "#3b496c", "#575d6d", "#707173", "#8a8678
 /** Blue, grey, orange: the diverging colours of the theme. */
 const DIVERGING = ["#0b4f8a", "#3b76ad", "#6f9ccb", "#a3c1de", "#d2dae2", "#e2d8cf", "#e3bd94", "#d99b59", "#c3762a", "#94510f"].map(fromHex);
 
+/** The same on dark paper: what is at the null recedes, what is far from it shines. */
+const DIVERGING_ON_DARK = ["#9fd0ff", "#6fabe6", "#4784c0", "#315e8c", "#28374a", "#463829", "#7a5729", "#ad7730", "#dc9a45", "#ffc67a"].map(fromHex);
+
 /** "#00224e" as [0, 34, 78]. */
 function fromHex(text) {
   return [1, 3, 5].map((at) => parseInt(text.slice(at, at + 2), 16));
@@ -74,10 +77,13 @@ function placeOf(code, scale) {
   return 0.5 + (value - scale.null) / reach / 2;
 }
 
+/** The diverging colours that suit the paper. */
+const divergingOn = (paper) => (luminance(paper) < 0.18 ? DIVERGING_ON_DARK : DIVERGING);
+
 /** Colour of one code. */
 function colourOf(code, scale, theme) {
   if (scale.palette === "neutral") return theme.panel;
-  return ramp(scale.palette === "diverging" ? DIVERGING : CIVIDIS, placeOf(code, scale));
+  return ramp(scale.palette === "diverging" ? divergingOn(theme.paper) : CIVIDIS, placeOf(code, scale));
 }
 
 /** Everything a painter looks up by tone: packed pixels, CSS colours and inks. Undefined cells are transparent: hatching shows through. */
