@@ -115,11 +115,12 @@ def test_what_is_pinned_goes_along_to_every_page_and_back(visit):
         assert f"c={capture}" in page.url, each.title
         walked.append(page.url)
     for before in reversed(walked[:-1]):
-        page.go_back()
-        if page.url != before:  # a change of page may leave an address of its own behind
+        passed = []
+        while page.url != before and len(passed) < 2:  # a change of page may leave its bare address behind
             page.go_back()
-        settled(page)
-        assert page.url == before
+            settled(page)
+            passed.append(page.url)
+        assert page.url == before, passed
 
 
 @pytest.mark.parametrize("name", PATHS)

@@ -30,6 +30,8 @@ def test_a_click_pins_the_document_and_leads_to_its_text(page):
 
 
 def test_a_lasso_lets_only_some_documents_count(page):
+    page.get_by_test_id("stMain").get_by_text("Lasso", exact=True).click()
+    settled(page)
     plane = page.locator(".js-plotly-plot .nsewdrag").first.bounding_box()
     left, top = plane["x"] + 5, plane["y"] + plane["height"] * 0.4
     page.mouse.move(left, top)
