@@ -1,6 +1,6 @@
 """What the guide tells: mechanisms and where to see them, keys, and every metric of the registry. Texts of our own."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -9,8 +9,8 @@ import pandas as pd
 from analysis.registry import AXES, METRICS, Metric
 from routing.router import RouterRule
 
-Link = Callable[[str], str]
-"""The address of a page by its name."""
+Ways = Mapping[str, str]
+"""The address of each page by its name."""
 
 GRAMMAR = (
     "Pointing previews and asks the server for nothing; a click or Enter pins; Esc releases.",
@@ -169,14 +169,14 @@ def keys_list() -> str:
     return f'{STYLE}<div class="guide"><dl class="keys">{rows}</dl></div>'
 
 
-def glossary(link: Link, titles: dict[str, str], layers: Sequence[RouterRule], model: str) -> str:
+def glossary(ways: Ways, titles: dict[str, str], layers: Sequence[RouterRule], model: str) -> str:
     """Every mechanism, what the model has of it, and the pages where it is seen; `titles` names the pages there are."""
     rows = []
     for each in MECHANISMS:
         here = in_rules(each.name, layers)
         said = f"<p>In {escape(model)}: {escape(here)}.</p>" if here else ""
         ways = "".join(
-            f'<a href="{escape(link(page))}">{escape(titles[page])}</a>' for page in each.pages if page in titles
+            f'<a href="{escape(ways[page])}">{escape(titles[page])}</a>' for page in each.pages if page in titles
         )
         rows.append(f"<div><dt>{escape(each.name)}</dt><dd><p>{escape(each.says)}</p>{said}{ways}</dd></div>")
     return f'{STYLE}<div class="guide"><dl class="words">{"".join(rows)}</dl></div>'
@@ -207,12 +207,12 @@ def found_metrics(search: str) -> list[Metric]:
     return [metric for metric in METRICS.values() if all(word in _searched(metric) for word in wanted)]
 
 
-def metrics_list(metrics: Sequence[Metric], link: Link, titles: dict[str, str]) -> str:
+def metrics_list(metrics: Sequence[Metric], ways: Ways, titles: dict[str, str]) -> str:
     """Metrics by topic, each to unfold."""
     topics = dict.fromkeys(map(topic_of, metrics))
     parts = (
         f"<h3>{escape(topic.capitalize())}</h3>"
-        + "".join(_metric(metric, link, titles) for metric in metrics if topic_of(metric) == topic)
+        + "".join(_metric(metric, ways, titles) for metric in metrics if topic_of(metric) == topic)
         for topic in topics
     )
     return f'{STYLE}<div class="guide">{"".join(parts)}</div>'
@@ -250,11 +250,11 @@ def _searched(metric: Metric) -> str:
     return " ".join([metric.name, topic_of(metric), *_facts(metric).values()]).casefold()
 
 
-def _metric(metric: Metric, link: Link, titles: dict[str, str]) -> str:
+def _metric(metric: Metric, ways: Ways, titles: dict[str, str]) -> str:
     facts = _facts(metric)
     page = facts.pop("page")
     shown = {name: text for name, text in facts.items() if text and name not in ("title", "meaning")}
     rows = "".join(f"<dt>{escape(name.capitalize())}</dt><dd>{escape(text)}</dd>" for name, text in shown.items())
-    way = f'<a href="{escape(link(page))}">See it: {escape(titles[page])}</a>' if page in titles else ""
+    way = f'<a href="{escape(ways[page])}">See it: {escape(titles[page])}</a>' if page in titles else ""
     title = f"<summary>{escape(metric.title)}<code>{escape(metric.name)}</code></summary>"
     return f'<details>{title}<p>{escape(metric.meaning)}</p><dl class="facts">{rows}</dl>{way}</details>'

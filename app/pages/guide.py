@@ -44,11 +44,12 @@ def main() -> None:
     view = address.current()
     show_notices(view.problems)
     model, titles = toured(view.model), {page.address: page.title for page in find_pages()}
+    ways = {page: address.link(page) for page in titles}
     _tour(model)
     _reading()
-    _mechanisms(model, titles)
+    _mechanisms(model, titles, ways)
     _keeping()
-    _metrics(titles)
+    _metrics(titles, ways)
 
 
 def _tour(model: str) -> None:
@@ -64,13 +65,13 @@ def _reading() -> None:
     st.html(keys_list())
 
 
-def _mechanisms(model: str, titles: dict[str, str]) -> None:
+def _mechanisms(model: str, titles: dict[str, str], ways: dict[str, str]) -> None:
     st.header("What the words mean, and where to see it", divider=False)
     layers = server.find_source(f"welcome.{model}").record.layers
-    linked(glossary(_address, titles, layers, model), key="guide-words", on_follow=address.visit_link)
+    linked(glossary(ways, titles, layers, model), key="guide-words", on_follow=address.visit_link)
 
 
-def _metrics(titles: dict[str, str]) -> None:
+def _metrics(titles: dict[str, str], ways: dict[str, str]) -> None:
     search = st.text_input(
         "Search the measures",
         key="guide-search",
@@ -85,7 +86,7 @@ def _metrics(titles: dict[str, str]) -> None:
         "and source.",
     )
     with figure(words, key="measures", frame=lambda: metrics_frame(found)):
-        linked(metrics_list(found, _address, titles), key="guide-measures", on_follow=address.visit_link)
+        linked(metrics_list(found, ways, titles), key="guide-measures", on_follow=address.visit_link)
 
 
 def _keeping() -> None:
@@ -99,10 +100,6 @@ def _keeping() -> None:
     )
     cited = f"@software{{gatescope, title = {{Gatescope}}, version = {{{__version__}}}}}"
     st.code(cited, language="bibtex", wrap_lines=True)
-
-
-def _address(page: str) -> str:
-    return address.link(page)
 
 
 try:

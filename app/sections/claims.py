@@ -51,9 +51,10 @@ def show_claims(view: View, model: "LoadedModel") -> None:
                 ("What counts", "A claim holds where at least half of the layers bear it out, unless it says more."),
             ),
         )
+        titles = {page.address: page.title for page in find_pages()}
         with figure(words, key="claims", frame=lambda: claims_frame(verdicts)):
             linked(
-                claims_list(verdicts, lambda verdict: _why(verdict, source)),
+                claims_list(verdicts, lambda verdict: _why(verdict, source, titles)),
                 key="claims-list",
                 on_follow=address.visit_link,
             )
@@ -151,10 +152,10 @@ def _population(source: Source | None, verdicts: tuple[Verdict, ...]) -> str:
     return f"{source.name}: N = {most.tokens:,} tokens of {most.documents:,} documents"
 
 
-def _why(verdict: Verdict, source: Source | None) -> tuple[str, str] | None:
-    """The page that shows why; none where there is nothing to show."""
-    page = next((each for each in find_pages() if each.address == verdict.page), None)
-    if source is None or page is None or page.address == "model" or verdict.holds == "does not apply":
+def _why(verdict: Verdict, source: Source | None, titles: dict[str, str]) -> tuple[str, str] | None:
+    """Address and name of the page that shows why; none where there is nothing to show."""
+    if source is None or verdict.page not in titles or verdict.page == "model" or verdict.holds == "does not apply":
         return None
     by = "language" if verdict.name == "language" else "domain"
-    return address.link(page.address, **address.NO_PINS | {"capture": source.id, "facet": "own", "by": by}), page.title
+    parts = address.NO_PINS | {"capture": source.id, "facet": "own", "by": by}
+    return address.link(verdict.page, **parts), titles[verdict.page]

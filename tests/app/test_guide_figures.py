@@ -25,8 +25,7 @@ TITLES = {page.address: page.title for page in find_pages()}
 RULE = {"layer": 0, "block": 0, "module": "m", "experts": 8, "k": 2, "score": "sigmoid"}
 
 
-def link(page: str) -> str:
-    return f"{page}?l=1&e=2"
+WAYS = {page: f"{page}?l=1&e=2" for page in TITLES}
 
 
 def test_every_topic_of_measures_has_a_page():
@@ -67,12 +66,12 @@ def test_no_words_find_all_and_nonsense_nothing():
 
 def test_a_measure_is_told_in_full():
     metric = METRICS["context_share"]
-    html = metrics_list([metric], link, TITLES)
+    html = metrics_list([metric], WAYS, TITLES)
     for said in (metric.title, "context_share", metric.unit, metric.null, "arXiv 2604.17182", "0 to …"):
         assert said in html.replace("&#x27;", "'")
     assert f'href="token?l=1&amp;e=2">See it: {TITLES["token"]}' in html
-    assert "See it" not in metrics_list([metric], link, {}), "a page that is not there is not offered"
-    assert "<h3>Context</h3>" in html and "<h3>" not in metrics_list([], link, TITLES)
+    assert "See it" not in metrics_list([metric], WAYS, {}), "a page that is not there is not offered"
+    assert "<h3>Context</h3>" in html and "<h3>" not in metrics_list([], WAYS, TITLES)
 
 
 def test_the_table_has_every_measure_with_its_page():
@@ -96,5 +95,5 @@ def test_mechanisms_say_what_the_model_has_of_them():
         "yes",
         "a slot stays empty where full",
     ]
-    html = glossary(link, TITLES, [plain], "<b>x</b>")
+    html = glossary(WAYS, TITLES, [plain], "<b>x</b>")
     assert "In &lt;b&gt;x&lt;/b&gt;: 2 of 8." in html and html.count("<dt>") == len(MECHANISMS) == 11
