@@ -123,12 +123,21 @@ def matching(frame: pd.DataFrame, texts: list[str], sought: str) -> NDArray[np.b
 
 
 def scatter(
-    places: Places, by: str, *, inside_n: NDArray[np.bool_], found_n: NDArray[np.bool_], pinned: int | None
+    places: Places,
+    by: str,
+    *,
+    inside_n: NDArray[np.bool_],
+    found_n: NDArray[np.bool_],
+    pinned: int | None,
+    mouse: str = "pan",
 ) -> go.Figure:
-    """The plane under one colouring; points that do not count are faint, those that were sought have a ring."""
+    """The plane under one colouring; points that do not count are faint, those that were sought have a ring.
+
+    `mouse`: what a drag does, "pan", "lasso" or "select".
+    """
     names = ("first component", "second component") if np.isfinite(places.layout.share_c[0]) else ("", "")
     shown = plot(_axis(names[0], places.layout.share_c[0]), _axis(names[1], places.layout.share_c[1]), height=560)
-    shown.update_layout(hovermode="closest", dragmode="lasso", legend={"itemsizing": "constant"})
+    shown.update_layout(hovermode="closest", dragmode=mouse, legend={"itemsizing": "constant"})
     shown.update_xaxes(showticklabels=False)
     shown.update_yaxes(showticklabels=False)
     if by in AMOUNTS:

@@ -53,9 +53,18 @@ def _controls(page: Page) -> map_chart.Asked:
             width=170,
         )
         sought = st.text_input(
-            "Find in texts and labels", key="map-sought", persist_state="session", icon=":material/search:", width=240
+            "Find in texts and labels", key="map-sought", persist_state="session", icon=":material/search:", width=200
         )
-    return map_chart.Asked(kind=kind, plane=plane, by=by, sought=sought or "")
+        mouse = st.segmented_control(
+            "The mouse takes",
+            list(map_chart.MICE),
+            default="Points",
+            required=True,
+            key="map-mouse",
+            persist_state="session",
+            help="A click pins one point; with a lasso or a box, only the documents within it count.",
+        )
+    return map_chart.Asked(kind=kind, plane=plane, by=by, sought=sought or "", mouse=mouse)
 
 
 try:

@@ -23,6 +23,9 @@ from routing.groups import layer_names
 MOST_RUNS = 200
 """Runs of numbers that an address can name."""
 
+MICE = {"Points": "pan", "Lasso": "lasso", "Box": "select"}
+"""What the mouse does, as the reader calls it and as Plotly does: a click is heard only while a drag draws nothing."""
+
 TOO_SCATTERED = "map-too-scattered"
 
 
@@ -33,6 +36,7 @@ class Asked(NamedTuple):
     plane: str
     by: str
     sought: str
+    mouse: str
 
 
 def show(page: Page, asked: Asked) -> None:
@@ -50,7 +54,14 @@ def show(page: Page, asked: Asked) -> None:
             found=int(found_n.sum()) if asked.sought.strip() else None,
         )
         with figure(words, key="map", frame=lambda: _data(places, inside_n, found_n), is_chart=True):
-            drawn = scatter(places, asked.by, inside_n=inside_n, found_n=found_n, pinned=_pinned_row(page, places))
+            drawn = scatter(
+                places,
+                asked.by,
+                inside_n=inside_n,
+                found_n=found_n,
+                pinned=_pinned_row(page, places),
+                mouse=MICE[asked.mouse],
+            )
             key = f"map-chart-{page.source.id}-{asked.kind}"
             chart(
                 drawn,
@@ -138,7 +149,7 @@ def _pinned_row(page: Page, places: Places) -> int | None:
 def _how(asked: Asked) -> str:
     which = "those documents" if asked.kind == "documents" else "the documents of those tokens"
     return (
-        f"Click a point to pin it. Draw a lasso or a box, and only {which} count, here and on every page. "
+        f"Click a point to pin it. With Lasso or Box, draw around points, and only {which} count, on every page. "
         "The table below does the same without a mouse."
     )
 
