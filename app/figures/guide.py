@@ -175,10 +175,10 @@ def glossary(ways: Ways, titles: dict[str, str], layers: Sequence[RouterRule], m
     for each in MECHANISMS:
         here = in_rules(each.name, layers)
         said = f"<p>In {escape(model)}: {escape(here)}.</p>" if here else ""
-        ways = "".join(
+        links = "".join(
             f'<a href="{escape(ways[page])}">{escape(titles[page])}</a>' for page in each.pages if page in titles
         )
-        rows.append(f"<div><dt>{escape(each.name)}</dt><dd><p>{escape(each.says)}</p>{said}{ways}</dd></div>")
+        rows.append(f"<div><dt>{escape(each.name)}</dt><dd><p>{escape(each.says)}</p>{said}{links}</dd></div>")
     return f'{STYLE}<div class="guide"><dl class="words">{"".join(rows)}</dl></div>'
 
 
