@@ -156,12 +156,12 @@ def _hover(frame: pd.DataFrame) -> list[str]:
     """What is said of each point; foreign text is no markup."""
     if "piece" in frame:
         heads = [
-            f"<b>{escape(shown_piece(piece))}</b><br>token {token} of document {document}"
+            f"<b>{escape(shown_piece(piece), quote=False)}</b><br>token {token} of document {document}"
             for piece, token, document in zip(frame["piece"], frame["token"], frame["document"], strict=True)
         ]
     else:
         heads = [
-            f"<b>{escape(name)}</b><br>document {document}, {length:,} tokens"
+            f"<b>{escape(name, quote=False)}</b><br>document {document}, {length:,} tokens"
             for name, document, length in zip(frame["name"], frame["document"], frame["length"], strict=True)
         ]
     return [
@@ -176,7 +176,7 @@ def _points(shown: go.Figure, frame: pd.DataFrame, rows: NDArray[np.intp], name:
         x=own["first"].to_numpy(np.float32),
         y=own["second"].to_numpy(np.float32),
         mode="markers",
-        name=escape(name),
+        name=escape(name, quote=False),
         customdata=rows.astype(np.int32)[:, None],
         hovertext=_hover(own),
         hoverinfo="text",
@@ -309,7 +309,7 @@ def _percent(share: float) -> str:
 def purity_plot(places: Places) -> go.Figure:
     """Each kind of label: what is, what chance gives, and what could be at most."""
     frame = purity_frame(places)
-    shown = plot("", "share of the 10 nearest with the same label", height=260)
+    shown = plot("", "share of neighbours", height=260)
     shown.update_yaxes(range=[0, 1.04], tickformat=".0%")
     marks = (
         ("neighbours", "share", {"color": A, "size": 12, "symbol": "circle"}),
