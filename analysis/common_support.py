@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from itertools import combinations
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.compiled import compiled
 from analysis.composition import checked_documents, of_ids
 from analysis.information import ExcessInformation, against_null, dealt, mutual_information_bits
 from analysis.shares import ratio, shares
@@ -285,7 +285,7 @@ def _turned(
         yield np.maximum(predicted_ge + moved_bge - moved_bge.mean(axis=1, keepdims=True), 0.0)
 
 
-@numba.njit(nogil=True)
+@compiled
 def _depart(
     ids_pk: NDArray,
     document_p: NDArray,
@@ -330,7 +330,7 @@ def _depart(
     return alone
 
 
-@numba.njit(nogil=True)
+@compiled
 def _count(ids_k: NDArray, count_e: NDArray) -> float:  # pragma: no cover
     """Adds one place's assignments to the counts; how many they are."""
     filled = 0.0
@@ -341,7 +341,7 @@ def _count(ids_k: NDArray, count_e: NDArray) -> float:  # pragma: no cover
     return filled
 
 
-@numba.njit(nogil=True)
+@compiled
 def _freedom(filled_g: NDArray, weight_g: NDArray) -> float:  # pragma: no cover
     """How much of the noise at one id and stratum parts the labels: 1 where all have it evenly, 0 where one has it.
 

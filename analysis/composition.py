@@ -5,10 +5,10 @@ from functools import partial
 from itertools import chain
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.compiled import compiled
 from analysis.information import ExcessInformation, against_null, dealt, excess_information
 from analysis.words import ById, bad, by_id, check_flat, n_log_n_of, n_log_n_table
 
@@ -153,7 +153,7 @@ def _profiles(table: ById) -> tuple[NDArray[np.float64], NDArray[np.float64], ND
     return count_dle, predicted_dle + alone_dl[:, :, None] * other_dle / total_dl1, alone_dl
 
 
-@numba.njit(nogil=True)
+@compiled
 def _elsewhere(
     ids_lpk: NDArray,
     document_p: NDArray,
@@ -282,7 +282,7 @@ def _covers(table: ById, group_bd: NDArray[np.int64], groups: int, least: int) -
         yield group_p
 
 
-@numba.njit(nogil=True)
+@compiled
 def _drop_rare(start_x: NDArray, groups: int, least: int, group_p: NDArray) -> None:  # pragma: no cover
     """Strike the labels under which an id is too rare, and all of them where fewer than two are left."""
     count_g = np.zeros(groups, np.int64)
@@ -298,7 +298,7 @@ def _drop_rare(start_x: NDArray, groups: int, least: int, group_p: NDArray) -> N
                 group_p[place] = -1
 
 
-@numba.njit(nogil=True)
+@compiled
 def _tally(
     ids_lpk: NDArray,
     group_p: NDArray,

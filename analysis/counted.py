@@ -1,9 +1,9 @@
 """The statistics that are plain counts: who was used how often, with how much weight, how sure the gate was."""
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.compiled import compiled
 from analysis.load import count_by
 from analysis.tally import FIXED, Facet, Reading, statistic
 
@@ -58,7 +58,7 @@ def _by_place(reading: Reading, value_t: NDArray[np.int64]) -> NDArray[np.int64]
     return sums_x.reshape(-1, FACETS)
 
 
-@numba.njit(nogil=True)
+@compiled
 def _weigh(ids_tlk: NDArray, whole_tlk: NDArray, place_t: NDArray, mass_xle: NDArray) -> None:  # pragma: no cover
     """One pass; an id that is no expert (the empty slot) is passed over."""
     rows, layers, slots = ids_tlk.shape

@@ -4,10 +4,10 @@ import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.compiled import compiled
 from routing.errors import OptionError
 
 EXACT = 64.0
@@ -128,7 +128,7 @@ def shuffled_information_bits(counts_ge: NDArray) -> NDArray[np.float64]:
     ).reshape(counts_ge.shape[:-2])
 
 
-@numba.njit(nogil=True)
+@compiled
 def _shuffled(rows_g: NDArray, columns_e: NDArray) -> float:  # pragma: no cover
     """One table: the cells' expected n log n, less the margins'."""
     total = rows_g.sum()
@@ -146,7 +146,7 @@ def _shuffled(rows_g: NDArray, columns_e: NDArray) -> float:  # pragma: no cover
     return max(nats / total / np.log(2), 0.0)
 
 
-@numba.njit(nogil=True)
+@compiled
 def _cell(row: float, column: float, total: float) -> float:  # pragma: no cover
     """Expected n ln n of one cell, which is hypergeometric."""
     mean = row * column / total

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
+from analysis.compiled import compiled
 from analysis.shares import ratio
 from routing import RouterRule, RoutingRecord
 from routing.errors import OptionError
@@ -176,7 +176,7 @@ def count_by(ids_tlk: NDArray, whose_t: NDArray[np.integer], groups: int, expert
     return counts_gle
 
 
-@numba.njit(nogil=True)  # not cached on disk: that fails at import where no folder is writable, and saves 0.2 s
+@compiled
 def _count(ids_tlk: NDArray, whose_t: NDArray, counts_gle: NDArray) -> None:  # pragma: no cover
     """One pass; an id that is no expert (the empty slot) is passed over."""
     tokens, layers, slots = ids_tlk.shape

@@ -4,10 +4,11 @@ Two tokens are a pair, and some are a window, only within a document and a facet
 rows: a border between prompt and answer is neither's, and what was left out of a record leaves a gap.
 """
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom
+
+from analysis.compiled import compiled
 
 LAGS = (1, 2, 4, 8, 16, 32, 64, 128)
 WINDOWS = (2, 4, 8, 16)
@@ -110,7 +111,7 @@ def by_layer(ids_tlk: NDArray) -> NDArray:
     return np.ascontiguousarray(ids_tlk.swapaxes(0, 1))
 
 
-@numba.njit(nogil=True)
+@compiled
 def _common(one_k: NDArray, two_k: NDArray, experts: int) -> int:  # pragma: no cover
     """Experts that two tokens both have."""
     common = 0
@@ -120,7 +121,7 @@ def _common(one_k: NDArray, two_k: NDArray, experts: int) -> int:  # pragma: no 
     return common
 
 
-@numba.njit(nogil=True)
+@compiled
 def _count_repeats(
     ids_tlk: NDArray, place_t: NDArray, position_t: NDArray, token_t: NDArray, experts: int, count_xlsn: NDArray
 ) -> None:  # pragma: no cover
@@ -139,7 +140,7 @@ def _count_repeats(
                 count_n[2] += _common(one_k, two_k, experts) > 0
 
 
-@numba.njit(nogil=True)
+@compiled
 def _count_overlaps(
     ids_ltk: NDArray, place_t: NDArray, position_t: NDArray, lags: NDArray, experts: int, count_xlbn: NDArray
 ) -> None:  # pragma: no cover
@@ -160,7 +161,7 @@ def _count_overlaps(
                     count_n[1] += filled_t[token] + filled_t[after]
 
 
-@numba.njit(nogil=True)
+@compiled
 def _count_segments(
     ids_ltk: NDArray, place_t: NDArray, position_t: NDArray, window: int, experts: int, count_xlb: NDArray
 ) -> None:  # pragma: no cover
@@ -197,7 +198,7 @@ def _count_segments(
                     count_b[times] += held_b[times]
 
 
-@numba.njit(nogil=True)
+@compiled
 def _next_uses(ids_tk: NDArray, document_t: NDArray, experts: int) -> NDArray:  # pragma: no cover
     """The row of the document's next token with the same expert, for each slot; past the last row for none."""
     tokens, slots = ids_tk.shape
@@ -213,7 +214,7 @@ def _next_uses(ids_tk: NDArray, document_t: NDArray, experts: int) -> NDArray:  
     return next_tk
 
 
-@numba.njit(nogil=True)
+@compiled
 def _is_before(policy: int, one: int, two: int, rank_en: NDArray) -> bool:  # pragma: no cover
     """Whether a policy would rather keep the first of two experts."""
     if policy == BEST:
@@ -223,7 +224,7 @@ def _is_before(policy: int, one: int, two: int, rank_en: NDArray) -> bool:  # pr
     return rank_en[one, 0] > rank_en[two, 0]
 
 
-@numba.njit(nogil=True)
+@compiled
 def _put(stack: NDArray, depth: int, expert: int, policy: int, rank_en: NDArray) -> int:  # pragma: no cover
     """Insert an expert whose rank is new: the less wanted goes down, as far as where the expert was. The new depth."""
     carried = expert
@@ -238,7 +239,7 @@ def _put(stack: NDArray, depth: int, expert: int, policy: int, rank_en: NDArray)
     return depth + 1
 
 
-@numba.njit(nogil=True)
+@compiled
 def find_depths(
     ids_ltk: NDArray, document_t: NDArray, group_t: NDArray, experts: int, policy: int, count_glb: NDArray
 ) -> None:  # pragma: no cover
@@ -277,7 +278,7 @@ def find_depths(
                     depth = _put(stack, depth, expert, policy, rank_en)
 
 
-@numba.njit(nogil=True)
+@compiled
 def keep_by_next_uses(
     ids_ltk: NDArray, document_t: NDArray, place_t: NDArray, k_l: NDArray, experts: int, hits_xlbn: NDArray
 ) -> None:  # pragma: no cover
@@ -318,7 +319,7 @@ def keep_by_next_uses(
                     held -= 1
 
 
-@numba.njit(nogil=True)
+@compiled
 def _least_wanted(kept: NDArray, held: int, coming_e: NDArray, last_e: NDArray) -> int:  # pragma: no cover
     """Where the kept expert is that the next tokens use least, of equals the one used longest ago."""
     worst = 0

@@ -7,10 +7,10 @@ tokens choose so independently of one another.
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.compiled import compiled
 from analysis.nulls import jaccard_of
 from analysis.pairs import set_odds
 from routing.errors import OptionError
@@ -98,7 +98,7 @@ def _chances(rate_e: NDArray[np.float64], k: int) -> NDArray[np.float64]:
     return chance_e
 
 
-@numba.njit(nogil=True)
+@compiled
 def _shared(chance_e: NDArray, other_e: NDArray, k: int) -> NDArray:  # pragma: no cover
     """How likely two tokens with k experts each share 0 … k, expert by expert: chosen by one, by the other, by both."""
     chance_abi = np.zeros((k + 1, k + 1, k + 1))

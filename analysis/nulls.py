@@ -10,12 +10,12 @@ from functools import cache
 from math import comb
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, gammaln
 from scipy.stats import binom
 
+from analysis.compiled import compiled
 from analysis.load import load_cv_floor, max_violation_floor
 from routing import RouterRule
 from routing.errors import OptionError
@@ -260,7 +260,7 @@ def _normal_largest(geometry: _Geometry, seed: int) -> float:
     return float((count_ne.max(axis=1) - count_ne.mean(axis=1)).mean())
 
 
-@numba.njit(nogil=True)
+@compiled
 def _largest_counts(
     experts: int, k: int, tokens: int, draws: int, generator: np.random.Generator
 ) -> NDArray[np.int64]:  # pragma: no cover

@@ -8,10 +8,10 @@ under a fixed size): independent coins, of which only the throws with exactly k 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.compiled import compiled
 from analysis.shares import ratio
 from routing.errors import OptionError
 
@@ -155,7 +155,7 @@ def _by_layer(ids_tlk: NDArray) -> NDArray:
     return np.ascontiguousarray(ids_tlk.swapaxes(0, 1))
 
 
-@numba.njit(nogil=True)
+@compiled
 def _count_pairs(ids_ltk: NDArray, group_t: NDArray, pairs_glef: NDArray) -> None:  # pragma: no cover
     layers, tokens, slots = ids_ltk.shape
     experts = pairs_glef.shape[2]
@@ -170,7 +170,7 @@ def _count_pairs(ids_ltk: NDArray, group_t: NDArray, pairs_glef: NDArray) -> Non
                         pairs_ef[expert, other] += 1
 
 
-@numba.njit(nogil=True)
+@compiled
 def _count_transitions(ids_ltk: NDArray, group_t: NDArray, count_glef: NDArray) -> None:  # pragma: no cover
     layers, tokens, slots = ids_ltk.shape
     experts = count_glef.shape[2]
@@ -185,7 +185,7 @@ def _count_transitions(ids_ltk: NDArray, group_t: NDArray, count_glef: NDArray) 
                         count_ef[expert, other] += 1
 
 
-@numba.njit(nogil=True)
+@compiled
 def _count_paths(
     first_tl: NDArray, group_t: NDArray, depths: NDArray, exact: NDArray, experts: int, count_gwb: NDArray
 ) -> None:  # pragma: no cover
@@ -223,7 +223,7 @@ def set_odds(share_e: NDArray[np.float64], k: int) -> NDArray[np.float64]:
     return weight_e
 
 
-@numba.njit(nogil=True)
+@compiled
 def _fit(share_e: NDArray, k: int, steps: int, close: float) -> tuple[NDArray, float]:  # pragma: no cover
     """Weights by iteration until every share is met; the largest miss beside them."""
     weight_e = share_e / (1 - share_e)
@@ -244,7 +244,7 @@ def _fit(share_e: NDArray, k: int, steps: int, close: float) -> tuple[NDArray, f
     return weight_e, worst
 
 
-@numba.njit(nogil=True)
+@compiled
 def _partial(weight_e: NDArray, k: int, left_out: int) -> tuple[NDArray, NDArray]:  # pragma: no cover
     """Elementary symmetric polynomials up to degree k of every front part and every back part of the weights."""
     experts = len(weight_e)
@@ -263,7 +263,7 @@ def _partial(weight_e: NDArray, k: int, left_out: int) -> tuple[NDArray, NDArray
     return front, back
 
 
-@numba.njit(nogil=True)
+@compiled
 def _joined(front: NDArray, back: NDArray, expert: int, degree: int) -> float:  # pragma: no cover
     """The polynomial of all but one expert: what is before it times what is after it."""
     total = 0.0
@@ -272,7 +272,7 @@ def _joined(front: NDArray, back: NDArray, expert: int, degree: int) -> float:  
     return total
 
 
-@numba.njit(nogil=True)
+@compiled
 def _pair_chance(weight_e: NDArray, k: int) -> NDArray:  # pragma: no cover
     experts = len(weight_e)
     pair_ef = np.zeros((experts, experts))
@@ -288,7 +288,7 @@ def _pair_chance(weight_e: NDArray, k: int) -> NDArray:  # pragma: no cover
     return pair_ef
 
 
-@numba.njit(nogil=True)
+@compiled
 def _disjoint(weight_e: NDArray, k: int) -> float:  # pragma: no cover
     """Each expert goes to one choice, to the other or to none: the coefficient of k and k over all there are."""
     ways = np.zeros((k + 1, k + 1))

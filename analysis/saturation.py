@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.compiled import compiled
 from analysis.load import expert_counts
 from routing import RoutingRecord
 from routing.errors import OptionError
@@ -136,7 +136,7 @@ def agreement_by_label(
     }
 
 
-@numba.njit(nogil=True)
+@compiled
 def _compare(
     first_tlk: NDArray, second_tlk: NDArray, document_t: NDArray, experts: int, sums_dlc: NDArray
 ) -> None:  # pragma: no cover

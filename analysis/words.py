@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.compiled import compiled
 from analysis.information import ExcessInformation, against_null
 from routing import empty_slot
 from routing.errors import OptionError
@@ -108,7 +108,7 @@ def n_log_n_table(ids_tlk: NDArray) -> NDArray[np.float64]:
     return counts * np.log2(np.maximum(counts, 1.0))
 
 
-@numba.njit(nogil=True)
+@compiled
 def n_log_n_of(count: int, n_log_n: NDArray[np.float64]) -> float:  # pragma: no cover
     """One value of n log2 n, from the table where it reaches."""
     return n_log_n[count] if count < len(n_log_n) else count * np.log2(count)
@@ -159,7 +159,7 @@ def _layer(table: ById, layer: int, sums_bc: NDArray[np.float64], n_log_n: NDArr
     )
 
 
-@numba.njit(nogil=True)
+@compiled
 def _joint(
     ids_ltk: NDArray, row_p: NDArray, start_x: NDArray, experts: int, n_log_n: NDArray, sums_lc: NDArray
 ) -> None:  # pragma: no cover

@@ -10,10 +10,10 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.compiled import compiled
 from analysis.load import load_cv_floor, max_violation_floor
 from analysis.metrics.balance import counts_ule, interval, told
 from analysis.registry import Ask, Result, metric
@@ -62,7 +62,7 @@ def lot(reading: Reading) -> NDArray[np.int64]:
     return drawn
 
 
-@numba.njit(nogil=True)
+@compiled
 def _slide(
     ids_tlk: NDArray, order_t: NDArray, start_x: NDArray, sizes_w: NDArray, experts: int, sums_xlwn: NDArray
 ) -> None:  # pragma: no cover

@@ -1,0 +1,46 @@
+"""Compiled loops: kept for the next process where that can be, and never in the way where it cannot."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_a_second_process_finds_what_the_first_compiled(tmp_path):
+    script = tmp_path / "loop.py"
+    script.write_text(
+        "from analysis.compiled import compiled\n"
+        "@compiled\n"
+        "def double(n):\n    return 2 * n\n"
+        "print(double(21), sum(double.stats.cache_hits.values()))\n"
+    )
+    told = [_run(script, NUMBA_CACHE_DIR=str(tmp_path / "kept")) for _ in range(2)]
+    assert told == ["42 0", "42 1"]
+
+
+def test_where_no_folder_can_be_written_the_loops_run_all_the_same(tmp_path):
+    """Every process may be the only one: on a read-only disk, without a home."""
+    script = tmp_path / "all.py"
+    script.write_text(
+        "from numba.core import caching\n"
+        "caching.CacheImpl._locator_classes = []\n"
+        "import analysis.metrics\n"
+        "from analysis.compiled import compiled\n"
+        "print(compiled(lambda n: n + 1)(41))\n"
+    )
+    assert _run(script) == "42"
+
+
+def _run(script: Path, **environment: str) -> str:
+    """What a program prints."""
+    found = subprocess.run(
+        [sys.executable, str(script)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    return found.stdout.strip()
