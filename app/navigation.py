@@ -8,6 +8,7 @@ the one at the bare address; every other file's name is its address. Pages of on
 
 import ast
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from routing.errors import OptionError
@@ -38,8 +39,14 @@ def find_pages(folder: Path = PAGES) -> list[PageFile]:
 
     Errors   OptionError when a file has no `PAGE` literal, or one with a key missing, unknown or of the wrong kind
     """
-    pages = [read_page(path) for path in folder.glob("*.py") if path.name != "__init__.py"]
-    return sorted(pages, key=lambda page: (page.order, page.path.name))
+    return list(_found(tuple(sorted(folder.glob("*.py")))))
+
+
+@lru_cache(maxsize=8)
+def _found(paths: tuple[Path, ...]) -> tuple[PageFile, ...]:
+    """Read once: the navigation is asked for by every link."""
+    pages = [read_page(path) for path in paths if path.name != "__init__.py"]
+    return tuple(sorted(pages, key=lambda page: (page.order, page.path.name)))
 
 
 def read_page(path: Path) -> PageFile:

@@ -48,7 +48,7 @@ STYLE = """<style>
 .gs-card .expert b { font-weight: 600; margin-right: .3rem; } .gs-card .expert small { opacity: .8; }
 .gs-card .bar { display: block; height: 4px; border-radius: 2px; background: var(--faint); margin-top: 1px; }
 .gs-card .bar span { display: block; height: 100%; border-radius: 2px; background: currentColor; opacity: .75; }
-.gs-card .rejected { opacity: .74; border-bottom: 1px dashed; white-space: nowrap; }
+.gs-card .rejected { border-bottom: 1px dashed; white-space: nowrap; } .gs-card .rejected b { font-weight: 400; }
 .gs-card .here { border-left: 3px solid; padding: .1rem 0 .25rem .7rem; margin: 0 0 .9rem; }
 .gs-card .here p { margin: 0 0 .2rem; font-weight: 600; font-size: .875rem; }
 </style>"""

@@ -44,6 +44,7 @@ STYLE = """<style>
 .gs-ladder a.hollow { background: none; border: 2px dashed #d55e00; flex: 0 0 auto; }
 @media (max-width: 640px) { .gs-ladder a.chip { min-width: 3.4rem; padding: .12rem .3rem; }
   .gs-ladder td.gap { white-space: normal; } }
+.gs-ladder .unseen { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
 </style>"""
 
 
@@ -175,8 +176,8 @@ def _chip(link: str, expert: int, said: str, label: str, share: float | None) ->
     style = f' style="flex: {share:.4f} 1 {60 * share:.1f}%"' if share is not None else ""
     kind = "chip" if share is not None else "chip hollow"
     return (
-        f'<a class="{kind}"{style} href="{escape(link, quote=True)}" title="{label}" aria-label="{label}">'
-        f"<b>{expert}</b>{said}</a>"
+        f'<a class="{kind}"{style} href="{escape(link, quote=True)}" title="{label}">'
+        f'<span class="unseen">Expert </span><b>{expert}</b><span class="unseen">: </span>{said}</a>'
     )
 
 

@@ -12,7 +12,7 @@ from app.sections.ask import ask, asked, follow, follow_loading, leave, welcome
 from app.sections.looking import checked, reference_of
 from app.sections.messages import plain, show_error, show_notices
 from app.sections.show import show
-from app.sections.tour import first_visit
+from app.sections.tour import answer, first_visit
 from app.sources import Source
 from app.state import View
 from app.tracer import Hit, Tracer
@@ -91,6 +91,7 @@ def _introduced(source: Source, view: View) -> View:
         view = replace(view, token=token, layer=layer)
         first_visit(view)
     view, _ = checked(source, view)
+    answer(address.here(), view)
     show_notices(tuple(filter(None, (asked().notice, *view.problems))))
     aside.show(source, reference_of(view), view, counts=False)
     return view

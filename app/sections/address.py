@@ -19,6 +19,11 @@ def current() -> View:
     return read_view(st.query_params.to_dict(), quantities=views(), models=settings().offered)
 
 
+def here() -> str:
+    """The page that is shown."""
+    return st.session_state.get("page") or find_pages()[0].address
+
+
 def params(view: View) -> dict[str, str]:
     """The parameters that say a view."""
     return view.params(default=View(quantity=views()[0], model=settings().offered[0]))

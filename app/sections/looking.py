@@ -11,7 +11,7 @@ from typing import Literal
 import streamlit as st
 
 from app import server
-from app.sections import address, aside
+from app.sections import address, aside, tour
 from app.sections.messages import plain, show_error, show_notices
 from app.sources import Scope, Source, document_of, own_tokens, scope_of, shipped_ids
 from app.state import View
@@ -55,6 +55,7 @@ def open_page(question: str, *, wants: Literal["corpus", "text"]) -> Page | None
     page = Page(view=view, source=source, reference=reference_of(view), scope=scope)
     show_notices(tuple(filter(None, (source.notice, *view.problems))))
     st.caption(plain(headline(source)))
+    tour.answer(address.here(), view)
     aside.show(source, page.reference, view)
     if wants == "corpus" and own_tokens(source, scope) < FEW_TOKENS:
         _too_little(page)

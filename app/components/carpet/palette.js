@@ -39,11 +39,11 @@ function contrast(a, b) {
 }
 
 const WHITE = [255, 255, 255];
-const INK = [17, 17, 17];
+const INK = [0, 0, 0];
 
-/** Near-black or white, whichever reads better: never below 4.5 to 1 on these palettes. */
+/** Black or white, whichever reads better: on any colour one of them has 4.58 to 1 or more. */
 function inkOn(rgb) {
-  return contrast(rgb, WHITE) >= 4.5 || contrast(rgb, WHITE) > contrast(rgb, INK) ? WHITE : INK;
+  return contrast(rgb, WHITE) >= 4.6 || contrast(rgb, WHITE) > contrast(rgb, INK) ? WHITE : INK;
 }
 
 const css = (rgb) => `rgb(${rgb.join(",")})`;
