@@ -140,7 +140,8 @@ def _pin(reader: Reader, token: int) -> Seen:
     element = reader.page.get_by_test_id("tokens").locator(".token").nth(token)
     element.scroll_into_view_if_needed()
     reader.begin()
-    until = """(token) => document.querySelector('.gs-card dd')?.innerText.startsWith(`${token} of`)
+    until = """(token) => [...document.querySelectorAll('.st-key-card, .st-key-card *')].some((part) =>
+        part.shadowRoot?.querySelector('.gs-card dd')?.innerText.startsWith(`${token} of`))
         && performance.now() - window.began"""
     seen = reader.view(element.click, until, token)
     reader.page.wait_for_function(STANDS)
