@@ -1,5 +1,7 @@
 """How the work of a corpus is spread over experts, layer by layer."""
 
+from collections.abc import Callable
+
 import numpy as np
 import streamlit as st
 
@@ -40,9 +42,19 @@ def main() -> None:
         return
     show_warnings(page)
     show_load(page)
-    st.header("By depth", divider="gray", anchor=False)
-    depth_grid(page, DEPTHS)
-    st.header("One layer", divider="gray", anchor=False)
+    st.session_state.setdefault("layers-part", ONE)
+    part = st.segmented_control(
+        "What comes below",
+        list(PARTS),
+        key="layers-part",
+        required=True,
+        persist_state="session",
+        label_visibility="collapsed",
+    )
+    PARTS[part or ONE](page)
+
+
+def _one_layer(page: Page) -> None:
     layer = _chosen(page)
     choose_layer(page, layer, key="layer-chosen")
     left, right = st.columns(2, gap="large")
@@ -50,11 +62,21 @@ def main() -> None:
         _sorted(page, layer)
     with right:
         show_windows(page, layer)
-    st.header("By kind of token", divider="gray", anchor=False)
+
+
+def _kinds(page: Page) -> None:
     show_places(page)
     depth_figure(page, PHASES)
-    st.header("Any other measure", divider="gray", anchor=False)
-    any_measure(page)
+
+
+ONE = "One layer"
+PARTS: dict[str, Callable[[Page], None]] = {
+    ONE: _one_layer,
+    "By depth": lambda page: depth_grid(page, DEPTHS),
+    "By kind of token": _kinds,
+    "Any other measure": any_measure,
+}
+"""What stands below the load of all experts, one part at a time: a page full of charts takes a second to draw."""
 
 
 def _chosen(page: Page) -> int:

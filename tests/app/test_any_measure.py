@@ -18,7 +18,8 @@ def layers_page(tmp_path_factory):
         patch.setenv("GATESCOPE_CACHE_DIR", str(tmp_path_factory.mktemp("captures")))
         settings.cache_clear()
         page = AppTest.from_file(server.FRAME, default_timeout=60).run()
-        yield page.switch_page("../pages/layers.py").run()
+        page.switch_page("../pages/layers.py").run()
+        yield page.segmented_control(key="layers-part").set_value("Any other measure").run()
     settings.cache_clear()
 
 

@@ -71,9 +71,18 @@ def words(page: AppTest) -> str:
     return "\n".join(part.value.replace("\\", "") for part in parts)
 
 
+def all_parts(page: AppTest) -> str:
+    """All that is said on the page, one part after another below the load."""
+    said = []
+    for part in ("One layer", "By depth", "By kind of token", "Any other measure"):
+        page.segmented_control(key="layers-part").set_value(part).run()
+        assert not page.exception
+        said.append(words(page))
+    return "\n".join(said)
+
+
 def test_every_figure_stands_on_the_probe_set(opened):
-    page = opened()
-    said = words(page)
+    said = all_parts(opened())
     for question in (*DEPTHS, "How much do the busiest do?", "Is it even in short stretches too?"):
         assert question in said
     assert "Of 192 experts 0 are dead" in said
@@ -121,7 +130,7 @@ def test_each_layer_on_its_own_scale_says_the_same(opened):
 
 
 def test_a_slice_recounts_everything(opened):
-    said = words(opened(s="domain:code"))
+    said = all_parts(opened(s="domain:code"))
     assert "N = 6,616 tokens of 20 documents" in said
     assert "N = 110,552" not in said
     assert "The texts are of one domain" in said
@@ -130,14 +139,14 @@ def test_a_slice_recounts_everything(opened):
 def test_nothing_generated_is_said_with_a_way_back(opened):
     page = opened(f="generated")
     assert "Nothing was generated here" in words(page)
-    assert not page.header
+    assert not page.segmented_control
     back = next(button for button in page.button if button.label == "Count the text's own tokens")
     back.click().run()
-    assert "By depth" in words(page)
+    assert page.segmented_control(key="layers-part").value == "One layer"
 
 
 def test_another_model_stands_beside_with_its_own_numbers(opened):
-    said = words(opened(vs="probe.sift-sigmoid"))
+    said = all_parts(opened(vs="probe.sift-sigmoid"))
     assert "B: from 59.3 experts in layer 4 (block 5)" in said
     assert "B: 110,552 tokens" in said
 
@@ -148,7 +157,7 @@ def test_shared_experts_are_counted_apart(opened):
 
 
 def test_one_short_text_is_shown_without_intervals_and_says_so(opened):
-    said = words(opened(c="welcome.sift-softmax"))
+    said = all_parts(opened(c="welcome.sift-softmax"))
     assert "No interval: it is over documents, and there are fewer than two." in said
     assert "Only 37 tokens" in said
 

@@ -1,8 +1,8 @@
 """The Prompt page without a browser: every first sight, every ending, and addresses nobody should have typed."""
 
-import json
 import re
 import shutil
+import zlib
 
 import pytest
 import streamlit as st
@@ -75,7 +75,9 @@ def capture_of(page: AppTest) -> str:
 def card_of(page: AppTest) -> str:
     """The HTML that is drawn with links."""
     return "".join(
-        json.loads(one.proto.json) for one in page.get("bidi_component") if "links" in one.proto.component_name
+        zlib.decompress(one.proto.bytes).decode()
+        for one in page.get("bidi_component")
+        if "links" in one.proto.component_name
     )
 
 

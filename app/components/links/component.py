@@ -1,5 +1,6 @@
 """The one call: HTML whose links are followed within the session."""
 
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,4 +30,4 @@ def linked(html: str, *, key: str, on_follow: Callable[[str], None]) -> None:
         if isinstance(href, str):
             on_follow(href)
 
-    _LINKS(data=html, key=key, on_follow_change=hear)
+    _LINKS(data=zlib.compress(html.encode("utf-8", "replace")), key=key, on_follow_change=hear)
