@@ -2,6 +2,7 @@
 
 from app.kept import Kept
 from app.settings import settings
+from app.torch_import import import_hooks
 from models import BUNDLED_MODELS
 from routing.errors import GatescopeError, OptionError
 from routing.record import RoutingRecord
@@ -26,7 +27,8 @@ def known_weights(record: RoutingRecord) -> tuple[int, ...] | None:
 
 
 def _weights(name: str, revision: str) -> tuple[int, ...]:
-    from hooks.expert_size import expert_weights  # torch takes seconds to import
+    import_hooks()
+    from hooks.expert_size import expert_weights
 
     try:
         return expert_weights(BUNDLED_MODELS.get(name, name), revision=revision)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from app.jobs import Job, JobQueue, Phase, Tick
 from app.settings import Settings, model_source
+from app.torch_import import import_hooks
 from cache.folder import mark_used
 from cache.keys import capture_id, server_secret
 from cache.store import Store
@@ -216,6 +217,7 @@ class Tracer:
         return self.queue.submit("load", self._read_model, watcher=self.name)
 
     def _read_model(self, tick: Tick) -> "LoadedModel":
+        import_hooks()
         from hooks import load_model
 
         chosen = self._settings

@@ -1,5 +1,6 @@
 """A model from a folder or the hub, onto a device, in a dtype, with its routers found and proven."""
 
+import threading
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ SPREAD = "spread"
 DEVICES = ("auto", "cpu", "cuda", "mps", SPREAD)
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 disable_progress_bar()  # a library draws no bars on the terminal of the program that uses it
+# Held while weights are read: transformers changes what holds for the whole process (dtype, tying of weights, where
+# tensors are made), and of two models read at once each would miss some.
+_reading = threading.Lock()
 SMALL = 2 * 2**30  # bytes of float32 weights below which a CPU computes in float32: exact, and no slower
 
 
@@ -45,7 +49,8 @@ def load_model(
     number = choose_dtype(dtype, place, files.parameters, files.stored)
     if device != SPREAD:
         check_memory(files.parameters * number.itemsize, place, folder.name)
-    model = _read(folder.path, number, None if device == SPREAD else place, trust_remote_code)
+    with _reading:
+        model = _read(folder.path, number, None if device == SPREAD else place, trust_remote_code)
     tokenizer = AutoTokenizer.from_pretrained(folder.path, local_files_only=True, trust_remote_code=trust_remote_code)
     return attach(
         model, tokenizer, name=folder.name, revision=folder.revision, digest=fingerprint(folder.path, files.paths)

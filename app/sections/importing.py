@@ -8,6 +8,7 @@ from app.sections.messages import plain, show_error
 from app.sections.studies import begun, understood
 from app.sections.uploading import contents
 from app.settings import model_source, settings
+from app.torch_import import import_hooks
 from cache.importers import Given
 from routing.errors import GatescopeError
 
@@ -64,6 +65,7 @@ def _given() -> Given:
     model, experts, slots = state["import-model"], int(state["import-experts"] or 0), int(state["import-slots"] or 0)
     if model == UNKNOWN:
         return Given(experts=experts, k=slots, on_fault="skip")
+    import_hooks()
     from hooks.outline import outline
 
     layers = outline(model_source(model), revision=settings().revision)

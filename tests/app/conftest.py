@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import hooks  # noqa: F401  # before a server's thread does: torch and transformers stand no company at their import
 from routing import Document, Flag, Provenance, RouterRule, RoutingRecord
 
 
