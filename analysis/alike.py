@@ -62,7 +62,6 @@ class SameWord(NamedTuple):
 def shared_experts(record: RoutingRecord, route_lk: NDArray[np.unsignedinteger]) -> NDArray[np.uint8]:
     """How many experts of a route every token has too, layer by layer: (tokens, layers).
 
-    >>> from routing.examples import small
     It does not matter in which order: a slot is no rank here.
     """
     experts = record.experts
