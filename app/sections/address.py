@@ -5,10 +5,14 @@ from urllib.parse import parse_qsl, urlencode
 
 import streamlit as st
 
+from app.components.place import complete_address
 from app.figures.trace import views
 from app.navigation import find_pages
 from app.settings import settings
 from app.state import View, read_view
+
+CARRIED = "carried"
+"""Where a session keeps what it looked at on the page before, while the address is still bare."""
 
 NO_PINS: dict[str, object] = dict.fromkeys(("document", "token", "layer", "expert", "span", "slice"))
 """What no longer means anything once another capture is looked at."""
@@ -16,7 +20,8 @@ NO_PINS: dict[str, object] = dict.fromkeys(("document", "token", "layer", "exper
 
 def current() -> View:
     """The view the address asks for."""
-    return read_view(st.query_params.to_dict(), quantities=views(), models=settings().offered)
+    said = st.query_params.to_dict() or st.session_state.get(CARRIED, {})
+    return read_view(said, quantities=views(), models=settings().offered)
 
 
 def here() -> str:
@@ -32,20 +37,27 @@ def params(view: View) -> dict[str, str]:
 def go(view: View) -> None:
     """Write a view into the address; the browser's Back leads to the one before."""
     said = params(view)
+    st.session_state[CARRIED] = {}
     if said != st.query_params.to_dict():
         st.query_params.from_dict(said)
         st.session_state["looked_at"] = said
 
 
 def follow_to(page: str) -> None:
-    """Take what is looked at along to another page: a change of page empties the address."""
+    """Take what is looked at along to another page: a change of page empties the address.
+
+    What is carried stands in for the address until the browser has completed it.
+    """
     here = st.query_params.to_dict()
     has_moved = st.session_state.get("page", page) != page
     if has_moved and not here:
-        st.query_params.from_dict(st.session_state.get("looked_at", {}))
-    else:
-        st.session_state["looked_at"] = here
+        st.session_state[CARRIED] = st.session_state.get("looked_at", {})
+    elif here:
+        st.session_state[CARRIED] = {}
+    st.session_state["looked_at"] = here or st.session_state.get(CARRIED, {})
     st.session_state["page"] = page
+    if st.session_state.get(CARRIED):
+        complete_address(page, st.session_state[CARRIED])
 
 
 def change(**parts: object) -> None:
