@@ -4,7 +4,7 @@
         seen = look(place)
         texts = read(place, seen.guess, limits=Limits(documents=2000, characters=8_000_000))
 
-Nothing of a file is run or unpickled, and nothing of it decides where on this machine it lies.
+Nothing of a file is run, and nothing of it decides where on this machine it lies.
 """
 
 import gzip

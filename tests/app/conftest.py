@@ -1,5 +1,6 @@
 """Records small enough to check by hand."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,14 @@ import pytest
 
 import hooks  # noqa: F401  # before a server's thread does: torch and transformers stand no company at their import
 from routing import Document, Flag, Provenance, RouterRule, RoutingRecord
+
+
+@pytest.fixture(autouse=True)
+def own_main():
+    """A simulated run of a page takes the place of the main program, which processes started later would run again."""
+    main = sys.modules["__main__"]
+    yield
+    sys.modules["__main__"] = main
 
 
 @pytest.fixture
