@@ -26,7 +26,7 @@ from app.study.run import Chosen
 from app.tracer import Shelf, Tracer
 from cache.schema import decode
 from cache.store import Store
-from cache.study import ROUTES, StudyFolder
+from cache.study import ROUTES, StudyFolder, is_study
 from corpora import probe
 from hooks import capture_corpus
 from routing import Document
@@ -61,7 +61,8 @@ def order(id: str = ID, *, characters: int = 2000, documents=TEXTS_READ, **more)
 
 
 def finished(folder: Path) -> dict:
-    return StudyFolder.open(folder / ID / CAPTURED).finished() if (folder / ID / CAPTURED).exists() else {}
+    captured = folder / ID / CAPTURED
+    return StudyFolder.open(captured).finished() if is_study(captured) else {}
 
 
 def wait_until(is_so, seconds: float = PATIENCE) -> None:

@@ -1,4 +1,4 @@
-"""Two people at once: what one asks, waits for, pins or cancels is never seen by the other."""
+"""Two people at once, on a server for several: what one asks, waits for, pins or cancels is never seen by the other."""
 
 import re
 
@@ -13,8 +13,9 @@ SECRET_ONE, SECRET_TWO = "zanzibarian marmalade", "quixotic lighthouses"
 
 @pytest.fixture(scope="module")
 def patient(tmp_path_factory):
-    """A dashboard of the bundled models where a pass may be long enough to be watched."""
-    with serving(tmp_path_factory.mktemp("patient"), GATESCOPE_MAX_NEW_TOKENS="1900") as url:
+    """A dashboard of the bundled models that several people use, where a pass may be long enough to be watched."""
+    settings = {"GATESCOPE_MAX_NEW_TOKENS": "1900", "GATESCOPE_LIBRARY_LISTS": "shared"}
+    with serving(tmp_path_factory.mktemp("patient"), **settings) as url:
         yield url
 
 
