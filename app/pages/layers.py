@@ -1,7 +1,5 @@
 """How the work of a corpus is spread over experts, layer by layer."""
 
-from collections.abc import Callable
-
 import numpy as np
 import streamlit as st
 
@@ -14,6 +12,7 @@ from app.sections.figure import Words, answering, chart, code_for, figure
 from app.sections.layer_load import show_load
 from app.sections.looking import Page, open_page
 from app.sections.messages import show_error
+from app.sections.parts import show_part
 from app.sources import measure
 from routing.errors import GatescopeError, OptionError
 from routing.groups import layer_names
@@ -42,16 +41,13 @@ def main() -> None:
         return
     show_warnings(page)
     show_load(page)
-    st.session_state.setdefault("layers-part", ONE)
-    part = st.segmented_control(
-        "What comes below",
-        list(PARTS),
-        key="layers-part",
-        required=True,
-        persist_state="session",
-        label_visibility="collapsed",
-    )
-    PARTS[part or ONE](page)
+    parts = {
+        "One layer": lambda: _one_layer(page),
+        "By depth": lambda: depth_grid(page, DEPTHS),
+        "By kind of token": lambda: _kinds(page),
+        "Any other measure": lambda: any_measure(page),
+    }
+    show_part(parts, key="layers-part")
 
 
 def _one_layer(page: Page) -> None:
@@ -67,16 +63,6 @@ def _one_layer(page: Page) -> None:
 def _kinds(page: Page) -> None:
     show_places(page)
     depth_figure(page, PHASES)
-
-
-ONE = "One layer"
-PARTS: dict[str, Callable[[Page], None]] = {
-    ONE: _one_layer,
-    "By depth": lambda page: depth_grid(page, DEPTHS),
-    "By kind of token": _kinds,
-    "Any other measure": any_measure,
-}
-"""What stands below the load of all experts, one part at a time: a page full of charts takes a second to draw."""
 
 
 def _chosen(page: Page) -> int:

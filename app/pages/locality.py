@@ -1,13 +1,13 @@
 """Whether a text keeps to a few experts for a while, and what keeping only some of them in memory would take."""
 
-import streamlit as st
 
 from app.figures.depth import Depth
 from app.sections.by_depth import depth_figure, depth_grid, has_tokens
 from app.sections.cache_plan import show_plan
 from app.sections.hot_set import choose_place, show_hits, show_overlap
-from app.sections.looking import open_page
+from app.sections.looking import Page, open_page
 from app.sections.messages import show_error
+from app.sections.parts import show_part
 from routing.errors import GatescopeError
 
 PAGE = {
@@ -47,15 +47,23 @@ def main() -> None:
     page = open_page("Is there a hot set of experts?", wants="corpus")
     if page is None or not has_tokens(page):
         return
-    depth_grid(page, REPEATS)
     choose_place(page)
-    show_overlap(page)
-    st.header("Keeping some experts", divider="gray", anchor=False)
+    parts = {
+        "Keeping some experts": lambda: _kept(page),
+        "From token to token": lambda: _reused(page),
+        "Fetching ahead": lambda: depth_figure(page, PREFETCH),
+    }
+    show_part(parts, key="locality-part")
+
+
+def _kept(page: Page) -> None:
     show_hits(page)
-    st.header("Planner", divider="gray", anchor=False)
     show_plan(page)
-    st.header("Fetching ahead", divider="gray", anchor=False)
-    depth_figure(page, PREFETCH)
+
+
+def _reused(page: Page) -> None:
+    depth_grid(page, REPEATS)
+    show_overlap(page)
 
 
 try:

@@ -10,6 +10,7 @@ from app.sections.layer_steps import show_coverage, show_same_path, show_step
 from app.sections.looking import Page, open_page
 from app.sections.messages import show_error
 from app.sections.pair_panel import chosen_pair, known_pairs, show_lift, show_pair
+from app.sections.parts import show_part
 from app.sources import measure
 from routing.errors import GatescopeError, OptionError
 
@@ -39,10 +40,19 @@ def main() -> None:
         expert = pair.one
         show_lift(page, pairs, lift, pair)
         show_pair(page, pairs, pair)
-    st.header("From layer to layer", divider="gray", anchor=False)
-    show_step(page, layer, expert or 0)
+    parts = {
+        "From layer to layer": lambda: _steps(page, layer, expert or 0),
+        "Paths through all layers": lambda: _paths(page),
+    }
+    show_part(parts, key="pairs-part")
+
+
+def _steps(page: Page, layer: int, expert: int) -> None:
+    show_step(page, layer, expert)
     depth_grid(page, (INFORMATION, PREDICTABILITY))
-    st.header("Paths through all layers", divider="gray", anchor=False)
+
+
+def _paths(page: Page) -> None:
     left, right = st.columns(2, gap="large")
     with left:
         show_coverage(page)

@@ -48,12 +48,18 @@ def words(page: AppTest) -> str:
     return "\n".join(part.value.replace("\\", "") for part in parts)
 
 
+def everything(page: AppTest) -> str:
+    """All that is said in any part of the page."""
+    parts = page.segmented_control(key="locality-part").options
+    return "\n".join(words(page.segmented_control(key="locality-part").set_value(part).run()) for part in parts)
+
+
 def verdict(page: AppTest) -> str:
     return re.search(r"With \d+ experts kept in each layer, a token loads .*", words(page))[0]
 
 
 def test_every_figure_stands_on_the_probe_set(opened):
-    said = words(opened())
+    said = everything(opened())
     for question in (
         "Does the next token have the same first expert?",
         "Does it have any expert in common?",
@@ -105,6 +111,7 @@ def test_nothing_kept_loads_all(opened):
 
 def test_a_layer_is_chosen_on_the_page(opened):
     page = opened()
+    page.segmented_control(key="locality-part").set_value("From token to token").run()
     page.selectbox(key="locality-layer").set_value(3).run()
     assert page.query_params["l"] in ("3", ["3"])
     assert "Layer 3: A token shares" in words(page)
@@ -134,7 +141,7 @@ def test_nothing_generated_is_said(opened):
 
 
 def test_a_short_text_has_no_floor_and_no_interval(opened):
-    said = words(opened(c="welcome.sift-softmax"))
+    said = everything(opened(c="welcome.sift-softmax"))
     assert "There is no other document of the same kind" in said
     assert "95 % interval" not in said.partition("a token loads")[2]
 
@@ -148,6 +155,6 @@ def test_a_slice_has_its_own_numbers(opened):
 
 
 def test_another_model_is_drawn_beside(opened):
-    said = words(opened(m="sift-sigmoid", vs=PROBE))
+    said = everything(opened(m="sift-sigmoid", vs=PROBE))
     assert said.count("; B: 110,552 tokens") == 4
     assert np.isfinite(measure(read_shipped("probe.sift-sigmoid"), "lru_hits").value).all()

@@ -72,12 +72,16 @@ def words(page: AppTest) -> str:
 def test_every_figure_stands_on_the_probe_set(opened):
     page = opened()
     said = words(page)
-    for question in ("Who works with whom?", "How many paths carry the tokens?", "Do layers follow one another?"):
+    for question in ("Who works with whom?", "Where do the tokens of expert 0 go next?"):
         assert question in said
     assert "No layer is pinned: layer 0 is shown" in said
     assert "Of 496 pairs" in said  # 32 x 31 / 2
     assert "over 552 documents" in said
+    said = words(page.segmented_control(key="pairs-part").set_value("Paths through all layers").run())
+    for question in ("How many paths carry the tokens?", "Do layers follow one another?"):
+        assert question in said
     assert "a word keeps 76 % of its experts" in said
+    assert "Where do the tokens of expert 0 go next?" not in said  # one part at a time
 
 
 def test_the_pinned_expert_comes_with_its_strongest_partner_and_another_can_be_chosen(opened):
@@ -131,7 +135,7 @@ def test_groups_of_experts_are_said_to_meet_by_the_rule(opened):
 def test_nothing_generated_is_said(opened):
     page = opened(f="generated")
     assert "Nothing was generated here" in words(page)
-    assert not page.header
+    assert not page.segmented_control
 
 
 def test_another_model_stands_beside_where_lines_are_drawn(opened):
