@@ -1,6 +1,7 @@
 """The pinned token as a card: what it is, what came next, and layer by layer the experts that took it.
 
-The card is HTML, for it is a table of bars and no chart; everything that comes from a text or a model is escaped.
+The card is HTML, for it is a table of bars and no chart; everything that comes from a text or a model is escaped. A bar
+is the background of its expert, and what lies below in the box waits to be seen: 96 layers of 9 experts stand at once.
 """
 
 import re
@@ -44,11 +45,12 @@ STYLE = """<style>
 .gs-card tr.pinned th { font-weight: 700; box-shadow: inset 3px 0 currentColor; }
 .gs-card tbody th { padding-left: .5rem; }
 .gs-card .experts { display: flex; flex-wrap: wrap; gap: .3rem .7rem; }
-.gs-card .expert { min-width: 3.4rem; }
-.gs-card .expert b { font-weight: 600; margin-right: .3rem; } .gs-card .expert small { opacity: .8; }
-.gs-card .bar { display: block; height: 4px; border-radius: 2px; background: var(--faint); margin-top: 1px; }
-.gs-card .bar span { display: block; height: 100%; border-radius: 2px; background: currentColor; opacity: .75; }
-.gs-card .rejected { border-bottom: 1px dashed; white-space: nowrap; } .gs-card .rejected b { font-weight: 400; }
+.gs-card td .experts { content-visibility: auto; contain-intrinsic-size: auto 1.75rem; }
+.gs-card .expert { min-width: 3.4rem; padding-bottom: 5px; font-weight: 600; }
+.gs-card .expert small { opacity: .8; font-weight: 400; }
+.gs-card .expert[style] { background: linear-gradient(color-mix(in srgb, currentColor 75%, transparent) 0 0)
+  0 100% / var(--share) 4px no-repeat, linear-gradient(var(--faint) 0 0) 0 100% / 100% 4px no-repeat; }
+.gs-card .rejected { border-bottom: 1px dashed; padding: 0; white-space: nowrap; font-weight: 400; }
 .gs-card .here { border-left: 3px solid; padding: .1rem 0 .25rem .7rem; margin: 0 0 .9rem; }
 .gs-card .here p { margin: 0 0 .2rem; font-weight: 600; font-size: .875rem; }
 </style>"""
@@ -174,13 +176,10 @@ def _why_none(record: RoutingRecord, token: int, layer: int) -> str:
 
 def _expert(expert: str, weight_k: NDArray[np.float64] | None, slot: int) -> str:
     if weight_k is None:
-        return f'<span class="expert"><b>{expert}</b></span>'
+        return f'<span class="expert">{expert}</span>'
     largest = max(float(np.abs(weight_k).max()), 1e-9)
-    width = 100 * abs(float(weight_k[slot])) / largest
-    return (
-        f'<span class="expert"><b>{expert}</b><small>{weight_k[slot]:.2f}</small>'
-        f'<span class="bar"><span style="width:{width:.0f}%"></span></span></span>'
-    )
+    share = 100 * abs(float(weight_k[slot])) / largest
+    return f'<span class="expert" style="--share:{share:.0f}%">{expert} <small>{weight_k[slot]:.2f}</small></span>'
 
 
 def _rejected(record: RoutingRecord, token: int, layer: int, href: Href | None) -> list[str]:
@@ -189,4 +188,4 @@ def _rejected(record: RoutingRecord, token: int, layer: int, href: Href | None) 
         return []
     gap = "" if record.margin_tl is None else f" by {record.margin_tl[token, layer]:.2g}"
     expert = _link(str(record.rejected_tl[token, layer]), href, layer, int(record.rejected_tl[token, layer]))
-    return [f'<span class="expert rejected"><b>{expert}</b><small>rejected{gap}</small></span>']
+    return [f'<span class="expert rejected">{expert} <small>rejected{gap}</small></span>']

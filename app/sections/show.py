@@ -27,6 +27,7 @@ from app.kept import Kept
 from app.sections import address
 from app.sections.figure import parquet_bytes
 from app.sections.messages import plain
+from app.sections.places import linker
 from app.sources import Source, document_of, span_of
 from app.state import Span, View
 from app.tracer import Tracer
@@ -41,10 +42,10 @@ def show(source: Source, view: View, tracer: Tracer) -> None:
     _header(record, tracer)
     _document_choice(source, view)
     picture, aside = st.columns([7, 3], gap="medium")
+    with aside, st.container(border=True):  # sent before the picture, which takes longer: a pin is answered by the card
+        _pinned(record, view)
     with picture:
         _picture(source, record, view)
-    with aside, st.container(border=True):
-        _pinned(record, view)
     _take_away(source, record, view)
 
 
@@ -176,13 +177,13 @@ def _pinned(record: RoutingRecord, view: View) -> None:
             "pins and Esc releases."
         )
         return
-    linked(card(record, view.token, view.layer, href=_expert), key="card", on_follow=address.visit_link)
+    to_expert, to_layer = linker("expert"), linker("layers")
+
+    def href(layer: int, expert: int | None) -> str:
+        return to_layer(layer=layer) if expert is None else to_expert(layer=layer, expert=expert)
+
+    linked(card(record, view.token, view.layer, href=href), key="card", on_follow=address.visit_link)
     st.button("Follow this token layer by layer", on_click=address.visit, args=("token",), type="tertiary")
-
-
-def _expert(layer: int, expert: int | None) -> str:
-    """Where the number of an expert, or the name of a layer, leads."""
-    return address.link("layers" if expert is None else "expert", layer=layer, expert=expert)
 
 
 def _take_away(source: Source, record: RoutingRecord, view: View) -> None:
