@@ -17,8 +17,9 @@ function tokenElement(model, column) {
 const SHORT_TEXT = 1024;
 const CHUNK = 200;
 const LINES_AT_FIRST = 20;
+const ROW = 27, CHARACTER = 7, GAP = 5;
 
-/** All tokens in lines: a new one begins where the text's does. Long texts also break at every chunk, so that the browser can skip what is out of sight. */
+/** All tokens in lines: a new one begins where the text's does. Long texts also break at every chunk, so that the browser can skip what is out of sight; it is told about how high that is, in pixels. */
 function buildText(container, model) {
   const limit = model.columnCount > SHORT_TEXT ? CHUNK : SHORT_TEXT + 1;
   const lines = [], tokens = [];
@@ -30,8 +31,11 @@ function buildText(container, model) {
     const line = lines[lines.length - 1];
     tokens.push(line.element.appendChild(tokenElement(model, column)));
     line.end = column + 1;
+    line.width = (line.width ?? 0) + CHARACTER * model.pieces[column].length + GAP;
     if (model.pieces[column].includes("\n")) inLine = limit;
   }
+  const room = Math.max(container.parentElement.clientWidth, 200);
+  for (const { element, width } of lines) element.style.setProperty("--height", `${ROW * Math.ceil(width / room)}px`);
   container.replaceChildren(...lines.map((line) => line.element));
   return { tokens, lines };
 }
