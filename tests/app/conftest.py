@@ -1,4 +1,4 @@
-"""Records small enough to check by hand."""
+"""Records small enough to check by hand, and the browser of all tests that drive one."""
 
 import sys
 from collections.abc import Callable
@@ -9,6 +9,7 @@ import pytest
 
 import hooks  # noqa: F401  # before a server's thread does: torch and transformers stand no company at their import
 from routing import Document, Flag, Provenance, RouterRule, RoutingRecord
+from tests.app.browser.harness import browser  # noqa: F401  # a fixture
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from app.export import read_trace_csv
-from tests.app.browser.harness import address, ask, at_rest, browser, download, run, text_of, visit  # noqa: F401
+from tests.app.browser.harness import address, ask, at_rest, download, run, text_of, visit  # noqa: F401
 
 # ruff: noqa: F811  # the fixtures above are arguments below
 
@@ -46,7 +46,7 @@ def test_paste_run_pin_read_take_away_and_come_back(visit):
     assert trace["capture"].unique().tolist() == [capture]
     counts = pd.read_csv(download(page, "Counts (CSV)"))
     assert counts["tokens"].sum() == len(trace)
-    shown = page.locator(".gs-card tbody tr").first.locator(".expert:not(.rejected) b").all_inner_texts()
+    shown = page.locator(".gs-card tbody tr").first.locator(".expert:not(.rejected) a").all_inner_texts()
     rows = trace[(trace["position"] == 3) & (trace["layer"] == 0)].sort_values("slot")
     assert shown == rows["expert"].astype(str).tolist()
     page.reload()

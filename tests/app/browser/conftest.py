@@ -3,7 +3,7 @@
 import pytest
 
 from cache.store import Store
-from tests.app.browser.harness import People, address, browser, serving  # noqa: F401  # fixtures
+from tests.app.browser.harness import People, address, serving  # noqa: F401  # a fixture
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +26,7 @@ def store(folder, bundled):
 
 
 @pytest.fixture
-def visit(browser, bundled):  # noqa: F811
+def visit(browser, bundled):
     """Opens a page of the bundled models as a new person; at the end none has seen an error or called another host."""
     people = People(browser, bundled)
     yield people

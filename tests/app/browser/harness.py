@@ -69,11 +69,13 @@ def wait_for(url: str, server: subprocess.Popen) -> None:
     raise TimeoutError("the dashboard did not start")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def browser():
+    """Chromium, where there is one: one for all tests, since its driver cannot be started twice."""
     playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
     if not Path(CHROMIUM).exists():
         pytest.skip(f"install Chromium as {CHROMIUM}, or name one in the variable CHROMIUM")
+    playwright.expect.set_options(timeout=PATIENCE_MS)
     with playwright.sync_playwright() as run:
         chromium = run.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield chromium

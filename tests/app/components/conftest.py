@@ -1,4 +1,4 @@
-"""A server on the page of matrices, a browser, and a reader who notes whatever goes wrong."""
+"""A server on the page of matrices, and a reader who notes whatever goes wrong."""
 
 import os
 import socket
@@ -14,11 +14,6 @@ import pytest
 from tests.app.components.driving import READY
 
 HERE = Path(__file__).parent
-CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-
-PATIENCE_MS = 30_000
-"""How long a page may take on a busy machine before a test gives up."""
 
 
 @pytest.fixture(scope="session")
@@ -49,19 +44,6 @@ def _wait_for(url: str) -> None:
         except OSError:
             time.sleep(0.2)
     pytest.fail(f"no answer from {url}")
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator:
-    """Chromium, where there is one."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="install playwright to drive a browser")
-    if not Path(CHROMIUM).exists():
-        pytest.skip(f"no Chromium at {CHROMIUM}; name one in the variable CHROMIUM")
-    playwright.expect.set_options(timeout=PATIENCE_MS)
-    with playwright.sync_playwright() as driver:
-        running = driver.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield running
-        running.close()
 
 
 @pytest.fixture(scope="session")
