@@ -1,1 +1,4 @@
-"""What the pages draw, as data: arguments of the matrix component and escaped HTML. Nothing here calls streamlit."""
+"""What the pages show, as data: arguments of the matrix component, frames, sentences, escaped HTML; never streamlit.
+
+What several pages share stands here, what one alone shows in a folder of its name.
+"""

@@ -3,12 +3,12 @@
 import streamlit as st
 
 from analysis.compare import Relation
-from app.figures.compare import kind_words
-from app.sections.compare_choice import choose, model_of, show_settling, steps_of
-from app.sections.compare_models import show_models
-from app.sections.compare_relation import related
-from app.sections.compare_texts import show_texts
-from app.sections.compare_weights import show_weights
+from app.figures.compare.relation import kind_words
+from app.sections.compare.choice import choose, model_of, show_settling, steps_of
+from app.sections.compare.models import show_models
+from app.sections.compare.relation import related
+from app.sections.compare.texts import show_texts
+from app.sections.compare.weights import show_weights
 from app.sections.looking import Page, open_page
 from app.sections.messages import plain, show_error
 from app.sources import Source

@@ -1,10 +1,10 @@
 """One expert: how busy it is, which words and texts it takes, and which experts stand around it."""
 
-from app.figures.expert import GLANCE
-from app.sections import expert_texts, expert_work
-from app.sections.expert_choice import choose, glance
+from app.figures.expert.glance import GLANCE
+from app.sections.expert import texts, work
+from app.sections.expert.choice import choose, glance
+from app.sections.expert.knock_out import knock_out
 from app.sections.figure import answering
-from app.sections.knock_out import knock_out
 from app.sections.looking import open_page
 from app.sections.messages import show_error
 from routing.errors import GatescopeError
@@ -26,10 +26,10 @@ def main() -> None:
     with answering(GLANCE):
         chosen = choose(page)
         glance(page, chosen)
-        expert_texts.words(page, chosen)
-        expert_texts.places(page, chosen)
-        expert_work.work(page, chosen)
-        expert_work.around(page, chosen)
+        texts.words(page, chosen)
+        texts.places(page, chosen)
+        work.work(page, chosen)
+        work.around(page, chosen)
         knock_out(page, chosen)
 
 

@@ -5,7 +5,7 @@ import streamlit as st
 from analysis.registry import METRICS
 from app import __version__, server
 from app.components.links import linked
-from app.figures.guide import GRAMMAR, found_metrics, glossary, keys_list, metrics_frame, metrics_list
+from app.figures.guide.texts import GRAMMAR, found_metrics, glossary, keys_list, metrics_frame, metrics_list
 from app.navigation import find_pages
 from app.sections import address
 from app.sections.figure import Words, figure

@@ -4,12 +4,12 @@ import numpy as np
 import streamlit as st
 
 from app.figures.depth import DEPTHS, Depth
-from app.figures.load import Sorted, sorted_frame, sorted_load, sorted_plot, sorted_takeaway
-from app.sections.any_measure import any_measure
+from app.figures.layers.load import Sorted, sorted_frame, sorted_load, sorted_plot, sorted_takeaway
 from app.sections.by_depth import beside, choose_layer, depth_figure, depth_grid, has_tokens, of_b, population
-from app.sections.evenness import show_places, show_warnings, show_windows
 from app.sections.figure import Words, answering, chart, code_for, figure
-from app.sections.layer_load import show_load
+from app.sections.layers.any_measure import any_measure
+from app.sections.layers.evenness import show_places, show_warnings, show_windows
+from app.sections.layers.load import show_load
 from app.sections.looking import Page, open_page
 from app.sections.messages import show_error
 from app.sections.parts import show_part

@@ -3,12 +3,12 @@
 import streamlit as st
 
 from app.sections import address, aside
-from app.sections.enough import show_enough
-from app.sections.importing import show_import
-from app.sections.library import show_list
+from app.sections.library.enough import show_enough
+from app.sections.library.importing import show_import
+from app.sections.library.listing import show_list
+from app.sections.library.studies import show_said, show_studies
+from app.sections.library.study import show_form
 from app.sections.messages import show_error, show_notices
-from app.sections.studies import show_said, show_studies
-from app.sections.study import show_form
 from app.visitor import visitor
 from routing.errors import GatescopeError
 

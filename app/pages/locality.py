@@ -1,10 +1,9 @@
 """Whether a text keeps to a few experts for a while, and what keeping only some of them in memory would take."""
 
-
 from app.figures.depth import Depth
 from app.sections.by_depth import depth_figure, depth_grid, has_tokens
-from app.sections.cache_plan import show_plan
-from app.sections.hot_set import choose_place, show_hits, show_overlap
+from app.sections.locality.hot_set import choose_place, show_hits, show_overlap
+from app.sections.locality.plan import show_plan
 from app.sections.looking import Page, open_page
 from app.sections.messages import show_error
 from app.sections.parts import show_part

@@ -2,10 +2,10 @@
 
 import streamlit as st
 
-from app.figures.map import COLOURS, SAID
-from app.sections import map_chart
+from app.figures.map.points import COLOURS, SAID
 from app.sections.looking import Page, open_page
-from app.sections.map_places import PLANES
+from app.sections.map import chart
+from app.sections.map.places import PLANES
 from app.sections.messages import show_error
 from routing.errors import GatescopeError
 
@@ -24,11 +24,11 @@ def main() -> None:
     if page is None:
         return
     asked = _controls(page)
-    map_chart.show(page, asked)
-    map_chart.show_neighbours(page, asked)
+    chart.show(page, asked)
+    chart.show_neighbours(page, asked)
 
 
-def _controls(page: Page) -> map_chart.Asked:
+def _controls(page: Page) -> chart.Asked:
     """What is drawn, how, and what is sought; kept while the reader is elsewhere."""
     kinds = ["documents", "tokens"] if len(page.source.record.documents) > 2 else ["tokens"]
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -57,14 +57,14 @@ def _controls(page: Page) -> map_chart.Asked:
         )
         mouse = st.segmented_control(
             "The mouse takes",
-            list(map_chart.MICE),
+            list(chart.MICE),
             default="Points",
             required=True,
             key="map-mouse",
             persist_state="session",
             help="A click pins one point; with a lasso or a box, only the documents within it count.",
         )
-    return map_chart.Asked(kind=kind, plane=plane, by=by, sought=sought or "", mouse=mouse)
+    return chart.Asked(kind=kind, plane=plane, by=by, sought=sought or "", mouse=mouse)
 
 
 try:

@@ -5,9 +5,9 @@ import streamlit as st
 from app import server
 from app.sections import address
 from app.sections.ask import follow_loading, leave
-from app.sections.claims import show_claims
 from app.sections.messages import show_error, show_notices
-from app.sections.model_report import show_report, show_trust
+from app.sections.model.claims import show_claims
+from app.sections.model.report import show_report, show_trust
 from app.settings import settings
 from app.tracer import Tracer
 from routing.errors import GatescopeError

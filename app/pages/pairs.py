@@ -2,14 +2,14 @@
 
 import streamlit as st
 
-from app.figures.pairs import strangest_layer
-from app.figures.paths import INFORMATION, PREDICTABILITY
+from app.figures.pairs.lift import strangest_layer
+from app.figures.pairs.paths import INFORMATION, PREDICTABILITY
 from app.sections.by_depth import choose_layer, depth_grid, has_tokens
 from app.sections.figure import answering
-from app.sections.layer_steps import show_coverage, show_same_path, show_step
 from app.sections.looking import Page, open_page
 from app.sections.messages import show_error
-from app.sections.pair_panel import chosen_pair, known_pairs, show_lift, show_pair
+from app.sections.pairs.panel import chosen_pair, known_pairs, show_lift, show_pair
+from app.sections.pairs.steps import show_coverage, show_same_path, show_step
 from app.sections.parts import show_part
 from app.sources import measure
 from routing.errors import GatescopeError, OptionError

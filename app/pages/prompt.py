@@ -11,7 +11,7 @@ from app.sections import address, aside
 from app.sections.ask import ask, asked, follow, follow_loading, leave, welcome
 from app.sections.looking import checked, reference_of
 from app.sections.messages import plain, show_error, show_notices
-from app.sections.show import show
+from app.sections.prompt.show import show
 from app.sections.tour import answer, first_visit
 from app.sources import Source
 from app.state import View

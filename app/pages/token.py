@@ -3,15 +3,16 @@
 import streamlit as st
 
 from app.components.links import linked
-from app.figures import ladder
 from app.figures.card import facts
 from app.figures.context import STYLE, context, quoted
+from app.figures.token import ladder
 from app.figures.trace import striking_cell, views
-from app.sections import address, alike_tokens
+from app.sections import address
 from app.sections.figure import answering, chart, figure
 from app.sections.looking import Page, open_page
 from app.sections.messages import plain, show_error
 from app.sections.places import linker
+from app.sections.token import alike as alike_tokens
 from app.sources import document_of
 from routing.errors import GatescopeError, OptionError
 from routing.record import RoutingRecord

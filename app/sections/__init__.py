@@ -1,1 +1,1 @@
-"""The parts of the Prompt page: asking for a capture, showing one, and plain words."""
+"""What the pages draw with streamlit: what several share stands here, what one alone draws in a folder of its name."""

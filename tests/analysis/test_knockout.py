@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from analysis.knockout import as_busy, rises
-from app.figures.knockout import knockout_frame, knockout_plot, knockout_words
+from app.figures.expert.knockout import knockout_frame, knockout_plot, knockout_words
 
 
 def test_controls_are_as_busy_and_worked_at_all():

@@ -6,8 +6,8 @@ from streamlit.testing.v1 import AppTest
 
 from analysis.registry import METRICS, Result
 from app import server
-from app.figures.measured import Drawn, at, drawn, names, summary
-from app.sections.any_measure import CHOSEN
+from app.figures.layers.measured import Drawn, at, drawn, names, summary
+from app.sections.layers.any_measure import CHOSEN
 from app.settings import settings
 
 

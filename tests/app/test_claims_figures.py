@@ -3,7 +3,7 @@
 import numpy as np
 
 from analysis.verdict import Row, Verdict
-from app.figures.claims import claims_frame, claims_list, claims_takeaway
+from app.figures.model.claims import claims_frame, claims_list, claims_takeaway
 
 
 def verdict(holds="holds", **fields):

@@ -4,7 +4,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from analysis.claims import check_claims
-from app.sections.claims import evidence
+from app.sections.model.claims import evidence
 from app.sources import read_shipped
 from tests.app.test_model_page import opened, words  # noqa: F401  # the page of this file's own
 

@@ -10,7 +10,7 @@ from analysis.compare import Cascade, Flips, Relation, Shift
 from analysis.first_choices import Shared
 from analysis.registry import Result
 from analysis.saturation import Agreement
-from app.figures.aligned import (
+from app.figures.compare.aligned import (
     aligned,
     aligned_frame,
     aligned_words,
@@ -20,7 +20,8 @@ from app.figures.aligned import (
     own_figures,
     sights,
 )
-from app.figures.compare import (
+from app.figures.compare.flips import cascade_words, margin_frame, margin_words
+from app.figures.compare.relation import (
     diff_html,
     diff_words,
     kind_words,
@@ -31,9 +32,8 @@ from app.figures.compare import (
     shift_frame,
     shift_words,
 )
-from app.figures.flips import cascade_words, margin_frame, margin_words
-from app.figures.settling import settling, settling_frame, settling_words
-from app.figures.unlike import (
+from app.figures.compare.settling import settling, settling_frame, settling_words
+from app.figures.compare.unlike import (
     SIGHTS,
     layer_at,
     model_line,

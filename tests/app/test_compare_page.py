@@ -7,8 +7,8 @@ from streamlit.testing.v1 import AppTest
 from analysis.compare import paired, same_documents
 from analysis.saturation import agreement
 from app import server
-from app.sections.compare_choice import steps_of
-from app.sections.compare_weights import repeat_of
+from app.sections.compare.choice import steps_of
+from app.sections.compare.weights import repeat_of
 from app.settings import settings
 from app.sources import read_shipped
 

@@ -7,7 +7,7 @@ import pytest
 from analysis.behind import DocumentUse, WordParts
 from analysis.composition import composition
 from analysis.registry import Result
-from app.figures.apart import (
+from app.figures.domains.apart import (
     apart_frame,
     apart_grid,
     apart_takeaway,
@@ -17,7 +17,7 @@ from app.figures.apart import (
     pair_sentence,
     reach_takeaway,
 )
-from app.figures.behind import (
+from app.figures.domains.behind import (
     Cell,
     behind_html,
     cell_of,
@@ -28,7 +28,7 @@ from app.figures.behind import (
     top_documents,
     word_table,
 )
-from app.figures.domains import (
+from app.figures.domains.groups import (
     composition_frame,
     deviation,
     is_split_sure,
@@ -44,7 +44,7 @@ from app.figures.domains import (
     told_plot,
     told_takeaway,
 )
-from app.figures.told import decoding_frame, decoding_plot, decoding_takeaway, support_rows, support_takeaway
+from app.figures.domains.told import decoding_frame, decoding_plot, decoding_takeaway, support_rows, support_takeaway
 from routing.record import Document
 from tests.app.conftest import build_record
 

@@ -7,7 +7,7 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from app import server
-from app.sections import by_group
+from app.sections.domains import by_group
 from app.settings import settings
 from app.sources import measure, read_shipped, table
 

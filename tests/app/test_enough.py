@@ -8,7 +8,7 @@ import pytest
 from analysis.enough import Enough, enough
 from analysis.registry import Ask
 from analysis.tally import tally
-from app.figures.enough import effect_sentence, enough_frame, enough_words, reliability_sentence, takeaway
+from app.figures.library.enough import effect_sentence, enough_frame, enough_words, reliability_sentence, takeaway
 from routing import Document
 from tests.app.conftest import build_record
 

@@ -8,11 +8,10 @@ import pytest
 from analysis.expert_flow import Flow, PlaceLoad
 from analysis.expert_words import Contexts, ExpertWord, Vocabulary
 from analysis.registry import Result
-from app.figures import expert_groups as groups
-from app.figures import partners
-from app.figures.expert import Lean, busiest, by_load, glance_frame, glance_words, lean_of, tiles
-from app.figures.expert_words import contexts_frame, contexts_html, contexts_words, words_frame, words_html, words_words
-from app.figures.forest import forest
+from app.figures.expert import groups, partners
+from app.figures.expert.forest import forest
+from app.figures.expert.glance import Lean, busiest, by_load, glance_frame, glance_words, lean_of, tiles
+from app.figures.expert.words import contexts_frame, contexts_html, contexts_words, words_frame, words_html, words_words
 from routing import Document
 from routing.errors import OptionError
 

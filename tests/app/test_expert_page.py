@@ -119,7 +119,7 @@ def test_where_nothing_was_generated_it_is_said(opened):
 
 
 def test_an_expert_is_taken_away_in_the_models_queue(opened, monkeypatch):
-    monkeypatch.setattr("app.sections.knock_out.TEXTS", 2)
+    monkeypatch.setattr("app.sections.expert.knock_out.TEXTS", 2)
     page = opened(l="3", e="9")
     assert "reads 2 texts of this capture again" in words(page)
     page.button(key="knock-out").click().run()

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from analysis.registry import METRICS
-from app.figures.guide import (
+from app.figures.guide.texts import (
     KEYS,
     MECHANISMS,
     TOPICS,

@@ -10,7 +10,7 @@ from analysis.alike import Near, SameWord
 from app.figures.alike import near_frame, near_html, near_words, same_html, same_plot, same_words
 from app.figures.card import card
 from app.figures.context import around, context, quoted
-from app.figures.ladder import firmness, ladder_frame, ladder_html, ladder_words, margin_plot, margin_words
+from app.figures.token.ladder import firmness, ladder_frame, ladder_html, ladder_words, margin_plot, margin_words
 from routing import Document, Flag
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from analysis.registry import Result
 from app.figures.depth import Depth, by_layer, depth_frame, depth_plot, depth_takeaway, null_words, over_zero
-from app.figures.load import (
+from app.figures.layers.load import (
     MARKS,
     busiest_share,
     expert_sentence,
@@ -18,7 +18,7 @@ from app.figures.load import (
     sorted_plot,
     sorted_takeaway,
 )
-from app.figures.windows import (
+from app.figures.layers.windows import (
     places,
     places_frame,
     places_takeaway,

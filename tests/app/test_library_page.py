@@ -5,7 +5,7 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from app import library, server
-from app.sections.studies import duration, how_far
+from app.sections.library.studies import duration, how_far
 from app.settings import settings
 from app.study.job import Doing
 from app.study.order import Order, read_order, write_order

@@ -7,7 +7,16 @@ import pytest
 
 from analysis.cache_spread import Loads
 from analysis.registry import Result
-from app.figures.locality import (
+from app.figures.locality.planner import (
+    bytes_per_token,
+    loads_frame,
+    loads_plot,
+    order_part,
+    plan,
+    plan_rows,
+    verdict,
+)
+from app.figures.locality.reach import (
     curves,
     hits_frame,
     hits_plot,
@@ -17,15 +26,6 @@ from app.figures.locality import (
     overlap_takeaway,
     resident_html,
     residents,
-)
-from app.figures.planner import (
-    bytes_per_token,
-    loads_frame,
-    loads_plot,
-    order_part,
-    plan,
-    plan_rows,
-    verdict,
 )
 from routing.router import RouterRule
 

@@ -5,7 +5,7 @@ import pytest
 
 from analysis.document_points import document_points
 from analysis.projection import Layout, Purity, token_points
-from app.figures.map import (
+from app.figures.map.points import (
     MOST_NAMED,
     OTHER,
     Places,

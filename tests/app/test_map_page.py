@@ -6,8 +6,8 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from app import server
-from app.sections import map_chart
-from app.sections.map_places import places_of
+from app.sections.map import chart
+from app.sections.map.places import places_of
 from app.settings import settings
 from app.sources import Scope, documents_of, read_shipped, table
 from app.state import Span
@@ -101,36 +101,36 @@ def test_what_is_sought_can_be_taken_as_a_slice(opened):
 
 def test_a_lasso_names_documents_and_a_click_pins(monkeypatch):
     written = {}
-    monkeypatch.setattr(map_chart.address, "change", lambda **parts: written.update(parts))
+    monkeypatch.setattr(chart.address, "change", lambda **parts: written.update(parts))
     places = places_of(read_shipped(PROBE), "documents", "PCA", Scope(), None)
     points = [{"customdata": [4]}, {"customdata": {"0": 5}}, {"customdata": [99_999]}, {}]
     st.session_state["chart"] = {"selection": {"points": points, "lasso": [{}], "box": []}}
-    map_chart._take("chart", places)
+    chart._take("chart", places)
     assert written == {"slice": "documents:4-5", "span": None}
     st.session_state["chart"] = {"selection": {"points": [{"customdata": [7]}], "lasso": [], "box": []}}
-    map_chart._take("chart", places)
+    chart._take("chart", places)
     assert (written["document"], written["token"]) == (7, None)
     written.clear()
     st.session_state["chart"] = {"selection": {"points": [], "lasso": [], "box": []}}
-    map_chart._take("chart", places)
+    chart._take("chart", places)
     assert written == {}
 
 
 def test_too_scattered_a_lasso_is_said_and_not_taken(monkeypatch):
     written = {}
-    monkeypatch.setattr(map_chart.address, "change", lambda **parts: written.update(parts))
+    monkeypatch.setattr(chart.address, "change", lambda **parts: written.update(parts))
     places = places_of(read_shipped(PROBE), "documents", "PCA", Scope(), None)
-    map_chart.choose(places, list(range(0, 552, 2)))
+    chart.choose(places, list(range(0, 552, 2)))
     assert written == {}
-    assert st.session_state.pop(map_chart.TOO_SCATTERED) == 276
+    assert st.session_state.pop(chart.TOO_SCATTERED) == 276
 
 
 def test_a_token_of_a_range_is_pinned_where_it_stands(monkeypatch):
     written = {}
-    monkeypatch.setattr(map_chart.address, "change", lambda **parts: written.update(parts))
+    monkeypatch.setattr(chart.address, "change", lambda **parts: written.update(parts))
     scope = Scope(documents=(20,), span=Span(5, 30))
     places = places_of(read_shipped(PROBE), "tokens", "PCA", scope, None)
-    map_chart.pin(places, 3)
+    chart.pin(places, 3)
     assert (written["document"], written["token"]) == (20, 8)
     record = read_shipped(PROBE).record
     own_t = record.token_t[record.document_t == 20]

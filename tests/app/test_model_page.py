@@ -14,11 +14,11 @@ from safetensors import safe_open
 from streamlit.testing.v1 import AppTest
 
 from app import server
-from app.sections.model_figure import rule_figure
-from app.sections.model_report import CLAIMS
+from app.figures.model.blocks import rule_figure
+from app.sections.model.report import CLAIMS
 from app.settings import settings
 from routing.router import RouterRule
-from tests.app.test_browser import address, browser, visit  # noqa: F401  # a dashboard of this file's own
+from tests.app.test_browser import address, visit  # noqa: F401  # a dashboard of this file's own
 
 PAGE = "../pages/model.py"
 QUESTION = "What does this model do with a token, and can I trust the recording?"

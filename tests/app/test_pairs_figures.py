@@ -8,8 +8,8 @@ import pytest
 
 from analysis.pair_evidence import PairTest
 from analysis.registry import Result
-from app.figures.pair_contexts import Context, contexts, contexts_html, sampled, shared_rows
-from app.figures.pairs import (
+from app.figures.pairs.contexts import Context, contexts, contexts_html, sampled, shared_rows
+from app.figures.pairs.lift import (
     explained_words,
     faded_words,
     layer_pairs,
@@ -22,7 +22,7 @@ from app.figures.pairs import (
     strangest_layer,
     strongest_pair,
 )
-from app.figures.paths import (
+from app.figures.pairs.paths import (
     coverage_frame,
     coverage_takeaway,
     same_frame,

@@ -1,0 +1,62 @@
+"""What the model loses without an expert, beside experts that are as busy."""
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from analysis.knockout import Loss
+from app.figures.expert.forest import forest
+from app.sections.figure import Words
+
+QUESTION = "What does the model lose without it?"
+
+
+def knockout_words(found: list[Loss], documents: int, tokens: int) -> Words:
+    """What is said around the knock-out; the first is the expert, the others are its controls."""
+    own, controls = found[0], found[1:]
+    rise_c = [each.rise for each in controls]
+    beside = (
+        f"; without {len(controls)} other{'s that are' if len(controls) > 1 else ' that is'} as busy, one at a time, "
+        f"by {min(rise_c):.3f} to {max(rise_c):.3f}"
+        if controls
+        else ""
+    )
+    above = sum(own.rise > rise for rise in rise_c)
+    rank = f" It costs more than {above} of these {len(controls)}." if controls else ""
+    return Words(
+        question=QUESTION,
+        takeaway=(
+            f"Without expert {own.expert} the loss of a token rises by {own.rise:.3f} nats "
+            f"(95 % interval {own.low:.3f} to {own.high:.3f}){beside}.{rank}"
+        ),
+        population=f"N = {tokens:,} predicted tokens of {documents} documents drawn from those that count",
+        unit="nats a token, 95 % interval over documents",
+        null="dotted: mean of the experts that are as busy",
+        badge="causal" if own.low > 0 else "observed",
+        says=(
+            ("Without", "its weight is set to 0 for every token; the others keep theirs, and none takes its place."),
+            ("Controls", "the experts of this layer whose load is nearest to its own, on the same texts."),
+            ("Not this", "what a model would lose that was trained without it."),
+        ),
+    )
+
+
+def knockout_plot(found: list[Loss]) -> go.Figure:
+    """The expert first, then its controls."""
+    names = [f"expert {each.expert}{'' if at else ' (this one)'}" for at, each in enumerate(found)]
+    rise_n, low_n, high_n = (np.array([getattr(each, end) for each in found]) for end in ("rise", "low", "high"))
+    return forest(
+        names,
+        rise_n,
+        x="rise of the loss, nats a token",
+        low_n=low_n,
+        high_n=high_n,
+        null=float(rise_n[1:].mean()) if len(found) > 1 else None,
+        null_name="as busy, mean",
+        is_sure_n=low_n > 0,
+    )
+
+
+def knockout_frame(found: list[Loss]) -> pd.DataFrame:
+    """The knock-out's data."""
+    return pd.DataFrame(found, columns=Loss._fields).assign(is_control=[at > 0 for at in range(len(found))])

@@ -1,0 +1,1 @@
+"""What the Domains page alone draws."""

@@ -1,0 +1,1 @@
+"""What the Expert page alone draws."""

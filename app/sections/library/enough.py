@@ -1,0 +1,59 @@
+"""Whether a corpus is large enough for what one wants to say of it."""
+
+import streamlit as st
+
+from analysis.enough import Enough, enough
+from analysis.registry import Ask
+from app import server
+from app.figures.library.enough import (
+    QUESTION,
+    effect_sentence,
+    enough_frame,
+    enough_plot,
+    enough_words,
+    reliability_sentence,
+)
+from app.kept import Kept
+from app.sections import aside
+from app.sections.figure import answering, chart, figure
+from app.sections.looking import Page, checked
+from app.sections.messages import plain
+from app.settings import settings
+from app.sources import FACETS, Scope, Source, shipped_ids, shipped_name, tally_of
+from app.state import View
+from routing.groups import layer_names
+
+METRIC = "relative_load"
+_found = Kept(32)
+
+
+def show_enough(view: View) -> None:
+    """Draw the panel for one capture."""
+    offered = {id: shipped_name(id) for model in settings().offered for id in shipped_ids(model)[:1]} | aside.seen()
+    first = view.capture if view.capture in offered else next(iter(offered), None)
+    if first is None:
+        st.info("Nothing is captured yet.", icon=":material/search_off:")
+        return
+    if st.session_state.get("enough-of") not in offered:
+        st.session_state["enough-of"] = first
+    id = st.selectbox("Of", list(offered), key="enough-of", format_func=lambda id: offered[id], width=420)
+    with answering(QUESTION):
+        source = server.find_source(id)
+        view, scope = checked(source, view)
+        _panel(source, scope, Page(view=view, source=source, reference=None, scope=scope).population)
+
+
+def _panel(source: Source, scope: Scope, population: str) -> None:
+    found = _enough(source, scope)
+    words = enough_words(found, population=population)
+    layers = layer_names(source.record.layers)
+    with figure(words, key="enough", frame=lambda: enough_frame(found, layers), is_chart=True):
+        chart(enough_plot(found, layers), words, key="enough-chart")
+        st.markdown(plain(f"{effect_sentence(found)} {reliability_sentence(found)}"))
+
+
+def _enough(source: Source, scope: Scope) -> Enough:
+    return _found.get(
+        (source.id, scope),
+        lambda: enough(tally_of(source, METRIC, scope), Ask(facets=FACETS[scope.facet])),
+    )

@@ -1,0 +1,1 @@
+"""What the Locality page alone draws."""

@@ -1,0 +1,1 @@
+"""What the Token page alone draws."""
