@@ -4,11 +4,19 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 from routing.errors import OptionError
 
 Answer = TypeVar("Answer")
 Key = tuple[Any, ...]
+_EVERY: WeakSet["Kept"] = WeakSet()
+
+
+def forget(id: str) -> None:
+    """Drop every answer, wherever it is kept, that has an id in its key: its capture was removed or changed."""
+    for kept in list(_EVERY):
+        kept.forget(lambda key: id in key)
 
 
 class Kept:
@@ -28,6 +36,7 @@ class Kept:
         self._lock = threading.Lock()
         self._answers: OrderedDict[Key, Any] = OrderedDict()
         self._computing: dict[Key, threading.Lock] = {}
+        _EVERY.add(self)
 
     def get(self, key: Key, compute: Callable[[], Answer]) -> Answer:
         """The answer of that key, computed if nobody asked before."""

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 import pandas as pd
 import streamlit as st
 
-from app import server
+from app import kept, server
 from app.kept import Kept
 from app.labels import LabelBook
 from app.settings import settings
@@ -90,7 +90,7 @@ def running_studies() -> Studies:
         server.tracer,
         limit=chosen.queue_limit,
         most_tokens=chosen.max_study_tokens,
-        drop=server.drop_source,
+        drop=kept.forget,
         chosen=CHOSEN,
     )
 
@@ -131,7 +131,7 @@ def rename(entry: Entry, visitor: str, *, name: str, tags: str) -> None:
     folder = server.studies() / entry.id
     write_order(folder, replace(entry.order, name=said))
     _rename_study(folder / CAPTURED / RECIPE, said)
-    server.drop_source(entry.id)
+    kept.forget(entry.id)
 
 
 def remove(entry: Entry) -> None:
@@ -144,7 +144,7 @@ def remove(entry: Entry) -> None:
     else:
         shutil.rmtree(server.studies() / entry.id, ignore_errors=True)
     label_book().forget(entry.id)
-    server.drop_source(entry.id)
+    kept.forget(entry.id)
 
 
 def entry_of(id: str, visitor: str, opened: Collection[str]) -> Entry:

@@ -11,7 +11,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from app.kept import Kept
 from app.settings import settings
-from app.sources import Kind, Source, forget, read_shipped, read_study, shipped_ids
+from app.sources import Kind, Source, read_shipped, read_study, shipped_ids
 from app.tracer import Hit, Shelf, Tracer
 from cache.store import Store
 from models import BUNDLED_MODELS
@@ -60,12 +60,6 @@ def source_of(hit: Hit) -> Source:
     kind: Kind = "text" if len(documents) < 2 else "corpus"
     name = documents[0].text if len(documents) == 1 and documents[0].text else f"{len(documents):,} documents"
     return Source(id=hit.id, name=name, kind=kind, record=hit.record, notice=hit.notice)
-
-
-def drop_source(id: str) -> None:
-    """Forget a source that was removed or changed."""
-    forget(id)
-    _sources.forget(lambda key: key[0] == id)
 
 
 def corpus_of(model: str) -> str | None:

@@ -246,12 +246,6 @@ def table(source: Source, name: str) -> pd.DataFrame | None:
     return _results.get((source.id, "table", name), lambda: pd.read_parquet(file))
 
 
-def forget(id: str) -> None:
-    """Drop everything kept of one source."""
-    for kept in (_routes, _tallies, _results):
-        kept.forget(lambda key: key[0] == id)
-
-
 def own_tokens(source: Source, scope: Scope = WHOLE) -> int:
     """How many tokens a scope has: special and template ones count only when they are asked for."""
     return int(np.count_nonzero(facet_mask(counted(source, scope), scope.facet)))

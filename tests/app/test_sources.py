@@ -7,14 +7,13 @@ from analysis.metrics import METRICS
 from analysis.registry import Ask
 from analysis.tally import tally
 from analysis.tally_file import to_bytes
-from app.kept import Kept
+from app.kept import Kept, forget
 from app.sources import (
     TALLY,
     Scope,
     Source,
     document_of,
     documents_of,
-    forget,
     measure,
     own_tokens,
     read_shipped,
@@ -150,3 +149,16 @@ def test_what_cannot_be_had_is_not_tried_again_but_a_passing_trouble_is():
         with pytest.raises(CaptureNotFoundError):
             kept.get(("b",), trip)
     assert calls == [1, 2, 2]
+
+
+def test_what_is_removed_is_forgotten_wherever_it_was_kept():
+    one, other, calls = Kept(4), Kept(4), []
+    for kept in (one, other):
+        kept.get(("gone", 1), lambda: "a")
+        kept.get(("beside", "gone", Scope()), lambda: "b")
+        kept.get(("stays",), lambda: "c")
+    forget("gone")
+    for kept in (one, other):
+        for key in (("gone", 1), ("beside", "gone", Scope()), ("stays",)):
+            kept.get(key, lambda key=key: calls.append(key))
+    assert calls == [("gone", 1), ("beside", "gone", Scope())] * 2
