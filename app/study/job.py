@@ -47,8 +47,6 @@ TRIES = 5
 OVER = 1.1
 """How far a study may exceed the tokens it was estimated to have before it is ended."""
 WATCHER = "study"
-LAST = "what words explain, and which documents are near each other"
-"""What is computed after all metrics, and says no more of how far it is."""
 
 Answer = TypeVar("Answer")
 
@@ -180,8 +178,7 @@ class Studies:
         self._drop(order.id)
 
         def tell(metric: str, done: int, total: int) -> None:
-            doing.what = LAST if metric == "computed" else metric
-            doing.metrics, doing.of_metrics = done, total
+            doing.what, doing.metrics, doing.of_metrics = metric, done, total
             doing.characters = doing.of_characters = max(doing.of_characters, 1)
             tick(done, total)
 

@@ -137,33 +137,51 @@ def computed(whole: Tally, record: RoutingRecord | None, chosen: Chosen, *, on_p
     names = plan.metrics or tuple(METRICS)
     jobs = [(METRICS[name], by) for name in names for by in _labels_of(METRICS[name], chosen)]
     found = Study(tally=whole, chosen=chosen)
-    for number, (metric, by) in enumerate(jobs):
-        on_progress(metric.title, number, len(jobs))
+    steps = _Steps(len(jobs) + (0 if record is None or plan.metrics else _steps_of_tokens(record, chosen)), on_progress)
+    for metric, by in jobs:
+        steps.begin(metric.title)
         try:
             found.results[metric.name, by] = metric(whole, Ask(by=by, resamples=chosen.resamples, seed=chosen.seed))
         except GatescopeError as reason:
             found.skipped[metric.name, by] = f"{reason.found}; needs {reason.expected}"
-    on_progress("computed", len(jobs), len(jobs))
     whole_results = {name: result for (name, _), result in found.results.items()}
     found = replace(found, warnings=lint(whole, whole_results, record))
     if record is None:
         found.skipped["composition", ""] = "counts alone were kept; needs the routes of tokens"
-        return found
-    return _of_tokens(found, record.take((record.flag_t & (Flag.SPECIAL | Flag.TEMPLATE)) == 0), plan)
+    else:
+        found = _of_tokens(found, record.take((record.flag_t & (Flag.SPECIAL | Flag.TEMPLATE)) == 0), plan, steps)
+    on_progress("computed", steps.total, steps.total)
+    return found
 
 
-def _of_tokens(found: Study, own: RoutingRecord, plan: Preset) -> Study:
+class _Steps:
+    """What is computed one after another, told as it begins; whoever is told may end it there."""
+
+    def __init__(self, total: int, on_progress: Progress) -> None:
+        self.total, self._done, self._tell = total, 0, on_progress
+
+    def begin(self, what: str) -> None:
+        self._tell(what, self._done, self.total)
+        self._done += 1
+
+
+def _steps_of_tokens(record: RoutingRecord, chosen: Chosen) -> int:
+    """How many steps `_of_tokens` has for a study without a preset."""
+    return 3 * len(chosen.by) + (len(record.layers) if chosen.words else 0) + 1
+
+
+def _of_tokens(found: Study, own: RoutingRecord, plan: Preset, steps: _Steps) -> Study:
     """What needs the routes themselves: composition, words of experts, neighbours, and the tables of a preset."""
     if plan.metrics:
         return replace(found, more={name: make(own) for name, make in plan.tables.items()})
     for by in found.chosen.by:
-        _compose(found, own, by)
-    layers = range(len(own.layers)) if found.chosen.words else ()
-    return replace(
-        found,
-        words=tuple(token_table(own, layer) for layer in layers),
-        near=near(found.tally, own, seed=found.chosen.seed),
-    )
+        _compose(found, own, by, steps)
+    words = []
+    for rule in own.layers if found.chosen.words else ():
+        steps.begin(f"Words of the experts of layer {rule.layer}")
+        words.append(token_table(own, rule.layer))
+    steps.begin("Which documents are near each other")
+    return replace(found, words=tuple(words), near=near(found.tally, own, seed=found.chosen.seed))
 
 
 def _labels_of(metric: Metric, chosen: Chosen) -> tuple[str, ...]:
@@ -171,7 +189,7 @@ def _labels_of(metric: Metric, chosen: Chosen) -> tuple[str, ...]:
     return tuple(by for by in metric.by if not by or by in chosen.by) if metric.by else ("",)
 
 
-def _compose(found: Study, own: RoutingRecord, by: str) -> None:
+def _compose(found: Study, own: RoutingRecord, by: str, steps: _Steps) -> None:
     """How much of what experts tell of a label the words explain; chance is taken within the other label."""
     labels_d, names = label_numbers([getattr(document, by) for document in own.documents])
     if len(names) < 2:
@@ -184,7 +202,10 @@ def _compose(found: Study, own: RoutingRecord, by: str) -> None:
         "seed": found.chosen.seed,
     }
     arrays = own.ids_tlk, own.token_t, own.document_t, labels_d
+    steps.begin(f"Composition against context, by {by}")
     layers = composition(*arrays, **settings)
     found.composition[by] = int(np.count_nonzero(labels_d[own.document_t] >= 0)), layers
+    steps.begin(f"Every two {by}s under one mix of words")
     pairs = support_of_pairs(*arrays, **settings) if len(names) > 2 else ()
+    steps.begin(f"All {by}s under one mix of words")
     found.common_support[by] = Supported(names, common_support(*arrays, **settings), pairs)

@@ -8,10 +8,13 @@ import pytest
 from typer.testing import CliRunner
 
 from analysis.metrics import METRICS
+from analysis.tally import tally
 from analysis.tally_file import from_bytes
 from app.cli import app
 from app.study.results import read_results
-from routing.errors import StoreError
+from app.study.run import Chosen, computed
+from corpora import open_corpus
+from routing.errors import CaptureCancelledError, StoreError
 
 TEXTS = [("law", "The court finds the defendant liable."), ("code", "for i in range(10): print(i)")]
 
@@ -133,6 +136,28 @@ def test_a_folder_of_other_files_is_left_alone(corpus, tiny_model, tmp_path):
     ran = analyze(corpus, tmp_path, tiny_model, "--metrics", "relative_load")
     assert ran.exit_code == 2 and "holds other files" in ran.output
     assert (tmp_path / "mine.txt").read_text() == "keep me"
+
+
+def test_every_step_is_told_as_it_begins_and_can_be_the_last(corpus, tiny_model):
+    from hooks import capture_corpus, load_model
+
+    record = capture_corpus(load_model(tiny_model), list(open_corpus(corpus)))
+    whole, chosen, told = tally(record), Chosen(resamples=2), []
+    computed(whole, record, chosen, on_progress=lambda *step: told.append(step))
+    *steps, end = told
+    assert [done for _, done, _ in steps] == list(range(len(steps)))
+    assert {total for *_, total in told} == {len(steps)}
+    assert end[:2] == ("computed", len(steps))
+    assert [what for what, *_ in steps][-3 - len(record.layers) : -1 - len(record.layers)] == [
+        "Every two languages under one mix of words", "All languages under one mix of words",
+    ]  # fmt: skip
+
+    def cancel(what, done, total):
+        if what.startswith("All domains"):
+            raise CaptureCancelledError("cancelled", expected="", do="")
+
+    with pytest.raises(CaptureCancelledError):
+        computed(whole, record, chosen, on_progress=cancel)
 
 
 def test_one_document_and_no_labels_give_results_or_reasons(tiny_model, tmp_path):
