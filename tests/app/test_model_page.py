@@ -18,6 +18,7 @@ from app.figures.model.blocks import rule_figure
 from app.sections.model.report import CLAIMS
 from app.settings import settings
 from routing.router import RouterRule
+from tests.app.browser.harness import go_to
 from tests.app.test_browser import address, visit  # noqa: F401  # a dashboard of this file's own
 
 PAGE = "../pages/model.py"
@@ -264,10 +265,9 @@ def test_experts_of_a_group_stand_together_and_only_in_kept_ones():
 @pytest.mark.browser
 def test_a_bundled_model_is_read_about_and_then_used(visit):  # noqa: F811
     page = visit()
-    page.get_by_test_id("matrix").wait_for()
-    page.get_by_role("link", name="Model").click()
+    go_to(page, "model")
     page.get_by_text("What exactly it is").wait_for()
-    page.get_by_role("combobox").click()
+    page.get_by_role("combobox", name="Model", exact=False).click()
     page.get_by_role("option", name="sift-softmax").click()
     page.get_by_text("softmax over 32 experts").first.wait_for()
     assert page.get_by_role("img", name="4 of 32 experts run for a token").locator("i.on").count() == 4
@@ -281,6 +281,6 @@ def test_a_bundled_model_is_read_about_and_then_used(visit):  # noqa: F811
     page.get_by_role("textbox", name="Your text").wait_for()
     assert page.url.endswith("/?m=sift-softmax")
     page.set_viewport_size({"width": 1280, "height": 1000})
-    page.get_by_role("link", name="Model", exact=True).click()
+    go_to(page, "model")
     page.get_by_text("softmax over 32 experts").first.wait_for()
     assert page.url.endswith("/model?m=sift-softmax"), "the model goes along to the other page"
