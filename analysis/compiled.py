@@ -1,9 +1,11 @@
 """Loops that numpy cannot say, compiled at their first call and kept on the disk for the next process."""
 
+import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numba
+from numba.core.dispatcher import Dispatcher
 
 Loop = TypeVar("Loop", bound=Callable[..., Any])
 
@@ -26,3 +28,20 @@ def compiled(loop: Loop) -> Loop:
     except RuntimeError:  # numba found no folder that it may write to
         made = numba.njit(loop, nogil=True)
     return made
+
+
+def keep_compiled(package: str) -> int:
+    """Have numba keep what a library, already imported, compiles as well; how many of its loops are kept so.
+
+    UMAP compiles for some ten seconds in each process that lays out its first points, unless this is asked for before.
+    Numba compiles a loop anew when the file it stands in has changed.
+    """
+    modules = [module for name, module in list(sys.modules.items()) if name.split(".")[0] == package]
+    loops = {id(loop): loop for module in modules for loop in vars(module).values() if isinstance(loop, Dispatcher)}
+    own = [loop for loop in loops.values() if loop.py_func.__module__.split(".")[0] == package]
+    for number, loop in enumerate(own):
+        try:
+            loop.enable_caching()
+        except RuntimeError:  # numba found no folder that it may write to
+            return number
+    return len(own)

@@ -8,12 +8,14 @@ up, so that a model of many experts needs no more memory than one of few.
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh
 
+from analysis.compiled import keep_compiled
 from analysis.information import dealt
 from analysis.registry import BOTH
 from analysis.tally import Facet, Tally, label_numbers, token_facets
@@ -202,7 +204,7 @@ def neighbourhood(points: Points, *, neighbours: int = 15, least_distance: float
         return Layout(place_nc, np.full(2, np.nan), float("nan"))
     start_nc = place_nc[:, :2] / np.abs(place_nc).max()
     start_nc = start_nc + np.random.default_rng(seed).normal(scale=1e-4, size=start_nc.shape)
-    umap = _umap(
+    umap = _umap()(
         n_neighbors=min(neighbours, len(points) - 1),
         min_dist=least_distance,
         random_state=seed,
@@ -332,12 +334,14 @@ def _size_told(place_nc: NDArray[np.float64], slots_n: NDArray[np.int64]) -> flo
     return float(1 - ((log_n - fitted_n) ** 2).sum() / (log_n**2).sum() * (points - 1) / (points - axes - 1))
 
 
-def _umap(**options: Any) -> Any:
+@cache
+def _umap() -> Any:
     """UMAP, imported when it is asked for: it takes seconds, and warns of a part of it that is not used here."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ImportWarning)
         from umap import UMAP
-    return UMAP(**options)
+    keep_compiled("umap")
+    return UMAP
 
 
 def _neighbours(product_nn: NDArray[np.float64], document_n: NDArray[np.intp], neighbours: int) -> _Neighbours:

@@ -20,6 +20,19 @@ def test_a_second_process_finds_what_the_first_compiled(tmp_path):
     assert told == ["42 0", "42 1"]
 
 
+def test_what_umap_compiles_is_kept_too(tmp_path):
+    script = tmp_path / "umap_loop.py"
+    script.write_text(
+        "import warnings\n"
+        "warnings.simplefilter('ignore')\n"
+        "from umap.layouts import clip\n"
+        "from analysis.compiled import keep_compiled\n"
+        "print(keep_compiled('umap') > 50, clip(5.0), sum(clip.stats.cache_hits.values()))\n"
+    )
+    told = [_run(script, NUMBA_CACHE_DIR=str(tmp_path / "kept")) for _ in range(2)]
+    assert told == ["True 4.0 0", "True 4.0 1"]  # UMAP holds gradients within 4
+
+
 def test_where_no_folder_can_be_written_the_loops_run_all_the_same(tmp_path):
     """Every process may be the only one: on a read-only disk, without a home."""
     script = tmp_path / "all.py"
@@ -27,10 +40,10 @@ def test_where_no_folder_can_be_written_the_loops_run_all_the_same(tmp_path):
         "from numba.core import caching\n"
         "caching.CacheImpl._locator_classes = []\n"
         "import analysis.metrics\n"
-        "from analysis.compiled import compiled\n"
-        "print(compiled(lambda n: n + 1)(41))\n"
+        "from analysis.compiled import compiled, keep_compiled\n"
+        "print(compiled(lambda n: n + 1)(41), keep_compiled('analysis'))\n"
     )
-    assert _run(script) == "42"
+    assert _run(script) == "42 0"
 
 
 def _run(script: Path, **environment: str) -> str:
