@@ -94,7 +94,7 @@ def show_neighbours(page: Page, asked: Asked) -> None:
 
 def _places(page: Page, asked: Asked) -> Places:
     says = (
-        "Laying out with UMAP: a minute the first time on this server, while it is compiled, then a second"
+        "Laying out with UMAP: half a minute the first time on this machine, while it is compiled, then seconds"
         if asked.plane == "UMAP"
         else ""
     )
