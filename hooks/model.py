@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from typing import Any
 
+import tokenizers
+import torch
+import transformers
 from torch import nn
 
 from hooks.probing import input_device
@@ -108,6 +110,6 @@ class LoadedModel:
             device=self.device,
             attention=str(getattr(config, "_attn_implementation", "") or ""),
             experts_implementation=str(getattr(config, "_experts_implementation", "") or ""),
-            versions={name: version(name) for name in ("torch", "transformers", "tokenizers")},
+            versions={each.__name__: str(each.__version__) for each in (torch, transformers, tokenizers)},
             options=dict(options or {}),
         )

@@ -8,10 +8,11 @@ routing = recording.record(tokenizer)
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
+import torch
+import transformers
 from numpy.typing import NDArray
 
 from hooks.model import LoadedModel
@@ -121,7 +122,7 @@ def _provenance(core: Any) -> Provenance:
         device=str(first.device if first is not None else _execution_device(core)),
         attention=str(getattr(config, "_attn_implementation", "") or ""),
         experts_implementation=str(getattr(config, "_experts_implementation", "") or ""),
-        versions={name: version(name) for name in ("torch", "transformers")},
+        versions={each.__name__: str(each.__version__) for each in (torch, transformers)},
     )
 
 

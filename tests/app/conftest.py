@@ -8,8 +8,13 @@ import numpy as np
 import pytest
 
 import hooks  # noqa: F401  # before a server's thread does: torch and transformers stand no company at their import
+from app.server import FRAME
 from routing import Document, Flag, Provenance, RouterRule, RoutingRecord
 from tests.app.browser.harness import browser  # noqa: F401  # a fixture
+
+sys.path.append(str(Path(FRAME).parent))
+"""Streamlit puts the folder of a simulated page's script first in this list and takes it out again at every run, unless
+it is there: an import, or a search for a library's version, that a thread is at meanwhile would miss one entry."""
 
 
 @pytest.fixture(autouse=True)
