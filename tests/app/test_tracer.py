@@ -127,7 +127,7 @@ def test_other_weights_and_another_number_format_are_another_capture(tracer, tin
 
 def test_another_version_of_a_library_is_another_capture(tracer, monkeypatch):
     before = tracer.identify("one two", CaptureOptions())
-    monkeypatch.setattr("transformers.__version__", "0.0.1")
+    monkeypatch.setattr(hooks.model.transformers, "__version__", "0.0.1")
     assert tracer.identify("one two", CaptureOptions()) != before
 
 
