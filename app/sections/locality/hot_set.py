@@ -27,6 +27,7 @@ from app.sections.by_depth import notes, of_b, population
 from app.sections.figure import Words, answering, chart, code_for, figure
 from app.sections.looking import Page
 from app.sections.messages import plain
+from app.sections.places import linker
 from app.sources import measure
 from routing.errors import OptionError
 from routing.groups import layer_names
@@ -165,13 +166,16 @@ def show_residents(page: Page, kept: int) -> None:
         f"**The {kept} most used experts**, which a fixed cache would hold; a moving one changes with the text."
     )
     layers = [page.view.layer] if page.view.layer is not None else list(range(len(load.value)))[:MOST_LAYERS]
-    rows = [_row(page, load, layer, kept) for layer in layers]
+    to_expert = linker("expert")
+    rows = [_row(page, load, layer, kept, to_expert) for layer in layers]
     linked(resident_html(rows), key="residents", on_follow=address.visit_link)
     if len(rows) < len(load.value) and page.view.layer is None:
         st.caption(plain(f"The first {len(rows)} of {len(load.value)} layers; choose a layer above for another."))
 
 
-def _row(page: Page, load: Result, layer: int, kept: int) -> tuple[str, list[int], list[str]]:
+def _row(
+    page: Page, load: Result, layer: int, kept: int, to_expert: Callable[..., str]
+) -> tuple[str, list[int], list[str]]:
     experts = residents(load.value[layer], kept)
-    href: Callable[[int], str] = lambda expert: address.link("expert", layer=layer, expert=expert)  # noqa: E731
-    return f"Layer {names_of(page)[layer]}", experts, [href(expert) for expert in experts]
+    hrefs = [to_expert(layer=layer, expert=expert) for expert in experts]
+    return f"Layer {names_of(page)[layer]}", experts, hrefs
