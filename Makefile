@@ -2,18 +2,34 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test check browser docs bench fresh clean
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
+.PHONY: run test test-slow test-all check audit browser docs bench fresh clean
 
 run: .venv/run.stamp
 	$(BIN)/streamlit run streamlit_app.py
 
+# everything that guards a change
 test: .venv/dev.stamp
-	$(BIN)/python -m pytest
+	$(PYTEST)
+
+# the second tier: calibrations, compilers, the families that are no archetype
+test-slow: .venv/dev.stamp
+	$(PYTEST) -m "slow and not browser"
+
+test-all: .venv/dev.stamp
+	$(PYTEST) -m "not browser"
 
 check: .venv/dev.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/lint-imports
 	$(BIN)/mypy
+
+# known vulnerabilities of what is pinned; asks the package index, and fails where that cannot answer
+audit: .venv/dev.stamp
+	$(BIN)/pip-audit --strict --no-deps --disable-pip -r requirements.txt
 
 # axe-core looks for barriers to readers; without npm those checks are skipped, and say so
 browser: .venv/dev.stamp

@@ -209,7 +209,9 @@ def test_a_training_step_with_checkpointing(model, plain, reentrant):
 
 
 @pytest.mark.usefixtures("fresh_compiler")
-@pytest.mark.parametrize("wraps", [True, False], ids=["wrapped", "in place"])
+@pytest.mark.parametrize(
+    "wraps", [pytest.param(True, id="wrapped", marks=pytest.mark.slow), pytest.param(False, id="in place")]
+)
 def test_compiled_inside_the_recording_or_not_yet_run(make_tiny, wraps):
     plain, model = plainly(make_tiny("mixtral"), TEXTS[:2]), make_tiny("mixtral")
     if wraps:
@@ -219,6 +221,7 @@ def test_compiled_inside_the_recording_or_not_yet_run(make_tiny, wraps):
     alike(plainly(model, TEXTS[:2]), plain)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fresh_compiler")
 def test_compiled_by_inductor(make_tiny):
     plain = plainly(make_tiny("mixtral", num_hidden_layers=1), TEXTS[:1])
@@ -261,6 +264,7 @@ def test_a_full_graph_is_refused_by_the_compiler_with_the_reason(make_tiny):
         model(torch.tensor(TEXTS[:1]))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fresh_compiler")
 def test_generation_compiled_by_transformers(make_tiny):
     model = make_tiny("mixtral")
@@ -273,6 +277,7 @@ def test_generation_compiled_by_transformers(make_tiny):
     alike(recording.record(), plainly(make_tiny("mixtral"), returned[:, :-1].tolist()))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fresh_compiler")
 def test_generation_compiled_before_the_recording_is_refused(make_tiny):
     model = make_tiny("mixtral")

@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.hooks.zoo import ENTRIES, Specimen, specimen
+from tests.hooks.zoo import ENTRIES, Specimen, cases, specimen
 
 SURVEY = Path(__file__).parents[3] / "shared" / "families.csv"
 NOT_ROUTED = "vitpose_backbone"
@@ -123,7 +123,7 @@ def test_the_survey_knows_the_same_biases_and_limits(survey):
     assert [name for name, row in survey.items() if row["group_limited"] != "none"] == GROUPED
 
 
-@pytest.mark.parametrize("name", ENTRIES)
+@pytest.mark.parametrize("name", cases())
 def test_classes_and_router_paths_are_those_of_the_survey(name, survey):
     model, row = untouched(name)[0].model, survey[name]
     assert type(model).__name__ == row["model_class"]
@@ -134,7 +134,7 @@ def test_classes_and_router_paths_are_those_of_the_survey(name, survey):
         assert {type(router).__name__ for router in routers(model).values()} == set(row["router_class"].split("; "))
 
 
-@pytest.mark.parametrize("name", ENTRIES)
+@pytest.mark.parametrize("name", cases())
 def test_outputs_are_finite_and_the_same_in_a_model_built_anew(name):
     first, _, result = untouched(name)
     again = specimen(name)
@@ -147,7 +147,7 @@ def test_outputs_are_finite_and_the_same_in_a_model_built_anew(name):
     assert all(map(torch.equal, results, tensors(result)))
 
 
-@pytest.mark.parametrize("name", ENTRIES)
+@pytest.mark.parametrize("name", cases())
 def test_tokens_choose_different_experts_in_every_router(name):
     _, seen, _ = untouched(name)
     assert seen
@@ -158,7 +158,7 @@ def test_tokens_choose_different_experts_in_every_router(name):
         assert max(map(choices.count, set(choices))) <= len(choices) * 2 / 3, path
 
 
-@pytest.mark.parametrize("name", ENTRIES)
+@pytest.mark.parametrize("name", cases())
 def test_no_token_is_embedded_as_zero(name):
     for path, module in untouched(name)[0].model.named_modules():
         if isinstance(module, nn.Embedding):
@@ -181,7 +181,7 @@ def differ(one: Any, other: Any) -> bool:
     return any(not torch.allclose(a, b, atol=1e-3) for a, b in zip(tensors(one), tensors(other), strict=True))
 
 
-@pytest.mark.parametrize("name", ENTRIES)
+@pytest.mark.parametrize("name", cases())
 def test_experts_matter(name):
     assert differ(changed(name, EXPERTS, 0.0)[1], untouched(name)[2])
 

@@ -4,9 +4,11 @@ The models mean nothing. Their routers decide, their biases and scales differ fr
 are skipped, so that whoever reads them wrongly is found out.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
 import torch
 import transformers
 from torch import nn
@@ -15,7 +17,7 @@ from tests.hooks.zoo import decoders, others, wrappers
 from tests.hooks.zoo.noise import randomise
 from tests.hooks.zoo.sizes import fields
 
-__all__ = ["ENTRIES", "Specimen", "specimen"]
+__all__ = ["ENTRIES", "Specimen", "cases", "specimen"]
 
 CLASSES = decoders.CLASSES | wrappers.CLASSES | others.CLASSES
 
@@ -30,6 +32,21 @@ ENTRIES = tuple(
     "switch_transformers nllb_moe zaya dots3_note_vision".split()
 )
 """Every family, in the order of the survey."""
+
+ARCHETYPES = frozenset(
+    "mixtral deepseek_v3 deepseek_v4 gpt_oss phimoe gemma4 longcat_flash ernie4_5_vl_moe "
+    "llama4 switch_transformers nllb_moe jetmoe doge zaya".split()
+)
+"""One family of every way to route, and each that `hooks.families` makes an exception for."""
+
+
+def cases(*, without: Collection[str] = ()) -> list:
+    """A test's cases, one a family; those of other families than the archetypes are marked slow."""
+    return [
+        pytest.param(name, marks=() if name in ARCHETYPES else pytest.mark.slow)
+        for name in ENTRIES
+        if name not in without
+    ]
 
 
 @dataclass(frozen=True)
