@@ -314,10 +314,11 @@ def _connect(ray: Any, address: str) -> None:
     if address != "local":
         try:
             ray.init(address=address, **quiet)
-            return
         except ConnectionError:
             if address != "auto":
                 raise
+        else:
+            return
     ray.init(address="local", include_dashboard=False, **quiet)
 
 

@@ -98,9 +98,7 @@ def tiny(family):
     model = AutoModelForCausalLM.from_config(getattr(transformers, config)(**(SIZE | options))).eval()
     with torch.no_grad():
         for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-            if name.endswith((".gate.weight", ".router.weight")):
-                tensor.normal_(0, 0.3)
-            elif name.endswith(("e_score_correction_bias", ".router.bias")):
+            if name.endswith((".gate.weight", ".router.weight", "e_score_correction_bias", ".router.bias")):
                 tensor.normal_(0, 0.3)
             elif "experts" in name or "embed" in name:
                 tensor.normal_(0, 0.2)

@@ -100,13 +100,11 @@ def test_number_formats(model, tokenizer, dtype):
     """What each model does in its own format: the self-check on it, and the very arguments of its experts."""
     model = model.to(dtype)
     assert attach(model, tokenizer, name="any").selfcheck.passed
-    seen, handles = {}, []
-    for site in attach(model, tokenizer, name="any").sites:
-        handles.append(
-            site.experts.register_forward_pre_hook(
-                lambda module, args, layer=site.layer: seen.update({layer: args[1:3]})
-            )
-        )
+    seen = {}
+    handles = [
+        site.experts.register_forward_pre_hook(lambda _, args, layer=site.layer: seen.update({layer: args[1:3]}))
+        for site in attach(model, tokenizer, name="any").sites
+    ]
     routing = plainly(model, TEXTS[:1])
     for handle in handles:
         handle.remove()
