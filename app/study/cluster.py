@@ -217,7 +217,7 @@ def capture_on_cluster(
     plan: Plan,
     *,
     share: Share = WHOLE,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_progress: Callable[[Progress], None] = lambda _progress: None,
 ) -> Progress:
     """Capture every block that is this share's and not yet whole, as `capture_study` does, on all workers.
 

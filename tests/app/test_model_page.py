@@ -66,7 +66,7 @@ class Text(HTMLParser):
         self.tags.append((tag, dict(attrs)))
         self._is_style = tag == "style"
 
-    def handle_endtag(self, tag):
+    def handle_endtag(self, _tag):
         self._is_style = False
 
     def handle_data(self, data):

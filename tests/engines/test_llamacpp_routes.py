@@ -287,7 +287,7 @@ def test_progress_counts_documents_and_may_end_the_capture(pair):
     capture_gguf(opened, [TOKENS[:5]] * 3, on_progress=lambda done, total: seen.append((done, total)))
     assert seen == [(1, 3), (2, 3), (3, 3)]
 
-    def stop(done, total):
+    def stop(_done, _total):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

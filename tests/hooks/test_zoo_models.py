@@ -120,7 +120,7 @@ def watched(model: nn.Module, inputs: Mapping[str, Any]) -> tuple[Outputs, Any]:
     """What each router returned in a forward pass, and what the model did."""
     seen: Outputs = {path: [] for path in routers(model)}
     handles = [
-        module.register_forward_hook(lambda m, a, output, path=path: seen[path].append(output))
+        module.register_forward_hook(lambda _m, _a, output, path=path: seen[path].append(output))
         for path, module in routers(model).items()
     ]
     with torch.no_grad():

@@ -67,7 +67,7 @@ def printed_passes(path: Path, given: Given, report: Report) -> Iterator[LayerPa
     """The passes of a file. Tensors that cannot be read are counted, or stopped at."""
     layers: list[Chosen] = []
     tokens: list[int] = []
-    for found in _prints(path, given, report):
+    for found in _prints(path):
         if isinstance(found, list):
             tokens = found
             continue
@@ -110,7 +110,7 @@ def _weights(layer: Chosen, shown: NDArray[np.intp], values_nk: Sequence[Sequenc
     return np.array(values_nk, np.float64) if fits and not any(LEFT_OUT in row for row in values_nk) else None
 
 
-def _prints(path: Path, given: Given, report: Report) -> Iterator[_Print | list[int]]:
+def _prints(path: Path) -> Iterator[_Print | list[int]]:
     """The printed tensors of experts and weights, and the ids of the input tokens."""
     lines = _lines(path)
     pending: tuple[int, str] | None = next(lines, None)
