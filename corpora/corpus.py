@@ -178,14 +178,14 @@ def _maker(layout: Layout, part: _Part, guess: Callable[[str], str] | None) -> _
     """A function from a row's columns to its document."""
     text = getter(layout.text)
     domain, language = _label("domain", layout.domain, part), _label("language", layout.language, part)
-    id, source = _label("id", layout.id, part), _label("source", layout.source, part)
+    name, source = _label("id", layout.id, part), _label("source", layout.source, part)
 
     def make(fields: Any, place: Place) -> Document:
         said, tongue = text_of(text(fields), place), language(fields, place)
         guessed = guess(said) if guess and not tongue else ""
         return Document(
             text=said,
-            id=id(fields, place) or f"{part.name}:{place.line}",
+            id=name(fields, place) or f"{part.name}:{place.line}",
             source=source(fields, place) or part.source,
             domain=domain(fields, place),
             language=tongue or guessed,
