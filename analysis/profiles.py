@@ -185,7 +185,7 @@ def _pair(
     both = units.only(np.isin(units.group_u, pair))
     both = both._replace(group_u=(both.group_u == pair[1]).astype(np.intp), names=("", ""))
 
-    def measure(count_bgle: NDArray, tokens_bg: NDArray) -> NDArray:
+    def measure(count_bgle: NDArray, _tokens_bg: NDArray) -> NDArray:
         share_bgle = shares(count_bgle)
         return distance(share_bgle[:, 0], share_bgle[:, 1])
 

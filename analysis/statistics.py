@@ -69,7 +69,7 @@ class Units:
 
     def observed(self, statistic: Statistic) -> NDArray[np.float64]:
         """The statistic of all units."""
-        return self.answers(statistic, 1, lambda rows: self.by_group(np.ones((1, len(self)))))[0]
+        return self.answers(statistic, 1, lambda _rows: self.by_group(np.ones((1, len(self)))))[0]
 
     def answers(self, statistic: Statistic, draws: int, weigh: Weigh) -> NDArray[np.float64]:
         """The statistic of each draw, computed some draws at a time."""

@@ -76,7 +76,7 @@ def token_information(
     sums_blc = np.zeros((permutations + 1, len(ids_ltk), 2))
     for row_p, sums_lc in zip(rows_bp, sums_blc, strict=True):
         _joint(ids_ltk, row_p, table.start_x, table.experts, n_log_n, sums_lc)
-    return tuple(_layer(table, layer, sums_blc[:, layer], n_log_n) for layer in range(len(ids_ltk)))
+    return tuple(_layer(table, layer, sums_blc[:, layer]) for layer in range(len(ids_ltk)))
 
 
 def by_id(ids_tlk: NDArray, token_t: NDArray[np.integer], document_t: NDArray[np.integer]) -> ById:
@@ -142,7 +142,7 @@ def _rows(
         yield dealt_t[row_p]
 
 
-def _layer(table: ById, layer: int, sums_bc: NDArray[np.float64], n_log_n: NDArray[np.float64]) -> ExcessInformation:
+def _layer(table: ById, layer: int, sums_bc: NDArray[np.float64]) -> ExcessInformation:
     """One layer's result from its sums of n log2 n: id and expert, id alone; the own routes first."""
     filled_p = table.ids_lpk[layer] < table.experts
     expert_e = np.bincount(table.ids_lpk[layer][filled_p], minlength=1).astype(np.float64)

@@ -72,7 +72,7 @@ class JobQueue:
     """
 
     def __init__(
-        self, *, limit: int, name: str = "gatescope-worker", is_present: Callable[[str], bool] = lambda watcher: True
+        self, *, limit: int, name: str = "gatescope-worker", is_present: Callable[[str], bool] = lambda _watcher: True
     ) -> None:
         self._limit, self._is_present = limit, is_present
         # Guards _live, _waiting, _running and every job's watchers and phase: submit, leave and the worker change them.

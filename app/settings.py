@@ -95,8 +95,8 @@ class Settings(BaseSettings):
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic passes it by this name
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - and this one
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment wins over the file, the file over the defaults."""
         file = Path(os.environ.get("GATESCOPE_CONFIG", "gatescope.toml"))

@@ -65,7 +65,7 @@ def steps(
         alive_b = alive_b & ~torch.isin(next_b, ends)
         if not alive_b.any():
             return
-        batch = next_batch(batch, next_b, sum_real_b=mask_bs.sum(1))
+        batch = next_batch(next_b, sum_real_b=mask_bs.sum(1))
         mask_bs = torch.cat([mask_bs, torch.ones_like(mask_bs[:, :1])], dim=1)
 
 
@@ -89,7 +89,7 @@ def pad_batch(model: LoadedModel, prompts: Sequence[Prompt], side: str) -> Batch
     return Batch(ids_bs.to(device), real_bs.to(device), position_bs.to(device), flag_bs.to(device))
 
 
-def next_batch(batch: Batch, next_b: Tensor, *, sum_real_b: Tensor) -> Batch:
+def next_batch(next_b: Tensor, *, sum_real_b: Tensor) -> Batch:
     """The chosen tokens as the places of the next pass; `sum_real_b` are their positions."""
     ids_bs = next_b[:, None]
     return Batch(
@@ -119,7 +119,7 @@ def _last_places(real_bs: Tensor) -> tuple[Tensor, Tensor]:
 def token_chooser(options: CaptureOptions) -> Any:
     """(ids so far, logits) → the next token of each row."""
     if not options.sample:
-        return lambda ids_bs, logits_bv: logits_bv.argmax(-1)
+        return lambda _ids_bs, logits_bv: logits_bv.argmax(-1)
     warpers = LogitsProcessorList([TemperatureLogitsWarper(options.temperature)])
     if options.top_p < 1.0:
         warpers.append(TopPLogitsWarper(options.top_p))

@@ -55,7 +55,7 @@ def translation_steps(model: LoadedModel, prompts: Sequence[Prompt], options: Ca
         alive_b = alive_b & ~torch.isin(next_b, ends)
         if not alive_b.any():
             return
-        batch = next_batch(batch, next_b, sum_real_b=batch.position_bs[:, 0] + 1)
+        batch = next_batch(next_b, sum_real_b=batch.position_bs[:, 0] + 1)
 
 
 def _start(model: LoadedModel, rows: int) -> Batch:

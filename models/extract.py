@@ -186,13 +186,13 @@ def algebra_manual(archive: Path, package: Package) -> Iterator[Page]:
         )
 
 
-def arithmetic(archive: Path, package: Package) -> Iterator[Page]:
-    """Generated word problems; `archive` is not read."""
+def arithmetic(_archive: Path, package: Package) -> Iterator[Page]:
+    """Generated word problems; no archive is read."""
     yield from (Page(language, page) for language in package.languages for page in problems.pages(language))
 
 
-def records(archive: Path, package: Package) -> Iterator[Page]:
-    """Generated structured data; `archive` is not read."""
+def records(_archive: Path, package: Package) -> Iterator[Page]:
+    """Generated structured data; no archive is read."""
     yield from (Page(language, page) for language in package.languages for page in structured.pages(language))
 
 

@@ -70,7 +70,7 @@ SCORES = (
         "units of the raw score",
         "Standard deviation of a token's raw scores over experts.",
         _scores(lambda logit_te: logit_te.std(axis=1)),
-        even=lambda rule: 0.0,
+        even=lambda _rule: 0.0,
         uniform="0",
         source="Deviation over experts, blind to a constant added to all",
     ),

@@ -164,7 +164,7 @@ QUANTITIES = (
         "1 (of the executed weights)",
         "By how much of the executed weight the first expert is ahead of the second (of nothing, where there is one).",
         _weights(lambda share_tk: share_tk[:, 0] - share_tk[:, 1:2].sum(axis=1)),
-        even=lambda rule: 0.0,
+        even=lambda _rule: 0.0,
         range=(0, 1),
         uniform="0",
         source="Largest less second largest combine weight, over the sum",

@@ -93,7 +93,7 @@ def language_reach(tally: Tally, ask: Ask) -> Result:
     """
     units = labelled(tally, ask)
     need_resamples(ask, "language_reach")
-    return result_of(tally, units, value=surely_above(tally, units, ask, 1.0))
+    return result_of(units, value=surely_above(tally, units, ask, 1.0))
 
 
 @metric(
@@ -116,7 +116,7 @@ def exclusive_experts(tally: Tally, ask: Ask) -> Result:
     result = leaning.compute(tally, Ask(facets=ask.facets, by=ask.by, resamples=0, seed=ask.seed))
     known_gl = np.isfinite(result.value).any(axis=2)
     share_gl = (np.nan_to_num(result.value) > LARGE).sum(axis=2) / present_le(tally).sum(axis=1)
-    return result_of(tally, labelled(tally, ask), value=np.where(known_gl, share_gl, np.nan))
+    return result_of(labelled(tally, ask), value=np.where(known_gl, share_gl, np.nan))
 
 
 def normalised_divergence(one: NDArray, other: NDArray, experts_l: NDArray[np.integer]) -> NDArray[np.float64]:

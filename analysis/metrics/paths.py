@@ -200,7 +200,7 @@ def path_coverage(tally: Tally, ask: Ask) -> Result:
     Units       1. Where paths share bins it is too high, by about the rank over 65,536, and by more where most paths
                 occur once: a warning says at which depths.
     """
-    found = _over_paths(tally, ask, lambda count_b, exact: _coverage(count_b))
+    found = _over_paths(tally, ask, lambda count_b, _exact: _coverage(count_b))
     crowded = _over_paths(tally, ask, _is_crowded).value
     names = [name for name, is_crowded in zip(found.labels["w"], crowded, strict=True) if is_crowded]
     said = (f"Paths share bins through {', '.join(names)}: coverage there is too high.",) if names else ()

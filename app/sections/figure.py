@@ -201,7 +201,7 @@ def parquet_bytes(frame: pd.DataFrame) -> bytes:
     return file.getvalue()
 
 
-def code_for(source: Source, metric: str, *, by: str = "", facet: str = "own") -> str:
+def code_for(source: Source, metric: str, *, by: str = "", facet: str = "own") -> str:  # noqa: ARG001 - the snippet does not narrow yet
     """Python that computes a metric of a source anew, with the full number of resamples."""
     what, _, model = source.id.partition(".")
     read = {

@@ -158,7 +158,7 @@ class _Running(NamedTuple):
 
     ask: Callable[..., Any]
     capture: "Callable[..., Progress]"
-    finish: "Callable[[StudyFolder, Progress], object]" = lambda folder, done: None
+    finish: "Callable[[StudyFolder, Progress], object]" = lambda _folder, _done: None
 
 
 @contextmanager

@@ -217,7 +217,7 @@ def capture_on_cluster(
     plan: Plan,
     *,
     share: Share = WHOLE,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_progress: Callable[[Progress], None] = lambda _progress: None,
 ) -> Progress:
     """Capture every block that is this share's and not yet whole, as `capture_study` does, on all workers.
 
@@ -314,10 +314,11 @@ def _connect(ray: Any, address: str) -> None:
     if address != "local":
         try:
             ray.init(address=address, **quiet)
-            return
         except ConnectionError:
             if address != "auto":
                 raise
+        else:
+            return
     ray.init(address="local", include_dashboard=False, **quiet)
 
 

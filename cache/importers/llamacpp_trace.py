@@ -154,7 +154,7 @@ class _Gatherer:
             flag_t=flags,
             place=places.__getitem__,
         )
-        yield from self.trace.records(rows, lambda number: Document("", id=self.trace.provenance.model))
+        yield from self.trace.records(rows, lambda _number: Document("", id=self.trace.provenance.model))
 
     def _complaint(self, one: LayerPass) -> str:
         """Why a pass cannot be used; nothing where it can."""

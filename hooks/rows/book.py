@@ -125,7 +125,7 @@ class Book:
         rows = self._continued(cache, stack, layout)
         columns, parts = self._flushed(layout, self._flags(layout, goes_on=rows is not None), stack)
         if rows is None:
-            rows = self._begun(layout, parts, read or self._read_before(done, len(parts)))
+            rows = self._begun(layout, parts, read or self._read_before(done))
         for texts, row in zip(rows, parts, strict=True):
             self._add(texts, columns, row)
         if cache is not None:
@@ -152,7 +152,7 @@ class Book:
         self.texts += texts
         return [[text] for text in texts]
 
-    def _read_before(self, done: Pass, rows: int) -> list[Text]:
+    def _read_before(self, done: Pass) -> list[Text]:
         """What an encoder read in an earlier pass, for a decoder that is given what came out of it."""
         given = next((call.given["encoder_outputs"] for call in done.calls if "encoder_outputs" in call.given), None)
         hidden = given[0] if given is not None else None

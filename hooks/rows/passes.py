@@ -130,7 +130,7 @@ class Passes:
 
         return hook
 
-    def _on_leave(self, module: nn.Module, args: tuple, kwargs: dict, output: Any) -> None:
+    def _on_leave(self, module: nn.Module, _args: tuple, _kwargs: dict, output: Any) -> None:
         now = self._open.get()
         if now is None or now.under_way is None or is_recomputed() or now.under_way.calls[0].module is not module:
             return

@@ -146,14 +146,14 @@ def watch_lists(model: nn.Module, probes: Sequence[ListProbe], run: Callable[[],
 
 
 def _note_holder(probe: ListProbe) -> Callable[..., None]:
-    def hook(module: nn.Module, args: tuple, kwargs: dict) -> None:
+    def hook(_module: nn.Module, args: tuple, kwargs: dict) -> None:
         probe.call = (tuple(a.clone() if isinstance(a, Tensor) else a for a in args), kwargs)
 
     return hook
 
 
 def _note_expert(probe: ListProbe, number: int) -> Callable[..., None]:
-    def hook(module: nn.Module, args: tuple, output: Any) -> None:
+    def hook(_module: nn.Module, args: tuple, output: Any) -> None:
         if args and isinstance(args[0], Tensor) and isinstance(output, Tensor) and args[0].numel():
             probe.inputs[number] = args[0].flatten(0, -2)
             probe.results[number] = output.flatten(0, -2)
@@ -268,7 +268,7 @@ def _output(holder: nn.Module, probe: ListProbe, *, silenced: bool) -> Tensor:
     with ExitStack() as hooks, torch.no_grad():
         if silenced:
             for expert in probe.experts:
-                hooks.callback(expert.register_forward_hook(lambda module, inputs, output: output * 0).remove)
+                hooks.callback(expert.register_forward_hook(lambda _module, _inputs, output: output * 0).remove)
         output = holder.forward(*(a.clone() if isinstance(a, Tensor) else a for a in args), **kwargs)
     first = output[0] if isinstance(output, (tuple, list)) else output
     return first.flatten(0, -2)

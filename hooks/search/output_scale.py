@@ -34,7 +34,7 @@ def _measure(site: Site, experts: nn.Module, scales: list[float]) -> Callable[[n
     def hook(holder: nn.Module, args: tuple, kwargs: dict) -> None:
         given: list[Tensor] = []
 
-        def silence(module: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
+        def silence(_module: nn.Module, _inputs: tuple, output: Tensor) -> Tensor:
             given.append(output)
             return torch.zeros_like(output)
 

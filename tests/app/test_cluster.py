@@ -110,7 +110,8 @@ def files(study: Path) -> dict[str, bytes]:
 
 
 @needs_ray
-def test_workers_of_which_one_is_killed_write_what_one_process_writes_bit_for_bit(folder, told):
+@pytest.mark.usefixtures("told")
+def test_workers_of_which_one_is_killed_write_what_one_process_writes_bit_for_bit(folder):
     alone, workers = files(folder / "alone"), files(folder / "workers")
     assert sorted(workers) == [f"{n:08}.{part}" for n in range(BLOCKS) for part in ("counts", "json", "routes")]
     assert alone == workers

@@ -460,7 +460,7 @@ def test_a_casual_message_has_no_capitals_at_its_start_and_shares_its_word(subte
         (lambda text: text.replace("his basket", "his bank", 1), "bank-a has 'bank' 2 times"),
         (lambda text: text.replace('"word": "bank", ', "", 1), "'word'"),
         (lambda text: text[:-2] + "\n", "pairs.jsonl"),
-        (lambda text: "[1]\n[2]\n", "from line 1"),
+        (lambda _text: "[1]\n[2]\n", "from line 1"),
     ],
     ids=["half a pair", "sides", "word gone", "word twice", "field gone", "torn", "lists"],
 )

@@ -164,7 +164,7 @@ def _pair_row(support: pd.DataFrame | None, layer: int, pair: set[str]) -> str |
     )
 
 
-def reach_takeaway(found: Result, names: Sequence[str]) -> str:
+def reach_takeaway(found: Result) -> str:
     """How many experts nearly all languages lean on, and how many none does."""
     value_le = found.value
     known_le = np.isfinite(value_le)

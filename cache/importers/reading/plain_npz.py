@@ -31,7 +31,7 @@ def is_plain_npz(path: Path) -> bool:
 
 
 @contextmanager
-def plain_npz(path: Path, given: Given, report: Report) -> Iterator[Table]:
+def plain_npz(path: Path, _given: Given, report: Report) -> Iterator[Table]:
     """The file as a table. TraceError where its arrays do not fit each other."""
     where = str(path)
     with open_npz(path) as members:
