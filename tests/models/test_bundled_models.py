@@ -91,6 +91,7 @@ def test_the_shipped_capture_is_what_the_model_does(loaded, captured):
     assert (captured.ids_tlk[rows_t] == again.ids_tlk).mean() > 0.999
 
 
+@pytest.mark.slow  # it guards the weights, which a change of code leaves alone
 def test_it_beats_its_untrained_self_in_every_language_and_domain(loaded, figures, captured):
     """By two nats a token, where the untrained one knows nothing: its loss is that of an even guess."""
     seed = figures["training"]["recipe"]["seed"]
@@ -147,6 +148,7 @@ def test_no_layer_has_collapsed(captured, figures):
     assert figures["heldout"]["trained"]["load"]["dead_l"] == [0] * figures["size"]["layers"]
 
 
+@pytest.mark.slow  # it guards the weights, which a change of code leaves alone
 def test_it_writes_in_the_script_of_the_beginning(loaded):
     """Forty tokens after a beginning in a script of its own stay in that script, for the most part."""
     scripts = {"ru": "Ѐӿ", "el": "Ͱῼ", "ar": "؀ۿ", "he": "֐׿", "hi": "ऀॿ", "th": "฀๿", "ko": "가힣"}
@@ -161,6 +163,7 @@ def test_it_writes_in_the_script_of_the_beginning(loaded):
         assert len([sign for sign in written if low <= sign <= high]) > 0.6 * len(written), document.language
 
 
+@pytest.mark.slow  # it guards the weights, which a change of code leaves alone
 def test_the_history_begins_untrained_ends_with_these_weights_and_grows_towards_them(name, loaded, figures):
     moments = history(name)
     assert len(moments) >= 6
