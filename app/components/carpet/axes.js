@@ -1,7 +1,13 @@
 // Drawn around the cells: names of rows, ticks of columns, and which part of the matrix is on screen.
 
+import { cut, paintCells } from "./paint.js";
+import { css } from "./palette.js";
+import { visible } from "./signs.js";
+import { AXIS_HEIGHT, cellHeight, cellWidth, clamp, niceStep, xOf, yOf } from "./view.js";
+import { nameOf } from "./words.js";
+
 /** Width of the longest row name, within reason. */
-function gutterWidth(context, model, theme, width) {
+export function gutterWidth(context, model, theme, width) {
   context.font = `12px ${theme.font}`;
   const longest = Array.from({ length: model.rowCount }, (_, row) => nameOf(model.rows, row)).reduce((a, b) => (b.length > a.length ? b : a), "");
   const needed = Math.max(...[longest, model.rows.noun, model.columns.noun].map((text) => context.measureText(text).width));
@@ -9,13 +15,13 @@ function gutterWidth(context, model, theme, width) {
 }
 
 /** Every how many rows one is named. */
-function rowStep(box, view) {
+export function rowStep(box, view) {
   const height = cellHeight(box, view);
   return height >= 12.5 ? 1 : niceStep(20 / height);
 }
 
 /** The height at which the name of a row is written. */
-const rowNameAt = (box, view, row) => clamp(yOf(box, view, row + 0.5), box.y + 5, box.y + box.height - 5);
+export const rowNameAt = (box, view, row) => clamp(yOf(box, view, row + 0.5), box.y + 5, box.y + box.height - 5);
 
 /** Names of the rows, as many as fit without touching. */
 function paintRowNames(context, { model, view, box, theme }) {
@@ -32,7 +38,7 @@ const LONGEST_LABEL = 220;
 const SLANT = Math.PI / 4;
 
 /** How column names are written: upright ("across"), slanted or vertical, and how high the strip below the cells is for it. */
-function axisOf(context, model, theme, box) {
+export function axisOf(context, model, theme, box) {
   context.font = `12px ${theme.font}`;
   const { labels } = model.columns, cell = box.width / model.columnCount;
   if (!labels || model.pieces || labels.every((label) => /^\d+$/.test(label))) return { turn: 0, height: AXIS_HEIGHT };
@@ -123,7 +129,7 @@ function paintWindow(context, { model, view, box, theme, axis }) {
 }
 
 /** The whole matrix. */
-function paintMatrix(context, scene) {
+export function paintMatrix(context, scene) {
   paintCells(context, scene);
   paintRowNames(context, scene);
   paintTicks(context, scene);
@@ -131,4 +137,4 @@ function paintMatrix(context, scene) {
 }
 
 /** Height of a canvas that holds the cells and what is around them. */
-const sceneHeight = ({ box, axis }) => box.y + box.height + axis.height + 4;
+export const sceneHeight = ({ box, axis }) => box.y + box.height + axis.height + 4;

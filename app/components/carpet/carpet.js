@@ -1,5 +1,16 @@
 // The component: one state per mounted element, handlers assigned anew at every run.
 
+import { lookOf, placeTabStop } from "./draw.js";
+import { hasSameShape, joinGroup, leaveGroup } from "./group.js";
+import { decode, inflate } from "./model.js";
+import { listen } from "./mouse.js";
+import { redraw, setPin } from "./moves.js";
+import { pinRegistry } from "./pins.js";
+import { sameSpan, setSpan } from "./span.js";
+import { samePin } from "./state.js";
+import { buildText, moveMark, watchText } from "./text.js";
+import { wholeView } from "./view.js";
+
 const carpets = new WeakMap();
 
 /** Streamlit calls this at the first draw and again whenever data or theme change. */
@@ -113,73 +124,4 @@ function applyPin(carpet, message) {
   if (carpet.drag?.kind === "span" || sameSpan(span, carpet.span)) return;
   carpet.anchor = null;
   setSpan(carpet, span);
-}
-
-const samePin = (a, b) => a === b || (a !== null && b !== null && a.row === b.row && a.column === b.column);
-
-/** Each choice has a later number than the one before, also than one made before a reload. */
-function nextSerial(carpet) {
-  return (carpet.sent = Math.max(Date.now(), carpet.sent + 1));
-}
-
-// ---------------------------------------------------------------- cursor, pin, window
-
-/** Move the cursor; the server hears nothing of it. */
-function setCursor(carpet, cursor, { reveal = false, isEcho = false } = {}) {
-  if (samePin(cursor, carpet.cursor)) return;
-  moveMark(carpet.tokens, "hovered", carpet.cursor?.column ?? null, cursor?.column ?? null);
-  carpet.cursor = cursor;
-  if (reveal && cursor) revealBoth(carpet, cursor);
-  drawMarks(carpet);
-  showReadout(carpet, { isQuiet: isEcho });
-  if (!isEcho) shareCursor(carpet);
-}
-
-/** Bring a cell into the window of the matrix and of the text. */
-function revealBoth(carpet, cell) {
-  const view = revealCell(carpet.model, carpet.view, cell);
-  if (view.left !== carpet.view.left || view.top !== carpet.view.top) setView(carpet, view);
-  if (carpet.tokens.length) revealToken(carpet.parts.text, carpet.tokens[cell.column]);
-}
-
-/** Show another pin. */
-function setPin(carpet, pin) {
-  const rowChanged = (carpet.pin?.row ?? null) !== (pin?.row ?? null);
-  moveMark(carpet.tokens, "pinned", carpet.pin?.column ?? null, pin?.column ?? null);
-  carpet.pin = pin;
-  carpet.parts.root.dataset.pin = pin ? `${pin.row ?? ""},${pin.column}` : "";
-  if (!carpet.scene) return;
-  if (rowChanged) drawText(carpet);
-  if (pin) revealBoth(carpet, pin);
-  drawMarks(carpet);
-  showReadout(carpet);
-}
-
-/** Pin or release on behalf of the reader, and tell Python. */
-function pick(carpet, pin) {
-  if (samePin(pin, carpet.pin)) return;
-  setPin(carpet, pin);
-  carpet.anchor = null;
-  carpet.send("pick", { row: pin?.row ?? null, column: pin?.column ?? null, serial: nextSerial(carpet) });
-}
-
-/** Tell Python whose name was chosen. */
-function openRow(carpet, row) {
-  if (carpet.model.can_open_rows && row !== null) carpet.send("row", { row, serial: Date.now() });
-}
-
-/** Show another part of the matrix. */
-function setView(carpet, view, { isEcho = false } = {}) {
-  carpet.view = view;
-  drawCells(carpet);
-  if (!isEcho) shareView(carpet);
-}
-
-/** Zoom around the cursor, else the pin, else the middle. */
-function zoomBy(carpet, factor, at = null) {
-  const { view, cursor, pin, scene } = carpet;
-  const cell = cursor ?? pin;
-  const middle = { column: (view.left + view.right) / 2, row: (view.top + view.bottom) / 2 };
-  const place = at ?? (cell && inView(view, cell) ? { column: cell.column + 0.5, row: cell.row === null ? middle.row : cell.row + 0.5 } : middle);
-  setView(carpet, zoomView(carpet.model, view, scene.box, factor, place));
 }

@@ -1,18 +1,17 @@
-// What is drawn anew, and when: everything, the window, the marks, the words.
+// What is drawn anew, part by part: the window, the marks, the words.
 
-/** A canvas of this size in CSS pixels, sharp on any screen. */
-function prepare(canvas, width, height, ratio) {
-  canvas.width = Math.round(width * ratio);
-  canvas.height = Math.round(height * ratio);
-  canvas.style.width = `${width}px`;
-  canvas.style.height = `${height}px`;
-  const context = canvas.getContext("2d");
-  context.setTransform(ratio, 0, 0, ratio, 0, 0);
-  return context;
-}
+import { axisOf, gutterWidth, paintMatrix, sceneHeight } from "./axes.js";
+import { prepare } from "./canvas.js";
+import { paintLegend } from "./paint.js";
+import { buildPalette, readTheme } from "./palette.js";
+import { paintMarks } from "./rings.js";
+import { samePin } from "./state.js";
+import { dressText, textCaption } from "./text.js";
+import { plotBox } from "./view.js";
+import { describe, flagWords, formatEnd, highOf, nameOf, nullOf, poolingWords, spanWords, strong } from "./words.js";
 
 /** What the painters need to know. */
-function sceneOf(carpet, ratio) {
+export function sceneOf(carpet, ratio) {
   const { parts, model } = carpet;
   const theme = readTheme(parts.root), context = parts.cells.getContext("2d");
   const box = plotBox(model, carpet.width, gutterWidth(context, model, theme, carpet.width));
@@ -20,29 +19,10 @@ function sceneOf(carpet, ratio) {
 }
 
 /** What, besides the data, a drawing depends on. */
-const lookOf = ({ parts }) => JSON.stringify([readTheme(parts.root), parts.stage.clientWidth, window.devicePixelRatio]);
-
-/** Draw everything anew: after new data, theme or size. */
-function redraw(carpet) {
-  const { parts, model } = carpet;
-  const isFirst = !carpet.scene;
-  carpet.width = parts.stage.clientWidth;
-  if (carpet.width === 0) return;
-  carpet.look = lookOf(carpet);
-  carpet.scene = sceneOf(carpet, window.devicePixelRatio || 1);
-  drawLegend(carpet);
-  drawCells(carpet);
-  drawText(carpet);
-  showReadout(carpet);
-  placeTabStop(carpet);
-  if (isFirst && carpet.pin) revealBoth(carpet, carpet.pin);
-  const { x, y, width, height } = carpet.scene.box;
-  Object.assign(parts.root.dataset, { shape: `${model.rowCount}x${model.columnCount}`, plot: `${x} ${y} ${width} ${height}` });
-  parts.root.dataset.ready = "true";
-}
+export const lookOf = ({ parts }) => JSON.stringify([readTheme(parts.root), parts.stage.clientWidth, window.devicePixelRatio]);
 
 /** The one tab stop: the matrix; or the text above it where that scrolls, so that it can be scrolled without a mouse. The keys are the same. */
-function placeTabStop({ parts, model }) {
+export function placeTabStop({ parts, model }) {
   const scrolls = !parts.text.hidden && parts.text.scrollHeight > parts.text.clientHeight;
   const words = `${model.scale.name}, ${model.rowCount} ${model.rows.noun}s by ${model.columnCount} ${model.columns.noun}s. ${model.description}`;
   parts.stage.tabIndex = scrolls ? -1 : 0;
@@ -53,7 +33,7 @@ function placeTabStop({ parts, model }) {
 }
 
 /** Draw the cells and what lies over them: after a change of window. */
-function drawCells(carpet) {
+export function drawCells(carpet) {
   const { parts, scene } = carpet;
   scene.view = carpet.view;
   const height = sceneHeight(scene);
@@ -67,7 +47,7 @@ function drawCells(carpet) {
 }
 
 /** Draw range, cursor and pin: after every move of the mouse, so nothing else is touched. */
-function drawMarks(carpet) {
+export function drawMarks(carpet) {
   const { parts, scene } = carpet;
   const context = parts.marks.getContext("2d");
   context.clearRect(0, 0, carpet.width, parts.marks.height);
@@ -75,14 +55,14 @@ function drawMarks(carpet) {
 }
 
 /** What the colours of the text show, and the colours. */
-function drawText(carpet) {
+export function drawText(carpet) {
   if (!carpet.tokens.length) return;
   carpet.parts.caption.textContent = textCaption(carpet.model, carpet.pin?.row ?? null);
   dressText(carpet);
 }
 
 /** The bar of the palette, its ends, and a key to the marks that occur. */
-function drawLegend(carpet) {
+export function drawLegend(carpet) {
   const { parts, scene, model } = carpet;
   const { scale } = model;
   parts.legend.hidden = scale.palette === "neutral";
@@ -97,7 +77,7 @@ function drawLegend(carpet) {
 }
 
 /** What the glyphs and faint cells say, and how many cells have each glyph. */
-function glyphSamples(model) {
+export function glyphSamples(model) {
   const samples = model.marks.map(({ glyph, says }, at) => ({ glyph, words: `${says} (${model.glyphCounts[at].toLocaleString("en")})` }));
   if (model.bits.faded) samples.push({ glyph: null, words: `faint: ${model.faded_says}` });
   return samples;
@@ -115,7 +95,7 @@ function glyphSample(glyph, words) {
 const INVITATION = "Point at a cell, or use the arrow keys. ? lists the keys.";
 
 /** One sentence about the cell under the cursor, else about the pinned one, then the range. A quiet one is not spoken. */
-function showReadout(carpet, { notice = null, isQuiet = false } = {}) {
+export function showReadout(carpet, { notice = null, isQuiet = false } = {}) {
   const { model, parts, span, hoveredRow } = carpet;
   const cell = carpet.cursor ?? carpet.pin;
   const words = cell ? describe(model, cell, samePin(cell, carpet.pin)) : [];

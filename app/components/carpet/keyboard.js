@@ -1,5 +1,14 @@
 // The keys. Each button of the toolbar does what a key does.
 
+import { showReadout } from "./draw.js";
+import { codeAt, isSet, labelAt } from "./model.js";
+import { openRow, pick, setCursor, setView, zoomBy } from "./moves.js";
+import { LAST, UNDEFINED } from "./palette.js";
+import { savePng, saveSvg } from "./picture.js";
+import { choose, chooseSpan } from "./span.js";
+import { clamp, fitView, panView, wholeView } from "./view.js";
+import { nameOf } from "./words.js";
+
 /** Where the keyboard starts: the cursor, else the pin, else the first cell on screen. */
 function startCell({ cursor, pin, view }) {
   const cell = cursor ?? pin;
@@ -98,7 +107,7 @@ const SHIFTED = {
 };
 
 /** A key that means something here is kept from the page. */
-function pressKey(carpet, event) {
+export function pressKey(carpet, event) {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   const action = (event.shiftKey && SHIFTED[event.key]) || KEYS[event.key];
   if (!action) return;
@@ -108,7 +117,7 @@ function pressKey(carpet, event) {
 }
 
 /** A button does what its key does. */
-function runKey(carpet, key) {
+export function runKey(carpet, key) {
   KEYS[key](carpet);
   const { stage, text } = carpet.parts;
   (stage.tabIndex === 0 ? stage : text).focus({ preventScroll: true });

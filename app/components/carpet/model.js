@@ -1,13 +1,16 @@
 // The message of encode.py, and which of several cells is shown where they share a pixel.
 
+import { FADED, LAST, UNDEFINED } from "./palette.js";
+import { plainSigns } from "./signs.js";
+
 /** The message as it was before Python deflated it. */
-async function inflate(bytes) {
+export async function inflate(bytes) {
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
 /** Read one message; the layout is at the head of encode.py. */
-function decode(bytes) {
+export function decode(bytes) {
   let at = 4;
   const take = (size) => bytes.subarray(at, (at += size));
   const size = new DataView(bytes.buffer, bytes.byteOffset, 4).getUint32(0, true);
@@ -80,7 +83,7 @@ function extremeRows(model) {
 }
 
 /** The most interesting cell of a block, both ends included; the first, when several are. */
-function mostInteresting(model, firstRow, lastRow, firstColumn, lastColumn) {
+export function mostInteresting(model, firstRow, lastRow, firstColumn, lastColumn) {
   let best = -2, found = null;
   for (let row = firstRow; row <= lastRow; row++) {
     for (let column = firstColumn; column <= lastColumn; column++) {
@@ -91,19 +94,19 @@ function mostInteresting(model, firstRow, lastRow, firstColumn, lastColumn) {
   return found;
 }
 
-const codeAt = (model, row, column) => model.codes[row * model.columnCount + column];
-const toneAt = (model, row, column) => model.tones[row * model.columnCount + column];
-const isSet = (model, name, row, column) => hasBit(model.bits[name], row * model.columnCount + column);
+export const codeAt = (model, row, column) => model.codes[row * model.columnCount + column];
+export const toneAt = (model, row, column) => model.tones[row * model.columnCount + column];
+export const isSet = (model, name, row, column) => hasBit(model.bits[name], row * model.columnCount + column);
 
 /** Label of a cell, or null. */
-function labelAt(model, row, column) {
+export function labelAt(model, row, column) {
   if (!model.labels) return null;
   const label = model.labels[row * model.columnCount + column];
   return label === (model.label_bytes === 1 ? 255 : 65535) ? null : label;
 }
 
 /** The mark on a cell, or null. */
-function markAt(model, row, column) {
+export function markAt(model, row, column) {
   const number = model.glyphs ? model.glyphs[row * model.columnCount + column] : 0;
   return number ? model.marks[number - 1] : null;
 }

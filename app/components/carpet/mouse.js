@@ -1,7 +1,14 @@
 // Mouse, pen and touch: on the cells, on the names of the rows, on the strip below, on the tokens.
 
+import { rowStep } from "./axes.js";
+import { drawMarks, showReadout } from "./draw.js";
+import { pressKey, runKey } from "./keyboard.js";
+import { openRow, setCursor, setView, zoomBy } from "./moves.js";
+import { choose, columnAt, dragSpan, endSpan, setSpan, startSpan } from "./span.js";
+import { cellAtPixel, cellHeight, cellWidth, clamp, panView, placeAt } from "./view.js";
+
 /** Assign every handler; assigning twice does no harm. */
-function listen(carpet) {
+export function listen(carpet) {
   const { marks, stage, text } = carpet.parts;
   marks.onpointermove = (event) => (carpet.drag ? drag(carpet, event) : hover(carpet, event));
   marks.onpointerleave = () => !carpet.drag && leave(carpet);
@@ -98,12 +105,6 @@ function release(carpet, event) {
   const point = pointOf(carpet, event), cell = cellUnder(carpet, point);
   if (cell) choose(carpet, cell, event.shiftKey);
   else if (from.kind === "names" && zoneAt(carpet, point) === "names") openRow(carpet, rowNamed(carpet, point));
-}
-
-/** Pin a cell, or with shift select the columns up to it. */
-function choose(carpet, cell, isShift) {
-  if (isShift && carpet.model.can_span) extendSpan(carpet, cell.column);
-  else pick(carpet, cell);
 }
 
 /** The browser took the pointer away, to scroll: nothing was chosen. */

@@ -1,5 +1,9 @@
 // Drawing the cells: their colours, the gaps between them, labels and glyphs on them, and the bar of the palette.
 
+import { labelAt, markAt, toneAt } from "./model.js";
+import { css, LAST, mix, UNDEFINED } from "./palette.js";
+import { cellHeight, cellWidth, pixelEdges, xOf, yOf } from "./view.js";
+
 /** The tone shown by each pixel of one line: the most interesting of the cells under it. */
 function poolLine(model, edges, firstRow, endRow, line) {
   const { tones, rank, columnCount } = model;
@@ -50,7 +54,7 @@ function hatch(context, theme) {
 }
 
 /** Cells, then gaps between them where they are large enough to afford one. */
-function paintCells(context, scene) {
+export function paintCells(context, scene) {
   const { model, view, box, palette, theme, ratio } = scene;
   const width = Math.max(1, Math.round(box.width * ratio)), height = Math.max(1, Math.round(box.height * ratio));
   const buffer = Object.assign(document.createElement("canvas"), { width, height });
@@ -123,7 +127,7 @@ function paintRun(context, { model, view, box, palette, theme }, row, { first, e
 }
 
 /** Shorten a text to a width in pixels. */
-function cut(context, text, width) {
+export function cut(context, text, width) {
   if (context.measureText(text).width <= width) return text;
   let kept = [...text];
   while (kept.length > 1 && context.measureText(kept.join("") + "…").width > width) kept = kept.slice(0, -1);
@@ -131,7 +135,7 @@ function cut(context, text, width) {
 }
 
 /** The palette as a bar, a notch at the null value. */
-function paintLegend(context, scene, width, height) {
+export function paintLegend(context, scene, width, height) {
   const { model: { scale }, palette, theme } = scene;
   for (let x = 0; x < width; x++) {
     context.fillStyle = palette.fills[Math.round((x / Math.max(1, width - 1)) * LAST)];

@@ -1,8 +1,8 @@
 // Colours: the theme of the page, the palettes, and ink that can be read on them.
 
-const UNDEFINED = 255;
-const LAST = 254;
-const FADED = 256;
+export const UNDEFINED = 255;
+export const LAST = 254;
+export const FADED = 256;
 const FAINT = 0.24;
 
 /** Ten stops of cividis (Nuñez, Anderton and Renslow 2018): lightness rises evenly, for colour-blind readers too. */
@@ -46,8 +46,8 @@ function inkOn(rgb) {
   return contrast(rgb, WHITE) >= 4.6 || contrast(rgb, WHITE) > contrast(rgb, INK) ? WHITE : INK;
 }
 
-const css = (rgb) => `rgb(${rgb.join(",")})`;
-const mix = (a, b, share) => a.map((channel, i) => Math.round(channel * share + b[i] * (1 - share)));
+export const css = (rgb) => `rgb(${rgb.join(",")})`;
+export const mix = (a, b, share) => a.map((channel, i) => Math.round(channel * share + b[i] * (1 - share)));
 
 /** Any CSS colour as [r, g, b]. */
 function parseColour(text) {
@@ -58,7 +58,7 @@ function parseColour(text) {
 }
 
 /** The colours and fonts of the page, read anew at every draw since the reader may switch between light and dark. */
-function readTheme(element) {
+export function readTheme(element) {
   const style = getComputedStyle(element);
   const read = (name) => style.getPropertyValue(name).trim();
   const text = parseColour(read("--st-text-color"));
@@ -87,7 +87,7 @@ function colourOf(code, scale, theme) {
 }
 
 /** Everything a painter looks up by tone: packed pixels, CSS colours and inks. Undefined cells are transparent: hatching shows through. */
-function buildPalette(scale, theme) {
+export function buildPalette(scale, theme) {
   const pixels = new Uint32Array(2 * FADED);
   const bytes = new Uint8ClampedArray(pixels.buffer);
   const fills = new Array(2 * FADED).fill("transparent"), inks = new Array(2 * FADED).fill(css(theme.text));

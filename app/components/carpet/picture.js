@@ -1,5 +1,15 @@
 // The matrix as a file: one page with its name, legend, takeaway and source, painted as PNG or written as SVG.
 
+import { paintMatrix, sceneHeight } from "./axes.js";
+import { prepare } from "./canvas.js";
+import { glyphSamples, sceneOf } from "./draw.js";
+import { cut, paintLegend } from "./paint.js";
+import { css, readTheme } from "./palette.js";
+import { paintMarks } from "./rings.js";
+import { SvgContext } from "./svg.js";
+import { RIGHT_MARGIN } from "./view.js";
+import { formatEnd, highOf, nullOf, poolingWords } from "./words.js";
+
 const LINE = 17;
 
 /** A text in lines that fit. */
@@ -74,14 +84,14 @@ function writePage(carpet, measure, open) {
 }
 
 /** Twice as sharp as the screen, as a PNG file. */
-function savePng(carpet) {
+export function savePng(carpet) {
   const canvas = document.createElement("canvas"), scratch = document.createElement("canvas");
   writePage(carpet, scratch.getContext("2d"), (height) => prepare(canvas, carpet.width, height, 2));
   canvas.toBlob((blob) => download(blob, fileName(carpet.model, "png")));
 }
 
 /** Text as text and lines as lines, the cells as one picture without loss. */
-function saveSvg(carpet) {
+export function saveSvg(carpet) {
   const { model } = carpet, theme = readTheme(carpet.parts.root);
   const open = (height) => new SvgContext(carpet.width, height, theme);
   const page = writePage(carpet, open(0), open);

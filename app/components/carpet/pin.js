@@ -1,6 +1,9 @@
 // Carries pin and range from Python to the matrix of the same name.
+
+import { pinRegistry } from "./pins.js";
+
 export default function ({ data }) {
-  const pins = (globalThis[Symbol.for("gatescope.pins")] ??= new Map());
+  const pins = pinRegistry();
   const place = pins.get(data.channel) ?? {};
   place.message = data;
   pins.set(data.channel, place);

@@ -1,5 +1,11 @@
 // Drawn over the cells: the pinned cell, the cursor, the selected range.
 
+import { rowNameAt } from "./axes.js";
+import { cut } from "./paint.js";
+import { css } from "./palette.js";
+import { cellHeight, cellWidth, clamp, inView, xOf, yOf } from "./view.js";
+import { nameOf } from "./words.js";
+
 /** The rectangle of a cell on screen, at least so large that a ring around it can be seen; the whole column when row is null. */
 function cellRectangle({ view, box }, cell, least) {
   const width = Math.max(least, cellWidth(box, view)), height = Math.max(least, cellHeight(box, view));
@@ -7,8 +13,6 @@ function cellRectangle({ view, box }, cell, least) {
   if (cell.row === null) return [x, box.y, width, box.height];
   return [x, yOf(box, view, cell.row + 0.5) - height / 2, width, height];
 }
-
-const inView = (view, cell) => cell.column + 1 > view.left && cell.column < view.right && (cell.row === null || (cell.row + 1 > view.top && cell.row < view.bottom));
 
 /** One ring, outside of a rectangle by so many pixels. */
 function ring(context, [x, y, width, height], out, thickness, colour) {
@@ -76,7 +80,7 @@ function paintRowLink(context, { model, view, box, theme }, row) {
 }
 
 /** Range, cursor and pin; the rings are kept inside the plot. */
-function paintMarks(context, scene, { span, pin, cursor, hoveredRow }) {
+export function paintMarks(context, scene, { span, pin, cursor, hoveredRow }) {
   const { box } = scene;
   paintSpan(context, scene, span);
   paintRowLink(context, scene, hoveredRow);

@@ -1,10 +1,16 @@
 // The selected range of columns: chosen on the axis strip, or from one column to another.
 
+import { drawMarks, showReadout } from "./draw.js";
+import { pick } from "./moves.js";
+import { nextSerial } from "./state.js";
+import { dressText } from "./text.js";
+import { clamp, placeAt } from "./view.js";
+
 const spanBetween = (a, b) => ({ first: Math.min(a, b), last: Math.max(a, b) });
-const sameSpan = (a, b) => a === b || (a !== null && b !== null && a.first === b.first && a.last === b.last);
+export const sameSpan = (a, b) => a === b || (a !== null && b !== null && a.first === b.first && a.last === b.last);
 
 /** Show a range; Python hears nothing of it yet. */
-function setSpan(carpet, span) {
+export function setSpan(carpet, span) {
   if (sameSpan(span, carpet.span)) return;
   carpet.span = span;
   carpet.parts.root.dataset.span = span ? `${span.first},${span.last}` : "";
@@ -15,7 +21,7 @@ function setSpan(carpet, span) {
 }
 
 /** Select or release a range on behalf of the reader, and tell Python. */
-function chooseSpan(carpet, span) {
+export function chooseSpan(carpet, span) {
   setSpan(carpet, span);
   if (!span) carpet.anchor = null;
   carpet.send("span", { first: span?.first ?? null, last: span?.last ?? null, serial: nextSerial(carpet) });
@@ -29,13 +35,13 @@ function extendSpan(carpet, column) {
 }
 
 /** A press on the axis strip: a range begins. */
-function startSpan(carpet, x) {
+export function startSpan(carpet, x) {
   const column = columnAt(carpet, x);
   carpet.drag = { kind: "span", start: column, x, before: carpet.span, moved: false };
 }
 
 /** The range follows the pointer. */
-function dragSpan(carpet, x) {
+export function dragSpan(carpet, x) {
   const { drag } = carpet;
   if (!drag.moved && Math.abs(x - drag.x) < 5) return;
   drag.moved = true;
@@ -44,13 +50,19 @@ function dragSpan(carpet, x) {
 }
 
 /** A range that was dragged is chosen; a press without a drag selects its column, or releases the range there is. */
-function endSpan(carpet, drag) {
+export function endSpan(carpet, drag) {
   if (drag.moved) return chooseSpan(carpet, carpet.span);
   carpet.anchor = drag.start;
   chooseSpan(carpet, drag.before ? null : spanBetween(drag.start, drag.start));
 }
 
 /** The column at this x of the canvas. */
-function columnAt({ model, view, scene }, x) {
+export function columnAt({ model, view, scene }, x) {
   return clamp(Math.floor(placeAt(scene.box, view, x, scene.box.y).column), 0, model.columnCount - 1);
+}
+
+/** Pin a cell, or with shift select the columns up to it. */
+export function choose(carpet, cell, isShift) {
+  if (isShift && carpet.model.can_span) extendSpan(carpet, cell.column);
+  else pick(carpet, cell);
 }

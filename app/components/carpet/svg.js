@@ -1,5 +1,7 @@
 // As much of a canvas' context as the painters use, written as SVG.
 
+import { css, mix } from "./palette.js";
+
 const SVG_SPACE = "http://www.w3.org/2000/svg";
 const NOT_XML = /[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\u{10000}-\u{10ffff}]/gu;
 const ANCHORS = { left: "start", center: "middle", right: "end" };
@@ -14,7 +16,7 @@ function escapeXml(text) {
 
 const short = (number) => String(Math.round(number * 100) / 100);
 
-class SvgContext {
+export class SvgContext {
   constructor(width, height, theme) {
     Object.assign(this, { width, height, theme, parts: [], states: [], place: "" });
     this.pen = document.createElement("canvas").getContext("2d");

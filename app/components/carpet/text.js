@@ -1,5 +1,10 @@
 // The tokens as running text, each on the colour of its value.
 
+import { labelAt, toneAt } from "./model.js";
+import { UNDEFINED } from "./palette.js";
+import { RIGHT_TO_LEFT, visibleRuns } from "./signs.js";
+import { extremeWord, flagWords, nameOf } from "./words.js";
+
 /** One token. Its text enters as text, never as markup. */
 function tokenElement(model, column) {
   const element = document.createElement("span");
@@ -20,7 +25,7 @@ const LINES_AT_FIRST = 20;
 const ROW = 27, CHARACTER = 7, GAP = 5;
 
 /** All tokens in lines: a new one begins where the text's does. Long texts also break at every chunk, so that the browser can skip what is out of sight; it is told about how high that is, in pixels. */
-function buildText(container, model) {
+export function buildText(container, model) {
   const limit = model.columnCount > SHORT_TEXT ? CHUNK : SHORT_TEXT + 1;
   const lines = [], tokens = [];
   for (let column = 0, inLine = limit; column < model.columnCount; column++, inLine++) {
@@ -41,7 +46,7 @@ function buildText(container, model) {
 }
 
 /** Long texts are dressed where the reader looks, the rest when it comes into sight: a new row costs what is seen. */
-function watchText(carpet) {
+export function watchText(carpet) {
   carpet.sight?.disconnect();
   const isShort = carpet.tokens.length <= SHORT_TEXT;
   carpet.lines.forEach((line, number) => Object.assign(line, { isInSight: isShort || number < LINES_AT_FIRST, isStale: true }));
@@ -59,7 +64,7 @@ function enterSight(carpet, line, isInSight) {
 }
 
 /** Colour, label, window and range of every token that is seen; the others get theirs later. */
-function dressText(carpet) {
+export function dressText(carpet) {
   for (const line of carpet.lines) {
     line.isStale = true;
     if (line.isInSight) dressLine(carpet, line);
@@ -109,13 +114,13 @@ function toggle(element, name, isOn) {
 }
 
 /** Move a mark ("hovered", "pinned") to another token. */
-function moveMark(tokens, mark, from, to) {
+export function moveMark(tokens, mark, from, to) {
   if (from !== null && tokens[from]) tokens[from].classList.remove(mark);
   if (to !== null && tokens[to]) tokens[to].classList.add(mark);
 }
 
 /** Scroll the text, not the page, just so far that the token can be seen; again when lines that were skipped turn out higher. */
-function revealToken(container, element, tries = 4) {
+export function revealToken(container, element, tries = 4) {
   if (!element) return;
   const box = container.getBoundingClientRect(), token = element.getBoundingClientRect();
   const above = token.top - box.top - 8, below = token.bottom - box.top - container.clientHeight + 8;
@@ -126,7 +131,7 @@ function revealToken(container, element, tries = 4) {
 }
 
 /** What the colours of the text show, in words. */
-function textCaption(model, pinnedRow) {
+export function textCaption(model, pinnedRow) {
   const { name, palette } = model.scale;
   const place = pinnedRow === null ? null : `in ${model.rows.noun} ${nameOf(model.rows, pinnedRow)}`;
   if (palette === "neutral") return place ? `The number behind each token: ${name} ${place}` : `Pin a cell to see its ${model.rows.noun} in the text`;

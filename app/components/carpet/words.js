@@ -1,6 +1,11 @@
 // Numbers, tokens and cells in words.
 
-const nameOf = (axis, index) => (axis.labels ? axis.labels[index] : String(index));
+import { codeAt, isSet, labelAt, markAt } from "./model.js";
+import { LAST, UNDEFINED } from "./palette.js";
+import { visible } from "./signs.js";
+import { cellsPerPixel } from "./view.js";
+
+export const nameOf = (axis, index) => (axis.labels ? axis.labels[index] : String(index));
 
 /** A number with as many digits as one step of the scale deserves. */
 function formatNumber(value, scale) {
@@ -15,7 +20,7 @@ function formatNumber(value, scale) {
 const signOf = (scale, end) => (end === "low" ? (scale.below ? "≤ " : "") : scale.above ? "≥ " : "");
 
 /** "≥ 2": an end of the scale for the legend. */
-const formatEnd = (scale, end) => signOf(scale, end) + formatShort(scale[end], scale);
+export const formatEnd = (scale, end) => signOf(scale, end) + formatShort(scale[end], scale);
 
 /** A number of the legend: no more zeros than it needs. */
 function formatShort(value, scale) {
@@ -31,14 +36,14 @@ function formatCode(code, scale) {
   return [sign + formatNumber(value, scale), scale.unit].filter(Boolean).join(" ");
 }
 
-const highOf = (scale) => [formatEnd(scale, "high"), scale.unit].filter(Boolean).join(" ");
-const nullOf = (scale) => (scale.null === null ? "" : `┃ null ${formatShort(scale.null, scale)}`);
+export const highOf = (scale) => [formatEnd(scale, "high"), scale.unit].filter(Boolean).join(" ");
+export const nullOf = (scale) => (scale.null === null ? "" : `┃ null ${formatShort(scale.null, scale)}`);
 
 /** The extreme of interest in words. */
-const extremeWord = (model) => ({ max: "largest", min: "smallest", far: "most unusual" })[model.scale.pool];
+export const extremeWord = (model) => ({ max: "largest", min: "smallest", far: "most unusual" })[model.scale.pool];
 
 /** Says that one pixel stands for several cells, and which of them it shows. */
-function poolingWords({ model, box, view }) {
+export function poolingWords({ model, box, view }) {
   const { columns, rows } = cellsPerPixel(box, view);
   if (columns <= 1 && rows <= 1) return "";
   const many = (count) => (count < 10 ? count.toFixed(1).replace(".0", "") : Math.round(count));
@@ -48,40 +53,9 @@ function poolingWords({ model, box, view }) {
 const FLAG_WORDS = [[1, "special"], [2, "template"], [4, "generated"]];
 
 /** The flags of a token in words. */
-function flagWords(model, column) {
+export function flagWords(model, column) {
   return model.flags ? FLAG_WORDS.filter(([bit]) => model.flags[column] & bit).map(([, word]) => word) : [];
 }
-
-// ---------------------------------------------------------------- tokens
-
-const MARKS = { " ": "·", "\n": "⏎", "\t": "⇥", "\r": "␍", "\u00a0": "⍽", "\u007f": "␡" };
-const HIDDEN = /[\p{C}\p{Z}\u00ad\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0\ufe00-\ufe0f\u{e0100}-\u{e01ef}]/u;
-const RIGHT_TO_LEFT = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]/;
-const COMBINING = /^(?!\p{Variation_Selector})\p{M}/u;
-
-/** One character as it is shown: white space as a sign, anything else that would not be seen, or would move its neighbours, as its code. */
-function signOfCharacter(character) {
-  const code = character.codePointAt(0);
-  if (MARKS[character] || !HIDDEN.test(character)) return MARKS[character] ?? character;
-  return code < 32 ? String.fromCodePoint(0x2400 + code) : `‹${code.toString(16).toUpperCase().padStart(4, "0")}›`;
-}
-
-/** A token as [text, isFaint] runs: the signs of white space are faint, everything else is not. */
-function visibleRuns(piece) {
-  if (/^[!-~]+$/.test(piece)) return [[piece, false]];
-  const runs = piece === "" ? [["∅", true]] : COMBINING.test(piece) ? [["◌", false]] : [];
-  for (const character of piece) {
-    const isFaint = character in MARKS, last = runs[runs.length - 1];
-    if (last && last[1] === isFaint) last[0] += signOfCharacter(character);
-    else runs.push([signOfCharacter(character), isFaint]);
-  }
-  return runs;
-}
-
-const visible = (piece) => visibleRuns(piece).map(([text]) => text).join("");
-
-/** A name of a row or column: its blanks stay blanks, hidden characters are shown. */
-const plainSigns = (name) => [...name].map((character) => (character === " " ? " " : signOfCharacter(character))).join("");
 
 /** The tokens around one, for the read-out. */
 function neighbours(model, column) {
@@ -91,17 +65,17 @@ function neighbours(model, column) {
 
 // ---------------------------------------------------------------- the read-out
 
-const strong = (text) => Object.assign(document.createElement("b"), { textContent: text });
+export const strong = (text) => Object.assign(document.createElement("b"), { textContent: text });
 
 /** "tokens 12–40 (29)": a range of columns. */
-function spanWords(model, { first, last }) {
+export function spanWords(model, { first, last }) {
   const { columns } = model;
   if (first === last) return `${columns.noun} ${nameOf(columns, first)}`;
   return `${columns.noun}s ${nameOf(columns, first)}–${nameOf(columns, last)} (${(last - first + 1).toLocaleString("en")})`;
 }
 
 /** The words of the read-out for a cell: column, row, value, and what lies over it. */
-function describe(model, cell, isPinned) {
+export function describe(model, cell, isPinned) {
   const row = cell.row ?? model.extremeRows[cell.column];
   const words = [strong(`${model.columns.noun} ${nameOf(model.columns, cell.column)}`)];
   if (model.pieces) words.push(...pieceWords(model, cell.column));
