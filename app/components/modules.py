@@ -5,6 +5,7 @@ from pathlib import Path
 
 _IMPORT = re.compile(r'^import \{([^}]*)\} from "\./([\w-]+\.js)";\n', re.MULTILINE)
 _DECLARED = re.compile(r"^(export )?(?:async )?(?:function\*?|const|let|class) (\w+)", re.MULTILINE)
+_DOC = re.compile(r"^ */\*\*(?:(?!\*/).)*\*/\n", re.MULTILINE | re.DOTALL)
 _LEFT = re.compile(r"^(?:import|export)\b.*", re.MULTILINE)
 
 
@@ -12,7 +13,7 @@ def join_modules(entry: Path) -> str:
     """One script of a module and all it imports, each file once and after those it needs.
 
     An import is `import { a, b } from "./file.js";`, an export stands before the declaration. The files come to share
-    one scope, so no two of them may declare the same name at the top.
+    one scope, so no two of them may declare the same name at the top. Comments that start with `/**` stay behind.
     """
     joined: dict[Path, str] = {}
     exports: dict[Path, set[str]] = {}
@@ -23,10 +24,10 @@ def join_modules(entry: Path) -> str:
             raise ValueError(f"modules import each other: {' → '.join(each.name for each in (*importers, path))}")
         if path in joined:
             return
-        text = path.read_text("utf-8")
+        text = _DOC.sub("", path.read_text("utf-8"))
         for names, file in _IMPORT.findall(text):
             add(source := path.with_name(file), (*importers, path))
-            if unknown := {name.strip() for name in names.split(",")} - exports[source]:
+            if unknown := set(re.split(r",\s*", names.strip(" \n,"))) - exports[source]:
                 raise ValueError(f"{path.name} imports {', '.join(sorted(unknown))}, which {file} does not export")
         for _, name in _DECLARED.findall(text):
             if owners.setdefault(name, path) != path:

@@ -32,6 +32,13 @@ def test_what_is_imported_comes_first_and_once(join):
     )
 
 
+def test_comments_for_those_who_read_the_files_are_not_sent(join):
+    kept = ["// Head.", "", "function one(a) {", "  /** @type {1} */ (a).b = 1;", "  return 1;", "}", ""]
+    added = ["/**", " * One.", " * @param {number} a", " */"]
+    script = join(main="\n".join([*kept[:2], *added, *kept[2:4], "  /** @type {1} */", *kept[4:]]))
+    assert script == "\n".join(kept)
+
+
 @pytest.mark.parametrize("kind", ["function", "async function", "function*", "class", "const", "let"])
 def test_every_kind_of_declaration_can_be_exported(join, kind):
     rest = " = 1;" if kind in ("const", "let") else " {}" if kind == "class" else "() {}"
@@ -40,7 +47,7 @@ def test_every_kind_of_declaration_can_be_exported(join, kind):
 
 
 def test_an_import_may_take_several_lines(join):
-    assert join(main='import {\n  WHITE\n} from "./palette.js";\n', palette=PALETTE) == f"{PALETTE[7:]}\n"
+    assert join(main='import {\n  WHITE,\n} from "./palette.js";\n', palette=PALETTE) == f"{PALETTE[7:]}\n"
 
 
 @pytest.mark.parametrize("name", ["BLACK", "INK", "WHITE as ink"])
