@@ -34,7 +34,9 @@ export function listen(carpet) {
   stage.onkeydown = text.onkeydown = whenDrawn(pressKey);
   text.onpointerover = whenDrawn(hoverToken);
   text.onpointerleave = whenDrawn((drawn) => setCursor(drawn, null));
-  text.onmousedown = (event) => event.shiftKey && carpet.model.can_span && event.preventDefault();
+  text.onmousedown = (event) => {
+    if (event.shiftKey && carpet.model.can_span) event.preventDefault();
+  };
   text.onclick = whenDrawn(pickToken);
   for (const button of carpet.buttons) button.onclick = whenDrawn((drawn) => runKey(drawn, button.dataset.key ?? ""));
 }
