@@ -37,7 +37,7 @@ class Step:
     """One forward pass of a stack: which rows of the flattened batch to keep, and the token columns of those rows."""
 
     keep_n: Tensor
-    columns: dict[str, NDArray]
+    columns: dict[str, NDArray[Any]]
     stack: Stack = "decoder"
 
 
@@ -142,7 +142,7 @@ def end_tokens(model: LoadedModel) -> Tensor:
 
 def token_columns(
     model: LoadedModel, batch: Batch, logits_bsv: Tensor, next_b: Tensor | None, alive_b: Tensor
-) -> dict[str, NDArray]:
+) -> dict[str, NDArray[Any]]:
     """The token columns of one pass, padding and ended rows left out; no predictions of what predicts no tokens."""
     keep_bs = batch.real_bs & alive_b[:, None]
     named = what_rows_are(batch)
@@ -163,7 +163,7 @@ def what_rows_are(batch: Batch) -> dict[str, tuple[Tensor, type]]:
     }
 
 
-def kept(named: dict[str, tuple[Tensor, type]], keep_bs: Tensor) -> dict[str, NDArray]:
+def kept(named: dict[str, tuple[Tensor, type]], keep_bs: Tensor) -> dict[str, NDArray[Any]]:
     """The places to keep, as arrays."""
     return {name: values_bs[keep_bs].cpu().numpy().astype(dtype) for name, (values_bs, dtype) in named.items()}
 

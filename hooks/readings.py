@@ -25,7 +25,7 @@ class Reading:
 
     def logits(self, answer: Any, at: int | None) -> Tensor:
         """The router's score of every option, (N, options), from what the router returned."""
-        scores = answer if at is None else answer[at]
+        scores: Tensor = answer if at is None else answer[at]
         return scores.flatten(0, -2)
 
     def ids(self, call: Call, _logits_ne: Tensor) -> tuple[Tensor, Tensor]:
@@ -114,7 +114,8 @@ class ProductKeyReading(Reading):
     def logits(self, answer: Any, _at: int | None) -> Tensor:
         """The sum of both keys' scores for each of keys × keys experts."""
         first_nk, second_nk = answer.reshape(2, answer.shape[:-1].numel(), -1)
-        return (first_nk.unsqueeze(-1) + second_nk.unsqueeze(-2)).flatten(-2)
+        sum_nkk: Tensor = first_nk.unsqueeze(-1) + second_nk.unsqueeze(-2)
+        return sum_nkk.flatten(-2)
 
     def ids(self, call: Call, logits_ne: Tensor) -> tuple[Tensor, Tensor]:
         """The rows looked up, weighed by a softmax over their scores."""
@@ -133,7 +134,8 @@ class InputWeightReading(AnswerReading):
     def routes(self, router: nn.Module, answer: Any) -> Routes:
         """The experts whose score is not 0."""
         scores_ne, logits_ne = answer
-        ids_nk = scores_ne.topk(int(router.top_k), dim=-1).indices  # type: ignore[arg-type]  # a number, in this family
+        k: Any = router.top_k
+        ids_nk = scores_ne.topk(int(k), dim=-1).indices
         return Routes(logits_ne, ids_nk, scores_ne.gather(1, ids_nk))
 
     def answer(self, answer: Any, ids_nk: Tensor, weights_nk: Tensor) -> Any:

@@ -94,7 +94,7 @@ def message_catalogues(archive: Path, package: Package) -> Iterator[Page]:
 
 def _messages(content: bytes) -> list[tuple[str, str]]:
     """The (original, translation) pairs of a compiled catalogue, plural forms left out."""
-    catalogue = gettext.GNUTranslations(io.BytesIO(content))._catalog  # type: ignore[attr-defined]  # no public iterator
+    catalogue = vars(gettext.GNUTranslations(io.BytesIO(content)))["_catalog"]  # there is no public iterator
     return [(key, value) for key, value in catalogue.items() if isinstance(key, str)]
 
 

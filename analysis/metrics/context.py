@@ -151,7 +151,8 @@ def _k(tally: Tally) -> NDArray[np.int64]:
 def _share(found: Overlaps) -> NDArray[np.float64]:
     below = 1 - found.other_l
     out = np.full(len(below), np.nan)
-    return 1 - np.divide(found.same_l - found.other_l, below, out=out, where=below > 1e-9)
+    np.divide(found.same_l - found.other_l, below, out=out, where=below > 1e-9)
+    return 1 - out
 
 
 def _interval(

@@ -1,6 +1,5 @@
 """How differently the experts are used by domain, or by language: asked by either."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,6 +8,7 @@ from numpy.typing import NDArray
 from analysis.information import excess_information
 from analysis.permutation import q_values
 from analysis.profiles import (
+    Distance,
     Labelled,
     Tested,
     against_deals,
@@ -230,7 +230,7 @@ def surely_above(tally: Tally, units: Labelled, ask: Ask, load: float) -> NDArra
     return np.where(known_le, np.nansum(above_gle, axis=0) / number_le, np.nan)
 
 
-def result_of(units: Labelled, *, value: NDArray, **more: Any) -> Result:
+def result_of(units: Labelled, *, value: NDArray[np.float64], **more: Any) -> Result:
     """Values with what travels with them."""
     return Result(
         value=value,
@@ -251,7 +251,7 @@ def _against_rest(units: Labelled, group: int, ask: Ask) -> Tested:
     """Difference of token shares between a group and the others, with its null and two-sided p."""
     two = units._replace(group_u=(units.group_u != group).astype(np.intp), names=("", ""))
 
-    def difference(count_bgle: NDArray, tokens_bg: NDArray) -> NDArray:
+    def difference(count_bgle: NDArray[np.float64], tokens_bg: NDArray[np.float64]) -> NDArray[np.float64]:
         share_bgle = ratio(count_bgle, tokens_bg[:, :, None, None])
         return share_bgle[:, 0] - share_bgle[:, 1]
 
@@ -261,7 +261,7 @@ def _against_rest(units: Labelled, group: int, ask: Ask) -> Tested:
     return Tested(value, *np.full((2, *value.shape), np.nan))
 
 
-def _distances(tally: Tally, ask: Ask, distance: Callable[[NDArray, NDArray], NDArray]) -> Result:
+def _distances(tally: Tally, ask: Ask, distance: Distance) -> Result:
     units = labelled(tally, ask)
     value, null, p = pair_distances(units, distance, deals=ask.resamples, seed=ask.seed)
     q = np.full(p.shape, np.nan)

@@ -161,7 +161,7 @@ def folds(group_u: NDArray[np.intp], known_u: NDArray[np.bool_]) -> NDArray[np.i
     return fold_u
 
 
-def _by_group(count_ux: NDArray, group_u: NDArray[np.intp], size: int) -> NDArray[np.float64]:
+def _by_group(count_ux: NDArray[np.number], group_u: NDArray[np.intp], size: int) -> NDArray[np.float64]:
     total_gx = np.zeros((size, count_ux.shape[1]))
     np.add.at(total_gx, group_u, count_ux)
     return total_gx
@@ -173,7 +173,7 @@ def _logs(count_gx: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.log((count_gx + PRIOR) / whole))
 
 
-def _told(units: Labelled, ask: Ask, hit_u: NDArray, *, bounds: tuple[float, float], null: float) -> Result:
+def _told(units: Labelled, ask: Ask, hit_u: NDArray[np.float64], *, bounds: tuple[float, float], null: float) -> Result:
     """Mean over documents, with its interval over them."""
     tables = np.nan_to_num(hit_u), np.isfinite(hit_u).astype(np.float64)
     value = np.asarray(ratio(*(table.sum(axis=0) for table in tables)))

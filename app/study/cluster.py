@@ -98,7 +98,8 @@ class Cluster:
             self._next(())
         seat = next(seat for seat in self._seats if seat.place is not None)
         ask = seat.handle.ask.options(max_task_retries=MOST_LOSSES)
-        return raised(self._ray.get(ask.remote(question, *arguments)))
+        answer: Answer | GatescopeError = self._ray.get(ask.remote(question, *arguments))
+        return raised(answer)
 
     def capture(self, blocks: Iterator[Texts], folder: StudyFolder, plan: Plan) -> Iterator[Block]:
         """Have blocks captured, each given out when a worker has room for it; what was written, as it comes back.
@@ -139,7 +140,7 @@ class Cluster:
         level = [count.remote(path, part) for part in _cut_in(blocks, read)]
         while len(level) > 1:
             level = [merge.remote(*part) for part in _cut_in(level, JOINED)]
-        whole = raised(self._ray.get(level[0]))
+        whole: Tally = raised(self._ray.get(level[0]))
         folder.keep_sum(blocks, COUNTS, to_bytes(whole))
         return whole
 
@@ -170,7 +171,7 @@ class Cluster:
     def _block(self, done: Any, seat: Seat, texts: Texts, losses: Counter[int]) -> Block | None:
         """What became of a block; None where its worker was lost, which is started again."""
         try:
-            answer = self._ray.get(done)
+            answer: Block | GatescopeError = self._ray.get(done)
         except (self._ray.exceptions.RayActorError, self._ray.exceptions.OutOfMemoryError) as loss:
             losses[texts.number] += 1
             self._start(seat)

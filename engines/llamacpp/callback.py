@@ -38,7 +38,8 @@ _at: Any = intrinsic(_pointer)
 @numba.njit
 def _letter(tensor: Any, place: int) -> int:
     """A letter of a tensor's name."""
-    return (tensor[NAME + (place >> 3)] >> (8 * (place & 7))) & 255
+    letter: int = (tensor[NAME + (place >> 3)] >> (8 * (place & 7))) & 255
+    return letter
 
 
 @numba.njit

@@ -34,9 +34,9 @@ class Book:
         self._stacks: tuple[Stack, ...] = tuple(dict.fromkeys(rule.stack for rule in rules))
         self._has_both = bool(getattr(config, "is_encoder_decoder", False))
         self._image_ids = [token for name in IMAGE_IDS if isinstance(token := getattr(config, name, None), int)]
-        self._caches: dict[int, tuple[weakref.ref, dict[Stack, list[list[Text]]]]] = {}
+        self._caches: dict[int, tuple[weakref.ref[Any], dict[Stack, list[list[Text]]]]] = {}
         self._generations: list[Generation] = []
-        self._encoded: tuple[weakref.ref, list[Text]] | None = None
+        self._encoded: tuple[weakref.ref[Any], list[Text]] | None = None
 
     @property
     def pending(self) -> list[Stack]:
@@ -80,7 +80,7 @@ class Book:
         finally:
             self._generations.remove(generation)
 
-    def finish(self, generation: Generation, returned_rs: NDArray | None) -> None:
+    def finish(self, generation: Generation, returned_rs: NDArray[np.integer] | None) -> None:
         """Keep of a generation what it returned."""
         before, after = generation.finished(returned_rs)
         if before is not after:

@@ -44,7 +44,7 @@ def called_with_routes(model: nn.Module, run: Callable[[], object]) -> list[tupl
 
 
 def _note(path: str, found: dict[str, PlacedReading]) -> Callable[..., None]:
-    def hook(_module: nn.Module, args: tuple, kwargs: dict) -> None:
+    def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         values = (*args, *kwargs.values())
         reading = _placed(values)
         if reading is not None:

@@ -98,7 +98,9 @@ def mean_apart(found: Result) -> tuple[NDArray[np.float64], NDArray[np.float64]]
 
     def mean(values_lx: NDArray[np.float64]) -> NDArray[np.float64]:
         total_l = np.where(known_lx, values_lx, 0.0).sum(axis=1)
-        return np.divide(total_l, size_l, out=np.full(len(size_l), np.nan), where=size_l > 0)
+        mean_l = np.full(len(size_l), np.nan)
+        np.divide(total_l, size_l, out=mean_l, where=size_l > 0)
+        return mean_l
 
     return mean(value_lx), mean(null_lx)
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,7 +106,7 @@ def _documents(members: Mapping[str, Member], where: str) -> Mapping[int, Docume
 
 def _parts(
     columns: Mapping[str, Member], tokens: int, rows: int, labelled: int, where: str
-) -> Iterator[Mapping[str, NDArray]]:
+) -> Iterator[Mapping[str, NDArray[Any]]]:
     """So many rows at a time. TraceError where a document has no labels and others have."""
     for first in range(0, tokens, rows):
         part = {name: member.read(rows) for name, member in columns.items()}
