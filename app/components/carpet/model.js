@@ -133,6 +133,7 @@ function tonesOf(codes, faded) {
  * @param {Pick<Model, "marks" | "glyphs">} model
  */
 function glyphCounts({ marks, glyphs }) {
+  /** @type {number[]} */
   const counts = new Array(marks.length).fill(0);
   if (glyphs) for (const number of glyphs) if (number) counts[number - 1]++;
   return counts;
