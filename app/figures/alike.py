@@ -6,6 +6,7 @@ from html import escape
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from numpy.typing import NDArray
 
 from analysis.alike import Near, SameWord, spread_over
 from app.figures.card import visible
@@ -170,7 +171,7 @@ def document_label(record: RoutingRecord, row: int) -> str:
     return " · ".join(filter(None, (name[:40], document.domain, document.language)))
 
 
-def _frame(record: RoutingRecord, row_n: np.ndarray, overlap_n: np.ndarray) -> pd.DataFrame:
+def _frame(record: RoutingRecord, row_n: NDArray[np.intp], overlap_n: NDArray[np.float64]) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "token": [record.piece(token) for token in record.token_t[row_n].tolist()],

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
+from numpy.typing import NDArray
 from plotly.offline import get_plotlyjs
 
 from analysis.common_support import CommonSupport
@@ -145,7 +146,7 @@ def _figure(study: Study, axes: str, result: Result) -> go.Figure | None:
     return None
 
 
-def _lines(places: list[str], values: dict[str, np.ndarray], result: Result | None) -> go.Figure:
+def _lines(places: list[str], values: dict[str, NDArray[np.float64]], result: Result | None) -> go.Figure:
     """One line for each name; with a result, its interval as a band and its null as a dotted line."""
     figure = go.Figure()
     if result is not None and result.low is not None and result.high is not None:

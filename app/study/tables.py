@@ -5,6 +5,7 @@ from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from analysis.common_support import CommonSupport
 from analysis.composition import Composition
@@ -104,7 +105,7 @@ def result_frame(layers: Sequence[RouterRule], name: str, result: Result) -> pd.
 
 
 def _axis(
-    layers: Sequence[RouterRule], letter: str, place: np.ndarray, result: Result, *, second: bool
+    layers: Sequence[RouterRule], letter: str, place: NDArray[np.integer], result: Result, *, second: bool
 ) -> dict[str, object]:
     """The columns that say where along one axis a row is."""
     title = f"other_{AXES[letter]}" if second else AXES[letter]

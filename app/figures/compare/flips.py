@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from numpy.typing import NDArray
 
 from analysis.compare import Cascade, Flips
 from app.figures.plots import NULL, A, B, add_line, plot
@@ -89,7 +90,7 @@ def cascade_words(found: Cascade, names: list[str], *, population: str) -> Words
     )
 
 
-def _mean(values: np.ndarray) -> float:
+def _mean(values: NDArray[np.floating]) -> float:
     known = values[np.isfinite(values)]
     return float(known.mean()) if len(known) else float("nan")
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from numpy.typing import NDArray
 
 from analysis.expert_flow import PlaceLoad
 from analysis.registry import Result
@@ -35,7 +36,7 @@ def groups_frame(share: Result, lean: Result, layer: int, expert: int) -> pd.Dat
     )
 
 
-def _column(table: np.ndarray | None, layer: int, expert: int, size: int) -> np.ndarray:
+def _column(table: NDArray[np.float64] | None, layer: int, expert: int, size: int) -> NDArray[np.float64]:
     return np.full(size, np.nan) if table is None else table[:, layer, expert]
 
 

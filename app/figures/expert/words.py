@@ -5,6 +5,7 @@ from html import escape
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from analysis.expert_words import LEAST, SURE, Contexts, ExpertWord, Kind, Vocabulary, weight_of
 from app.figures.alike import STYLE, document_label
@@ -131,7 +132,9 @@ def _are(number: int) -> str:
     return "is" if number == 1 else "are"
 
 
-def contexts_html(record: RoutingRecord, row_n: np.ndarray, layer: int, expert: int, href: Href, title: str) -> str:
+def contexts_html(
+    record: RoutingRecord, row_n: NDArray[np.intp], layer: int, expert: int, href: Href, title: str
+) -> str:
     """Some places with the text around them; the token leads to it."""
     weight_n = weight_of(record, layer, expert, row_n)
     rows = "".join(_place(record, row, weight, href) for row, weight in zip(row_n.tolist(), weight_n, strict=True))

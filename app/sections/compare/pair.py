@@ -2,6 +2,7 @@
 
 import numpy as np
 import streamlit as st
+from numpy.typing import NDArray
 
 from app.components import Pick, Scale, token_matrix
 from app.figures.card import card
@@ -96,14 +97,14 @@ def _carpet(
     page: Page,
     found: Aligned,
     record: RoutingRecord,
-    values_lt: np.ndarray,
+    values_lt: NDArray[np.floating],
     *,
     key: str,
     number: int,
     pinned: Pick | None,
     scale: Scale,
     only: bool = False,
-    labels_lt: np.ndarray | None = None,
+    labels_lt: NDArray[np.integer] | None = None,
     label_noun: str = "expert",
     description: str,
 ) -> None:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 import streamlit as st
+from numpy.typing import NDArray
 
 from analysis.compare import Relation, cascade, flips_by_margin, load_shift, near_ties, paired, same_documents
 from analysis.saturation import agreement
@@ -109,7 +110,7 @@ def _overlap(page: Page, other: Source, both: Both, key: Key) -> None:
         chart(overlap_plot(line), words, key="overlap-chart")
 
 
-def _ceiling(page: Page, other: Source, both: Both, key: Key) -> tuple[np.ndarray, str] | None:
+def _ceiling(page: Page, other: Source, both: Both, key: Key) -> tuple[NDArray[np.float64], str] | None:
     """What the same recipe reaches when it is repeated; else, what it would if every near tie fell the other way."""
     repeat = repeat_of(page.source, other)
     if repeat is not None:
@@ -123,7 +124,7 @@ def _ceiling(page: Page, other: Source, both: Both, key: Key) -> tuple[np.ndarra
     return 1 - near_tl.mean(axis=0), "what is left of A if every near tie fell the other way, its whole set"
 
 
-def _repeated(source: Source, repeat: Source) -> np.ndarray:
+def _repeated(source: Source, repeat: Source) -> NDArray[np.float64]:
     one, two = paired(source.record, repeat.record, same_documents(source.record, repeat.record))
     return np.array([layer.share for layer in agreement(one, two, resamples=1)])
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import streamlit as st
+from numpy.typing import NDArray
 
 from analysis.behind import document_use, word_parts
 from analysis.registry import Result
@@ -108,7 +109,7 @@ def _all_layers(groups: Groups, leaning: Result) -> None:
         )
 
 
-def _all_takeaway(share_lg: np.ndarray, leaning: Result, groups: Groups) -> str:
+def _all_takeaway(share_lg: NDArray[np.float64], leaning: Result, groups: Groups) -> str:
     if not np.isfinite(share_lg).any():
         return f"No {groups.by} could be tested: each has one document, or none to be dealt with."
     layer, group = np.unravel_index(int(np.nanargmax(share_lg)), share_lg.shape)

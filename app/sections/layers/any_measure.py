@@ -99,7 +99,7 @@ def _line(words: Words, name: str, result: Result, how: Drawn, places: tuple[int
     chart(shown, words, key=f"any-{name}-chart")
 
 
-def _matrix(words: Words, name: str, result: Result, how: Drawn, shown: np.ndarray, layers: list[str]) -> None:
+def _matrix(words: Words, name: str, result: Result, how: Drawn, shown: NDArray[np.float64], layers: list[str]) -> None:
     if how.rows is None or how.columns is None or not shown.size:
         return
     matrix(
