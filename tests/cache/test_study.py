@@ -191,13 +191,20 @@ def test_a_path_below_a_file_is_explained(tmp_path):
         StudyFolder.create(tmp_path / "file" / "study", MADE)
 
 
-def test_what_dead_writers_left_is_swept_after_an_hour_and_not_before(study):
+def test_what_old_writers_left_is_swept_where_a_study_is_gone_on_with(study):
     old, new = part(study, ".00000005.counts.abc.tmp"), part(study, ".00000006.counts.abc.tmp")
     for path in (old, new):
         path.write_bytes(b"half")
     os.utime(old, (time.time() - 7200,) * 2)
     StudyFolder.create(study.folder, MADE)
     assert not old.exists() and new.exists()
+    assert list(study.finished()) == [0, 1, 2] and study.troubles() == []
+
+
+def test_one_block_is_found_where_it_is_whole(study):
+    assert study.block(1) == study.finished()[1] and study.block(3) is None
+    os.truncate(part(study, "00000001.counts"), 9)
+    assert study.block(1) is None
 
 
 def run(lines: str, *arguments: object, prefix: tuple[str, ...] = ()) -> subprocess.Popen:
@@ -248,7 +255,7 @@ for number in range(10_000):
 
 
 @LINUX
-def test_a_writer_killed_in_mid_write_leaves_whole_blocks(tmp_path):
+def test_a_writer_killed_in_mid_write_leaves_whole_blocks_and_what_is_swept_when_it_goes_on(tmp_path):
     folder, torn = tmp_path / "study", 0
     for _ in range(6):
         before, writer = set(folder.glob("blocks/.*.tmp")), run(WRITE, folder)
@@ -259,6 +266,8 @@ def test_a_writer_killed_in_mid_write_leaves_whole_blocks(tmp_path):
         torn += len(set(folder.glob("blocks/.*.tmp")) - before)
         assert list(StudyFolder.open(folder).verify()) == [] and StudyFolder.open(folder).troubles() == []
     assert torn > 0, "no kill fell into a write: the test proved nothing"
+    StudyFolder.create(folder, {})
+    assert not list(folder.rglob(".*.tmp"))
 
 
 FILL = """
