@@ -32,7 +32,7 @@ from routing import Document
 from routing.errors import ModelNotFoundError, OptionError, PromptError
 
 ROOT = Path(__file__).parents[2]
-BLOCKS, OF = 8, 4
+BLOCKS, OF = 8, 2
 TOO_LONG = 5
 SECONDS = 540
 PLAN = Plan(options=CaptureOptions(), batch_tokens=256, long="stop")
