@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import threading
 import zlib
 
 import pytest
@@ -268,9 +269,13 @@ def test_a_model_that_does_not_load_says_why_and_can_be_tried_again(place, monke
 def test_the_first_picture_does_not_wait_for_the_model(place, monkeypatch):
     settled(AppTest.from_file(server.FRAME, default_timeout=60).run())
     _forget()
-    monkeypatch.setattr("app.tracer.Tracer._read_model", lambda self, tick: __import__("time").sleep(3))
-    page = AppTest.from_file(server.FRAME, default_timeout=60).run()
-    assert server.tracer(settings().model).model is None
-    assert FIRST_SIGHT in words(page)
+    may_go_on = threading.Event()
+    monkeypatch.setattr("app.tracer.Tracer._read_model", lambda self, tick: may_go_on.wait(240) and None)
+    try:
+        page = AppTest.from_file(server.FRAME, default_timeout=60).run()
+        assert not server.tracer(settings().model).loading.is_over
+        assert FIRST_SIGHT in words(page)
+    finally:
+        may_go_on.set()
     monkeypatch.undo()
     _forget()
