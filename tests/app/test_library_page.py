@@ -34,8 +34,8 @@ def opened(monkeypatch, tmp_path, tiny_model):
         server.shelf().store.put(CAPTURE, build_record([HOSTILE, " b"]))
 
     def open_page(**params: str) -> AppTest:
-        assert server.tracer(settings().model).loading.wait(120)
-        page = AppTest.from_file(server.FRAME, default_timeout=120).run()
+        assert server.tracer(settings().model).loading.wait(240)
+        page = AppTest.from_file(server.FRAME, default_timeout=240).run()
         page.switch_page(PAGE)
         for name, value in params.items():
             page.query_params[name] = value
