@@ -1,23 +1,42 @@
 # Two commands for a fresh clone: `make run` opens the dashboard, `make test` runs the tests.
 PYTHON ?= python3
 BIN := .venv/bin
+# eslint, tsc and axe-core, where npm is; without it their checks are skipped, and say so
+NPM_TOOLS := $(if $(shell command -v npm 2>/dev/null),node_modules/.package-lock.json)
 
-.PHONY: run test check browser docs bench fresh clean
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
+.PHONY: run test test-slow test-all check check-js audit browser docs bench fresh clean
 
 run: .venv/run.stamp
 	$(BIN)/streamlit run streamlit_app.py
 
+# everything that guards a change
 test: .venv/dev.stamp
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
-check: .venv/dev.stamp
+# the second tier: calibrations, compilers, the families that are no archetype
+test-slow: .venv/dev.stamp
+	$(PYTEST) -m "slow and not browser"
+
+test-all: .venv/dev.stamp
+	$(PYTEST) -m "not browser"
+
+check: check-js .venv/dev.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/lint-imports
 	$(BIN)/mypy
 
-# axe-core looks for barriers to readers; without npm those checks are skipped, and say so
-browser: .venv/dev.stamp
-	if command -v npm >/dev/null; then npm install --prefix tests --no-package-lock --no-audit --no-fund --ignore-scripts; fi
+# known vulnerabilities of what is pinned; asks the package index, and fails where that cannot answer
+audit: .venv/dev.stamp
+	$(BIN)/pip-audit --strict --no-deps --disable-pip -r requirements.txt
+
+check-js: $(NPM_TOOLS)
+	@$(if $(NPM_TOOLS),npm run --silent check,echo "skipped eslint and tsc: npm is not installed")
+
+browser: .venv/dev.stamp $(NPM_TOOLS)
 	$(BIN)/python -m pytest -m browser
 
 docs: .venv/run.stamp
@@ -38,6 +57,10 @@ clean:
 
 .venv/dev.stamp: requirements-dev.txt .venv/run.stamp
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+node_modules/.package-lock.json: package.json
+	npm install --no-package-lock --no-audit --no-fund --ignore-scripts
 	touch $@
 
 fresh:

@@ -84,7 +84,7 @@ def align(first_t: NDArray[np.integer], second_t: NDArray[np.integer]) -> Alignm
     return _alignment(_joined([step for step in steps if _size(step)]))
 
 
-def _same_run(first_t: NDArray, second_t: NDArray) -> int:
+def _same_run(first_t: NDArray[np.integer], second_t: NDArray[np.integer]) -> int:
     """Tokens that both begin with."""
     size = min(len(first_t), len(second_t))
     differs = np.flatnonzero(first_t[:size] != second_t[:size])
@@ -96,7 +96,7 @@ def _step(what: What, a: int, b: int, c: int, d: int) -> Step:
 
 
 def _size(step: Step) -> int:
-    return max(step.first.stop - step.first.start, step.second.stop - step.second.start)
+    return int(max(step.first.stop - step.first.start, step.second.stop - step.second.start))
 
 
 def _joined(steps: list[Step]) -> tuple[Step, ...]:

@@ -44,7 +44,8 @@ class WordParts(NamedTuple):
 
 def uses_expert(record: RoutingRecord, layer: int, expert: int) -> NDArray[np.bool_]:
     """Which tokens have the expert among those executed in a layer, shape (tokens,)."""
-    return (record.ids_tlk[:, layer] == expert).any(axis=1)
+    uses_t: NDArray[np.bool_] = (record.ids_tlk[:, layer] == expert).any(axis=1)
+    return uses_t
 
 
 def document_use(record: RoutingRecord, counted_t: NDArray[np.bool_], layer: int, expert: int) -> DocumentUse:

@@ -183,7 +183,7 @@ def _design(labels_d: NDArray[np.integer], strata_d: NDArray[np.integer], permut
     return _Design(group_d, np.asarray(strata_d), max(len(names), 1), dealt_bd, sign_bd)
 
 
-def _by_cell(table: ById, design: _Design, weight_p: NDArray) -> NDArray[np.float64]:
+def _by_cell(table: ById, design: _Design, weight_p: NDArray[np.number | np.bool_]) -> NDArray[np.float64]:
     """Sums over the places of each id and label: (ids, labels)."""
     run_p = np.repeat(np.arange(len(table.start_x) - 1), np.diff(table.start_x))
     shape = (len(table.start_x) - 1, design.groups)
@@ -214,7 +214,8 @@ def _counts(
 def _by_label(count_dle: NDArray[np.float64], design: _Design) -> NDArray[np.float64]:
     """Assignments of each layer and label."""
     onehot_gd = design.group_d == np.arange(design.groups)[:, None]
-    return (onehot_gd @ count_dle.sum(axis=2)).T
+    filled_lg: NDArray[np.float64] = (onehot_gd @ count_dle.sum(axis=2)).T
+    return filled_lg
 
 
 def _even_bits(count_ge: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -246,7 +247,8 @@ def _summed(count_dle: NDArray[np.float64], group_bd: NDArray[np.integer], group
     documents, layers, experts = count_dle.shape
     onehot_bgd = (group_bd[:, None] == np.arange(groups)[:, None]).astype(np.float64)
     sums = onehot_bgd.reshape(len(group_bd) * groups, documents) @ count_dle.reshape(documents, layers * experts)
-    return sums.reshape(len(group_bd), groups, layers, experts).swapaxes(1, 2)
+    count_blge: NDArray[np.float64] = sums.reshape(len(group_bd), groups, layers, experts).swapaxes(1, 2)
+    return count_blge
 
 
 def _standardised(
@@ -287,15 +289,15 @@ def _turned(
 
 @compiled
 def _depart(
-    ids_pk: NDArray,
-    document_p: NDArray,
-    start_x: NDArray,
-    weight_xg: NDArray,
-    group_d: NDArray,
-    stratum_d: NDArray,
-    profile_ge: NDArray,
-    predicted_ge: NDArray,
-    moved_de: NDArray,
+    ids_pk: NDArray[np.unsignedinteger],
+    document_p: NDArray[np.integer],
+    start_x: NDArray[np.integer],
+    weight_xg: NDArray[np.float64],
+    group_d: NDArray[np.integer],
+    stratum_d: NDArray[np.integer],
+    profile_ge: NDArray[np.float64],
+    predicted_ge: NDArray[np.float64],
+    moved_de: NDArray[np.float64],
 ) -> float:  # pragma: no cover
     """Profiles of the labels under one mix, as executed and as the word predicts them within a stratum, and departures.
 
@@ -331,7 +333,7 @@ def _depart(
 
 
 @compiled
-def _count(ids_k: NDArray, count_e: NDArray) -> float:  # pragma: no cover
+def _count(ids_k: NDArray[np.unsignedinteger], count_e: NDArray[np.float64]) -> float:  # pragma: no cover
     """Adds one place's assignments to the counts; how many they are."""
     filled = 0.0
     for expert in ids_k:
@@ -342,7 +344,7 @@ def _count(ids_k: NDArray, count_e: NDArray) -> float:  # pragma: no cover
 
 
 @compiled
-def _freedom(filled_g: NDArray, weight_g: NDArray) -> float:  # pragma: no cover
+def _freedom(filled_g: NDArray[np.float64], weight_g: NDArray[np.float64]) -> float:  # pragma: no cover
     """How much of the noise at one id and stratum parts the labels: 1 where all have it evenly, 0 where one has it.
 
     The rest is in the prediction, which differs between labels where they have an id in different strata.
@@ -358,7 +360,8 @@ def _freedom(filled_g: NDArray, weight_g: NDArray) -> float:  # pragma: no cover
     if having < 2:
         return 0.0
     between = (squares - mass**2 / groups) / (filled_g.sum() * (1.0 - 1.0 / groups) * noise)
-    return min(max(1.0 - between, 0.0), 1.0)
+    freedom: float = min(max(1.0 - between, 0.0), 1.0)
+    return freedom
 
 
 def _layer(

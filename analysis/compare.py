@@ -155,7 +155,7 @@ def flips_by_margin(
     return Flips(found.value, found.low, found.high, margin_b, every_b, overall)
 
 
-def _middle(margin_x: NDArray) -> float:
+def _middle(margin_x: NDArray[np.floating]) -> float:
     return float(np.median(margin_x)) if len(margin_x) else float("nan")
 
 
@@ -289,7 +289,8 @@ def _sign_flipped(moved_dle: NDArray[np.int64], flips: int, seed: int) -> NDArra
     sign_bd = generator.choice([-1.0, 1.0], size=(flips, len(moved_dle)))
     moved_dx = moved_dle.reshape(len(moved_dle), -1).astype(np.float64)
     as_far_x = (np.abs(sign_bd @ moved_dx) >= np.abs(moved_dx.sum(axis=0)) - _TIE).sum(axis=0)
-    return ((1 + as_far_x) / (1 + flips)).reshape(moved_dle.shape[1:])
+    share_x: NDArray[np.float64] = (1 + as_far_x) / (1 + flips)
+    return share_x.reshape(moved_dle.shape[1:])
 
 
 STEPS = {"float32": 2.0**-18, "float16": 2.0**-10, "bfloat16": 2.0**-7}
@@ -314,4 +315,5 @@ def near_ties(first: RoutingRecord, second: RoutingRecord) -> NDArray[np.bool_] 
     if not margins:
         return None
     step = near_tie_step(first, second)
-    return np.logical_or.reduce([np.abs(margin_tl.astype(np.float64)) < step for margin_tl in margins])
+    near_tl: NDArray[np.bool_] = np.logical_or.reduce([np.abs(each.astype(np.float64)) < step for each in margins])
+    return near_tl

@@ -22,7 +22,7 @@ def compiled(loop: Loop) -> Loop:
     >>> add(1, 2)
     3
     """
-    made: Any
+    made: Loop
     try:
         made = numba.njit(loop, nogil=True, cache=True)
     except RuntimeError:  # numba found no folder that it may write to

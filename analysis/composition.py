@@ -155,12 +155,12 @@ def _profiles(table: ById) -> tuple[NDArray[np.float64], NDArray[np.float64], ND
 
 @compiled
 def _elsewhere(
-    ids_lpk: NDArray,
-    document_p: NDArray,
-    start_x: NDArray,
-    count_dle: NDArray,
-    predicted_dle: NDArray,
-    alone_dl: NDArray,
+    ids_lpk: NDArray[np.unsignedinteger],
+    document_p: NDArray[np.integer],
+    start_x: NDArray[np.integer],
+    count_dle: NDArray[np.float64],
+    predicted_dle: NDArray[np.float64],
+    alone_dl: NDArray[np.float64],
 ) -> None:  # pragma: no cover
     """Each id's assignments in a document, spread over experts as the same id's are in the other documents."""
     layers, _, slots = ids_lpk.shape
@@ -210,7 +210,8 @@ def _agreement(count_ge: NDArray[np.float64], predicted_ge: NDArray[np.float64])
 
 def _departures(count_ge: NDArray[np.float64]) -> NDArray[np.float64]:
     expected_ge = count_ge.sum(axis=1, keepdims=True) * count_ge.sum(axis=0) / max(count_ge.sum(), 1.0)
-    return (count_ge - expected_ge) / np.sqrt(np.where(expected_ge > 0, expected_ge, 1.0))
+    departure_ge: NDArray[np.float64] = (count_ge - expected_ge) / np.sqrt(np.where(expected_ge > 0, expected_ge, 1.0))
+    return departure_ge
 
 
 def _one_label(table: ById, deals: _Dealt) -> NDArray[np.float64]:
@@ -220,7 +221,8 @@ def _one_label(table: ById, deals: _Dealt) -> NDArray[np.float64]:
     group_p, starts = deals.group_d[table.document_p], table.start_x[:-1]
     alike_x = np.minimum.reduceat(group_p, starts) == np.maximum.reduceat(group_p, starts)
     filled_lp = (table.ids_lpk < table.experts).sum(axis=2)
-    return filled_lp @ np.repeat(alike_x, np.diff(table.start_x)).astype(np.float64)
+    alike_l: NDArray[np.float64] = filled_lp @ np.repeat(alike_x, np.diff(table.start_x)).astype(np.float64)
+    return alike_l
 
 
 def _given_words(table: ById, deals: _Dealt, least: int) -> list[ExcessInformation]:
@@ -283,7 +285,9 @@ def _covers(table: ById, group_bd: NDArray[np.int64], groups: int, least: int) -
 
 
 @compiled
-def _drop_rare(start_x: NDArray, groups: int, least: int, group_p: NDArray) -> None:  # pragma: no cover
+def _drop_rare(
+    start_x: NDArray[np.integer], groups: int, least: int, group_p: NDArray[np.integer]
+) -> None:  # pragma: no cover
     """Strike the labels under which an id is too rare, and all of them where fewer than two are left."""
     count_g = np.zeros(groups, np.int64)
     for run in range(len(start_x) - 1):
@@ -300,13 +304,13 @@ def _drop_rare(start_x: NDArray, groups: int, least: int, group_p: NDArray) -> N
 
 @compiled
 def _tally(
-    ids_lpk: NDArray,
-    group_p: NDArray,
-    start_x: NDArray,
+    ids_lpk: NDArray[np.unsignedinteger],
+    group_p: NDArray[np.integer],
+    start_x: NDArray[np.integer],
     groups: int,
     experts: int,
-    n_log_n: NDArray,
-    sums_lc: NDArray,
+    n_log_n: NDArray[np.float64],
+    sums_lc: NDArray[np.float64],
 ) -> None:  # pragma: no cover
     """The sums that `_conditional` reads, per layer; counts return to 0 after each id."""
     layers, _, slots = ids_lpk.shape
@@ -339,11 +343,11 @@ def _tally(
 
 
 def checked_documents(
-    ids_tlk: NDArray,
-    token_t: NDArray,
-    document_t: NDArray,
-    labels_d: NDArray,
-    strata_d: NDArray | None,
+    ids_tlk: NDArray[np.unsignedinteger],
+    token_t: NDArray[np.integer],
+    document_t: NDArray[np.integer],
+    labels_d: NDArray[np.integer],
+    strata_d: NDArray[np.integer] | None,
     least_tokens: int,
     permutations: int,
 ) -> tuple[NDArray[np.integer], NDArray[np.integer]]:

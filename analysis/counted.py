@@ -59,7 +59,12 @@ def _by_place(reading: Reading, value_t: NDArray[np.int64]) -> NDArray[np.int64]
 
 
 @compiled
-def _weigh(ids_tlk: NDArray, whole_tlk: NDArray, place_t: NDArray, mass_xle: NDArray) -> None:  # pragma: no cover
+def _weigh(
+    ids_tlk: NDArray[np.unsignedinteger],
+    whole_tlk: NDArray[np.int64],
+    place_t: NDArray[np.integer],
+    mass_xle: NDArray[np.int64],
+) -> None:  # pragma: no cover
     """One pass; an id that is no expert (the empty slot) is passed over."""
     rows, layers, slots = ids_tlk.shape
     experts = mass_xle.shape[2]

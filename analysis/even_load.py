@@ -25,7 +25,8 @@ def even_ranks(experts: int, cv: float) -> NDArray[np.float64]:
     rank_r = np.arange(1, experts + 1)
     score_r = ndtri((rank_r - 0.375) / (experts + 0.25)) * np.sqrt(experts / max(experts - 1, 1))
     load_r = np.clip(1 + cv * score_r, 0.0, None)
-    return load_r / load_r.mean()
+    relative_r: NDArray[np.float64] = load_r / load_r.mean()
+    return relative_r
 
 
 def even_lorenz(experts: int, cv: float) -> NDArray[np.float64]:

@@ -48,7 +48,9 @@ def flows(
     return before, after
 
 
-def _flow(is_own_t: NDArray[np.bool_], near_t: NDArray, experts: int, layer: int, most: int) -> Flow | None:
+def _flow(
+    is_own_t: NDArray[np.bool_], near_t: NDArray[np.unsignedinteger], experts: int, layer: int, most: int
+) -> Flow | None:
     is_there_t = near_t < experts
     own_f = np.bincount(near_t[is_there_t & is_own_t], minlength=experts)
     every_f = np.bincount(near_t[is_there_t], minlength=experts)
@@ -97,7 +99,7 @@ def place_load(
         [np.bincount(place_t, weight_t, minlength=len(record.documents) * bins) for weight_t in weights], axis=-1
     ).reshape(len(record.documents), bins, 2)
 
-    def load_of(sums_bc: NDArray) -> NDArray[np.float64]:
+    def load_of(sums_bc: NDArray[np.float64]) -> NDArray[np.float64]:
         return ratio(sums_bc[..., 0] * experts, sums_bc[..., 1])
 
     low_b = high_b = np.full(bins, np.nan)

@@ -102,7 +102,8 @@ def words_of(record: RoutingRecord, kind: Kind) -> NDArray[np.int64]:
 
 def uses(record: RoutingRecord, layer: int, expert: int) -> NDArray[np.bool_]:
     """Which tokens an expert of a layer worked on: (tokens,)."""
-    return np.any(record.ids_tlk[:, layer] == expert, axis=1)
+    uses_t: NDArray[np.bool_] = np.any(record.ids_tlk[:, layer] == expert, axis=1)
+    return uses_t
 
 
 def vocabulary(
@@ -162,7 +163,8 @@ def vocabulary(
 
 
 def _filled(record: RoutingRecord, layer: int) -> NDArray[np.int64]:
-    return np.count_nonzero(record.ids_tlk[:, layer] != record.empty, axis=1)
+    filled_t: NDArray[np.int64] = np.count_nonzero(record.ids_tlk[:, layer] != record.empty, axis=1)
+    return filled_t
 
 
 def _lift(here_hx: NDArray[np.integer], all_hx: NDArray[np.integer]) -> NDArray[np.float64]:
@@ -230,7 +232,10 @@ def weight_of(record: RoutingRecord, layer: int, expert: int, row_n: NDArray[np.
     if record.weight_tlk is None:
         return np.full(len(row_n), np.nan)
     is_own_nk = record.ids_tlk[row_n, layer] == expert
-    return np.where(is_own_nk, record.weight_tlk[row_n, layer].astype(np.float64), 0.0).sum(axis=1)
+    weight_n: NDArray[np.float64] = np.where(is_own_nk, record.weight_tlk[row_n, layer].astype(np.float64), 0.0).sum(
+        axis=1
+    )
+    return weight_n
 
 
 def _heaviest(record: RoutingRecord, layer: int, expert: int, row_n: NDArray[np.intp], most: int) -> NDArray[np.intp]:

@@ -42,7 +42,7 @@ class ExcessInformation(NamedTuple):
 
 
 def excess_information(
-    counts_dle: NDArray,
+    counts_dle: NDArray[np.number],
     labels_d: NDArray[np.integer],
     *,
     permutations: int = 1000,
@@ -84,7 +84,7 @@ def excess_information(
     )
 
 
-def mutual_information_bits(counts_ge: NDArray) -> NDArray[np.float64]:
+def mutual_information_bits(counts_ge: NDArray[np.number]) -> NDArray[np.float64]:
     """Plug-in mutual information of the two last axes of a table of counts.
 
     Shapes      (..., groups, experts) to (...).
@@ -96,16 +96,16 @@ def mutual_information_bits(counts_ge: NDArray) -> NDArray[np.float64]:
     >>> float(mutual_information_bits(np.array([[4, 0], [0, 4]]))), float(mutual_information_bits(np.ones((2, 2))))
     (1.0, 0.0)
     """
-    counts_ge = np.asarray(counts_ge, dtype=np.float64)
-    total = counts_ge.sum(axis=(-1, -2))
-    parts = _n_log_n(counts_ge).sum(axis=(-1, -2)) + _n_log_n(total)
-    parts -= _n_log_n(counts_ge.sum(axis=-1)).sum(axis=-1) + _n_log_n(counts_ge.sum(axis=-2)).sum(axis=-1)
+    table_ge = np.asarray(counts_ge, dtype=np.float64)
+    total = table_ge.sum(axis=(-1, -2))
+    parts = _n_log_n(table_ge).sum(axis=(-1, -2)) + _n_log_n(total)
+    parts -= _n_log_n(table_ge.sum(axis=-1)).sum(axis=-1) + _n_log_n(table_ge.sum(axis=-2)).sum(axis=-1)
     bits = np.full(total.shape, np.nan)
     np.divide(parts, total, out=bits, where=total > 0)
     return np.maximum(bits, 0.0)
 
 
-def shuffled_information_bits(counts_ge: NDArray) -> NDArray[np.float64]:
+def shuffled_information_bits(counts_ge: NDArray[np.number]) -> NDArray[np.float64]:
     """Mean of `mutual_information_bits` over all ways to deal the same rows and columns to each other anew.
 
     Shapes      (..., groups, experts) of whole numbers to (...).
@@ -129,7 +129,7 @@ def shuffled_information_bits(counts_ge: NDArray) -> NDArray[np.float64]:
 
 
 @compiled
-def _shuffled(rows_g: NDArray, columns_e: NDArray) -> float:  # pragma: no cover
+def _shuffled(rows_g: NDArray[np.integer], columns_e: NDArray[np.integer]) -> float:  # pragma: no cover
     """One table: the cells' expected n log n, less the margins'."""
     total = rows_g.sum()
     if total == 0:
@@ -143,7 +143,8 @@ def _shuffled(rows_g: NDArray, columns_e: NDArray) -> float:  # pragma: no cover
         for column in columns_e:
             if row and column:
                 nats += _cell(float(row), float(column), float(total))
-    return max(nats / total / np.log(2), 0.0)
+    bits: float = max(nats / total / np.log(2), 0.0)
+    return bits
 
 
 @compiled
@@ -153,7 +154,8 @@ def _cell(row: float, column: float, total: float) -> float:  # pragma: no cover
     if mean > EXACT:
         spread = mean * (total - row) * (total - column) / total / (total - 1)
         third = spread * (total - 2 * row) * (total - 2 * column) / total / (total - 2)
-        return mean * np.log(mean) + spread / 2 / mean - third / 6 / mean**2 + spread**2 / 4 / mean**3
+        nats: float = mean * np.log(mean) + spread / 2 / mean - third / 6 / mean**2 + spread**2 / 4 / mean**3
+        return nats
     mode = np.floor((row + 1) * (column + 1) / (total + 2))
     top = (
         math.lgamma(row + 1) - math.lgamma(mode + 1) - math.lgamma(row - mode + 1)
@@ -224,7 +226,7 @@ def dealt(
     return dealt_bd
 
 
-def _null_sums(counts_dle: NDArray[np.float64], dealt_bd: NDArray[np.intp]) -> Iterator[NDArray[np.float64]]:
+def _null_sums(counts_dle: NDArray[np.number], dealt_bd: NDArray[np.intp]) -> Iterator[NDArray[np.float64]]:
     """Tables by dealt label, a bounded number of permutations at a time."""
     cells = max(1, counts_dle[0].size if len(counts_dle) else 1) * (int(dealt_bd.max(initial=0)) + 1)
     step = max(1, _CHUNK_CELLS // cells)
@@ -232,18 +234,22 @@ def _null_sums(counts_dle: NDArray[np.float64], dealt_bd: NDArray[np.intp]) -> I
         yield _by_group(counts_dle, dealt_bd[start : start + step])
 
 
-def _by_group(counts_dle: NDArray[np.float64], group_bd: NDArray[np.intp]) -> NDArray[np.float64]:
+def _by_group(counts_dle: NDArray[np.number], group_bd: NDArray[np.intp]) -> NDArray[np.float64]:
     """Counts (permutations, layers, groups, experts) summed over the documents of each group: one matrix product."""
     documents, layers, experts = counts_dle.shape
     groups = int(group_bd.max(initial=0)) + 1
     onehot_bgd = (group_bd[:, None, :] == np.arange(groups)[:, None]).astype(np.float64)
     sums = onehot_bgd.reshape(len(group_bd) * groups, documents) @ counts_dle.reshape(documents, layers * experts)
-    return sums.reshape(len(group_bd), groups, layers, experts).swapaxes(1, 2)
+    counts_blge: NDArray[np.float64] = sums.reshape(len(group_bd), groups, layers, experts).swapaxes(1, 2)
+    return counts_blge
 
 
 def _checked(
-    counts_dle: NDArray, labels_d: NDArray, strata_d: NDArray | None, permutations: int
-) -> tuple[NDArray, NDArray, NDArray]:
+    counts_dle: NDArray[np.number],
+    labels_d: NDArray[np.integer],
+    strata_d: NDArray[np.integer] | None,
+    permutations: int,
+) -> tuple[NDArray[np.number], NDArray[np.integer], NDArray[np.integer]]:
     """The arguments as plain arrays that agree with each other."""
     counts_dle, labels_d = np.ma.filled(counts_dle, 0), np.asarray(labels_d)
     strata_d = np.zeros(len(labels_d), dtype=np.int64) if strata_d is None else np.asarray(strata_d)

@@ -339,7 +339,7 @@ def shared_prefixes(case: Case) -> Iterator[str]:
     if case.record is None:
         return
     counts_t = np.isin(token_facets(case.record), case.facets)
-    by_start: dict[bytes, dict[bytes, tuple[str, NDArray]]] = defaultdict(dict)
+    by_start: dict[bytes, dict[bytes, tuple[str, NDArray[np.int32]]]] = defaultdict(dict)
     for number, text_n in enumerate(_texts(case.record, counts_t)):
         if len(text_n) >= PREFIX:
             of = case.record.documents[number]
@@ -357,7 +357,8 @@ def shared_prefixes(case: Case) -> Iterator[str]:
 
 def _tokens(case: Case) -> NDArray[np.int64]:
     """Tokens of each unit, of the facets that count."""
-    return case.tally.table("tokens")[:, list(case.facets)].sum(axis=1)
+    tokens_u: NDArray[np.int64] = case.tally.table("tokens")[:, list(case.facets)].sum(axis=1)
+    return tokens_u
 
 
 def _documents(case: Case) -> NDArray[np.int64]:

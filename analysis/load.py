@@ -24,7 +24,9 @@ class Share(NamedTuple):
     uniform_l: NDArray[np.float64]
 
 
-def expert_counts(record: RoutingRecord, *, rows_t: slice | NDArray | None = None) -> np.ma.MaskedArray:
+def expert_counts(
+    record: RoutingRecord, *, rows_t: slice | NDArray[np.integer | np.bool_] | None = None
+) -> np.ma.MaskedArray:
     """Assignments to each expert of each layer: how many slots of the record, or of some of its tokens, it fills.
 
     Shapes      (layers, experts) int64, masked beyond a layer's own number of experts (0 underneath). `rows_t` chooses
@@ -61,7 +63,7 @@ def counts_by_document(record: RoutingRecord) -> np.ma.MaskedArray:
     return _present(counts_dle, record.layers)
 
 
-def assignment_share(counts_le: NDArray) -> Share:
+def assignment_share(counts_le: NDArray[np.number]) -> Share:
     """Share of a layer's assignments that each expert gets: rows sum to 1, a perfectly even router gives 1/E.
 
     Shapes      (layers, experts) counts to (layers, experts) shares and (layers,) uniform values.
@@ -78,7 +80,7 @@ def assignment_share(counts_le: NDArray) -> Share:
     return Share(ratio(counts_le, total_l[:, None]), 1.0 / np.ma.count(counts_le, axis=1))
 
 
-def token_share(counts_le: NDArray, layers: Sequence[RouterRule], *, tokens: int) -> Share:
+def token_share(counts_le: NDArray[np.number], layers: Sequence[RouterRule], *, tokens: int) -> Share:
     """Share of the tokens that use each expert: rows sum to k, a perfectly even router gives k/E.
 
     Shapes      (layers, experts) counts of `tokens` tokens to (layers, experts) shares and (layers,) uniform values.
@@ -97,7 +99,7 @@ def token_share(counts_le: NDArray, layers: Sequence[RouterRule], *, tokens: int
     return Share(share_le, np.array([rule.k / rule.experts for rule in layers]))
 
 
-def max_violation(counts_le: NDArray) -> NDArray[np.float64]:
+def max_violation(counts_le: NDArray[np.number]) -> NDArray[np.float64]:
     """How far the busiest expert lies above the mean load, as a multiple of it (MaxVio).
 
     Shapes      (layers, experts) counts to (layers,).
@@ -115,7 +117,7 @@ def max_violation(counts_le: NDArray) -> NDArray[np.float64]:
     return ratio(np.ma.filled(counts_le.max(axis=1), 0.0) - mean_l, mean_l)
 
 
-def load_cv(counts_le: NDArray) -> NDArray[np.float64]:
+def load_cv(counts_le: NDArray[np.number]) -> NDArray[np.float64]:
     """Spread of the load over a layer's experts: standard deviation over mean (coefficient of variation).
 
     Shapes      (layers, experts) counts to (layers,).
@@ -166,10 +168,13 @@ def max_violation_floor(layers: Sequence[RouterRule], *, tokens: int) -> NDArray
     """
     experts_l = np.array([rule.experts for rule in layers], dtype=np.float64)
     largest_l = ndtri((experts_l - 0.375) / (experts_l + 0.25)) * np.sqrt(experts_l / np.maximum(experts_l - 1, 1))
-    return load_cv_floor(layers, tokens=tokens) * largest_l
+    floor_l: NDArray[np.float64] = load_cv_floor(layers, tokens=tokens) * largest_l
+    return floor_l
 
 
-def count_by(ids_tlk: NDArray, whose_t: NDArray[np.integer], groups: int, experts: int) -> NDArray[np.int64]:
+def count_by(
+    ids_tlk: NDArray[np.unsignedinteger], whose_t: NDArray[np.integer], groups: int, experts: int
+) -> NDArray[np.int64]:
     """Assignments per group of tokens, layer and expert; `whose_t` gives each token's group."""
     counts_gle = np.zeros((groups, ids_tlk.shape[1], experts), dtype=np.int64)
     _count(np.ascontiguousarray(ids_tlk), np.ascontiguousarray(whose_t), counts_gle)
@@ -177,7 +182,9 @@ def count_by(ids_tlk: NDArray, whose_t: NDArray[np.integer], groups: int, expert
 
 
 @compiled
-def _count(ids_tlk: NDArray, whose_t: NDArray, counts_gle: NDArray) -> None:  # pragma: no cover
+def _count(
+    ids_tlk: NDArray[np.unsignedinteger], whose_t: NDArray[np.integer], counts_gle: NDArray[np.int64]
+) -> None:  # pragma: no cover
     """One pass; an id that is no expert (the empty slot) is passed over."""
     tokens, layers, slots = ids_tlk.shape
     experts = counts_gle.shape[2]

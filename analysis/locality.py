@@ -17,7 +17,12 @@ LRU, LFU, BEST = 0, 1, 2  # what a cache keeps: the last used, the most used, th
 
 
 def count_repeats(
-    ids_tlk: NDArray, place_t: NDArray[np.integer], position_t: NDArray, token_t: NDArray, places: int, experts: int
+    ids_tlk: NDArray[np.unsignedinteger],
+    place_t: NDArray[np.integer],
+    position_t: NDArray[np.integer],
+    token_t: NDArray[np.integer],
+    places: int,
+    experts: int,
 ) -> NDArray[np.int64]:
     """Pairs of neighbours, with what is the same in both: first choice, any choice.
 
@@ -34,7 +39,11 @@ def count_repeats(
 
 
 def count_overlaps(
-    ids_tlk: NDArray, place_t: NDArray[np.integer], position_t: NDArray, places: int, experts: int
+    ids_tlk: NDArray[np.unsignedinteger],
+    place_t: NDArray[np.integer],
+    position_t: NDArray[np.integer],
+    places: int,
+    experts: int,
 ) -> NDArray[np.int64]:
     """Experts that tokens `LAGS` apart have in common, and how many both have: (places, layers, lags, 2).
 
@@ -48,7 +57,11 @@ def count_overlaps(
 
 
 def count_segments(
-    ids_tlk: NDArray, place_t: NDArray[np.integer], position_t: NDArray, places: int, experts: int
+    ids_tlk: NDArray[np.unsignedinteger],
+    place_t: NDArray[np.integer],
+    position_t: NDArray[np.integer],
+    places: int,
+    experts: int,
 ) -> NDArray[np.int64]:
     """How often an expert is active 1, 2, 3 … times in so many tokens on end; at 0 the number of such segments.
 
@@ -65,7 +78,7 @@ def count_segments(
     return count_xlwb
 
 
-def best_segment_score(count_b: NDArray) -> NDArray[np.float64]:
+def best_segment_score(count_b: NDArray[np.number]) -> NDArray[np.float64]:
     """Best F1 of predicting experts active for a whole window, those at least so many times active in it.
 
     Shapes      (…, m + 1) to (…): experts by their activations in a window, 0 … m; what is at 0 does not count.
@@ -101,18 +114,20 @@ def segment_score_by_chance(share_e: NDArray[np.float64], window: int = WINDOWS[
     return float(best_segment_score(chance_b))
 
 
-def _from_the_top(value_b: NDArray) -> NDArray:
+def _from_the_top(value_b: NDArray[np.number]) -> NDArray[np.number]:
     """Sums of each place and all above it."""
     return value_b[..., ::-1].cumsum(axis=-1)[..., ::-1]
 
 
-def by_layer(ids_tlk: NDArray) -> NDArray:
+def by_layer(ids_tlk: NDArray[np.unsignedinteger]) -> NDArray[np.unsignedinteger]:
     """(layers, tokens, slots), each layer's in one piece."""
     return np.ascontiguousarray(ids_tlk.swapaxes(0, 1))
 
 
 @compiled
-def _common(one_k: NDArray, two_k: NDArray, experts: int) -> int:  # pragma: no cover
+def _common(
+    one_k: NDArray[np.unsignedinteger], two_k: NDArray[np.unsignedinteger], experts: int
+) -> int:  # pragma: no cover
     """Experts that two tokens both have."""
     common = 0
     for expert in one_k:
@@ -123,7 +138,12 @@ def _common(one_k: NDArray, two_k: NDArray, experts: int) -> int:  # pragma: no 
 
 @compiled
 def _count_repeats(
-    ids_tlk: NDArray, place_t: NDArray, position_t: NDArray, token_t: NDArray, experts: int, count_xlsn: NDArray
+    ids_tlk: NDArray[np.unsignedinteger],
+    place_t: NDArray[np.integer],
+    position_t: NDArray[np.integer],
+    token_t: NDArray[np.integer],
+    experts: int,
+    count_xlsn: NDArray[np.int64],
 ) -> None:  # pragma: no cover
     tokens, layers, _ = ids_tlk.shape
     for token in range(tokens - 1):
@@ -142,7 +162,12 @@ def _count_repeats(
 
 @compiled
 def _count_overlaps(
-    ids_ltk: NDArray, place_t: NDArray, position_t: NDArray, lags: NDArray, experts: int, count_xlbn: NDArray
+    ids_ltk: NDArray[np.unsignedinteger],
+    place_t: NDArray[np.integer],
+    position_t: NDArray[np.integer],
+    lags: NDArray[np.integer],
+    experts: int,
+    count_xlbn: NDArray[np.int64],
 ) -> None:  # pragma: no cover
     layers, tokens, slots = ids_ltk.shape
     filled_t = np.zeros(tokens, np.int64)
@@ -163,7 +188,12 @@ def _count_overlaps(
 
 @compiled
 def _count_segments(
-    ids_ltk: NDArray, place_t: NDArray, position_t: NDArray, window: int, experts: int, count_xlb: NDArray
+    ids_ltk: NDArray[np.unsignedinteger],
+    place_t: NDArray[np.integer],
+    position_t: NDArray[np.integer],
+    window: int,
+    experts: int,
+    count_xlb: NDArray[np.int64],
 ) -> None:  # pragma: no cover
     """The histogram of the last tokens is kept up to date as they move on by one."""
     layers, tokens, slots = ids_ltk.shape
@@ -199,7 +229,9 @@ def _count_segments(
 
 
 @compiled
-def _next_uses(ids_tk: NDArray, document_t: NDArray, experts: int) -> NDArray:  # pragma: no cover
+def _next_uses(
+    ids_tk: NDArray[np.unsignedinteger], document_t: NDArray[np.integer], experts: int
+) -> NDArray[np.int64]:  # pragma: no cover
     """The row of the document's next token with the same expert, for each slot; past the last row for none."""
     tokens, slots = ids_tk.shape
     next_tk, coming_e = np.full((tokens, slots), tokens, np.int64), np.full(experts, tokens, np.int64)
@@ -215,17 +247,22 @@ def _next_uses(ids_tk: NDArray, document_t: NDArray, experts: int) -> NDArray:  
 
 
 @compiled
-def _is_before(policy: int, one: int, two: int, rank_en: NDArray) -> bool:  # pragma: no cover
+def _is_before(policy: int, one: int, two: int, rank_en: NDArray[np.int64]) -> bool:  # pragma: no cover
     """Whether a policy would rather keep the first of two experts."""
+    is_before: bool
     if policy == BEST:
-        return rank_en[one, 2] < rank_en[two, 2]
-    if policy == LFU and rank_en[one, 1] != rank_en[two, 1]:
-        return rank_en[one, 1] > rank_en[two, 1]
-    return rank_en[one, 0] > rank_en[two, 0]
+        is_before = rank_en[one, 2] < rank_en[two, 2]
+    elif policy == LFU and rank_en[one, 1] != rank_en[two, 1]:
+        is_before = rank_en[one, 1] > rank_en[two, 1]
+    else:
+        is_before = rank_en[one, 0] > rank_en[two, 0]
+    return is_before
 
 
 @compiled
-def _put(stack: NDArray, depth: int, expert: int, policy: int, rank_en: NDArray) -> int:  # pragma: no cover
+def _put(
+    stack: NDArray[np.int64], depth: int, expert: int, policy: int, rank_en: NDArray[np.int64]
+) -> int:  # pragma: no cover
     """Insert an expert whose rank is new: the less wanted goes down, as far as where the expert was. The new depth."""
     carried = expert
     for at in range(depth):
@@ -241,7 +278,12 @@ def _put(stack: NDArray, depth: int, expert: int, policy: int, rank_en: NDArray)
 
 @compiled
 def find_depths(
-    ids_ltk: NDArray, document_t: NDArray, group_t: NDArray, experts: int, policy: int, count_glb: NDArray
+    ids_ltk: NDArray[np.unsignedinteger],
+    document_t: NDArray[np.integer],
+    group_t: NDArray[np.integer],
+    experts: int,
+    policy: int,
+    count_glb: NDArray[np.int64],
 ) -> None:  # pragma: no cover
     """Requests by the depth at which the policy's stack has their expert when the token arrives; at 0 where it is not.
 
@@ -280,7 +322,12 @@ def find_depths(
 
 @compiled
 def keep_by_next_uses(
-    ids_ltk: NDArray, document_t: NDArray, place_t: NDArray, k_l: NDArray, experts: int, hits_xlbn: NDArray
+    ids_ltk: NDArray[np.unsignedinteger],
+    document_t: NDArray[np.integer],
+    place_t: NDArray[np.integer],
+    k_l: NDArray[np.integer],
+    experts: int,
+    hits_xlbn: NDArray[np.int64],
 ) -> None:  # pragma: no cover
     """Requests, and hits where 1, 2 … times k are kept that the next tokens use most, of equals the last used."""
     layers, tokens, slots = ids_ltk.shape
@@ -320,7 +367,9 @@ def keep_by_next_uses(
 
 
 @compiled
-def _least_wanted(kept: NDArray, held: int, coming_e: NDArray, last_e: NDArray) -> int:  # pragma: no cover
+def _least_wanted(
+    kept: NDArray[np.int64], held: int, coming_e: NDArray[np.int64], last_e: NDArray[np.int64]
+) -> int:  # pragma: no cover
     """Where the kept expert is that the next tokens use least, of equals the one used longest ago."""
     worst = 0
     for at in range(1, held):

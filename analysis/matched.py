@@ -33,7 +33,7 @@ class LoadMatched(NamedTuple):
     jaccard_l: NDArray[np.float64]
 
 
-def load_matched(rates_le: NDArray, other_le: NDArray | None = None) -> LoadMatched:
+def load_matched(rates_le: NDArray[np.float64], other_le: NDArray[np.float64] | None = None) -> LoadMatched:
     """What two tokens share if the loads are all they have in common; of two kinds of text with `other_le`.
 
     Shapes      rates_le, other_le (layers, experts): share of tokens that use each expert, as `token_share` gives
@@ -99,7 +99,9 @@ def _chances(rate_e: NDArray[np.float64], k: int) -> NDArray[np.float64]:
 
 
 @compiled
-def _shared(chance_e: NDArray, other_e: NDArray, k: int) -> NDArray:  # pragma: no cover
+def _shared(
+    chance_e: NDArray[np.float64], other_e: NDArray[np.float64], k: int
+) -> NDArray[np.float64]:  # pragma: no cover
     """How likely two tokens with k experts each share 0 … k, expert by expert: chosen by one, by the other, by both."""
     chance_abi = np.zeros((k + 1, k + 1, k + 1))
     chance_abi[0, 0, 0] = 1.0
@@ -116,4 +118,5 @@ def _shared(chance_e: NDArray, other_e: NDArray, k: int) -> NDArray:  # pragma: 
                     if a and b and i:
                         total += chance_abi[a - 1, b - 1, i - 1] * p * q
                     chance_abi[a, b, i] = total
-    return chance_abi[k, k] / chance_abi[k, k].sum()
+    share_i: NDArray[np.float64] = chance_abi[k, k] / chance_abi[k, k].sum()
+    return share_i

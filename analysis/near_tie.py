@@ -25,7 +25,8 @@ def step_at(size: NDArray[np.floating], name: str) -> NDArray[np.float64]:
     True
     """
     exponent = np.floor(np.log2(np.maximum(np.asarray(size, np.float64), 2.0**-14)))
-    return np.exp2(exponent - FORMATS[name])
+    step: NDArray[np.float64] = np.exp2(exponent - FORMATS[name])
+    return step
 
 
 def score_sizes(record: RoutingRecord, rows_t: NDArray[np.integer]) -> NDArray[np.float64]:
@@ -45,17 +46,20 @@ def score_sizes(record: RoutingRecord, rows_t: NDArray[np.integer]) -> NDArray[n
 def _sizes(record: RoutingRecord, rows_t: NDArray[np.integer], rule: RouterRule) -> NDArray[np.float64]:
     if rule.score == "sigmoid":
         return np.full(len(rows_t), 1.0 if rule.has_selection_bias else BELOW_ONE)
+    size_r: NDArray[np.float64]
     if record.logit_tle is not None:
         logit_re = record.logit_tle[rows_t, rule.layer, : rule.experts].astype(np.float64)
         edge_rk = -np.sort(-logit_re, axis=1)[:, rule.k - 1 : rule.k + 1]
-        return np.abs(edge_rk).max(axis=1)
+        size_r = np.abs(edge_rk).max(axis=1)
+        return size_r
     if record.lse_tl is None or record.weight_tlk is None or rule.score != "softmax":
         return np.full(len(rows_t), np.nan)
     weight_rk = record.weight_tlk[rows_t, rule.layer, : rule.k].astype(np.float64)
     total_r, last_r = weight_rk.sum(axis=1), weight_rk[:, -1]
     share_r = np.divide(last_r, total_r, out=np.full(len(rows_t), np.nan), where=(total_r > 0) & (last_r > 0))
     most_r = record.lse_tl[rows_t, rule.layer].astype(np.float64) + np.log(share_r)
-    return np.maximum(np.abs(most_r), np.abs(most_r + np.log(rule.k / rule.experts)))
+    size_r = np.maximum(np.abs(most_r), np.abs(most_r + np.log(rule.k / rule.experts)))
+    return size_r
 
 
 def steps(record: RoutingRecord, rows_t: NDArray[np.integer], name: str) -> NDArray[np.float64]:

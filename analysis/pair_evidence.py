@@ -40,7 +40,9 @@ class PairTest(NamedTuple):
     documents: int
 
 
-def pair_test(ids_tk: NDArray[np.unsignedinteger], document_t: NDArray, expected_ef: NDArray[np.float64]) -> PairTest:
+def pair_test(
+    ids_tk: NDArray[np.unsignedinteger], document_t: NDArray[np.integer], expected_ef: NDArray[np.float64]
+) -> PairTest:
     """Is each pair of a layer's experts together more, or less, often than chance, beyond what documents vary by?
 
     Shapes      ids_tk (tokens, slots) of one layer, document_t (tokens,); expected_ef (experts, experts): the tokens
@@ -74,11 +76,12 @@ def pair_test(ids_tk: NDArray[np.unsignedinteger], document_t: NDArray, expected
 def expected_of(ids_tk: NDArray[np.unsignedinteger], rule: RouterRule, experts: int) -> NDArray[np.float64]:
     """Tokens that chance gives each pair, of some tokens of one layer: (experts, experts), as `pair_test` takes it."""
     pairs_ef = count_pairs(ids_tk[:, None], np.zeros(len(ids_tk), np.intp), 1, experts)[0]
-    return expected_pairs(pairs_ef, (rule,))[0][0]
+    expected_ef: NDArray[np.float64] = expected_pairs(pairs_ef, (rule,))[0][0]
+    return expected_ef
 
 
 def _by_document(
-    ids_tk: NDArray, document_t: NDArray, documents: int, experts: int
+    ids_tk: NDArray[np.unsignedinteger], document_t: NDArray[np.integer], documents: int, experts: int
 ) -> Iterator[tuple[NDArray[np.float64], int]]:
     """Tokens that every pair of experts shares in a document, and how many tokens it has."""
     order_t = np.argsort(document_t, kind="stable")
@@ -124,7 +127,9 @@ def excess_share(pairs_lef: NDArray[np.float64], expected_lef: NDArray[np.float6
     known_lef = np.isfinite(pairs_lef) & np.isfinite(expected_lef)
     above_l = np.where(known_lef, np.clip(pairs_lef - expected_lef, 0, None), 0.0).sum(axis=(1, 2))
     total_l = np.where(known_lef, pairs_lef, 0.0).sum(axis=(1, 2))
-    return np.divide(above_l, total_l, out=np.full(len(total_l), np.nan), where=total_l > 0)
+    share_l = np.full(len(total_l), np.nan)
+    np.divide(above_l, total_l, out=share_l, where=total_l > 0)
+    return share_l
 
 
 def cluster_order(lift_ef: NDArray[np.float64]) -> NDArray[np.intp]:

@@ -40,7 +40,9 @@ def fits(layers: int, experts: int) -> bool:
     return layers * experts * experts <= MOST_CELLS
 
 
-def count_pairs(ids_tlk: NDArray, group_t: NDArray[np.integer], groups: int, experts: int) -> NDArray[np.int64]:
+def count_pairs(
+    ids_tlk: NDArray[np.unsignedinteger], group_t: NDArray[np.integer], groups: int, experts: int
+) -> NDArray[np.int64]:
     """Tokens by group, layer and pair of chosen experts: symmetric, with the experts' own counts on the diagonal.
 
     Shapes      (tokens, layers, slots) and (tokens,) to (groups, layers, experts, experts).
@@ -55,7 +57,9 @@ def count_pairs(ids_tlk: NDArray, group_t: NDArray[np.integer], groups: int, exp
     return pairs_glef
 
 
-def count_transitions(ids_tlk: NDArray, group_t: NDArray[np.integer], groups: int, experts: int) -> NDArray[np.int64]:
+def count_transitions(
+    ids_tlk: NDArray[np.unsignedinteger], group_t: NDArray[np.integer], groups: int, experts: int
+) -> NDArray[np.int64]:
     """Tokens by group, layer but the last, expert chosen there, and expert chosen in the next layer.
 
     >>> count_transitions(np.array([[[0, 2], [1, 255]]], np.uint8), np.zeros(1, int), 1, 3)[0, 0].tolist()
@@ -67,7 +71,7 @@ def count_transitions(ids_tlk: NDArray, group_t: NDArray[np.integer], groups: in
 
 
 def count_paths(
-    ids_tlk: NDArray,
+    ids_tlk: NDArray[np.unsignedinteger],
     group_t: NDArray[np.integer],
     groups: int,
     experts: int,
@@ -84,7 +88,7 @@ def count_paths(
     return count_gwb
 
 
-def adjacent_rank_pairs(ids_tlk: NDArray, experts: int) -> NDArray[np.int64]:
+def adjacent_rank_pairs(ids_tlk: NDArray[np.unsignedinteger], experts: int) -> NDArray[np.int64]:
     """Pairs of neighbours in rank only, as OLMoE's released script counts them: to reproduce its figure, not to use.
 
     Shapes      (tokens, layers, slots) to (layers, experts, experts), symmetric, nothing on the diagonal.
@@ -104,7 +108,9 @@ def adjacent_rank_pairs(ids_tlk: NDArray, experts: int) -> NDArray[np.int64]:
     return pairs_lef + pairs_lef.swapaxes(1, 2)
 
 
-def product_lift(count: NDArray, count_e: NDArray, count_f: NDArray, tokens: int) -> NDArray[np.float64]:
+def product_lift(
+    count: NDArray[np.number], count_e: NDArray[np.number], count_f: NDArray[np.number], tokens: int
+) -> NDArray[np.float64]:
     """How often a pair works together over the product of the shares of tokens, as if k did not bind the choice.
 
     Units       1. A little below 1 for a random router: (k - 1) E / (k (E - 1)) if it is even.
@@ -150,13 +156,15 @@ def fixed_k_chance(share_e: NDArray[np.float64], k: int) -> Chance:
     return Chance(pair_ef, disjoint)
 
 
-def _by_layer(ids_tlk: NDArray) -> NDArray:
+def _by_layer(ids_tlk: NDArray[np.unsignedinteger]) -> NDArray[np.unsignedinteger]:
     """(layers, tokens, slots), so that one layer's table stays in the processor's cache."""
     return np.ascontiguousarray(ids_tlk.swapaxes(0, 1))
 
 
 @compiled
-def _count_pairs(ids_ltk: NDArray, group_t: NDArray, pairs_glef: NDArray) -> None:  # pragma: no cover
+def _count_pairs(
+    ids_ltk: NDArray[np.unsignedinteger], group_t: NDArray[np.integer], pairs_glef: NDArray[np.int64]
+) -> None:  # pragma: no cover
     layers, tokens, slots = ids_ltk.shape
     experts = pairs_glef.shape[2]
     for layer in range(layers):
@@ -171,7 +179,9 @@ def _count_pairs(ids_ltk: NDArray, group_t: NDArray, pairs_glef: NDArray) -> Non
 
 
 @compiled
-def _count_transitions(ids_ltk: NDArray, group_t: NDArray, count_glef: NDArray) -> None:  # pragma: no cover
+def _count_transitions(
+    ids_ltk: NDArray[np.unsignedinteger], group_t: NDArray[np.integer], count_glef: NDArray[np.int64]
+) -> None:  # pragma: no cover
     layers, tokens, slots = ids_ltk.shape
     experts = count_glef.shape[2]
     for layer in range(layers - 1):
@@ -187,7 +197,12 @@ def _count_transitions(ids_ltk: NDArray, group_t: NDArray, count_glef: NDArray) 
 
 @compiled
 def _count_paths(
-    first_tl: NDArray, group_t: NDArray, depths: NDArray, exact: NDArray, experts: int, count_gwb: NDArray
+    first_tl: NDArray[np.unsignedinteger],
+    group_t: NDArray[np.integer],
+    depths: NDArray[np.integer],
+    exact: NDArray[np.bool_],
+    experts: int,
+    count_gwb: NDArray[np.int64],
 ) -> None:  # pragma: no cover
     """The path so far as a number in the base of E + 1, and as a hash (Steele, Lea and Flood 2014, splitmix64)."""
     tokens, layers = first_tl.shape
@@ -224,7 +239,9 @@ def set_odds(share_e: NDArray[np.float64], k: int) -> NDArray[np.float64]:
 
 
 @compiled
-def _fit(share_e: NDArray, k: int, steps: int, close: float) -> tuple[NDArray, float]:  # pragma: no cover
+def _fit(
+    share_e: NDArray[np.float64], k: int, steps: int, close: float
+) -> tuple[NDArray[np.float64], float]:  # pragma: no cover
     """Weights by iteration until every share is met; the largest miss beside them."""
     weight_e = share_e / (1 - share_e)
     worst = np.inf
@@ -245,7 +262,9 @@ def _fit(share_e: NDArray, k: int, steps: int, close: float) -> tuple[NDArray, f
 
 
 @compiled
-def _partial(weight_e: NDArray, k: int, left_out: int) -> tuple[NDArray, NDArray]:  # pragma: no cover
+def _partial(
+    weight_e: NDArray[np.float64], k: int, left_out: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:  # pragma: no cover
     """Elementary symmetric polynomials up to degree k of every front part and every back part of the weights."""
     experts = len(weight_e)
     front, back = np.zeros((experts + 1, k + 1)), np.zeros((experts + 1, k + 1))
@@ -264,7 +283,9 @@ def _partial(weight_e: NDArray, k: int, left_out: int) -> tuple[NDArray, NDArray
 
 
 @compiled
-def _joined(front: NDArray, back: NDArray, expert: int, degree: int) -> float:  # pragma: no cover
+def _joined(
+    front: NDArray[np.float64], back: NDArray[np.float64], expert: int, degree: int
+) -> float:  # pragma: no cover
     """The polynomial of all but one expert: what is before it times what is after it."""
     total = 0.0
     for before in range(degree + 1):
@@ -273,7 +294,7 @@ def _joined(front: NDArray, back: NDArray, expert: int, degree: int) -> float:  
 
 
 @compiled
-def _pair_chance(weight_e: NDArray, k: int) -> NDArray:  # pragma: no cover
+def _pair_chance(weight_e: NDArray[np.float64], k: int) -> NDArray[np.float64]:  # pragma: no cover
     experts = len(weight_e)
     pair_ef = np.zeros((experts, experts))
     front, _ = _partial(weight_e, k, -1)
@@ -289,7 +310,7 @@ def _pair_chance(weight_e: NDArray, k: int) -> NDArray:  # pragma: no cover
 
 
 @compiled
-def _disjoint(weight_e: NDArray, k: int) -> float:  # pragma: no cover
+def _disjoint(weight_e: NDArray[np.float64], k: int) -> float:  # pragma: no cover
     """Each expert goes to one choice, to the other or to none: the coefficient of k and k over all there are."""
     ways = np.zeros((k + 1, k + 1))
     ways[0, 0] = 1.0
@@ -301,4 +322,5 @@ def _disjoint(weight_e: NDArray, k: int) -> float:  # pragma: no cover
                 if two:
                     ways[one, two] += weight * ways[one, two - 1]
     front, _ = _partial(weight_e, k, -1)
-    return ways[k, k] / front[len(weight_e), k] ** 2
+    chance: float = ways[k, k] / front[len(weight_e), k] ** 2
+    return chance

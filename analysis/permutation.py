@@ -79,7 +79,7 @@ def permutation_test(
     return Permuted(value_b[0].copy(), *_compared(value_b), permutations)
 
 
-def q_values(p_values: NDArray, *, any_dependence: bool = False) -> NDArray[np.float64]:
+def q_values(p_values: NDArray[np.float64], *, any_dependence: bool = False) -> NDArray[np.float64]:
     """The share of false discoveries that calling each test, and all with smaller p, a discovery would accept.
 
     Shapes      Any; all values together are the tests.
@@ -104,7 +104,9 @@ def q_values(p_values: NDArray, *, any_dependence: bool = False) -> NDArray[np.f
     return q_values
 
 
-def _compared(value_b: NDArray[np.float64]) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+def _compared(
+    value_b: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Null mean, z, p and p of the family; one family at a time, as all deals of many families are large."""
     if value_b.ndim > 2 and value_b.shape[1]:
         mean, z, p, family_p = zip(*(_compared(value_b[:, at]) for at in range(value_b.shape[1])), strict=True)

@@ -15,8 +15,10 @@ from routing.errors import OptionError
 
 _TIE = 1e-9
 
-Measure = Callable[[NDArray, NDArray], NDArray]
+Measure = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
 """Of sums of assignments (draws, groups, layers, experts) and of tokens (draws, groups); answers draws first."""
+Distance = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
+"""Of two profiles, shares along the last axis."""
 
 
 OTHER = {"domain": "language", "language": "domain"}
@@ -96,7 +98,9 @@ def labelled(tally: Tally, ask: Ask) -> Labelled:
     return Labelled(*own, names, unlabelled, strata_u[order_u], order_u)
 
 
-def _nameless_order(count_ule: NDArray, tokens_u: NDArray, group_u: NDArray) -> NDArray[np.intp]:
+def _nameless_order(
+    count_ule: NDArray[np.number], tokens_u: NDArray[np.number], group_u: NDArray[np.integer]
+) -> NDArray[np.intp]:
     """Units by label, size and how they use busy experts: draws do not depend on what the experts are called."""
     weight_le = count_ule.sum(axis=0)
     loads = [np.sort(count_ule, axis=2), *((count_ule * weight_le**power).sum(axis=2) for power in (1, 2, 3))]
@@ -133,22 +137,24 @@ def observed(units: Labelled, measure: Measure) -> NDArray[np.float64]:
     """A measure of the labels as they are."""
     onehot_bgu = _onehot(units, units.group_u[None])
     layers = [_draws(units, measure, onehot_bgu, layer) for layer in range(units.count_ule.shape[1])]
-    return np.concatenate(layers, axis=1)[0]
+    value: NDArray[np.float64] = np.concatenate(layers, axis=1)[0]
+    return value
 
 
 def _onehot(units: Labelled, group_bu: NDArray[np.intp]) -> NDArray[np.float64]:
-    return (group_bu[:, None] == np.arange(len(units.names))[:, None]).astype(np.float64)
+    onehot_bgu: NDArray[np.float64] = (group_bu[:, None] == np.arange(len(units.names))[:, None]).astype(np.float64)
+    return onehot_bgu
 
 
-def _draws(units: Labelled, measure: Measure, onehot_bgu: NDArray, layer: int) -> NDArray[np.float64]:
+def _draws(units: Labelled, measure: Measure, onehot_bgu: NDArray[np.float64], layer: int) -> NDArray[np.float64]:
     """The measure of one layer (draws, 1, …)."""
     sums_bge = onehot_bgu @ units.count_ule[:, layer].astype(np.float64)
     return measure(sums_bge[:, :, None], onehot_bgu @ units.tokens_u)
 
 
 def _layer(
-    units: Labelled, measure: Measure, onehot_bgu: NDArray, layer: int, either_side: bool
-) -> tuple[NDArray, NDArray, NDArray]:
+    units: Labelled, measure: Measure, onehot_bgu: NDArray[np.float64], layer: int, either_side: bool
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Value, mean over the deals, and p; a deal that is undefined counts as larger."""
     draw_b = _draws(units, measure, onehot_bgu, layer)
     value, mean = draw_b[0], np.nan_to_num(draw_b[1:]).mean(axis=0)
@@ -159,8 +165,8 @@ def _layer(
 
 
 def pair_distances(
-    units: Labelled, distance: Callable[[NDArray, NDArray], NDArray], *, deals: int, seed: int
-) -> tuple[NDArray, NDArray, NDArray]:
+    units: Labelled, distance: Distance, *, deals: int, seed: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Distance of every two groups' profiles, its mean with the two labels dealt among their units, and p: (l, g, h).
 
     Only the units of the two groups are dealt, within their strata, so that a third group has no say. NaN null and p
@@ -178,14 +184,12 @@ def pair_distances(
     return value, null, p
 
 
-def _pair(
-    units: Labelled, distance: Callable[[NDArray, NDArray], NDArray], pair: tuple[int, int], deals: int, seed: int
-) -> Tested:
+def _pair(units: Labelled, distance: Distance, pair: tuple[int, int], deals: int, seed: int) -> Tested:
     """Two groups, and no others."""
     both = units.only(np.isin(units.group_u, pair))
     both = both._replace(group_u=(both.group_u == pair[1]).astype(np.intp), names=("", ""))
 
-    def measure(count_bgle: NDArray, tokens_bg: NDArray) -> NDArray:
+    def measure(count_bgle: NDArray[np.float64], _tokens_bg: NDArray[np.float64]) -> NDArray[np.float64]:
         share_bgle = shares(count_bgle)
         return distance(share_bgle[:, 0], share_bgle[:, 1])
 
@@ -197,7 +201,7 @@ def _pair(
 
 def token_share_by_group(
     units: Labelled, *, resamples: int, seed: int
-) -> tuple[NDArray, NDArray | None, NDArray | None]:
+) -> tuple[NDArray[np.float64], NDArray[np.float64] | None, NDArray[np.float64] | None]:
     """Share of each group's tokens that use each expert, with its interval over the group's units: (g, l, e)."""
     parts = []
     for g in range(len(units.names)):
@@ -211,7 +215,7 @@ def token_share_by_group(
     return (value, low, high) if resamples else (value, None, None)
 
 
-def _per_token(count_ble: NDArray, tokens_b: NDArray) -> NDArray[np.float64]:
+def _per_token(count_ble: NDArray[np.number], tokens_b: NDArray[np.number]) -> NDArray[np.float64]:
     return ratio(count_ble, tokens_b[:, None, None])
 
 

@@ -283,7 +283,8 @@ def _chosen(
 
 def _shares(count_ne: NDArray[np.int64]) -> NDArray[np.float64]:
     """Rows that sum to 1, or to 0 where they have nothing."""
-    return count_ne / np.maximum(count_ne.sum(axis=1, keepdims=True), 1)
+    share_ne: NDArray[np.float64] = count_ne / np.maximum(count_ne.sum(axis=1, keepdims=True), 1)
+    return share_ne
 
 
 def _token_block(record: RoutingRecord, row_n: NDArray[np.intp], layer: int, by_weight: bool) -> NDArray[np.float64]:
@@ -394,4 +395,5 @@ def _greatest(label_n: NDArray[np.intp], document_n: NDArray[np.intp], neighbour
     both_n = np.unique(label_n * (number_n.max(initial=0) + 1) + number_n, return_inverse=True)[1]
     alike_n = np.bincount(label_n)[label_n] - np.bincount(both_n)[both_n]
     places_n = np.minimum(len(label_n) - np.bincount(number_n)[number_n], neighbours)
-    return np.minimum(alike_n, places_n) / np.maximum(places_n, 1)
+    share_n: NDArray[np.float64] = np.minimum(alike_n, places_n) / np.maximum(places_n, 1)
+    return share_n

@@ -144,7 +144,7 @@ def metric(
     title: str,
     unit: str,
     axes: str,
-    range: tuple[float | None, float | None],
+    range: tuple[float | None, float | None],  # noqa: A002 - what every metric declares, by its field's name
     needs: Sequence[str],
     source: str,
     uniform: str = "",

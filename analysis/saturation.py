@@ -138,7 +138,11 @@ def agreement_by_label(
 
 @compiled
 def _compare(
-    first_tlk: NDArray, second_tlk: NDArray, document_t: NDArray, experts: int, sums_dlc: NDArray
+    first_tlk: NDArray[np.unsignedinteger],
+    second_tlk: NDArray[np.unsignedinteger],
+    document_t: NDArray[np.integer],
+    experts: int,
+    sums_dlc: NDArray[np.float64],
 ) -> None:  # pragma: no cover
     """Per document and layer: shares in common, equal sets, and tokens compared."""
     tokens, layers, slots = first_tlk.shape
@@ -199,7 +203,8 @@ def _load_matched(
     two_le = np.ma.filled(expert_counts(second, rows_t=rows_t), 0)
     k_l = np.array([rule.k for rule in first.layers])
     out_l = np.full(len(k_l), np.nan)
-    return np.divide((one_le * two_le).sum(axis=1), k_l * tokens_l**2, out=out_l, where=tokens_l > 0)
+    np.divide((one_le * two_le).sum(axis=1), k_l * tokens_l**2, out=out_l, where=tokens_l > 0)
+    return out_l
 
 
 def _check_alike(first: RoutingRecord, second: RoutingRecord) -> None:
@@ -229,9 +234,11 @@ def _unlike(found: str) -> OptionError:
     )
 
 
-def _chosen(record: RoutingRecord, chosen_d: NDArray | None) -> NDArray[np.bool_]:
+def _chosen(record: RoutingRecord, chosen_d: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
     """One boolean per document."""
-    chosen_d = np.ones(len(record.documents), dtype=bool) if chosen_d is None else np.asarray(chosen_d)
+    if chosen_d is None:
+        return np.ones(len(record.documents), dtype=bool)
+    chosen_d = np.asarray(chosen_d)
     if chosen_d.shape != (len(record.documents),) or chosen_d.dtype != bool:
         found = f"{chosen_d.dtype} choice of shape {chosen_d.shape} for {len(record.documents)} documents"
         raise OptionError(found, expected="one boolean per document", do="pass a choice over `record.documents`")

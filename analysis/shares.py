@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def ratio(above: NDArray, below: NDArray | float) -> NDArray[np.float64]:
+def ratio(above: NDArray[np.number], below: NDArray[np.number] | float) -> NDArray[np.float64]:
     """Above over below, broadcast; NaN where masked, or where nothing (0, less, or NaN) is below.
 
     >>> ratio(np.array([[1, 2], [0, 0]]), np.array([[4], [0]])).tolist()
@@ -15,10 +15,11 @@ def ratio(above: NDArray, below: NDArray | float) -> NDArray[np.float64]:
     out = np.full(np.broadcast(above, below).shape, np.nan)
     with np.errstate(invalid="ignore"):  # NaN is not above 0
         present = np.broadcast_to(below > 0, out.shape) & ~np.broadcast_to(absent, out.shape)
-    return np.divide(above, below, out=out, where=present)
+    np.divide(above, below, out=out, where=present)
+    return out
 
 
-def shares(count_le: NDArray) -> NDArray[np.float64]:
+def shares(count_le: NDArray[np.number]) -> NDArray[np.float64]:
     """Profiles along the last axis that sum to 1; NaN where there are no counts.
 
     >>> shares(np.array([[1, 3], [0, 0]])).tolist()
@@ -36,7 +37,7 @@ def entropy_bits(share_le: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(-(share_le * np.log2(np.where(share_le > 0, share_le, 1.0))).sum(axis=-1) + 0.0)
 
 
-def divergence_bits(one: NDArray, other: NDArray) -> NDArray[np.float64]:
+def divergence_bits(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
     """Jensen-Shannon divergence of two profiles: how much one assignment tells which of the two it is from.
 
     Shapes      (..., experts) shares to (...).
@@ -51,7 +52,7 @@ def divergence_bits(one: NDArray, other: NDArray) -> NDArray[np.float64]:
     return np.clip(bits, 0.0, 1.0)
 
 
-def total_variation(one: NDArray, other: NDArray) -> NDArray[np.float64]:
+def total_variation(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
     """Total variation of two profiles: the share of assignments that would have to move for one to become the other.
 
     >>> total_variation(np.array([0.5, 0.5]), np.array([0.75, 0.25])).tolist()

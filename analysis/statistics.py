@@ -16,11 +16,12 @@ from routing.errors import OptionError
 
 _CHUNK_CELLS = 4_000_000
 
-Tables = NDArray | tuple[NDArray, ...]
-Statistic = Callable[..., NDArray]
+Tables = NDArray[np.number] | tuple[NDArray[np.number], ...]
+Statistic = Callable[..., NDArray[np.float64]]
 """Takes the sums of each table, with an axis of draws in front, and of groups behind it where units have groups.
 Answers with the same axis of draws in front. `over_layers` makes one of a function of (layers, experts)."""
-Weigh = Callable[[slice], NDArray]
+Weights = NDArray[np.number | np.bool_]
+Weigh = Callable[[slice], Weights]
 """The weights (draws, units), or (draws, groups, units), of some of the draws."""
 
 
@@ -48,7 +49,7 @@ class Units:
     stratum_u   what a unit may be exchanged within, counted likewise
     """
 
-    tables: tuple[NDArray, ...]
+    tables: tuple[NDArray[np.number], ...]
     absent: tuple[NDArray[np.bool_] | bool, ...]
     group_u: NDArray[np.intp] | None
     stratum_u: NDArray[np.intp]
@@ -61,15 +62,17 @@ class Units:
         """Number of groups that sums are taken over."""
         return 1 if self.group_u is None else int(self.group_u.max(initial=-1)) + 1
 
-    def by_group(self, weight_bu: NDArray) -> NDArray:
+    def by_group(self, weight_bu: Weights) -> Weights:
         """Weights of units as weights of each group's units."""
         if self.group_u is None:
             return weight_bu
-        return weight_bu[:, None] * (self.group_u == np.arange(self.groups)[:, None])
+        weight_bgu: Weights = weight_bu[:, None] * (self.group_u == np.arange(self.groups)[:, None])
+        return weight_bgu
 
     def observed(self, statistic: Statistic) -> NDArray[np.float64]:
         """The statistic of all units."""
-        return self.answers(statistic, 1, lambda rows: self.by_group(np.ones((1, len(self)))))[0]
+        value: NDArray[np.float64] = self.answers(statistic, 1, lambda _rows: self.by_group(np.ones((1, len(self)))))[0]
+        return value
 
     def answers(self, statistic: Statistic, draws: int, weigh: Weigh) -> NDArray[np.float64]:
         """The statistic of each draw, computed some draws at a time."""
@@ -84,7 +87,7 @@ class Units:
             every_b[rows] = part_b
         return every_b
 
-    def sums(self, weight: NDArray) -> list[NDArray]:
+    def sums(self, weight: Weights) -> list[NDArray[np.float64]]:
         """Each table summed over units with weights (…, units), masked where no unit has a cell."""
         flat_xu = np.asarray(weight, np.float64).reshape(int(np.prod(weight.shape[:-1])), len(self))
         sums = [_product(flat_xu, table).reshape(*weight.shape[:-1], *table.shape[1:]) for table in self.tables]
@@ -149,20 +152,22 @@ def bootstrap(
     return _interval(value, draws_b, level, bias_corrected, bounds)
 
 
-def over_layers(of_layers: Callable[[NDArray], NDArray]) -> Statistic:
+def over_layers(of_layers: Callable[[NDArray[np.number]], NDArray[np.float64]]) -> Statistic:
     """A function of counts (layers, experts) as a statistic of sums (…, experts), such as `max_violation`.
 
     >>> over_layers(lambda counts_le: counts_le.max(axis=1))(np.array([[[1, 2], [4, 3]], [[0, 0], [5, 6]]])).tolist()
     [[2, 4], [0, 6]]
     """
 
-    def statistic(sums: NDArray) -> NDArray:
+    def statistic(sums: NDArray[np.number]) -> NDArray[np.float64]:
         return of_layers(sums.reshape(-1, sums.shape[-1])).reshape(sums.shape[:-1])
 
     return statistic
 
 
-def units_of(counts_u: Tables, groups_u: NDArray | None = None, strata_u: NDArray | None = None) -> Units:
+def units_of(
+    counts_u: Tables, groups_u: NDArray[np.integer] | None = None, strata_u: NDArray[np.integer] | None = None
+) -> Units:
     """Tables and labels as `Units`. Errors: OptionError where they do not fit one another."""
     tables = tuple(np.ma.asarray(table) for table in (counts_u if isinstance(counts_u, tuple) else (counts_u,)))
     sizes = {len(table) if table.ndim else -1 for table in tables}
@@ -210,11 +215,16 @@ def mean_of_known(draws_b: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean over the draws that are not NaN; NaN where none is."""
     known = np.count_nonzero(~np.isnan(draws_b), axis=0)
     mean = np.full(draws_b.shape[1:], np.nan)
-    return np.divide(np.nansum(draws_b, axis=0), known, out=mean, where=known > 0)
+    np.divide(np.nansum(draws_b, axis=0), known, out=mean, where=known > 0)
+    return mean
 
 
 def _interval(
-    value: NDArray, draws_b: NDArray, level: float, bias_corrected: bool, bounds: tuple[float, float]
+    value: NDArray[np.float64],
+    draws_b: NDArray[np.float64],
+    level: float,
+    bias_corrected: bool,
+    bounds: tuple[float, float],
 ) -> Interval:
     low, high = percentiles(draws_b, level)
     with np.errstate(invalid="ignore"):  # infinite statistics have no bias
@@ -236,7 +246,7 @@ def _drawn(stratum_u: NDArray[np.intp], resamples: int, generator: np.random.Gen
     return drawn_bu
 
 
-def _product(weight_xu: NDArray[np.float64], table: NDArray) -> NDArray[np.float64]:
+def _product(weight_xu: NDArray[np.float64], table: NDArray[np.number]) -> NDArray[np.float64]:
     """Weighted sums of rows, as floats a block of units at a time."""
     flat_uc = table.reshape(len(table), int(np.prod(table.shape[1:])))
     step = max(1, _CHUNK_CELLS // max(flat_uc.shape[1], 1))
@@ -246,7 +256,7 @@ def _product(weight_xu: NDArray[np.float64], table: NDArray) -> NDArray[np.float
     return sums_xc
 
 
-def _answer(statistic: Statistic, sums: list[NDArray], draws: int) -> NDArray[np.float64]:
+def _answer(statistic: Statistic, sums: list[NDArray[np.float64]], draws: int) -> NDArray[np.float64]:
     answer = np.ma.filled(np.ma.asarray(statistic(*sums), dtype=np.float64), np.nan)
     if answer.shape[:1] != (draws,):
         raise OptionError(
@@ -262,7 +272,7 @@ def _absent(table: np.ma.MaskedArray) -> NDArray[np.bool_] | bool:
     return np.asarray(np.ma.getmaskarray(table).all(axis=0)) if np.ma.is_masked(table) else False
 
 
-def _labels(what: str, labels_u: NDArray | None, size: int) -> NDArray[np.integer] | None:
+def _labels(what: str, labels_u: NDArray[np.integer] | None, size: int) -> NDArray[np.integer] | None:
     if labels_u is None:
         return None
     labels_u = np.asarray(labels_u)

@@ -71,7 +71,7 @@ class Rarefaction(NamedTuple):
     high_n: NDArray[np.float64]
 
 
-def design_effect(counts_u: NDArray, tokens_u: NDArray) -> DesignEffect:
+def design_effect(counts_u: NDArray[np.number], tokens_u: NDArray[np.number]) -> DesignEffect:
     """What it costs that tokens of one document are alike: how many independent ones they are worth.
 
     Shapes      counts_u (units, …): tokens of each unit that use each expert, (units, layers, experts) say; tokens_u
@@ -221,13 +221,15 @@ def rarefaction(
 
 def _of_size(
     units: Units, statistic: Statistic, chosen_bu: NDArray[np.bool_], level: float
-) -> tuple[NDArray, NDArray, NDArray]:
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Mean and spread of the statistic over draws of one size."""
     draws_b = units.answers(statistic, len(chosen_bu), lambda rows: units.by_group(chosen_bu[rows]))
     return mean_of_known(draws_b), *percentiles(draws_b, level)
 
 
-def _counted(counts_u: NDArray, tokens_u: NDArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _counted(
+    counts_u: NDArray[np.number], tokens_u: NDArray[np.number]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Counts, and tokens along the same axes; NaN where no unit has the expert."""
     absent = np.ma.getmaskarray(counts_u)
     count_u, size_u = np.ma.getdata(counts_u).astype(np.float64), np.asarray(tokens_u, np.float64)
@@ -239,7 +241,9 @@ def _counted(counts_u: NDArray, tokens_u: NDArray) -> tuple[NDArray[np.float64],
     return np.where(absent, np.nan, count_u), size_u
 
 
-def _sizes(size_u: NDArray[np.float64]) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+def _sizes(
+    size_u: NDArray[np.float64],
+) -> tuple[NDArray[np.intp], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Units with tokens, tokens, the size that the variance between units goes by, and the average token's own."""
     units, total = np.count_nonzero(size_u, axis=0), size_u.sum(axis=0)
     own_size = (size_u**2).sum(axis=0) / np.maximum(total, 1)
@@ -275,8 +279,10 @@ def _correlation(first_b: NDArray[np.float64], second_b: NDArray[np.float64]) ->
     varies_b = (_length(first_b) > _FLAT * _length(sides[0])) & (_length(second_b) > _FLAT * _length(sides[1]))
     correlation_b = np.full(varies_b.shape, np.nan)
     lengths_b = _length(first_b) * _length(second_b)
-    return np.divide((first_b * second_b).sum(axis=-1), lengths_b, out=correlation_b, where=varies_b)
+    np.divide((first_b * second_b).sum(axis=-1), lengths_b, out=correlation_b, where=varies_b)
+    return correlation_b
 
 
 def _length(side_b: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.sqrt((side_b**2).sum(axis=-1))
+    length_b: NDArray[np.float64] = np.sqrt((side_b**2).sum(axis=-1))
+    return length_b

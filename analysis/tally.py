@@ -165,8 +165,8 @@ def tally(record: RoutingRecord, *, only: Sequence[str] | None = None) -> Tally:
         raise OptionError(f"the statistics {unknown}", expected=f"some of {list(STATISTICS)}", do="choose among those")
     reading = _reading(record)
     by_facet = _by_facet(reading)
-    by_unit: dict[str, NDArray[np.int64]] = {}
-    by_group: dict[str, dict[Group, NDArray[np.int64]]] = {}
+    by_unit: dict[str, NDArray[np.integer]] = {}
+    by_group: dict[str, dict[Group, NDArray[np.integer]]] = {}
     for name in names:
         own = by_facet if STATISTICS[name].per == "facet" else reading
         table = STATISTICS[name].take(own)
@@ -266,11 +266,12 @@ def _unit(record: RoutingRecord, number: int, reading: Reading) -> Unit:
     return Unit(f"{digest.hexdigest()} {told_apart}", document.domain, document.language, 1)
 
 
-def _checksum(ids_tlk: NDArray) -> bytes:
+def _checksum(ids_tlk: NDArray[np.unsignedinteger]) -> bytes:
     """A few bytes that differ, as good as always, where routes do; much faster than a digest of them."""
     raw = np.ascontiguousarray(ids_tlk).reshape(-1).view(np.uint8)
     whole = len(raw) - len(raw) % 8
-    return np.add.reduce(raw[:whole].view(np.uint64), dtype=np.uint64).tobytes() + raw[whole:].tobytes()
+    total: np.uint64 = np.add.reduce(raw[:whole].view(np.uint64), dtype=np.uint64)
+    return total.tobytes() + raw[whole:].tobytes()
 
 
 def _placed(units: Sequence[Unit]) -> tuple[tuple[Unit, ...], NDArray[np.intp]]:
@@ -312,7 +313,9 @@ def _hashes(unit: Unit) -> int:
     return int(unit.key[-6:], 16) if unit.key.startswith(BLOCK) else 1 << 24
 
 
-def _gathered(tables: Sequence[NDArray], rows: Sequence[NDArray[np.intp]], size: int) -> NDArray:
+def _gathered(
+    tables: Sequence[NDArray[np.integer]], rows: Sequence[NDArray[np.intp]], size: int
+) -> NDArray[np.integer]:
     """One table over units, out of several."""
     whole = np.zeros((size, *tables[0].shape[1:]), np.int64)
     for table, row_u in zip(tables, rows, strict=True):
@@ -320,7 +323,7 @@ def _gathered(tables: Sequence[NDArray], rows: Sequence[NDArray[np.intp]], size:
     return narrow(whole)
 
 
-def _added(parts: Sequence[Mapping[Group, NDArray]]) -> dict[Group, NDArray]:
+def _added(parts: Sequence[Mapping[Group, NDArray[np.integer]]]) -> dict[Group, NDArray[np.integer]]:
     """Tables by group added up, one group at a time."""
     groups = sorted({group for tables in parts for group in tables})
     return {
@@ -331,7 +334,7 @@ def _added(parts: Sequence[Mapping[Group, NDArray]]) -> dict[Group, NDArray]:
     }
 
 
-def narrow(table: NDArray) -> NDArray:
+def narrow(table: NDArray[np.integer]) -> NDArray[np.integer]:
     """The same whole numbers in as few bytes as hold them all: most are small, and tables are large.
 
     >>> narrow(np.array([0, 255])).dtype, narrow(np.array([0, 256])).dtype, narrow(np.array([-1])).dtype

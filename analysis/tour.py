@@ -115,9 +115,14 @@ def _counts(record: RoutingRecord, chosen_t: NDArray[np.bool_]) -> tuple[NDArray
     return count_dle, np.bincount(record.document_t[chosen_t], minlength=documents)[:, None].astype(np.int64)
 
 
-def _difference(here_ble: NDArray, all_b1: NDArray, other_ble: NDArray, others_b1: NDArray) -> NDArray[np.float64]:
+def _difference(
+    here_ble: NDArray[np.number],
+    all_b1: NDArray[np.number],
+    other_ble: NDArray[np.number],
+    others_b1: NDArray[np.number],
+) -> NDArray[np.float64]:
     return _shares(here_ble, all_b1) - _shares(other_ble, others_b1)
 
 
-def _shares(count_ble: NDArray, all_b1: NDArray) -> NDArray[np.float64]:
+def _shares(count_ble: NDArray[np.number], all_b1: NDArray[np.number]) -> NDArray[np.float64]:
     return ratio(count_ble, all_b1[:, :, None])

@@ -20,7 +20,7 @@ Two tokens of one layer, experts 0 and 2, then 2 and 1: one of two is kept.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NotRequired, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,14 +62,29 @@ class Quantity:
         return np.array(nulls, dtype=np.float64)
 
 
+class _Words(TypedDict):
+    """What a quantity says of itself, by the names that `Quantity` gives it."""
+
+    title: str
+    unit: str
+    low: str
+    high: str
+    extreme: Literal["low", "high"]
+    needs: str
+    says: str
+    not_this: str
+    null: NotRequired[Callable[[RouterRule], float]]
+    null_words: NotRequired[str]
+
+
 QUANTITIES: dict[str, Quantity] = {}
 
 
-def _quantity(slug: str, **words: object) -> Callable[[Values], Values]:
+def _quantity(slug: str, **words: Unpack[_Words]) -> Callable[[Values], Values]:
     """Enter a function into the registry."""
 
     def enter(values: Values) -> Values:
-        QUANTITIES[slug] = Quantity(slug=slug, values=values, **words)  # type: ignore[arg-type]
+        QUANTITIES[slug] = Quantity(slug=slug, values=values, **words)
         return values
 
     return enter
@@ -292,7 +307,9 @@ def _own_rows(record: RoutingRecord) -> NDArray[np.intp]:
     return rows_t if len(rows_t) else np.arange(record.tokens)
 
 
-def _shared(one_tlk: NDArray, other_tlk: NDArray, empty: int) -> NDArray[np.float32]:
+def _shared(
+    one_tlk: NDArray[np.unsignedinteger], other_tlk: NDArray[np.unsignedinteger], empty: int
+) -> NDArray[np.float32]:
     """How many experts two rows of slots have in common; each occurs at most once in a row."""
     shared_tl = np.zeros(one_tlk.shape[:2], dtype=np.float32)
     filled_tlk = one_tlk != empty

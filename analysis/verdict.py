@@ -140,10 +140,11 @@ def rows_of(measure: str, result: Result) -> tuple[Row, ...]:
 
 def ends(result: Result) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Lower and upper ends of a result, the value itself where it has no interval."""
-    return tuple(  # type: ignore[return-value]  # two
-        result.value if end is None else np.where(np.isfinite(end), end, result.value)
-        for end in (result.low, result.high)
-    )
+
+    def known(end: NDArray[np.float64] | None) -> NDArray[np.float64]:
+        return result.value if end is None else np.where(np.isfinite(end), end, result.value)
+
+    return known(result.low), known(result.high)
 
 
 def span(values: NDArray[np.float64], show: Callable[[float], str]) -> str:

@@ -184,7 +184,8 @@ def largest_by_chance(tokens_x: NDArray[np.integer], rate_e: NDArray[np.float64]
     size_n = np.unique(np.round(_EXACT * _STEP ** np.arange(1, steps + 1)).astype(np.int64))
     root_n = 1 / np.sqrt(np.concatenate([np.arange(1, len(small_n) + 1), size_n]))
     share_n = np.concatenate([small_n, [_largest(int(size), rate_e) for size in size_n]])
-    return np.interp(1 / np.sqrt(tokens_x), root_n[::-1], share_n[::-1])
+    largest_x: NDArray[np.float64] = np.interp(1 / np.sqrt(tokens_x), root_n[::-1], share_n[::-1])
+    return largest_x
 
 
 def log_odds(count_xe: NDArray[np.integer], *, prior: float = 500.0) -> NDArray[np.float64]:

@@ -76,10 +76,10 @@ def token_information(
     sums_blc = np.zeros((permutations + 1, len(ids_ltk), 2))
     for row_p, sums_lc in zip(rows_bp, sums_blc, strict=True):
         _joint(ids_ltk, row_p, table.start_x, table.experts, n_log_n, sums_lc)
-    return tuple(_layer(table, layer, sums_blc[:, layer], n_log_n) for layer in range(len(ids_ltk)))
+    return tuple(_layer(table, layer, sums_blc[:, layer]) for layer in range(len(ids_ltk)))
 
 
-def by_id(ids_tlk: NDArray, token_t: NDArray[np.integer], document_t: NDArray[np.integer]) -> ById:
+def by_id(ids_tlk: NDArray[np.unsignedinteger], token_t: NDArray[np.integer], document_t: NDArray[np.integer]) -> ById:
     """The tokens in order of their ids, so that one pass meets all tokens of an id together.
 
     >>> ids_tlk = np.array([[[0]], [[2]], [[1]]], np.uint8)
@@ -102,7 +102,7 @@ def by_id(ids_tlk: NDArray, token_t: NDArray[np.integer], document_t: NDArray[np
     )
 
 
-def n_log_n_table(ids_tlk: NDArray) -> NDArray[np.float64]:
+def n_log_n_table(ids_tlk: NDArray[np.unsignedinteger]) -> NDArray[np.float64]:
     """n log2 n of every count that a layer can reach, up to a size that stays in the processor's cache."""
     counts = np.arange(min(ids_tlk.shape[0] * ids_tlk.shape[2] + 2, _TABLE), dtype=np.float64)
     return counts * np.log2(np.maximum(counts, 1.0))
@@ -111,10 +111,16 @@ def n_log_n_table(ids_tlk: NDArray) -> NDArray[np.float64]:
 @compiled
 def n_log_n_of(count: int, n_log_n: NDArray[np.float64]) -> float:  # pragma: no cover
     """One value of n log2 n, from the table where it reaches."""
-    return n_log_n[count] if count < len(n_log_n) else count * np.log2(count)
+    found: float = n_log_n[count] if count < len(n_log_n) else count * np.log2(count)
+    return found
 
 
-def check_flat(ids_tlk: NDArray, token_t: NDArray, document_t: NDArray, permutations: int) -> None:
+def check_flat(
+    ids_tlk: NDArray[np.unsignedinteger],
+    token_t: NDArray[np.integer],
+    document_t: NDArray[np.integer],
+    permutations: int,
+) -> None:
     """Whether flat arrays describe the same tokens, or an OptionError that says which does not."""
     if ids_tlk.ndim != 3 or not np.issubdtype(ids_tlk.dtype, np.unsignedinteger):
         raise bad(f"ids of shape {ids_tlk.shape} and type {ids_tlk.dtype}", "unsigned (tokens, layers, slots)")
@@ -131,8 +137,8 @@ def bad(found: str, expected: str) -> OptionError:
 
 
 def _rows(
-    document_t: NDArray, row_p: NDArray, deals: int, generator: np.random.Generator
-) -> Iterator[NDArray[np.int64]]:
+    document_t: NDArray[np.integer], row_p: NDArray[np.integer], deals: int, generator: np.random.Generator
+) -> Iterator[NDArray[np.integer]]:
     """Whose route stands at each place: every token's own first, then dealt within documents."""
     yield row_p
     _, number_t = np.unique(document_t, return_inverse=True)
@@ -142,7 +148,7 @@ def _rows(
         yield dealt_t[row_p]
 
 
-def _layer(table: ById, layer: int, sums_bc: NDArray[np.float64], n_log_n: NDArray[np.float64]) -> ExcessInformation:
+def _layer(table: ById, layer: int, sums_bc: NDArray[np.float64]) -> ExcessInformation:
     """One layer's result from its sums of n log2 n: id and expert, id alone; the own routes first."""
     filled_p = table.ids_lpk[layer] < table.experts
     expert_e = np.bincount(table.ids_lpk[layer][filled_p], minlength=1).astype(np.float64)
@@ -161,7 +167,12 @@ def _layer(table: ById, layer: int, sums_bc: NDArray[np.float64], n_log_n: NDArr
 
 @compiled
 def _joint(
-    ids_ltk: NDArray, row_p: NDArray, start_x: NDArray, experts: int, n_log_n: NDArray, sums_lc: NDArray
+    ids_ltk: NDArray[np.unsignedinteger],
+    row_p: NDArray[np.integer],
+    start_x: NDArray[np.integer],
+    experts: int,
+    n_log_n: NDArray[np.float64],
+    sums_lc: NDArray[np.float64],
 ) -> None:  # pragma: no cover
     """Sums of n log2 n over (id, expert) and over ids, per layer; counts return to 0 after each id."""
     layers, _, slots = ids_ltk.shape

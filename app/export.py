@@ -13,7 +13,7 @@ import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
@@ -76,9 +76,9 @@ def trace_frame(record: RoutingRecord, capture: str) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def _token_columns(record: RoutingRecord, token: NDArray[np.intp]) -> dict[str, NDArray | pd.Categorical]:
+def _token_columns(record: RoutingRecord, token: NDArray[np.intp]) -> dict[str, NDArray[Any] | pd.Categorical]:
     flag = record.flag_t[token]
-    columns: dict[str, NDArray | pd.Categorical] = {
+    columns: dict[str, NDArray[Any] | pd.Categorical] = {
         "document": record.document_t[token],
         "position": record.position_t[token],
         "token_id": record.token_t[token],
@@ -97,8 +97,8 @@ def _token_columns(record: RoutingRecord, token: NDArray[np.intp]) -> dict[str, 
 
 def _route_columns(
     record: RoutingRecord, token: NDArray[np.intp], layer: NDArray[np.intp], slot: NDArray[np.intp]
-) -> dict[str, NDArray]:
-    columns: dict[str, NDArray] = {}
+) -> dict[str, NDArray[Any]]:
+    columns: dict[str, NDArray[Any]] = {}
     if record.weight_tlk is not None:
         columns["weight"] = record.weight_tlk[token, layer, slot].astype(np.float32)
     if record.margin_tl is not None:
@@ -136,7 +136,8 @@ def csv_bytes(frame: pd.DataFrame) -> bytes:
     """The CSV of a table, in memory."""
     sink = pa.BufferOutputStream()
     write_csv(frame, sink)
-    return sink.getvalue().to_pybytes()
+    written: bytes = sink.getvalue().to_pybytes()
+    return written
 
 
 def _cells(column: pd.Series) -> pa.Array:

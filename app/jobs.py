@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from routing.errors import CaptureCancelledError, QueueFullError
 
@@ -72,14 +72,14 @@ class JobQueue:
     """
 
     def __init__(
-        self, *, limit: int, name: str = "gatescope-worker", is_present: Callable[[str], bool] = lambda watcher: True
+        self, *, limit: int, name: str = "gatescope-worker", is_present: Callable[[str], bool] = lambda _watcher: True
     ) -> None:
         self._limit, self._is_present = limit, is_present
         # Guards _live, _waiting, _running and every job's watchers and phase: submit, leave and the worker change them.
         self._changed = threading.Condition()
-        self._live: dict[str, Job] = {}
-        self._waiting: deque[Job] = deque()
-        self._running: Job | None = None
+        self._live: dict[str, Job[Any]] = {}
+        self._waiting: deque[Job[Any]] = deque()
+        self._running: Job[Any] | None = None
         self._closed = False
         self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
         self._thread.start()
@@ -99,14 +99,14 @@ class JobQueue:
             job.watchers[watcher] = time.monotonic()
             return job
 
-    def leave(self, job: Job, watcher: str) -> None:
+    def leave(self, job: Job[Any], watcher: str) -> None:
         """Stop watching; without any watcher left the job is cancelled."""
         with self._changed:
             job.watchers.pop(watcher, None)
             if not job.watchers and not job.is_over:
                 self._cancel(job)
 
-    def position(self, job: Job) -> int:
+    def position(self, job: Job[Any]) -> int:
         """How many jobs come first: 0 when it runs or is over."""
         with self._changed:
             if job not in self._waiting:
@@ -131,7 +131,7 @@ class JobQueue:
                 do="try again in a moment",
             )
 
-    def _cancel(self, job: Job) -> None:
+    def _cancel(self, job: Job[Any]) -> None:
         """With the lock held: forget the key at once, so that asking again starts afresh."""
         if self._live.get(job.key) is job:
             del self._live[job.key]
@@ -140,7 +140,7 @@ class JobQueue:
             self._waiting.remove(job)
             self._end(job, Phase.CANCELLED)
 
-    def _end(self, job: Job, phase: Phase) -> None:
+    def _end(self, job: Job[Any], phase: Phase) -> None:
         """With the lock held: the last change a job sees."""
         if self._live.get(job.key) is job:
             del self._live[job.key]
@@ -155,7 +155,7 @@ class JobQueue:
                 self._end(job, phase)
             del job  # the worker waits for hours: it must not keep the last result alive meanwhile
 
-    def _next(self) -> Job | None:
+    def _next(self) -> Job[Any] | None:
         with self._changed:
             while True:
                 self._changed.wait_for(lambda: self._waiting or self._closed)
@@ -168,7 +168,7 @@ class JobQueue:
                     return job
                 self._end(job, Phase.CANCELLED)
 
-    def _attempt(self, job: Job) -> Phase:
+    def _attempt(self, job: Job[Any]) -> Phase:
         """Run the work; whatever it raises is kept for its watchers and the worker lives on."""
         try:
             job.result = job.work(lambda done, total: self._tick(job, done, total))
@@ -180,7 +180,7 @@ class JobQueue:
             return Phase.FAILED
         return Phase.DONE
 
-    def _tick(self, job: Job, done: int, total: int) -> None:
+    def _tick(self, job: Job[Any], done: int, total: int) -> None:
         job.progress = (done, total)
         with self._changed:
             self._drop_absent(job)
@@ -193,7 +193,7 @@ class JobQueue:
             do="press Run to start it again",
         )
 
-    def _drop_absent(self, job: Job) -> None:
+    def _drop_absent(self, job: Job[Any]) -> None:
         """With the lock held: forget the watchers that have been out of sight for too long."""
         now = time.monotonic()
         for watcher, seen in list(job.watchers.items()):

@@ -42,12 +42,14 @@ class Kept:
         """The answer of that key, computed if nobody asked before."""
         with self._lock:
             if key in self._answers:
-                return self._known(key)
+                known: Answer | OptionError = self._known(key)
+                return _said(known)
             mine = self._computing.setdefault(key, threading.Lock())
         with mine:
             with self._lock:
                 if key in self._answers:
-                    return self._known(key)
+                    known = self._known(key)
+                    return _said(known)
             return _said(self._keep(key, compute))
 
     def forget(self, is_gone: Callable[[Key], bool]) -> None:
@@ -56,7 +58,8 @@ class Kept:
             for key in [key for key in self._answers if is_gone(key)]:
                 del self._answers[key]
 
-    def _keep(self, key: Key, compute: Callable[[], Any]) -> Any:
+    def _keep(self, key: Key, compute: Callable[[], Answer]) -> Answer | OptionError:
+        found: Answer | OptionError
         try:
             found = compute()
         except OptionError as error:
@@ -71,10 +74,10 @@ class Kept:
     def _known(self, key: Key) -> Any:
         """With the lock held."""
         self._answers.move_to_end(key)
-        return _said(self._answers[key])
+        return self._answers[key]
 
 
-def _said(found: Any) -> Any:
+def _said(found: Answer | OptionError) -> Answer:
     if isinstance(found, OptionError):
         raise found
     return found

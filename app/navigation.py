@@ -10,6 +10,7 @@ import ast
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from routing.errors import OptionError
 
@@ -57,15 +58,15 @@ def read_page(path: Path) -> PageFile:
     raise _unreadable(path, "no PAGE literal")
 
 
-def _checked(path: Path, node: ast.expr) -> dict:
+def _checked(path: Path, node: ast.expr) -> dict[str, Any]:
     try:
         found = ast.literal_eval(node)
     except ValueError:
         raise _unreadable(path, "a PAGE that is not a literal") from None
-    kinds = {name: type(value) for name, value in found.items()} if isinstance(found, dict) else found
-    if kinds != _KINDS:
+    page: dict[str, Any] = found if isinstance(found, dict) else {}
+    if {name: type(value) for name, value in page.items()} != _KINDS:
         raise _unreadable(path, f"PAGE = {found!r}")
-    return found
+    return page
 
 
 def _unreadable(path: Path, found: str) -> OptionError:

@@ -8,7 +8,7 @@ import os
 from functools import cache
 from pathlib import Path
 from tomllib import TOMLDecodeError
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
@@ -95,21 +95,21 @@ class Settings(BaseSettings):
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic passes it by this name
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - and this one
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment wins over the file, the file over the defaults."""
         file = Path(os.environ.get("GATESCOPE_CONFIG", "gatescope.toml"))
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=file)
 
 
-def load_settings(**given: object) -> Settings:
+def load_settings(**given: Any) -> Settings:
     """The settings in force; `given` values win over all sources.
 
     Errors   OptionError naming the setting, its value and what it may be.
     """
     try:
-        return Settings(**given)  # type: ignore[arg-type]  # validated by pydantic, that is what it is for
+        return Settings(**given)
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(map(str, first["loc"])) or "model"

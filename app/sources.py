@@ -150,19 +150,19 @@ def scope_of(source: Source, view: View) -> Scope:
     return Scope(facet=view.facet, documents=documents)
 
 
-def documents_of(record: RoutingRecord, slice: str) -> tuple[int, ...]:
+def documents_of(record: RoutingRecord, chosen: str) -> tuple[int, ...]:
     """The numbers of a slice's documents. Errors: OptionError when there are none.
 
     `domain:code` and `language:de` name a label, `documents:0-2.7` numbers.
     """
-    kind, _, what = slice.partition(":")
+    kind, _, what = chosen.partition(":")
     if kind == "documents":
         found = [n for part in what.split(".") for n in _numbers(part) if n < len(record.documents)]
     else:
         found = [number for number, document in enumerate(record.documents) if getattr(document, kind) == what]
     if not found:
         raise OptionError(
-            f"no documents of the slice {slice}", expected=f"some of {len(record.documents):,}", do="release the slice"
+            f"no documents of the slice {chosen}", expected=f"some of {len(record.documents):,}", do="release the slice"
         )
     return tuple(dict.fromkeys(found))
 

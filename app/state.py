@@ -7,7 +7,7 @@ is dropped and said. The prompt itself is never part of an address.
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypedDict, TypeVar
 
 _NUMBER = re.compile(r"[0-9]{1,7}")
 _SPAN = re.compile(r"([0-9]{1,7})-([0-9]{1,7})")
@@ -91,6 +91,23 @@ class View:
             "m": self.model if self.model != default.model else None,
         }
         return {name: str(value) for name, value in pairs.items() if value is not None}
+
+
+class ViewParts(TypedDict, total=False):
+    """Some parts of a view by their names: what a link or a change of it says anew."""
+
+    quantity: str
+    model: str
+    capture: str | None
+    reference: str | None
+    document: int | None
+    token: int | None
+    layer: int | None
+    expert: int | None
+    span: Span | None
+    facet: str
+    slice: str | None
+    by: str
 
 
 def read_view(params: Mapping[str, str], *, quantities: tuple[str, ...], models: tuple[str, ...]) -> View:

@@ -92,7 +92,7 @@ class Tracer:
     """One model behind its queue. Made at once: the weights are read by the worker thread, see `loading`."""
 
     def __init__(
-        self, name: str, *, settings: Settings, shelf: Shelf, is_present: Callable[[str], bool] = lambda watcher: True
+        self, name: str, *, settings: Settings, shelf: Shelf, is_present: Callable[[str], bool] = lambda _watcher: True
     ) -> None:
         self.name, self._settings, self._shelf = name, settings, shelf
         self._secret = server_secret(settings.cache_dir)
@@ -216,7 +216,7 @@ class Tracer:
     def _load(self) -> "Job[LoadedModel]":
         return self.queue.submit("load", self._read_model, watcher=self.name)
 
-    def _read_model(self, tick: Tick) -> "LoadedModel":
+    def _read_model(self, _tick: Tick) -> "LoadedModel":
         import_hooks()
         from hooks import load_model
 

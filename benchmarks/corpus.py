@@ -248,7 +248,7 @@ class Batches:
         self.seen: list[tuple[np.ndarray, np.ndarray]] = []
         self.handle = model.model.register_forward_pre_hook(self._note, with_kwargs=True)
 
-    def _note(self, module: Any, args: tuple, kwargs: dict) -> None:
+    def _note(self, _module: Any, _args: tuple, kwargs: dict) -> None:
         ids_bs = kwargs["input_ids"]
         mask_bs = kwargs.get("attention_mask", torch.ones_like(ids_bs))
         self.seen.append((ids_bs.numpy().astype(np.int32), mask_bs.sum(1).numpy()))

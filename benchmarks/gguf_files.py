@@ -228,7 +228,7 @@ def _down(path: str, values: NDArray, config: Any) -> Tensors:
     )
 
 
-def _keys_and_values(path: str, values: NDArray, config: Any) -> Tensors:
+def _keys_and_values(_path: str, values: NDArray, config: Any) -> Tensors:
     """Per head: what makes keys of the latent vector, transposed, and what makes values of it."""
     by_head = values.reshape(config.num_attention_heads, -1, config.kv_lora_rank)
     keys, own = np.split(by_head, [config.qk_nope_head_dim], axis=1)
@@ -236,7 +236,7 @@ def _keys_and_values(path: str, values: NDArray, config: Any) -> Tensors:
     yield "attn_v_b.weight", own
 
 
-def _selection_bias(path: str, values: NDArray, config: Any) -> Tensors:
+def _selection_bias(_path: str, values: NDArray, _config: Any) -> Tensors:
     yield "exp_probs_b.bias", values
 
 

@@ -96,7 +96,7 @@ def grouped(table: pd.DataFrame) -> pd.Series:
     return table.groupby(["document", "layer", "expert"], sort=False).size()
 
 
-def queried(routes_frame: pd.DataFrame) -> Any:
+def queried(routes_frame: pd.DataFrame) -> Any:  # noqa: ARG001 - the query finds it by its name
     """The same counts by SQL."""
     import duckdb
 

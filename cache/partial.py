@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -68,14 +69,14 @@ class Rows:
         """The router scores: (tokens, layers, experts). Errors: OptionError where none were recorded."""
         return self._layered("logit_tle", layers)
 
-    def column(self, name: str) -> NDArray:
+    def column(self, name: str) -> NDArray[Any]:
         """One of `columns`: (tokens,), or (tokens, layers). Errors: OptionError for another name."""
         for array in self._about.arrays:
             if array.rsplit("_", 1)[0] == name and name in self.columns:
                 return self._array(array, None)
         raise _no(f"column {name!r}", f"one of {', '.join(self.columns)}")
 
-    def _layered(self, name: str, layers: Sequence[int] | None) -> NDArray:
+    def _layered(self, name: str, layers: Sequence[int] | None) -> NDArray[Any]:
         every = range(len(self._about.layers))
         for layer in layers or ():
             if layer not in every:
@@ -85,7 +86,7 @@ class Rows:
             raise _no(f"{name} of a capture that holds {recorded}", "an array that was recorded")
         return self._array(name, every if layers is None else [int(layer) for layer in layers])
 
-    def _array(self, name: str, layers: Sequence[int] | None) -> NDArray:
+    def _array(self, name: str, layers: Sequence[int] | None) -> NDArray[Any]:
         wanted = column_names(name, layers or ())
         try:
             table = self._file.read_row_groups(self._groups, columns=wanted)

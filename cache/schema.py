@@ -171,9 +171,10 @@ def _said(file: pq.ParquetFile) -> dict[str, Any]:
         raise RecordError(
             f"schema version {version!r}", expected=f"{SCHEMA_VERSION}", do="pass a file that `encode` wrote"
         )
+    now: dict[str, Any] = said
     for step in range(version, SCHEMA_VERSION):
-        said = MIGRATIONS[step].said(said)
-    return said
+        now = MIGRATIONS[step].said(now)
+    return now
 
 
 def _migrated(table: pa.Table, version: int) -> pa.Table:
@@ -224,14 +225,14 @@ def _provenance(provenance: Provenance) -> Mapping[str, object]:
     return whole | {"versions": dict(provenance.versions), "options": dict(provenance.options)}
 
 
-def _columns(name: str, array: NDArray) -> dict[str, NDArray]:
+def _columns(name: str, array: NDArray[Any]) -> dict[str, NDArray[Any]]:
     """Names and parts of the columns an array is kept in."""
     array = array.astype(array.dtype.newbyteorder("<"), copy=False)
     parts = [array] if array.ndim < 3 else [array[:, layer] for layer in range(array.shape[1])]
     return dict(zip(column_names(name, range(len(parts))), parts, strict=True))
 
 
-def _to_arrow(part_tx: NDArray) -> pa.Array:
+def _to_arrow(part_tx: NDArray[Any]) -> pa.Array:
     """One number, or one run of numbers as fixed-size binary, per row; no copy where the rows are contiguous."""
     if part_tx.ndim == 1:
         return pa.array(part_tx)
@@ -252,7 +253,7 @@ def column_names(name: str, layers: Sequence[int]) -> list[str]:
 
 def read_array(
     table: pa.Table, name: str, dtype: np.dtype, sizes: Mapping[str, int], layers: Sequence[int] | None = None
-) -> NDArray:
+) -> NDArray[Any]:
     """One array of a record out of its columns, of all layers or of these."""
     axes = name.rsplit("_", 1)[1]
     numbers = range(sizes["l"]) if layers is None else layers
@@ -264,7 +265,7 @@ def read_array(
     return out_tx
 
 
-def _fill(out_tx: NDArray, column: pa.ChunkedArray) -> None:
+def _fill(out_tx: NDArray[Any], column: pa.ChunkedArray) -> None:
     """Copy a column's values, row group by row group."""
     width = out_tx.itemsize * (out_tx.shape[1] if out_tx.ndim == 2 else 1)
     if column.type.bit_width != 8 * width or column.null_count:

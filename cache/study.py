@@ -273,9 +273,9 @@ def _block(path: Path) -> Block | None:
         said["parts"] = {kind: (digest, int(size)) for kind, (digest, size) in said["parts"].items()}
         block = Block(**said)
         is_its_own = f"{block.number:08}" == path.stem and all(kind.isidentifier() for kind in block.parts)
-        return block if is_its_own else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+    return block if is_its_own else None
 
 
 def _sum_of(blocks: Iterable[Block], kind: str) -> str:

@@ -135,7 +135,7 @@ def _of_hub(name: str, config: str, split: str, revision: str) -> Callable[[Repo
     dataset = pinned(Dataset(name, config, split, revision))
     source = f"{HUB}{name}@{dataset.revision}" + "".join(f"/{part}" for part in (config, split) if part)
     part = _Part(name, source, "", "hub", partial(hub_table, dataset))
-    return lambda report: iter((part,))
+    return lambda _report: iter((part,))
 
 
 def _of_path(path: Path, format: Format | None, only: str, cut: Cut) -> Callable[[Report], Iterator[_Part]]:
@@ -150,7 +150,7 @@ def _of_path(path: Path, format: Format | None, only: str, cut: Cut) -> Callable
         expected, do = f"a name that ends in {all_suffixes()} (.gz and .zst too)", _how_to_convert(path)
         raise CorpusError(f"{path}: no known format", expected=expected, do=do)
     part = _Part(path.name, path.name, path.resolve().parent.name, found.name, partial(found.table, path, cut))
-    return lambda report: iter((part,))
+    return lambda _report: iter((part,))
 
 
 def _how_to_convert(path: Path) -> str:
@@ -178,14 +178,14 @@ def _maker(layout: Layout, part: _Part, guess: Callable[[str], str] | None) -> _
     """A function from a row's columns to its document."""
     text = getter(layout.text)
     domain, language = _label("domain", layout.domain, part), _label("language", layout.language, part)
-    id, source = _label("id", layout.id, part), _label("source", layout.source, part)
+    name, source = _label("id", layout.id, part), _label("source", layout.source, part)
 
     def make(fields: Any, place: Place) -> Document:
         said, tongue = text_of(text(fields), place), language(fields, place)
         guessed = guess(said) if guess and not tongue else ""
         return Document(
             text=said,
-            id=id(fields, place) or f"{part.name}:{place.line}",
+            id=name(fields, place) or f"{part.name}:{place.line}",
             source=source(fields, place) or part.source,
             domain=domain(fields, place),
             language=tongue or guessed,
@@ -201,7 +201,7 @@ def _label(name: str, column: Column, part: _Part) -> Callable[[Any, Place], str
         value = getter(column)
         return lambda fields, place: label_of(name, value(fields), place)
     fixed = {Constant: getattr(column, "value", ""), Folder: part.folder}.get(type(column), "")
-    return lambda fields, place: fixed
+    return lambda _fields, _place: fixed
 
 
 def _nothing_kept(name: str, report: Report) -> CorpusError:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 from huggingface_hub import HfApi
-from huggingface_hub.errors import (
+from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError is of the library its client is built on
     GatedRepoError,
     HFValidationError,
     HTTPError,

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 
@@ -95,7 +95,7 @@ class _FromUtf16(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: "memoryview") -> int:  # type: ignore[override] # typeshed wants the abstract Buffer
+    def readinto(self, buffer: Any) -> int:
         """Fill the buffer; 0 at the end."""
         raw = b" "
         while raw and not self._ready:

@@ -13,7 +13,7 @@ class RowError(CorpusError):
         super().__init__(found, expected=expected, do=do)
         self.reason, self.place = reason, place
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (self.found, self.expected, self.do, self.reason, self.place)
 
 

@@ -59,12 +59,13 @@ def capture_batch(
     sink = RouteSink(
         model.routers.learnt, scores=options.scores, logits=options.logits, on_layer=_counter(on_progress, total)
     )
-    passes: list[Columns] = []
     stacks = {rule.stack for rule in model.layers}
     with torch.no_grad(), model.recorder.recording(sink):
-        for step in _steps(model, prompts, options, side):
-            if step.stack in stacks:
-                passes.append(step.columns | sink.flush(step.keep_n, step.stack))
+        passes = [
+            step.columns | sink.flush(step.keep_n, step.stack)
+            for step in _steps(model, prompts, options, side)
+            if step.stack in stacks
+        ]
     return _record(model, documents, options, _joined(passes))
 
 

@@ -81,7 +81,7 @@ FAMILIES: dict[str, Family] = {
 }
 
 
-def _by_modality(call: tuple[Any, ...], tokens: int) -> dict[str, Tensor] | None:
+def _by_modality(call: tuple[Any, ...]) -> dict[str, Tensor] | None:
     """Rows of text and of image tokens; None where the block was told of no images."""
     if len(call) < 2 or call[1] is None or not call[1].any():
         return None
@@ -89,9 +89,7 @@ def _by_modality(call: tuple[Any, ...], tokens: int) -> dict[str, Tensor] | None
     return {"text_moe": (~is_image_n).nonzero()[:, 0], "vision_moe": is_image_n.nonzero()[:, 0]}
 
 
-DIVIDED: dict[str, Callable[[tuple[Any, ...], int], dict[str, Tensor] | None]] = {
-    "Ernie4_5_VLMoeMoeBlock": _by_modality
-}
+DIVIDED: dict[str, Callable[[tuple[Any, ...]], dict[str, Tensor] | None]] = {"Ernie4_5_VLMoeMoeBlock": _by_modality}
 """Blocks that share the tokens out among several MoE layers: rows by child, from the block's arguments."""
 
 BYPASSES: dict[str, str] = {

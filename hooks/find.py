@@ -226,7 +226,7 @@ def _neighbours(model: nn.Module, experts_path: str, inside: tuple[str, ...]) ->
 
 
 def _note_call(probe: Probe, order: list[str]) -> Callable[..., None]:
-    def hook(module: nn.Module, args: tuple, kwargs: dict) -> None:
+    def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         values = (*args, *kwargs.values())
         call = values[probe.reading.leading :]
         if call and all(isinstance(value, Tensor) for value in call[:2]):
@@ -237,7 +237,7 @@ def _note_call(probe: Probe, order: list[str]) -> Callable[..., None]:
 
 
 def _note_output(probe: Probe, path: str, order: list[str]) -> Callable[..., None]:
-    def hook(module: nn.Module, args: tuple, output: Any) -> None:
+    def hook(module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
         if not probe.calls:  # a router answers before its experts are called
             probe.outputs.append((path, module, output))
             if not probe.experts_path:

@@ -37,7 +37,7 @@ class Step:
     """One forward pass of a stack: which rows of the flattened batch to keep, and the token columns of those rows."""
 
     keep_n: Tensor
-    columns: dict[str, NDArray]
+    columns: dict[str, NDArray[Any]]
     stack: Stack = "decoder"
 
 
@@ -65,7 +65,7 @@ def steps(
         alive_b = alive_b & ~torch.isin(next_b, ends)
         if not alive_b.any():
             return
-        batch = next_batch(batch, next_b, sum_real_b=mask_bs.sum(1))
+        batch = next_batch(next_b, sum_real_b=mask_bs.sum(1))
         mask_bs = torch.cat([mask_bs, torch.ones_like(mask_bs[:, :1])], dim=1)
 
 
@@ -89,7 +89,7 @@ def pad_batch(model: LoadedModel, prompts: Sequence[Prompt], side: str) -> Batch
     return Batch(ids_bs.to(device), real_bs.to(device), position_bs.to(device), flag_bs.to(device))
 
 
-def next_batch(batch: Batch, next_b: Tensor, *, sum_real_b: Tensor) -> Batch:
+def next_batch(next_b: Tensor, *, sum_real_b: Tensor) -> Batch:
     """The chosen tokens as the places of the next pass; `sum_real_b` are their positions."""
     ids_bs = next_b[:, None]
     return Batch(
@@ -119,7 +119,7 @@ def _last_places(real_bs: Tensor) -> tuple[Tensor, Tensor]:
 def token_chooser(options: CaptureOptions) -> Any:
     """(ids so far, logits) → the next token of each row."""
     if not options.sample:
-        return lambda ids_bs, logits_bv: logits_bv.argmax(-1)
+        return lambda _ids_bs, logits_bv: logits_bv.argmax(-1)
     warpers = LogitsProcessorList([TemperatureLogitsWarper(options.temperature)])
     if options.top_p < 1.0:
         warpers.append(TopPLogitsWarper(options.top_p))
@@ -142,7 +142,7 @@ def end_tokens(model: LoadedModel) -> Tensor:
 
 def token_columns(
     model: LoadedModel, batch: Batch, logits_bsv: Tensor, next_b: Tensor | None, alive_b: Tensor
-) -> dict[str, NDArray]:
+) -> dict[str, NDArray[Any]]:
     """The token columns of one pass, padding and ended rows left out; no predictions of what predicts no tokens."""
     keep_bs = batch.real_bs & alive_b[:, None]
     named = what_rows_are(batch)
@@ -163,7 +163,7 @@ def what_rows_are(batch: Batch) -> dict[str, tuple[Tensor, type]]:
     }
 
 
-def kept(named: dict[str, tuple[Tensor, type]], keep_bs: Tensor) -> dict[str, NDArray]:
+def kept(named: dict[str, tuple[Tensor, type]], keep_bs: Tensor) -> dict[str, NDArray[Any]]:
     """The places to keep, as arrays."""
     return {name: values_bs[keep_bs].cpu().numpy().astype(dtype) for name, (values_bs, dtype) in named.items()}
 

@@ -106,7 +106,8 @@ def choose_dtype(wanted: str, device: torch.device, parameters: int, stored: str
     if wanted not in DTYPES:
         raise OptionError(f"dtype {wanted!r}", expected=f"one of {', '.join(DTYPES)}", do="choose one of those")
     if wanted != "auto":
-        return getattr(torch, wanted)
+        chosen: torch.dtype = getattr(torch, wanted)
+        return chosen
     if device.type == "cpu" and 4 * parameters <= SMALL:
         return torch.float32
     return getattr(torch, stored) if stored in DTYPES[1:] else torch.bfloat16

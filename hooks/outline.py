@@ -55,7 +55,7 @@ def _rule(model: nn.Module, config: Any, path: str, layer: int) -> RouterRule:
         layer=layer,
         block=block_of(path),
         module=path,
-        experts=_number(around, EXPERTS, path) if not first else first,
+        experts=first or _number(around, EXPERTS, path),
         k=_number(around, SLOTS, path),
         score="unknown",
         stack=stack_of(path),

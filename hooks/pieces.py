@@ -16,7 +16,7 @@ def pieces(tokenizer: Any, token_ids: Iterable[int]) -> dict[int, str]:
 
 def piece(tokenizer: Any, token_id: int) -> str:
     """Text of one token id."""
-    token = tokenizer.convert_ids_to_tokens(token_id)
+    token: str | None = tokenizer.convert_ids_to_tokens(token_id)
     if token is None:
         return f"<{token_id}>"
     if token_id in tokenizer.all_special_ids:

@@ -61,7 +61,8 @@ def unwrapped(model: Any) -> nn.Module:
         if inner is None and hasattr(model, "get_base_model"):
             inner = model.get_base_model()
         if inner is None or inner is model:
-            return model
+            found: nn.Module = model
+            return found
         model = inner
 
 
@@ -71,8 +72,8 @@ def forward(model: Any, inputs: Mapping[str, Any]) -> Tensor:
         output = model(**(no_cache(model) | dict(inputs)))
     first = getattr(output, "logits", None)
     first = output[0] if first is None and not isinstance(output, Tensor) else first
-    first = output if first is None else first
-    return first.float().flatten(0, -2)
+    values: Tensor = output if first is None else first
+    return values.float().flatten(0, -2)
 
 
 def no_cache(model: Any) -> dict[str, bool]:

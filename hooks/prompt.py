@@ -65,4 +65,5 @@ def tokenise(tokenizer: Any, text: str, *, chat: bool) -> Prompt:
 def _as_turn(tokenizer: Any, text: str) -> str:
     """The text as one user turn, ready for the model's answer."""
     turn = [{"role": "user", "content": text}]
-    return tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
+    rendered: str = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
+    return rendered

@@ -25,10 +25,10 @@ class Reading:
 
     def logits(self, answer: Any, at: int | None) -> Tensor:
         """The router's score of every option, (N, options), from what the router returned."""
-        scores = answer if at is None else answer[at]
+        scores: Tensor = answer if at is None else answer[at]
         return scores.flatten(0, -2)
 
-    def ids(self, call: Call, logits_ne: Tensor) -> tuple[Tensor, Tensor]:
+    def ids(self, call: Call, _logits_ne: Tensor) -> tuple[Tensor, Tensor]:
         """Executed ids and weights, (N, k) each."""
         return call[0], call[1]
 
@@ -58,7 +58,7 @@ class OneHotReading(Reading):
 
     empty_when = "where an expert was full"
 
-    def ids(self, call: Call, logits_ne: Tensor) -> tuple[Tensor, Tensor]:
+    def ids(self, call: Call, _logits_ne: Tensor) -> tuple[Tensor, Tensor]:
         """The one expert of each token, NO_EXPERT where the mask is empty."""
         mask_ne = call[0].flatten(0, -2)
         kept_n1 = mask_ne.any(-1, keepdim=True)
@@ -78,7 +78,7 @@ class DenseReading(Reading):
     def __init__(self, k: int) -> None:
         self.k = k
 
-    def ids(self, call: Call, logits_ne: Tensor) -> tuple[Tensor, Tensor]:
+    def ids(self, call: Call, _logits_ne: Tensor) -> tuple[Tensor, Tensor]:
         """The k experts whose weight is not 0."""
         weights_nk, ids_nk = call[1].topk(self.k, dim=-1)
         return ids_nk.where(weights_nk > 0, NO_EXPERT), weights_nk
@@ -97,7 +97,7 @@ class SkipReading(Reading):
     empty_when = "where the router chose to skip the layer"
     skips = True
 
-    def ids(self, call: Call, logits_ne: Tensor) -> tuple[Tensor, Tensor]:
+    def ids(self, call: Call, _logits_ne: Tensor) -> tuple[Tensor, Tensor]:
         """NO_EXPERT where nothing was executed."""
         return call[0].where(call[1] != 0, NO_EXPERT), call[1]
 
@@ -111,16 +111,17 @@ class ProductKeyReading(Reading):
 
     leading = 0
 
-    def logits(self, answer: Any, at: int | None) -> Tensor:
+    def logits(self, answer: Any, _at: int | None) -> Tensor:
         """The sum of both keys' scores for each of keys × keys experts."""
         first_nk, second_nk = answer.reshape(2, answer.shape[:-1].numel(), -1)
-        return (first_nk.unsqueeze(-1) + second_nk.unsqueeze(-2)).flatten(-2)
+        sum_nkk: Tensor = first_nk.unsqueeze(-1) + second_nk.unsqueeze(-2)
+        return sum_nkk.flatten(-2)
 
     def ids(self, call: Call, logits_ne: Tensor) -> tuple[Tensor, Tensor]:
         """The rows looked up, weighed by a softmax over their scores."""
         return call[0], logits_ne.gather(1, call[0]).softmax(-1)
 
-    def call(self, call: Call, ids_nk: Tensor, weights_nk: Tensor) -> Call:
+    def call(self, call: Call, ids_nk: Tensor, _weights_nk: Tensor) -> Call:
         """Other rows; the weights are made inside the block and stay."""
         return (ids_nk, *call[1:])
 
@@ -133,7 +134,8 @@ class InputWeightReading(AnswerReading):
     def routes(self, router: nn.Module, answer: Any) -> Routes:
         """The experts whose score is not 0."""
         scores_ne, logits_ne = answer
-        ids_nk = scores_ne.topk(int(router.top_k), dim=-1).indices  # type: ignore[arg-type]  # a number, in this family
+        k: Any = router.top_k
+        ids_nk = scores_ne.topk(int(k), dim=-1).indices
         return Routes(logits_ne, ids_nk, scores_ne.gather(1, ids_nk))
 
     def answer(self, answer: Any, ids_nk: Tensor, weights_nk: Tensor) -> Any:
@@ -144,7 +146,7 @@ class InputWeightReading(AnswerReading):
 class SortedReading(AnswerReading):
     """The router hands out tokens already sorted by expert: (order, tokens, weights, tokens of each expert, logits)."""
 
-    def routes(self, router: nn.Module, answer: Any) -> Routes:
+    def routes(self, _router: nn.Module, answer: Any) -> Routes:
         """Back in the order of the tokens."""
         order_a, _, weights_a, sizes, logits_ne = answer
         sizes_e = torch.as_tensor(sizes, device=order_a.device)

@@ -95,17 +95,16 @@ class Recorder:
                 hooks.move_to_end(key)
 
     def _on_divider(self, site: Site) -> Callable[..., None]:
-        def hook(module: nn.Module, args: tuple, kwargs: dict) -> None:
+        def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             now = self._now.get()
             if now is not None and site.divider is not None:
-                call = (*args, *kwargs.values())
-                rows = site.divider.rows(call, call[0].shape[:-1].numel())
+                rows = site.divider.rows((*args, *kwargs.values()))
                 now.rows[site.layer] = None if rows is None else rows[site.divider.child]
 
         return hook
 
     def _on_router(self, site: Site) -> Callable[..., Any]:
-        def hook(module: nn.Module, args: tuple, answer: Any) -> Any:
+        def hook(module: nn.Module, _args: tuple[Any, ...], answer: Any) -> Any:
             now = self._now.get()
             if now is None or is_recomputed():
                 return None
@@ -124,7 +123,9 @@ class Recorder:
         if not isinstance(reading, Reading):
             raise TypeError(f"{site.name} has an experts module and a reading that needs none")
 
-        def hook(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+        def hook(
+            _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+        ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
             now = self._now.get()
             if now is None or is_recomputed():
                 return None
@@ -140,7 +141,7 @@ class Recorder:
         return hook
 
     def _on_list_router(self, site: Site) -> Callable[..., None]:
-        def hook(module: nn.Module, args: tuple, answer: Any) -> None:
+        def hook(_module: nn.Module, args: tuple[Any, ...], answer: Any) -> None:
             now = self._now.get()
             if now is not None and not is_recomputed():
                 now.answers[site.layer] = (args[0], answer)
@@ -149,7 +150,7 @@ class Recorder:
         return hook
 
     def _on_expert(self, site: Site, number: int) -> Callable[..., None]:
-        def hook(module: nn.Module, args: tuple) -> None:
+        def hook(_module: nn.Module, args: tuple[Any, ...]) -> None:
             now = self._now.get()
             if now is not None and not is_recomputed() and args[0].numel():
                 now.called.setdefault(site.layer, {})[number] = marks(args[0])
@@ -157,7 +158,7 @@ class Recorder:
         return hook
 
     def _on_holder(self, site: Site, reading: ListReading) -> Callable[..., None]:
-        def hook(module: nn.Module, args: tuple, output: Any) -> None:
+        def hook(_module: nn.Module, _args: tuple[Any, ...], _output: Any) -> None:
             now = self._now.get()
             if now is None or is_recomputed():
                 return

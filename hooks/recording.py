@@ -133,7 +133,7 @@ def _execution_device(core: Any) -> Any:
 
 
 def _documents(
-    texts: Sequence[Text], columns: Mapping[str, NDArray], tokenizer: Any, labels: Sequence[str | Document] | None
+    texts: Sequence[Text], columns: Mapping[str, NDArray[Any]], tokenizer: Any, labels: Sequence[str | Document] | None
 ) -> tuple[Document, ...]:
     """What is known of each sequence: its label, and the text it began with."""
     if labels is not None and len(labels) != len(texts):
@@ -151,7 +151,7 @@ def _documents(
     return tuple(documents)
 
 
-def _text(columns: Mapping[str, NDArray], number: int, tokenizer: Any) -> str:
+def _text(columns: Mapping[str, NDArray[Any]], number: int, tokenizer: Any) -> str:
     """The prompt of a document: what its encoder read, or what came before the generated tokens."""
     if tokenizer is None:
         return ""

@@ -156,7 +156,7 @@ class _Arrays:
         self._dtype = np.dtype(np.uint8 if self._experts <= int(EMPTY8) else np.uint16)
         self._empty = empty_slot(self._dtype)
 
-    def of(self, groups: Sequence[_Group], keep_n: NDArray) -> Columns:
+    def of(self, groups: Sequence[_Group], keep_n: NDArray[np.bool_]) -> Columns:
         """The arrays of the rows kept. Errors: RouterOutputError for a weight that is no number."""
         if len(groups) == 1 and len(groups[0].rules) == len(self._rules) and groups[0].rows_n is None:
             columns = self._own(groups[0], keep_n)
@@ -167,7 +167,7 @@ class _Arrays:
         self._check_finite(columns["weight_tlk"], "combine weight")
         return columns
 
-    def _own(self, group: _Group, keep_n: NDArray) -> Columns:
+    def _own(self, group: _Group, keep_n: NDArray[np.bool_]) -> Columns:
         """The arrays of one group's layers alone, for the rows kept of those they saw."""
         k, experts, layers = group.rules[0].k, group.rules[0].experts, len(group.rules)
         number_rc, id_rc = group.reduced.number_rc.cpu().numpy(), group.reduced.id_rc.cpu().numpy().view(np.uint16)
@@ -203,9 +203,9 @@ class _Arrays:
             columns["logit_tle"] = np.full((*shape, self._experts), np.nan, np.float16)
         return columns
 
-    def _fill(self, columns: Columns, group: _Group, keep_n: NDArray) -> None:
+    def _fill(self, columns: Columns, group: _Group, keep_n: NDArray[np.bool_]) -> None:
         """Write what a group's layers did into the rows they saw; they may be narrower than others."""
-        row_t: slice | NDArray = slice(None)
+        row_t: slice | NDArray[np.intp] = slice(None)
         if group.rows_n is not None:
             rows_n = group.rows_n.cpu().numpy()
             row_t = (keep_n.cumsum() - 1)[rows_n][keep_n[rows_n]]
@@ -215,7 +215,7 @@ class _Arrays:
             place = (*at, slice(own.shape[2])) if own.ndim == 3 else at
             columns[name][place] = own
 
-    def _check_finite(self, weight_tlk: NDArray, what: str) -> None:
+    def _check_finite(self, weight_tlk: NDArray[np.floating], what: str) -> None:
         if not np.isfinite(weight_tlk).all():
             token, layer, _ = np.argwhere(~np.isfinite(weight_tlk))[0]
             raise RouterOutputError(

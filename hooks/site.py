@@ -11,7 +11,7 @@ from hooks.readings import AnswerReading, Reading
 from hooks.search.expert_lists import ListReading
 from routing.router import Stack
 
-Rows = Callable[[tuple[Any, ...], int], dict[str, Tensor] | None]
+Rows = Callable[[tuple[Any, ...]], dict[str, Tensor] | None]
 
 
 @dataclass(frozen=True)

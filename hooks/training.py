@@ -22,7 +22,11 @@ from hooks.sink import RouteSink
 from routing.errors import OptionError
 
 METRICS = ("largest_share", "smallest_share", "max_violation", "load_entropy", "gate_entropy")
-SUMMARY: dict[str, Callable[[NDArray], float]] = {"min": np.nanmin, "median": np.nanmedian, "max": np.nanmax}
+SUMMARY: dict[str, Callable[[NDArray[np.float64]], float]] = {
+    "min": np.nanmin,
+    "median": np.nanmedian,
+    "max": np.nanmax,
+}
 
 
 class Tally:
@@ -39,7 +43,7 @@ class Tally:
         """Whether nothing was counted yet."""
         return not self._count_le.any()
 
-    def add(self, ids_tlk: NDArray, entropy_tl: NDArray) -> None:
+    def add(self, ids_tlk: NDArray[np.integer], entropy_tl: NDArray[np.floating]) -> None:
         """Count more tokens; an empty slot is nobody's."""
         experts = self._count_le.shape[1]
         for layer, ids_tk in enumerate(np.moveaxis(ids_tlk, 1, 0)):
@@ -58,7 +62,7 @@ class Tally:
             gate_l = self._entropy_l / self._known_l
         return dict(zip(METRICS, [*np.array(layers).T, gate_l], strict=True))
 
-    def _load(self, experts: int, count_e: NDArray) -> tuple[float, float, float, float]:
+    def _load(self, experts: int, count_e: NDArray[np.number]) -> tuple[float, float, float, float]:
         share_e = count_e[:experts] / max(count_e.sum(), 1)
         if not count_e.any():
             return (np.nan,) * 4

@@ -55,7 +55,7 @@ def translation_steps(model: LoadedModel, prompts: Sequence[Prompt], options: Ca
         alive_b = alive_b & ~torch.isin(next_b, ends)
         if not alive_b.any():
             return
-        batch = next_batch(batch, next_b, sum_real_b=batch.position_bs[:, 0] + 1)
+        batch = next_batch(next_b, sum_real_b=batch.position_bs[:, 0] + 1)
 
 
 def _start(model: LoadedModel, rows: int) -> Batch:
@@ -74,7 +74,7 @@ def _start(model: LoadedModel, rows: int) -> Batch:
     return Batch(ids_bs, nothing_bs == 0, nothing_bs, nothing_bs + int(Flag.SPECIAL))
 
 
-def _source_columns(model: LoadedModel, source: Batch) -> dict[str, NDArray]:
+def _source_columns(model: LoadedModel, source: Batch) -> dict[str, NDArray[Any]]:
     """The token columns of what the encoder read; it predicts nothing."""
     flagged = Batch(source.ids_bs, source.real_bs, source.position_bs, source.flag_bs | int(Flag.ENCODER))
     named = what_rows_are(flagged)

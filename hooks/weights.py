@@ -5,7 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psutil
 import torch
@@ -137,14 +137,14 @@ def _check_complete(path: Path, files: list[Path]) -> None:
         )
 
 
-def _header(file: Path) -> dict[str, dict]:
+def _header(file: Path) -> dict[str, dict[str, Any]]:
     """Tensor names, dtypes and shapes of one file; the file must be as long as its header says."""
     size = file.stat().st_size
     with file.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
         text = stream.read(length) if 2 <= length <= min(size, 100 * 2**20) else b""
     try:
-        tensors = json.loads(text)
+        tensors: dict[str, dict[str, Any]] = json.loads(text)
         tensors.pop("__metadata__", None)
         ends = [tensor["data_offsets"][1] for tensor in tensors.values()]
     except (ValueError, AttributeError, KeyError, TypeError) as fault:
@@ -176,8 +176,8 @@ def check_memory(needed: int, device: torch.device, name: str) -> None:
 def free_memory(device: torch.device) -> int:
     """Bytes free on a device; on a CPU also within the container's limit."""
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    free = psutil.virtual_memory().available
+        return int(torch.cuda.mem_get_info(device)[0])
+    free = int(psutil.virtual_memory().available)
     for file in CGROUP_LIMITS:
         if file.is_file() and (text := file.read_text().strip()).isdigit():
             free = min(free, max(int(text) - psutil.Process().memory_info().rss, 0))

@@ -32,7 +32,7 @@ class RouterTap:
         self.ids_tk: list[Tensor] = []
         self._handles = [gate.register_forward_hook(self._keep) for gate in self.gates]
 
-    def _keep(self, module: nn.Module, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
+    def _keep(self, _module: nn.Module, _inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
         self.logit_te.append(output[0])
         self.ids_tk.append(output[2])
 
@@ -84,7 +84,7 @@ class SelectionBias:
 
     rate: float = 1e-2
 
-    def loss(self, tap: RouterTap, load_le: Tensor) -> Tensor:
+    def loss(self, _tap: RouterTap, load_le: Tensor) -> Tensor:
         """Zero: nothing disturbs the gradient of the language model."""
         return load_le.new_zeros(())
 

@@ -78,7 +78,7 @@ def _short_lines(page: str, size: int) -> Iterator[str]:
 
 def extractor_of(package: Package) -> Extractor:
     """Return the extractor that the package's row names."""
-    found = getattr(extract, package.extractor, None) or getattr(scripture, package.extractor, None)
+    found: Extractor | None = getattr(extract, package.extractor, None) or getattr(scripture, package.extractor, None)
     if found is None:
         raise CorpusError(
             f"extractor {package.extractor!r} for {package.name}",

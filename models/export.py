@@ -25,7 +25,8 @@ def load_weights(weights: Path) -> PreTrainedModel:
         )
     model: PreTrainedModel = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(weights.parent))
     model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True)["model"])
-    return narrowed(model).eval()
+    narrowed(model).eval()
+    return model
 
 
 def narrowed(model: PreTrainedModel) -> PreTrainedModel:

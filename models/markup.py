@@ -5,11 +5,36 @@ import re
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
-_SKIPPED = frozenset("script style head nav header footer aside noscript button svg".split())
+_SKIPPED = frozenset(["script", "style", "head", "nav", "header", "footer", "aside", "noscript", "button", "svg"])
 _BLOCKS = frozenset(
-    "p div li ul ol dl dt dd h1 h2 h3 h4 h5 h6 pre table tr td th br section article blockquote title".split()
+    [
+        "p",
+        "div",
+        "li",
+        "ul",
+        "ol",
+        "dl",
+        "dt",
+        "dd",
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "pre",
+        "table",
+        "tr",
+        "td",
+        "th",
+        "br",
+        "section",
+        "article",
+        "blockquote",
+        "title",
+    ]
 )
-_VOID = frozenset("meta link img br hr input base".split())
+_VOID = frozenset(["meta", "link", "img", "br", "hr", "input", "base"])
 
 
 class _TextParser(HTMLParser):
@@ -60,8 +85,8 @@ def text_of_html(source: str) -> str:
     return squeeze("".join(parser.pieces))
 
 
-_PAGE_SKIPPED = frozenset("info links media".split())
-_PAGE_BLOCKS = frozenset("p title cell".split())
+_PAGE_SKIPPED = frozenset(["info", "links", "media"])
+_PAGE_BLOCKS = frozenset(["p", "title", "cell"])
 
 
 def _local(tag: str) -> str:
@@ -96,8 +121,12 @@ _ROFF_SPECIAL = {
     "ha": "^",
     "ti": "~",
 }
-_ROFF_BREAKS = frozenset("PP P LP TP IP HP br sp RS RE SH SS nf fi EX EE".split())
-_ROFF_FONTS = frozenset("B I R BR BI RB RI IB IR SM SB SH SS IP UR MT UE ME".split())
+_ROFF_BREAKS = frozenset(
+    ["PP", "P", "LP", "TP", "IP", "HP", "br", "sp", "RS", "RE", "SH", "SS", "nf", "fi", "EX", "EE"]
+)
+_ROFF_FONTS = frozenset(
+    ["B", "I", "R", "BR", "BI", "RB", "RI", "IB", "IR", "SM", "SB", "SH", "SS", "IP", "UR", "MT", "UE", "ME"]
+)
 
 
 def _inline(line: str) -> str:

@@ -7,7 +7,7 @@ Packages whose licence forbids commercial use or changed versions are left out o
 
 from dataclasses import dataclass
 
-NATURAL_LANGUAGES: tuple[str, ...] = tuple("ar de el en es fr he hi ja ko ru th zh".split())
+NATURAL_LANGUAGES: tuple[str, ...] = ("ar", "de", "el", "en", "es", "fr", "he", "hi", "ja", "ko", "ru", "th", "zh")
 """The natural languages of the corpus, in ten scripts."""
 
 _HANDBOOK = ("ar", "de", "el", "en", "es", "fr", "ja", "ko", "ru", "zh")

@@ -47,7 +47,7 @@ def over_training(run: Path, tokenizer: PreTrainedTokenizerFast) -> Iterator[Mom
     for path in sorted(run.glob("kept-*.pt")):
         about = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         step, tokens = int(about["step"]), int(about["tokens"])
-        weights = load_weights(path).to(torch.float32)  # type: ignore[arg-type]  # transformers wraps the signature
+        weights = load_weights(path).float()
         model = attach(weights, tokenizer, name=f"{run.name} after {step} steps", digest=f"{run.name}-{step}")
         yield Moment(step, tokens, routes_alone(capture_corpus(model, texts_over_training()), tokens))
 

@@ -52,4 +52,5 @@ def _lift(count_dle: NDArray[np.int64], is_label_d: NDArray[np.bool_]) -> NDArra
     base_l = label_le.sum(axis=1, keepdims=True) / total_le.sum(axis=1, keepdims=True)
     is_used_le = total_le >= _SMALLEST_LOAD * total_le.mean(axis=1, keepdims=True)
     lift_le = np.full(total_le.shape, np.nan)
-    return np.divide(label_le, total_le * base_l, out=lift_le, where=is_used_le & (base_l > 0))
+    np.divide(label_le, total_le * base_l, out=lift_le, where=is_used_le & (base_l > 0))
+    return lift_le

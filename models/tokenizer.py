@@ -51,7 +51,8 @@ def train_tokenizer(texts: Iterable[str], vocabulary_size: int = VOCABULARY_SIZE
 def load_or_train(folder: Path, documents: Iterable[Document]) -> PreTrainedTokenizerFast:
     """Return the tokenizer saved in `folder`, training and saving it first if there is none."""
     if (folder / "tokenizer.json").exists():
-        return PreTrainedTokenizerFast.from_pretrained(folder)
+        saved: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(folder)
+        return saved
     tokenizer = train_tokenizer(balanced_sample(documents))
     tokenizer.save_pretrained(folder)
     return tokenizer

@@ -38,7 +38,7 @@ class GatescopeError(Exception):
         self.found, self.expected, self.do = found, expected, do
         super().__init__(f"{found}\n  expected: {expected}\n  do: {do}")
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self.found, self.expected, self.do)
 
 

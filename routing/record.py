@@ -124,12 +124,12 @@ class RoutingRecord:
     @property
     def tokens(self) -> int:
         """Number of recorded tokens."""
-        return self.ids_tlk.shape[0]
+        return int(self.ids_tlk.shape[0])
 
     @property
     def slots(self) -> int:
         """Most experts any layer gives a token."""
-        return self.ids_tlk.shape[2]
+        return int(self.ids_tlk.shape[2])
 
     @property
     def empty(self) -> int:
@@ -141,14 +141,14 @@ class RoutingRecord:
         """Most routed experts of any layer."""
         return max(rule.experts for rule in self.layers)
 
-    def arrays(self) -> Iterator[tuple[str, NDArray]]:
+    def arrays(self) -> Iterator[tuple[str, NDArray[Any]]]:
         """Name and array of everything recorded, absent ones left out."""
         for item in fields(self):
             value = getattr(self, item.name)
             if isinstance(value, np.ndarray):
                 yield item.name, value
 
-    def take(self, rows_t: slice | NDArray) -> "RoutingRecord":
+    def take(self, rows_t: slice | NDArray[np.integer | np.bool_]) -> "RoutingRecord":
         """The same record for some of its tokens, in their order; documents keep their numbers."""
         taken: dict[str, Any] = {name: array[rows_t].copy() for name, array in self.arrays()}
         return replace(self, **taken)
@@ -284,7 +284,7 @@ def _check_ids(record: RoutingRecord) -> None:
         _raise_at(twice_tk, ids_tk, rule, "each expert at most once per token")
 
 
-def _raise_at(bad_tk: NDArray[np.bool_], value_tk: NDArray, rule: RouterRule, expected: str) -> None:
+def _raise_at(bad_tk: NDArray[np.bool_], value_tk: NDArray[np.number], rule: RouterRule, expected: str) -> None:
     if bad_tk.any():
         token, slot = np.argwhere(bad_tk)[0]
         where = f"token {token}, layer {rule.layer} ({rule.module}), slot {slot}"

@@ -19,7 +19,7 @@ from analysis.statistics import Tables, bootstrap, over_layers
 from analysis.sufficiency import design_effect
 from analysis.tally import Tally
 
-Rows = Callable[[NDArray], NDArray[np.float64]]
+Rows = Callable[[NDArray[np.number]], NDArray[np.float64]]
 Floor = Callable[["_Chance"], NDArray[np.float64]]
 Interval = tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]
 MILLER = "Shannon 1948; counts corrected as by Miller 1955"
@@ -33,10 +33,11 @@ DEAD = -2.0
 
 def counts_ule(tally: Tally, ask: Ask, name: str = "assignments") -> NDArray[np.int64]:
     """Assignments (or another statistic) by unit, layer and expert, of the facets asked for."""
-    return tally.table(name)[:, list(ask.facets)].sum(axis=1)
+    own_ule: NDArray[np.int64] = tally.table(name)[:, list(ask.facets)].sum(axis=1)
+    return own_ule
 
 
-def present(tally: Tally, counts: NDArray) -> np.ma.MaskedArray:
+def present(tally: Tally, counts: NDArray[np.number]) -> np.ma.MaskedArray:
     """Counts (…, layers, experts) with the experts that a layer does not have masked."""
     experts_l1 = np.array([[rule.experts] for rule in tally.layers])
     beyond_le = np.arange(counts.shape[-1]) >= experts_l1
@@ -67,7 +68,7 @@ def interval(
     return found.low, found.high
 
 
-def relative(counts_le: NDArray) -> NDArray[np.float64]:
+def relative(counts_le: NDArray[np.number]) -> NDArray[np.float64]:
     """Each expert's count as a multiple of its row's mean; NaN where masked or where a row has no counts."""
     counts_le = np.ma.masked_array(counts_le, dtype=np.float64)
     mean_l1 = np.ma.filled(counts_le.mean(axis=-1, keepdims=True), 0.0)
@@ -108,7 +109,8 @@ class _Chance:
     def bits_l(self) -> NDArray[np.float64]:
         """Second order in the spread of the load, and corrected as the value is."""
         bits_l = np.log2(self.experts_l) - self.cv_l**2 / (2 * np.log(2)) + self.correction_l
-        return np.clip(bits_l, 0.0, np.log2(self.experts_l))
+        clipped_l: NDArray[np.float64] = np.clip(bits_l, 0.0, np.log2(self.experts_l))
+        return clipped_l
 
 
 def _layers(
@@ -206,7 +208,7 @@ def _evenness(
 
 
 @_evenness("Gini coefficient", "CommitteeAudit, equation 14", lambda chance: chance.gini_l, most=1.0)
-def gini(counts_re: NDArray) -> NDArray[np.float64]:
+def gini(counts_re: NDArray[np.number]) -> NDArray[np.float64]:
     """How unequal experts are (Gini): half the mean difference of two experts over the mean load.
 
     Units       1, from 0 (all alike) to 1 - 1/E (all on one expert).
@@ -223,7 +225,7 @@ def gini(counts_re: NDArray) -> NDArray[np.float64]:
     return ratio(lead_r, experts_r * sorted_re.sum(axis=1))
 
 
-def entropy_bits(counts_re: NDArray, *, corrected: bool = False) -> NDArray[np.float64]:
+def entropy_bits(counts_re: NDArray[np.number], *, corrected: bool = False) -> NDArray[np.float64]:
     """Entropy of each row's shares in bits; `corrected` adds what so small a sample lacks (Miller and Madow).
 
     Units       Bits, from 0 to log2 E; a corrected value above log2 E is cut there.
@@ -243,7 +245,7 @@ def entropy_bits(counts_re: NDArray, *, corrected: bool = False) -> NDArray[np.f
 
 
 @_evenness("Minimal violation (MinVio)", "MaxVio mirrored", lambda chance: np.minimum(chance.largest_l, 1.0), most=1.0)
-def min_violation(counts_re: NDArray) -> NDArray[np.float64]:
+def min_violation(counts_re: NDArray[np.number]) -> NDArray[np.float64]:
     """How far the least busy expert lies below the mean load, as a share of it: 0 … 1.
 
     >>> min_violation(np.array([[1, 3], [2, 2]])).tolist()
@@ -253,7 +255,7 @@ def min_violation(counts_re: NDArray) -> NDArray[np.float64]:
 
 
 @_evenness("Mean violation (AvgVio)", "Mean absolute deviation", lambda chance: FOLDED * chance.cv_l, most=2.0)
-def mean_violation(counts_re: NDArray) -> NDArray[np.float64]:
+def mean_violation(counts_re: NDArray[np.number]) -> NDArray[np.float64]:
     """How far experts lie from the mean load on average, as a share of it: 0 … 2 (1 - 1/E).
 
     >>> mean_violation(np.array([[1, 3], [0, 4]])).tolist()
@@ -263,7 +265,7 @@ def mean_violation(counts_re: NDArray) -> NDArray[np.float64]:
 
 
 @_evenness("Entropy", MILLER, lambda chance: chance.bits_l, uniform="log2 E", mass=entropy_bits)
-def entropy(counts_re: NDArray) -> NDArray[np.float64]:
+def entropy(counts_re: NDArray[np.number]) -> NDArray[np.float64]:
     """Entropy of the shares, what so few slots hide added: log2 E bits when all are alike, 0 when one has it all."""
     return entropy_bits(counts_re, corrected=True)
 
@@ -275,7 +277,7 @@ def entropy(counts_re: NDArray) -> NDArray[np.float64]:
     uniform="E",
     mass=lambda mass_re: np.exp2(entropy_bits(mass_re)),
 )
-def effective_experts(counts_re: NDArray) -> NDArray[np.float64]:
+def effective_experts(counts_re: NDArray[np.number]) -> NDArray[np.float64]:
     """How many equally used experts would spread the work as widely: the perplexity of the shares."""
     return np.exp2(entropy(counts_re))
 
@@ -284,7 +286,7 @@ _evenness("Maximal violation (MaxVio)", MAXVIO, lambda chance: chance.largest_l)
 _evenness("Coefficient of variation", SHAZEER, lambda chance: chance.cv_l)(load.load_cv)
 
 
-def lorenz(counts_re: NDArray) -> NDArray[np.float64]:
+def lorenz(counts_re: NDArray[np.number]) -> NDArray[np.float64]:
     """Share of the work that the r least busy experts do together, for r = 0 … E; NaN beyond a row's own experts.
 
     >>> lorenz(np.array([[3, 1, 4]])).tolist()
@@ -318,7 +320,7 @@ def load_lorenz(tally: Tally, ask: Ask) -> Result:
     return told(found, tally, ask)
 
 
-def _lorenz_draws(sums_ble: NDArray) -> NDArray[np.float64]:
+def _lorenz_draws(sums_ble: NDArray[np.float64]) -> NDArray[np.float64]:
     draws, layers, experts = sums_ble.shape
     return lorenz(sums_ble.reshape(-1, experts)).reshape(draws, layers, experts + 1)
 
@@ -362,7 +364,8 @@ def expert_state(tally: Tally, ask: Ask) -> Result:
 def _chance_of_none(tally: Tally, count_le: np.ma.MaskedArray) -> NDArray[np.float64]:
     """How likely an even router passes one expert over in so many slots, k of each token."""
     k_l, experts_l = np.array([(rule.k, rule.experts) for rule in tally.layers]).T
-    return (1 - k_l / experts_l) ** (np.ma.filled(count_le, 0).sum(axis=1) / k_l)
+    chance_l: NDArray[np.float64] = (1 - k_l / experts_l) ** (np.ma.filled(count_le, 0).sum(axis=1) / k_l)
+    return chance_l
 
 
 def _state_warnings(

@@ -37,10 +37,10 @@ CLOSE = {
 MARGIN = next(quantity for quantity in QUANTITIES if quantity.name == "selection_margin")
 
 
-def _scores(of: Callable[[NDArray], NDArray]) -> Take:
+def _scores(of: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> Take:
     """From the raw scores of a layer's experts."""
 
-    def take(record: RoutingRecord, rule: RouterRule, rows: slice) -> NDArray | None:
+    def take(record: RoutingRecord, rule: RouterRule, rows: slice) -> NDArray[np.float64] | None:
         if record.logit_tle is None:
             return None
         logit_te = record.logit_tle[rows, rule.layer, : rule.experts].astype(np.float64)
@@ -49,8 +49,9 @@ def _scores(of: Callable[[NDArray], NDArray]) -> Take:
     return take
 
 
-def _centred(logit_te: NDArray) -> NDArray:
-    return np.logaddexp.reduce(logit_te - logit_te.mean(axis=1, keepdims=True), axis=1)
+def _centred(logit_te: NDArray[np.float64]) -> NDArray[np.float64]:
+    lse_t: NDArray[np.float64] = np.logaddexp.reduce(logit_te - logit_te.mean(axis=1, keepdims=True), axis=1)
+    return lse_t
 
 
 SCORES = (
@@ -70,7 +71,7 @@ SCORES = (
         "units of the raw score",
         "Standard deviation of a token's raw scores over experts.",
         _scores(lambda logit_te: logit_te.std(axis=1)),
-        even=lambda rule: 0.0,
+        even=lambda _rule: 0.0,
         uniform="0",
         source="Deviation over experts, blind to a constant added to all",
     ),
@@ -122,7 +123,7 @@ def score_choices(reading: Reading) -> NDArray[np.int64] | None:
     sums_xln = np.zeros((len(record.documents) * len(Facet), len(record.layers), 4), np.int64)
     place_t = record.document_t.astype(np.int64) * len(Facet) + reading.facet_t
     for rule, rows, share_te in _gates(record):
-        score_te, allowed_te = _unbiased(record, rule, rows, share_te)
+        score_te, allowed_te = _unbiased(record.logit_tle[rows, rule.layer], rule, share_te)
         ids_tk = record.ids_tlk[rows, rule.layer]
         is_there_tk = (ids_tk < rule.experts) & np.isfinite(share_te).all(axis=1, keepdims=True)
         at_tk = np.where(is_there_tk, ids_tk, 0).astype(np.intp)
@@ -130,7 +131,7 @@ def score_choices(reading: Reading) -> NDArray[np.int64] | None:
         allowed_tk = np.take_along_axis(allowed_te, at_tk, axis=1)
         behind_tk = np.take_along_axis(score_te, at_tk, axis=1) < best_tk[:, -1:]
         flips_tk = is_there_tk & (behind_tk | ~allowed_tk)
-        whole_t: NDArray = np.all(is_there_tk[:, : rule.k], axis=1)
+        whole_t: NDArray[np.bool_] = np.all(is_there_tk[:, : rule.k], axis=1)
         had_t = np.where(is_there_tk, np.take_along_axis(share_te, at_tk, axis=1), 0.0).sum(axis=1)
         could_t = _best_share(share_te, np.where(allowed_te, score_te, -np.inf), rule.k)
         parts = (is_there_tk.sum(axis=1), flips_tk.sum(axis=1), _fixed(could_t, whole_t), _fixed(had_t, whole_t))
@@ -149,7 +150,7 @@ def gate_sums(reading: Reading) -> NDArray[np.int64] | None:
     place_t = record.document_t.astype(np.int64) * len(Facet) + reading.facet_t
     for rule, rows, share_te in _gates(record):
         is_routed_t = np.any(record.ids_tlk[rows, rule.layer] != record.empty, axis=1)
-        known_t: NDArray = np.isfinite(share_te).all(axis=1) & is_routed_t
+        known_t: NDArray[np.bool_] = np.isfinite(share_te).all(axis=1) & is_routed_t
         whole_te = _fixed(share_te, known_t[:, None])
         np.add.at(sums_xln[:, rule.layer, : rule.experts], place_t[rows], whole_te)
         np.add.at(sums_xln[:, rule.layer, -2], place_t[rows], _fixed(entropy_bits(share_te), known_t))
@@ -167,15 +168,15 @@ def _gates(record: RoutingRecord) -> Iterator[tuple[RouterRule, slice, NDArray[n
             yield rule, rows, gate_shares(record.logit_tle[rows, rule.layer], rule)
 
 
-def _fixed(value: NDArray[np.float64], known: NDArray) -> NDArray[np.int64]:
+def _fixed(value: NDArray[np.float64], known: NDArray[np.bool_]) -> NDArray[np.int64]:
     return np.rint(np.where(known, value, 0.0) * FIXED).astype(np.int64)
 
 
 def _unbiased(
-    record: RoutingRecord, rule: RouterRule, rows: slice, share_te: NDArray[np.float64]
+    logit_te: NDArray[np.float16], rule: RouterRule, share_te: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Raw scores, and which experts the best groups hold: by the sum of their best two gates where there is a bias."""
-    score_te = record.logit_tle[rows, rule.layer, : rule.experts].astype(np.float64)  # type: ignore[index]
+    score_te = logit_te[:, : rule.experts].astype(np.float64)
     if rule.groups == 1 or rule.experts % rule.groups:
         return score_te, np.ones(score_te.shape, bool)
     grouped_tgm = np.sort(share_te.reshape(len(share_te), rule.groups, -1), axis=2)
@@ -187,18 +188,21 @@ def _unbiased(
 def _best_share(share_te: NDArray[np.float64], score_te: NDArray[np.float64], k: int) -> NDArray[np.float64]:
     """The gate's share of the k best scores, whatever the order of equals: equal scores have equal shares."""
     order_tk = np.argsort(-score_te, axis=1, kind="stable")[:, :k]
-    return np.take_along_axis(share_te, order_tk, axis=1).sum(axis=1)
+    share_t: NDArray[np.float64] = np.take_along_axis(share_te, order_tk, axis=1).sum(axis=1)
+    return share_t
 
 
-def _flips(sums_ln: NDArray) -> NDArray[np.float64]:
+def _flips(sums_ln: NDArray[np.number]) -> NDArray[np.float64]:
     return ratio(sums_ln[..., 1], sums_ln[..., 0])
 
 
-def _lost(sums_ln: NDArray) -> NDArray[np.float64]:
+def _lost(sums_ln: NDArray[np.number]) -> NDArray[np.float64]:
     return np.maximum(ratio(sums_ln[..., 2] - sums_ln[..., 3], sums_ln[..., 2]), 0.0)
 
 
-def _layered(tally: Tally, ask: Ask, name: str, of: Callable[[NDArray], NDArray], most: float = np.inf) -> Result:
+def _layered(
+    tally: Tally, ask: Ask, name: str, of: Callable[[NDArray[np.number]], NDArray[np.float64]], most: float = np.inf
+) -> Result:
     table_uln = tally.table(name)[:, list(ask.facets)].sum(axis=1)
     low, high = interval(tally, ask, table_uln, of, bounds=(0.0, most), corrected=of is _soft)
     value_l = of(table_uln.sum(axis=0, keepdims=True))[0]
@@ -247,7 +251,7 @@ def selection_loss(tally: Tally, ask: Ask) -> Result:
     return _layered(tally, ask, "score_choices", _lost, 1.0)
 
 
-def _soft(sums_ln: NDArray) -> NDArray[np.float64]:
+def _soft(sums_ln: NDArray[np.number]) -> NDArray[np.float64]:
     """Entropy of the mean gate less the mean entropy of the gate, in bits."""
     tokens = sums_ln[..., -1].astype(np.float64)
     return np.maximum(entropy_bits(shares(sums_ln[..., :-2])) - ratio(sums_ln[..., -2] / FIXED, tokens), 0.0)

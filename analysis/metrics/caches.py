@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from analysis.locality import BEST, LFU, LRU, by_layer, find_depths, keep_by_next_uses
 from analysis.metrics.balance import counts_ule, interval
 from analysis.metrics.locality import FACETS, places
-from analysis.registry import Ask, Result, metric
+from analysis.registry import Ask, Compute, Metric, Result, metric
 from analysis.shares import ratio
 from analysis.tally import Reading, Tally, statistic
 
@@ -63,7 +63,7 @@ def segment_hits(reading: Reading) -> NDArray[np.int64]:
     return count_xlbn.reshape(len(record.documents), FACETS, *count_xlbn.shape[1:])
 
 
-def _hit_rate(title: str, uniform: str, null: str, needs: tuple[str, ...], source: str) -> Callable:
+def _hit_rate(title: str, uniform: str, null: str, needs: tuple[str, ...], source: str) -> Callable[[Compute], Metric]:
     """What the hit rates by size have in common."""
     return metric(
         title=title,
@@ -259,7 +259,7 @@ def _of_depths(tally: Tally, ask: Ask, name: str, null: str = "") -> Result:
     return Result(value=rates[0], null=found, labels=_sizes(tally))
 
 
-def _rates(tally: Tally, hits_lb: NDArray, total_l: NDArray) -> NDArray[np.float64]:
+def _rates(tally: Tally, hits_lb: NDArray[np.number], total_l: NDArray[np.number]) -> NDArray[np.float64]:
     own_lb = np.arange(hits_lb.shape[1]) < np.array([[rule.experts] for rule in tally.layers])
     return np.where(own_lb, ratio(hits_lb, total_l[:, None]), np.nan)
 
@@ -268,16 +268,16 @@ def _sizes(tally: Tally) -> dict[str, tuple[str, ...]]:
     return {"b": tuple(str(size + 1) for size in range(max(rule.experts for rule in tally.layers)))}
 
 
-def _of_the_most_used(count_e: NDArray, other_e: NDArray) -> NDArray[np.float64]:
+def _of_the_most_used(count_e: NDArray[np.number], other_e: NDArray[np.number]) -> NDArray[np.float64]:
     """Requests to the 1, 2 … E experts most used elsewhere; equals are taken in a random order, on average."""
     value, group_e, size_g = np.unique(-other_e, return_inverse=True, return_counts=True)
     mean_g = np.bincount(group_e, weights=count_e, minlength=len(value)) / size_g
     return np.repeat(mean_g, size_g).cumsum()
 
 
-def _segment_rate(count_lbn: NDArray) -> NDArray[np.float64]:
+def _segment_rate(count_lbn: NDArray[np.number]) -> NDArray[np.float64]:
     return ratio(count_lbn[..., 1], count_lbn[..., 0])
 
 
-def _segment_excess(count_lbn: NDArray) -> NDArray[np.float64]:
+def _segment_excess(count_lbn: NDArray[np.number]) -> NDArray[np.float64]:
     return ratio(count_lbn[..., 1] - count_lbn[..., 2], count_lbn[..., 0] - count_lbn[..., 2])

@@ -27,7 +27,7 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 BY = ("", "domain", "language")
 ROWS = 4096
 
-Take = Callable[[RoutingRecord, RouterRule, slice], NDArray | None]
+Take = Callable[[RoutingRecord, RouterRule, slice], NDArray[np.float64] | None]
 Even = Callable[[RouterRule], float]
 
 
@@ -45,7 +45,7 @@ class Quantity(NamedTuple):
     source: str = "Shannon 1948"
 
 
-def bin_of(value: NDArray) -> NDArray[np.intp]:
+def bin_of(value: NDArray[np.floating]) -> NDArray[np.intp]:
     """The bin of each number, in the order of the numbers; NaN is not asked for.
 
     >>> bin_of(np.array([0.0, 0.5, 0.51, 1.0, -1.0])).tolist()
@@ -64,10 +64,10 @@ def edges() -> NDArray[np.float64]:
     return np.concatenate([-half[:0:-1], half])
 
 
-def _weights(of: Callable[[NDArray], NDArray]) -> Take:
+def _weights(of: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> Take:
     """From the weights of the chosen experts as shares of their sum, NaN where they have none or one is negative."""
 
-    def take(record: RoutingRecord, rule: RouterRule, rows: slice) -> NDArray | None:
+    def take(record: RoutingRecord, rule: RouterRule, rows: slice) -> NDArray[np.float64] | None:
         if record.weight_tlk is None:
             return None
         weight_tk = record.weight_tlk[rows, rule.layer].astype(np.float64)
@@ -78,7 +78,7 @@ def _weights(of: Callable[[NDArray], NDArray]) -> Take:
     return take
 
 
-def gate_shares(logit_te: NDArray, rule: RouterRule) -> NDArray[np.float64]:
+def gate_shares(logit_te: NDArray[np.floating], rule: RouterRule) -> NDArray[np.float64]:
     """The gate over all of a layer's experts, made to sum to 1: NaN where a score is not known or the rule is not."""
     logit_te = logit_te[:, : rule.experts].astype(np.float64)
     logit_te = np.where(np.isfinite(logit_te).all(axis=1, keepdims=True), logit_te, np.nan)
@@ -93,24 +93,25 @@ def gate_shares(logit_te: NDArray, rule: RouterRule) -> NDArray[np.float64]:
     return shares(score_te)
 
 
-def column(name: str, of: Callable[[NDArray], NDArray] = np.asarray) -> Take:
+def column(name: str, of: Callable[[NDArray[np.float64]], NDArray[np.float64]] = np.asarray) -> Take:
     """From one recorded number per token and layer."""
 
-    def take(record: RoutingRecord, rule: RouterRule, rows: slice) -> NDArray | None:
+    def take(record: RoutingRecord, rule: RouterRule, rows: slice) -> NDArray[np.float64] | None:
         array_tl = getattr(record, name)
         return None if array_tl is None else of(array_tl[rows, rule.layer].astype(np.float64))
 
     return take
 
 
-def _kept(record: RoutingRecord, rule: RouterRule, rows: slice) -> NDArray | None:
+def _kept(record: RoutingRecord, rule: RouterRule, rows: slice) -> NDArray[np.float64] | None:
     """From the raw scores, or, where the executed weights are the gate's own shares, from those."""
     if record.logit_tle is not None:
         share_te = gate_shares(record.logit_tle[rows, rule.layer], rule)
         ids_tk = record.ids_tlk[rows, rule.layer]
         is_there_tk = ids_tk < rule.experts
         share_tk = np.take_along_axis(share_te, np.where(is_there_tk, ids_tk, 0).astype(np.intp), axis=1)
-        return np.where(is_there_tk, share_tk, 0.0).sum(axis=1)
+        kept_t: NDArray[np.float64] = np.where(is_there_tk, share_tk, 0.0).sum(axis=1)
+        return kept_t
     if record.weight_tlk is None:
         return None
     total_t = record.weight_tlk[rows, rule.layer].astype(np.float64).sum(axis=1) / rule.scale
@@ -164,7 +165,7 @@ QUANTITIES = (
         "1 (of the executed weights)",
         "By how much of the executed weight the first expert is ahead of the second (of nothing, where there is one).",
         _weights(lambda share_tk: share_tk[:, 0] - share_tk[:, 1:2].sum(axis=1)),
-        even=lambda rule: 0.0,
+        even=lambda _rule: 0.0,
         range=(0, 1),
         uniform="0",
         source="Largest less second largest combine weight, over the sum",
@@ -267,7 +268,7 @@ def _groups(tally: Tally, by: str) -> tuple[tuple[str, ...], NDArray[np.intp]]:
     return tuple(names.tolist()), group_u
 
 
-def _mean(sums_n: NDArray) -> NDArray[np.float64]:
+def _mean(sums_n: NDArray[np.number]) -> NDArray[np.float64]:
     return ratio(sums_n[..., 1], sums_n[..., 0] * FIXED)
 
 

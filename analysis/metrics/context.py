@@ -49,7 +49,7 @@ def same_word_overlap(tally: Tally, ask: Ask) -> Result:
     sample = sample_of(tally, ask)
     found = overlaps(sample, _k(tally))
     low, high = _interval(sample, tally, ask, 0)
-    return _result(tally, sample, value=found.same_l, low=low, high=high, null=found.other_l)
+    return _result(sample, value=found.same_l, low=low, high=high, null=found.other_l)
 
 
 @metric(
@@ -72,7 +72,7 @@ def different_word_overlap(tally: Tally, ask: Ask) -> Result:
     low, high = _interval(sample, tally, ask, 1)
     even_l = np.array([rule.k / rule.experts for rule in tally.layers])
     null = np.where(np.isnan(found.other_l), np.nan, even_l)
-    return _result(tally, sample, value=found.other_l, low=low, high=high, null=null)
+    return _result(sample, value=found.other_l, low=low, high=high, null=null)
 
 
 @metric(
@@ -95,7 +95,7 @@ def context_share(tally: Tally, ask: Ask) -> Result:
     sample = sample_of(tally, ask)
     value = _share(overlaps(sample, _k(tally)))
     low, high = _interval(sample, tally, ask, 2)
-    return _result(tally, sample, value=value, low=low, high=high, null=np.where(np.isnan(value), np.nan, 1.0))
+    return _result(sample, value=value, low=low, high=high, null=np.where(np.isnan(value), np.nan, 1.0))
 
 
 def overlaps(sample: Sampled, k_l: NDArray[np.integer]) -> Overlaps:
@@ -151,7 +151,8 @@ def _k(tally: Tally) -> NDArray[np.int64]:
 def _share(found: Overlaps) -> NDArray[np.float64]:
     below = 1 - found.other_l
     out = np.full(len(below), np.nan)
-    return 1 - np.divide(found.same_l - found.other_l, below, out=out, where=below > 1e-9)
+    np.divide(found.same_l - found.other_l, below, out=out, where=below > 1e-9)
+    return 1 - out
 
 
 def _interval(
@@ -177,7 +178,7 @@ def _interval(
     return low, high if which == 2 else np.minimum(high, 1)
 
 
-def _result(tally: Tally, sample: Sampled, **numbers: NDArray[np.float64] | None) -> Result:
+def _result(sample: Sampled, **numbers: NDArray[np.float64] | None) -> Result:
     value = numbers.pop("value")
     return Result(
         value=np.asarray(value),

@@ -1,6 +1,5 @@
 """How differently the experts are used by domain, or by language: asked by either."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,6 +8,7 @@ from numpy.typing import NDArray
 from analysis.information import excess_information
 from analysis.permutation import q_values
 from analysis.profiles import (
+    Distance,
     Labelled,
     Tested,
     against_deals,
@@ -54,7 +54,6 @@ def token_share_of_group(tally: Tally, ask: Ask) -> Result:
     even_l = np.array([rule.k / rule.experts for rule in tally.layers])
     null = np.where(is_there_le, even_l[:, None], np.nan)
     return result_of(
-        tally,
         units,
         value=np.where(is_there_le, value, np.nan),
         low=None if low is None else np.where(is_there_le, low, np.nan),
@@ -90,7 +89,7 @@ def leaning(tally: Tally, ask: Ask) -> Result:
         value[g], null[g], p[g] = np.where(present_le(tally), _against_rest(units, g, ask), np.nan)
     for at in np.ndindex(shape[:2]):
         q[at] = q_values(p[at])
-    return result_of(tally, units, value=value, **({"null": null, "p": p, "q": q} if ask.resamples else {}))
+    return result_of(units, value=value, **({"null": null, "p": p, "q": q} if ask.resamples else {}))
 
 
 @metric(
@@ -120,7 +119,7 @@ def group_information(tally: Tally, ask: Ask) -> Result:
     value, null, p = (
         np.array([getattr(layer, name) for layer in layers]) for name in ("excess_bits", "null_mean_bits", "p_value")
     )
-    return result_of(tally, units, value=value, null=null, p=p, q=q_values(p))
+    return result_of(units, value=value, null=null, p=p, q=q_values(p))
 
 
 @metric(
@@ -182,7 +181,7 @@ def core_membership(tally: Tally, ask: Ask) -> Result:
     """
     units = labelled(tally, ask)
     need_resamples(ask, "core_membership")
-    return result_of(tally, units, value=surely_above(tally, units, ask, CORE_LOAD))
+    return result_of(units, value=surely_above(tally, units, ask, CORE_LOAD))
 
 
 @metric(
@@ -205,7 +204,7 @@ def core_coverage(tally: Tally, ask: Ask) -> Result:
     member_le = surely_above(tally, units, ask, CORE_LOAD)
     share_le = np.nan_to_num(shares(group_sums(units)[0])).mean(axis=0)
     value = np.where(member_le >= CORE_GROUPS, share_le, 0.0).sum(axis=1)
-    return result_of(tally, units, value=np.where(np.isnan(member_le).all(axis=1), np.nan, value))
+    return result_of(units, value=np.where(np.isnan(member_le).all(axis=1), np.nan, value))
 
 
 def present_le(tally: Tally) -> NDArray[np.bool_]:
@@ -231,7 +230,7 @@ def surely_above(tally: Tally, units: Labelled, ask: Ask, load: float) -> NDArra
     return np.where(known_le, np.nansum(above_gle, axis=0) / number_le, np.nan)
 
 
-def result_of(tally: Tally, units: Labelled, *, value: NDArray, **more: Any) -> Result:
+def result_of(units: Labelled, *, value: NDArray[np.float64], **more: Any) -> Result:
     """Values with what travels with them."""
     return Result(
         value=value,
@@ -252,7 +251,7 @@ def _against_rest(units: Labelled, group: int, ask: Ask) -> Tested:
     """Difference of token shares between a group and the others, with its null and two-sided p."""
     two = units._replace(group_u=(units.group_u != group).astype(np.intp), names=("", ""))
 
-    def difference(count_bgle: NDArray, tokens_bg: NDArray) -> NDArray:
+    def difference(count_bgle: NDArray[np.float64], tokens_bg: NDArray[np.float64]) -> NDArray[np.float64]:
         share_bgle = ratio(count_bgle, tokens_bg[:, :, None, None])
         return share_bgle[:, 0] - share_bgle[:, 1]
 
@@ -262,7 +261,7 @@ def _against_rest(units: Labelled, group: int, ask: Ask) -> Tested:
     return Tested(value, *np.full((2, *value.shape), np.nan))
 
 
-def _distances(tally: Tally, ask: Ask, distance: Callable[[NDArray, NDArray], NDArray]) -> Result:
+def _distances(tally: Tally, ask: Ask, distance: Distance) -> Result:
     units = labelled(tally, ask)
     value, null, p = pair_distances(units, distance, deals=ask.resamples, seed=ask.seed)
     q = np.full(p.shape, np.nan)
@@ -270,4 +269,4 @@ def _distances(tally: Tally, ask: Ask, distance: Callable[[NDArray, NDArray], ND
     for layer in range(len(p)):
         found = q_values(p[layer][below])
         q[layer][below] = q[layer].T[below] = found
-    return result_of(tally, units, value=value, **({"null": null, "p": p, "q": q} if ask.resamples else {}))
+    return result_of(units, value=value, **({"null": null, "p": p, "q": q} if ask.resamples else {}))

@@ -15,6 +15,9 @@ from analysis.registry import BOTH, Ask, Result, metric
 from analysis.shares import ratio, shares
 from analysis.tally import Facet, Reading, Tally, statistic
 
+Pair = tuple[NDArray[np.number], NDArray[np.number]]
+"""Counts of two profiles."""
+
 STARTS = (0, 1, 4, 16, 64, 256)
 PLACES = ("0", "1–3", "4–15", "16–63", "64–255", "256+", "special tokens")
 SPECIAL = len(STARTS)
@@ -33,7 +36,7 @@ def place_loads(reading: Reading) -> NDArray[np.int64]:
     return count_xle.reshape(len(record.documents), buckets, *count_xle.shape[1:])
 
 
-def total_variation(one_le: NDArray, other_le: NDArray) -> NDArray[np.float64]:
+def total_variation(one_le: NDArray[np.number], other_le: NDArray[np.number]) -> NDArray[np.float64]:
     """Half the summed difference of two load profiles, each made to sum to 1.
 
     Shapes      (…, experts) counts, twice, to (…).
@@ -43,10 +46,11 @@ def total_variation(one_le: NDArray, other_le: NDArray) -> NDArray[np.float64]:
     >>> total_variation(np.array([3, 1]), np.array([1, 1])).tolist()
     0.25
     """
-    return np.abs(shares(one_le) - shares(other_le)).sum(axis=-1) / 2
+    apart_l: NDArray[np.float64] = np.abs(shares(one_le) - shares(other_le)).sum(axis=-1) / 2
+    return apart_l
 
 
-def noise(one_le: NDArray, other_le: NDArray, k_l: NDArray) -> NDArray[np.float64]:
+def noise(one_le: NDArray[np.number], other_le: NDArray[np.number], k_l: NDArray[np.integer]) -> NDArray[np.float64]:
     """Expected total variation of two samples of independent tokens from the profile that they have together.
 
     An expert's count is binomial over tokens, its difference nearly normal: sqrt(2 / pi) times its deviation.
@@ -55,11 +59,17 @@ def noise(one_le: NDArray, other_le: NDArray, k_l: NDArray) -> NDArray[np.float6
     rate_le = np.minimum(shares(one_le + other_le) * k_l1, 1.0)
     slots_l1 = [table.sum(axis=-1, keepdims=True).astype(np.float64) for table in (one_le, other_le)]
     per_token = sum(ratio(k_l1, slots) for slots in slots_l1)
-    return np.sqrt(2 / np.pi) * (np.sqrt(rate_le * (1 - rate_le) * per_token) / k_l1).sum(axis=-1) / 2
+    spread_l = (np.sqrt(rate_le * (1 - rate_le) * per_token) / k_l1).sum(axis=-1)
+    expected_l: NDArray[np.float64] = np.sqrt(2 / np.pi) * spread_l / 2
+    return expected_l
 
 
 def _compared(
-    tally: Tally, ask: Ask, table_u: NDArray, of: Callable[[NDArray], tuple[NDArray, NDArray]], k_l: NDArray
+    tally: Tally,
+    ask: Ask,
+    table_u: NDArray[np.int64],
+    of: Callable[[NDArray[np.number]], Pair],
+    k_l: NDArray[np.integer],
 ) -> Result:
     """Total variation of the two profiles that `of` makes of sums, with interval and noise."""
     one, other = of(table_u.sum(axis=0))
@@ -112,7 +122,7 @@ def position_distance(tally: Tally, ask: Ask) -> Result:
     Not this    An effect of position alone: texts begin with other words than they go on with.
     """
 
-    def pair(sums: NDArray) -> tuple[NDArray, NDArray]:
+    def pair(sums: NDArray[np.number]) -> Pair:
         plain_lbe = np.moveaxis(sums[..., :SPECIAL, :, :], -3, -2)
         all_l1e = plain_lbe.sum(axis=-2, keepdims=True)
         special_l1e = np.moveaxis(sums[..., SPECIAL:, :, :], -3, -2)

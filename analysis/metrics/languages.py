@@ -93,7 +93,7 @@ def language_reach(tally: Tally, ask: Ask) -> Result:
     """
     units = labelled(tally, ask)
     need_resamples(ask, "language_reach")
-    return result_of(tally, units, value=surely_above(tally, units, ask, 1.0))
+    return result_of(units, value=surely_above(tally, units, ask, 1.0))
 
 
 @metric(
@@ -116,10 +116,12 @@ def exclusive_experts(tally: Tally, ask: Ask) -> Result:
     result = leaning.compute(tally, Ask(facets=ask.facets, by=ask.by, resamples=0, seed=ask.seed))
     known_gl = np.isfinite(result.value).any(axis=2)
     share_gl = (np.nan_to_num(result.value) > LARGE).sum(axis=2) / present_le(tally).sum(axis=1)
-    return result_of(tally, labelled(tally, ask), value=np.where(known_gl, share_gl, np.nan))
+    return result_of(labelled(tally, ask), value=np.where(known_gl, share_gl, np.nan))
 
 
-def normalised_divergence(one: NDArray, other: NDArray, experts_l: NDArray[np.integer]) -> NDArray[np.float64]:
+def normalised_divergence(
+    one: NDArray[np.float64], other: NDArray[np.float64], experts_l: NDArray[np.integer]
+) -> NDArray[np.float64]:
     """Jensen-Shannon divergence over the largest that two profiles of such entropies can have.
 
     Shapes      (..., layers, experts) shares, beyond a layer's own experts 0, to (..., layers).
@@ -132,7 +134,8 @@ def normalised_divergence(one: NDArray, other: NDArray, experts_l: NDArray[np.in
     mean = (entropy_bits(one) + entropy_bits(other)) / 2
     above, below = entropy_bits((one + other) / 2) - mean, np.log2(experts_l) - mean
     out = np.full(above.shape, np.nan)
-    return np.clip(np.divide(above, below, out=out, where=below > 1e-9), 0, 1)
+    share: NDArray[np.float64] = np.clip(np.divide(above, below, out=out, where=below > 1e-9), 0, 1)
+    return share
 
 
 def _divergence(tally: Tally, ask: Ask, name: str) -> Result:
@@ -182,7 +185,9 @@ def _by_passage(tally: Tally, ask: Ask, name: str) -> tuple[NDArray[np.float64],
     return shares(count_pgle), names, int(tokens)
 
 
-def _against(apart_pgl: NDArray[np.float64], ask: Ask) -> tuple[NDArray, NDArray, NDArray]:
+def _against(
+    apart_pgl: NDArray[np.float64], ask: Ask
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Mean over passages and its interval, for one language against others: (g, l) each."""
     tables = np.nan_to_num(apart_pgl), np.isfinite(apart_pgl).astype(np.float64)
     if ask.resamples and len(apart_pgl):
@@ -190,7 +195,7 @@ def _against(apart_pgl: NDArray[np.float64], ask: Ask) -> tuple[NDArray, NDArray
     return (_mean(*(table.sum(axis=0) for table in tables)),) * 3
 
 
-def _mean(total: NDArray, number: NDArray) -> NDArray[np.float64]:
+def _mean(total: NDArray[np.float64], number: NDArray[np.number]) -> NDArray[np.float64]:
     return ratio(total, number)
 
 

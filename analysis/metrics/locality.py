@@ -207,7 +207,7 @@ def places(reading: Reading) -> NDArray[np.int64]:
 def _repeated(tally: Tally, ask: Ask, what: int, null_l: NDArray[np.float64], warnings: tuple[str, ...] = ()) -> Result:
     """Share of neighbours in which one thing is the same, by kind of pair."""
 
-    def share(count_lcn: NDArray) -> NDArray[np.float64]:
+    def share(count_lcn: NDArray[np.number]) -> NDArray[np.float64]:
         every_ln = count_lcn.sum(axis=-2, keepdims=True)
         both = np.concatenate([every_ln, count_lcn], axis=-2)
         return ratio(both[..., what], both[..., 0])
@@ -236,7 +236,7 @@ def _rates(tally: Tally, ask: Ask) -> tuple[NDArray[np.float64], tuple[str, ...]
     return rates_le, said
 
 
-def _overlap(count_lbn: NDArray) -> NDArray[np.float64]:
+def _overlap(count_lbn: NDArray[np.number]) -> NDArray[np.float64]:
     return ratio(2 * count_lbn[..., 0], count_lbn[..., 1])
 
 
@@ -258,7 +258,7 @@ def _other_documents(tally: Tally, ask: Ask, table_ulbn: NDArray[np.int64]) -> N
     return ratio(above_lb, weight_lb)
 
 
-def _segment_scores(count_lwb: NDArray) -> NDArray[np.float64]:
+def _segment_scores(count_lwb: NDArray[np.number]) -> NDArray[np.float64]:
     """The score of each length of segment, whose counts end at the length."""
     scores = [best_segment_score(count_lwb[..., at, : window + 1]) for at, window in enumerate(WINDOWS)]
     return np.stack(scores, axis=-1)

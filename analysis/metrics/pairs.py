@@ -120,7 +120,9 @@ def expected_pairs(
     return expected_lef, ()
 
 
-def _over(above_lef: NDArray, below_lef: NDArray, layers: tuple[RouterRule, ...]) -> NDArray[np.float64]:
+def _over(
+    above_lef: NDArray[np.number], below_lef: NDArray[np.number], layers: tuple[RouterRule, ...]
+) -> NDArray[np.float64]:
     """The ratio off the diagonal among a layer's own experts; NaN elsewhere and where nothing is below."""
     experts = above_lef.shape[1]
     own_le = np.arange(experts) < np.array([[rule.experts] for rule in layers])

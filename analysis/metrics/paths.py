@@ -200,7 +200,7 @@ def path_coverage(tally: Tally, ask: Ask) -> Result:
     Units       1. Where paths share bins it is too high, by about the rank over 65,536, and by more where most paths
                 occur once: a warning says at which depths.
     """
-    found = _over_paths(tally, ask, lambda count_b, exact: _coverage(count_b))
+    found = _over_paths(tally, ask, lambda count_b, _exact: _coverage(count_b))
     crowded = _over_paths(tally, ask, _is_crowded).value
     names = [name for name, is_crowded in zip(found.labels["w"], crowded, strict=True) if is_crowded]
     said = (f"Paths share bins through {', '.join(names)}: coverage there is too high.",) if names else ()
@@ -261,7 +261,7 @@ def path_depths(layers: int) -> tuple[int, ...]:
 
 def is_exact(experts: int, depth: int) -> bool:
     """Whether every possible path of so many layers has a bin of its own."""
-    return (experts + 1) ** depth <= BINS
+    return bool((experts + 1) ** depth <= BINS)
 
 
 def _transitions(reading: Reading, slots: int) -> NDArray[np.int64] | None:
@@ -281,23 +281,23 @@ def _by_label(tally: Tally, ask: Ask, by: str) -> dict[str, NDArray[np.int64]]:
     return dict(sorted(tables.items())) or {"": tally.pooled("first_transitions", facets=())}
 
 
-def _bits(tables: dict[str, NDArray]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _bits(tables: dict[str, NDArray[np.int64]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mutual information of the two last axes in excess of chance, and chance, by label and layer."""
     count_dlef = np.stack(list(tables.values()))
     chance_dl = shuffled_information_bits(count_dlef)
     return mutual_information_bits(count_dlef) - chance_dl, chance_dl
 
 
-def _tokens(tables: dict[str, NDArray]) -> NDArray[np.float64]:
+def _tokens(tables: dict[str, NDArray[np.int64]]) -> NDArray[np.float64]:
     return np.stack([table.sum(axis=(1, 2)) for table in tables.values()]).astype(np.float64)
 
 
-def _weighted(value_dl: NDArray, weight_dl: NDArray) -> NDArray[np.float64]:
+def _weighted(value_dl: NDArray[np.float64], weight_dl: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean over domains by their tokens; a domain without any does not count."""
     return ratio((np.nan_to_num(value_dl) * weight_dl).sum(axis=0), weight_dl.sum(axis=0))
 
 
-def _sparse(tables: dict[str, NDArray]) -> tuple[str, ...]:
+def _sparse(tables: dict[str, NDArray[np.int64]]) -> tuple[str, ...]:
     """A warning where a table has so few tokens that chance tells most of what there is to tell."""
     few = set()
     for count_lef in tables.values():
@@ -309,7 +309,7 @@ def _sparse(tables: dict[str, NDArray]) -> tuple[str, ...]:
     return (f"Fewer than {ENOUGH} tokens for each pair of experts in layers {sorted(few)}: bits there are too few.",)
 
 
-def _over_paths(tally: Tally, ask: Ask, measure: Callable[[NDArray, bool], object]) -> Result:
+def _over_paths(tally: Tally, ask: Ask, measure: Callable[[NDArray[np.int64], bool], object]) -> Result:
     """A measure of the bins of every depth."""
     depths, experts = path_depths(len(tally.layers)), max(rule.experts for rule in tally.layers)
     count_wb = tally.pooled("paths", facets=ask.facets)
@@ -351,12 +351,12 @@ def _same_path(count_b: NDArray[np.int64], exact: bool) -> float:
     return same if exact else (same * BINS - 1) / (BINS - 1)
 
 
-def _padded(value_l: NDArray) -> NDArray[np.float64]:
+def _padded(value_l: NDArray[np.float64]) -> NDArray[np.float64]:
     """With the last layer, which nothing follows."""
     return np.concatenate([value_l, np.full((1, *value_l.shape[1:]), np.nan)])
 
 
-def _own(tally: Tally, value_lef: NDArray) -> NDArray[np.float64]:
+def _own(tally: Tally, value_lef: NDArray[np.float64]) -> NDArray[np.float64]:
     """With the last layer, and NaN beyond each layer's own experts."""
     experts_l = np.array([rule.experts for rule in tally.layers])
     own_le = np.arange(value_lef.shape[1]) < experts_l[:, None]

@@ -55,7 +55,7 @@ def predictability(tally: Tally, ask: Ask) -> Result:
                 (translations, pages of one book) help each other: their documents are not independent.
     """
     units = _own(tally, ask)
-    return _told(tally, units, ask, _hits(units), bounds=(0.0, 1.0), null=_largest(units))
+    return _told(units, ask, _hits(units), bounds=(0.0, 1.0), null=_largest(units))
 
 
 @metric(
@@ -75,7 +75,7 @@ def word_predictability(tally: Tally, ask: Ask) -> Result:
     Words are token ids of prompt and generated text, hashed into 2,048 bins: two ids may share one.
     """
     units = _own(tally, ask)
-    return _told(tally, units, ask, _word_hits(tally, ask, units), bounds=(0.0, 1.0), null=_largest(units))
+    return _told(units, ask, _word_hits(tally, ask, units), bounds=(0.0, 1.0), null=_largest(units))
 
 
 @metric(
@@ -98,7 +98,7 @@ def predictability_over_words(tally: Tally, ask: Ask) -> Result:
     """
     units = _own(tally, ask)
     difference_ul = _hits(units) - _word_hits(tally, ask, units)[:, None]
-    return _told(tally, units, ask, difference_ul, bounds=(-1.0, 1.0), null=0.0)
+    return _told(units, ask, difference_ul, bounds=(-1.0, 1.0), null=0.0)
 
 
 def _own(tally: Tally, ask: Ask) -> Labelled:
@@ -161,7 +161,7 @@ def folds(group_u: NDArray[np.intp], known_u: NDArray[np.bool_]) -> NDArray[np.i
     return fold_u
 
 
-def _by_group(count_ux: NDArray, group_u: NDArray[np.intp], size: int) -> NDArray[np.float64]:
+def _by_group(count_ux: NDArray[np.number], group_u: NDArray[np.intp], size: int) -> NDArray[np.float64]:
     total_gx = np.zeros((size, count_ux.shape[1]))
     np.add.at(total_gx, group_u, count_ux)
     return total_gx
@@ -173,9 +173,7 @@ def _logs(count_gx: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.log((count_gx + PRIOR) / whole))
 
 
-def _told(
-    tally: Tally, units: Labelled, ask: Ask, hit_u: NDArray, *, bounds: tuple[float, float], null: float
-) -> Result:
+def _told(units: Labelled, ask: Ask, hit_u: NDArray[np.float64], *, bounds: tuple[float, float], null: float) -> Result:
     """Mean over documents, with its interval over them."""
     tables = np.nan_to_num(hit_u), np.isfinite(hit_u).astype(np.float64)
     value = np.asarray(ratio(*(table.sum(axis=0) for table in tables)))
@@ -183,4 +181,4 @@ def _told(
     if ask.resamples and np.isfinite(value).any():
         interval = bootstrap(tables, ratio, resamples=ask.resamples, seed=ask.seed, bounds=bounds)
         ends = {"low": interval.low, "high": interval.high}
-    return result_of(tally, units, value=value, null=np.where(np.isnan(value), np.nan, null), **ends)
+    return result_of(units, value=value, null=np.where(np.isnan(value), np.nan, null), **ends)

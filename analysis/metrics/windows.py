@@ -64,7 +64,12 @@ def lot(reading: Reading) -> NDArray[np.int64]:
 
 @compiled
 def _slide(
-    ids_tlk: NDArray, order_t: NDArray, start_x: NDArray, sizes_w: NDArray, experts: int, sums_xlwn: NDArray
+    ids_tlk: NDArray[np.unsignedinteger],
+    order_t: NDArray[np.integer],
+    start_x: NDArray[np.integer],
+    sizes_w: NDArray[np.integer],
+    experts: int,
+    sums_xlwn: NDArray[np.int64],
 ) -> None:  # pragma: no cover
     """Windows of every size next to one another, counted anew for each; what is left over at the end is left out."""
     count_e = np.zeros(experts, np.int64)
@@ -107,7 +112,7 @@ class Scale(NamedTuple):
     warnings: tuple[str, ...]
 
 
-def violation(sums_n: NDArray, experts_l1: NDArray) -> NDArray[np.float64]:
+def violation(sums_n: NDArray[np.number], experts_l1: NDArray[np.integer]) -> NDArray[np.float64]:
     """MaxVio of windows, each weighed by its slots: sums (…, layers, windows, 5) to (…, layers, windows).
 
     >>> violation(np.array([[[2, 8, 6, 20, 32]]]), np.array([[4]])).tolist()  # (2, 1, 1, 0), then (4, 0, 0, 0)
@@ -116,7 +121,7 @@ def violation(sums_n: NDArray, experts_l1: NDArray) -> NDArray[np.float64]:
     return ratio(experts_l1 * sums_n[..., LARGEST], sums_n[..., SLOTS]) - 1.0
 
 
-def spread(sums_n: NDArray, experts_l1: NDArray) -> NDArray[np.float64]:
+def spread(sums_n: NDArray[np.number], experts_l1: NDArray[np.integer]) -> NDArray[np.float64]:
     """Root mean square of the load's CV in windows, each weighed by the square of its slots.
 
     >>> spread(np.array([[[2, 8, 6, 22, 32]]]), np.array([[4]])).round(3).tolist()  # squared: 0.5 and 3
@@ -187,7 +192,7 @@ def _summed(batch_ble: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.stack([part.sum(axis=0) for part in parts], axis=-1)
 
 
-def _said(share_w: NDArray[np.float64], batches_lwn: NDArray) -> tuple[str, ...]:
+def _said(share_w: NDArray[np.float64], batches_lwn: NDArray[np.number]) -> tuple[str, ...]:
     is_inside_w, is_batch_w = share_w >= COVERED, batches_lwn[..., WINDOWS].any(axis=0)
     said = []
     if is_batch_w.any():
@@ -202,7 +207,12 @@ def _said(share_w: NDArray[np.float64], batches_lwn: NDArray) -> tuple[str, ...]
     return tuple(said)
 
 
-def _measured(tally: Tally, ask: Ask, of: Callable[[NDArray, NDArray], NDArray], floor: Callable[..., float]) -> Result:
+def _measured(
+    tally: Tally,
+    ask: Ask,
+    of: Callable[[NDArray[np.number], NDArray[np.integer]], NDArray[np.float64]],
+    floor: Callable[..., float],
+) -> Result:
     found = scales(tally, ask)
     experts_l1 = np.array([[rule.experts] for rule in tally.layers])
     pooled_lwn = np.where(found.is_inside_w[:, None], found.inside_ulwn.sum(axis=0), found.batches_lwn)

@@ -85,7 +85,7 @@ def near_frame(record: RoutingRecord, found: Near) -> pd.DataFrame:
     return frame.assign(by_chance_nearest=found.by_chance, at_random=found.random)
 
 
-def same_words(record: RoutingRecord, found: SameWord, word: str, *, corpus: str = "") -> Words:
+def same_words(found: SameWord, word: str, *, corpus: str = "") -> Words:
     """What is said around the same word elsewhere; `corpus` names where that is, if not here."""
     of = "other " if not corpus else ""
     same, other = float(found.same_l.mean()), float(found.other_l.mean())

@@ -112,10 +112,8 @@ def depth_frame(lines: Sequence[ByLayer], value: str) -> pd.DataFrame:
 
 def _rows(line: ByLayer, value: str) -> pd.DataFrame:
     rows: dict[str, object] = {"capture": line.whose, "layer": line.names, value: line.value_l}
-    for name, values in (("low", line.low_l), ("high", line.high_l), ("null", line.null_l)):
-        if values is not None:
-            rows[name] = values
-    return pd.DataFrame(rows)
+    around = {"low": line.low_l, "high": line.high_l, "null": line.null_l}
+    return pd.DataFrame(rows | {name: values for name, values in around.items() if values is not None})
 
 
 def depth_plot(lines: Sequence[ByLayer], y: str, *, height: int = HEIGHT) -> go.Figure:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from html import escape
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -31,7 +32,7 @@ def plot(x: str, y: str, *, height: int = HEIGHT, is_legend_shown: bool = True) 
 
 def add_line(
     found: go.Figure,
-    x: Sequence[object] | NDArray,
+    x: Sequence[object] | NDArray[Any],
     y: NDArray[np.floating],
     *,
     name: str,

@@ -26,7 +26,7 @@ def layer_axis(found: go.Figure, names: Sequence[str]) -> None:
 
 def add_stroke(
     found: go.Figure,
-    x: Sequence[object] | NDArray,
+    x: Sequence[object] | NDArray[Any],
     y: NDArray[np.floating],
     *,
     name: str,
@@ -48,7 +48,11 @@ def add_stroke(
 
 
 def add_band(
-    found: go.Figure, x: Sequence[object] | NDArray, low: NDArray[np.floating], high: NDArray[np.floating], ink: str
+    found: go.Figure,
+    x: Sequence[object] | NDArray[Any],
+    low: NDArray[np.floating],
+    high: NDArray[np.floating],
+    ink: str,
 ) -> None:
     """What lies between two lines, faintly."""
     band = {"x": x, "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False}

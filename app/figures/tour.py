@@ -10,6 +10,7 @@ import pandas as pd
 
 from analysis.registry import Result
 from analysis.tour import Parting, Taker
+from app.state import ViewParts
 from routing.record import RoutingRecord
 
 SURE = 0.05
@@ -23,7 +24,7 @@ class Stop:
     question: str
     says: str
     page: str
-    parts: dict[str, object] = field(default_factory=dict)
+    parts: ViewParts = field(default_factory=ViewParts)
 
 
 def parting_stop(capture: str, record: RoutingRecord, found: Parting | None) -> Stop | None:

@@ -160,5 +160,6 @@ def _scale(quantity: Quantity, record: RoutingRecord, values_lt: NDArray[np.floa
     if known.size:
         low, high = np.quantile(known, [0.0, 1 - CLIPPED] if quantity.extreme == "low" else [CLIPPED, 1.0])
         known = np.clip(known, low, high)
-    pool = "min" if quantity.extreme == "low" else "max"
-    return Scale.of(known, quantity.title, unit=quantity.unit, null=null, pool=pool)
+    return Scale.of(
+        known, quantity.title, unit=quantity.unit, null=null, pool="min" if quantity.extreme == "low" else "max"
+    )

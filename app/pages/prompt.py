@@ -109,7 +109,7 @@ def _unknown(capture: str, tracer: Tracer) -> None:
 
 def _start_afresh(tracer: Tracer) -> None:
     leave(tracer)
-    address.change(capture=None, **address.NO_PINS)
+    address.change(**address.NO_PINS | {"capture": None})
 
 
 try:

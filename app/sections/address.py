@@ -1,6 +1,7 @@
 """The page's address as the one place where what is looked at is kept, and the ways from one page to another."""
 
 from dataclasses import replace
+from typing import Unpack
 from urllib.parse import parse_qsl, urlencode
 
 import streamlit as st
@@ -9,12 +10,12 @@ from app.components.place import complete_address
 from app.figures.trace import views
 from app.navigation import find_pages
 from app.settings import settings
-from app.state import View, read_view
+from app.state import View, ViewParts, read_view
 
 CARRIED = "carried"
 """Where a session keeps what it looked at on the page before, while the address is still bare."""
 
-NO_PINS: dict[str, object] = dict.fromkeys(("document", "token", "layer", "expert", "span", "slice"))
+NO_PINS: ViewParts = {"document": None, "token": None, "layer": None, "expert": None, "span": None, "slice": None}
 """What no longer means anything once another capture is looked at."""
 
 
@@ -60,21 +61,21 @@ def follow_to(page: str) -> None:
         complete_address(page, st.session_state[CARRIED])
 
 
-def change(**parts: object) -> None:
+def change(**parts: Unpack[ViewParts]) -> None:
     """Write the current view with some parts replaced."""
-    go(replace(current(), **parts))  # type: ignore[arg-type]  # parts are fields of View
+    go(replace(current(), **parts))
 
 
-def link(page: str, **parts: object) -> str:
+def link(page: str, **parts: Unpack[ViewParts]) -> str:
     """The address of the current view on another page, some parts replaced: `link("expert", layer=2, expert=5)`."""
-    said = urlencode(params(replace(current(), **parts)))  # type: ignore[arg-type]  # parts are fields of View
+    said = urlencode(params(replace(current(), **parts)))
     address = "" if page == find_pages()[0].address else page
     return f"{address}?{said}" if said else address or "."
 
 
-def visit(page: str, **parts: object) -> None:
+def visit(page: str, **parts: Unpack[ViewParts]) -> None:
     """Go to another page, some parts of the view replaced. For callbacks: the move happens in the run they cause."""
-    st.session_state["moving"] = (page, params(replace(current(), **parts)))  # type: ignore[arg-type]  # as above
+    st.session_state["moving"] = (page, params(replace(current(), **parts)))
 
 
 def visit_link(href: str) -> None:

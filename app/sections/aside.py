@@ -36,7 +36,8 @@ def show(source: Source, reference: Source | None, view: View, *, counts: bool =
 
 def seen() -> dict[str, str]:
     """The captures this session has looked at, by id, the last one first."""
-    return st.session_state.setdefault("seen", {})
+    ids: dict[str, str] = st.session_state.setdefault("seen", {})
+    return ids
 
 
 def _remember(source: Source) -> None:
@@ -63,7 +64,7 @@ def _captures(source: Source, reference: Source | None) -> None:
     if reference is not None:
         with st.container(horizontal=True):
             st.button("Compare", on_click=address.visit, args=("compare",), key="to-compare")
-            swapped = address.NO_PINS | {"capture": reference.id, "reference": source.id}
+            swapped = {**address.NO_PINS, "capture": reference.id, "reference": source.id}
             st.button("Swap", on_click=address.change, kwargs=swapped, help="A becomes B, B becomes A.")
 
 
@@ -141,7 +142,7 @@ def _href(page: str) -> str:
 
 
 def _take_capture() -> None:
-    address.change(capture=st.session_state["capture-a"], **address.NO_PINS)
+    address.change(**address.NO_PINS | {"capture": st.session_state["capture-a"]})
 
 
 def _take_reference() -> None:

@@ -53,7 +53,8 @@ class Asked:
 
 def asked() -> Asked:
     """This session's request."""
-    return st.session_state.setdefault("asked", Asked())
+    request: Asked = st.session_state.setdefault("asked", Asked())
+    return request
 
 
 def ask(tracer: Tracer, linked: Document | None) -> None:
@@ -286,7 +287,7 @@ def _model_choice(tracer: Tracer) -> None:
 def _take_model(left: Tracer) -> None:
     """Another model reads the same text, as soon as it is loaded."""
     leave(left)
-    address.change(model=st.session_state["model"], capture=None, **address.NO_PINS)
+    address.change(**address.NO_PINS | {"model": st.session_state["model"], "capture": None})
     asked().wanted = bool(st.session_state.get("text", "").strip())
 
 

@@ -13,6 +13,7 @@ from app.sections.figure import Words, answering, chart, code_for, figure
 from app.sections.looking import Page
 from app.sections.messages import plain
 from app.sources import Scope, Source, measure, own_tokens, scope_of
+from app.state import ViewParts
 from routing.errors import OptionError
 from routing.groups import layer_names
 
@@ -122,8 +123,8 @@ def choose_layer(page: Page, layer: int, *, key: str) -> None:
 
     def take() -> None:
         chosen = st.session_state[key]
-        same = chosen == address.current().layer
-        address.change(layer=chosen, **({} if same else {"expert": None}))
+        parts: ViewParts = {} if chosen == address.current().layer else {"expert": None}
+        address.change(**parts | {"layer": chosen})
 
     st.session_state[key] = layer
     st.selectbox("Layer", range(len(names)), format_func=lambda at: names[at], key=key, on_change=take, width=220)

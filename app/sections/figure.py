@@ -12,7 +12,7 @@ import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -25,8 +25,8 @@ from app.sections.messages import plain
 from app.sources import Source
 from routing.errors import GatescopeError
 
-BADGES = {
-    "": ("", ""),
+BADGES: dict[str, tuple[Literal["gray", "green", "violet", "orange"], str]] = {
+    "": ("gray", ""),
     "observed": ("gray", "What was counted here; no null was tried."),
     "beyond null": ("green", "More than chance alone gives, by the null named under the figure."),
     "replicated": ("violet", "Beyond chance, and again in documents it was not made from."),
@@ -124,7 +124,7 @@ def _takeaway(words: Words, key: str) -> None:
     colour, promise = BADGES[words.badge]
     with st.container(horizontal=True, vertical_alignment="top", gap="small", key=f"row-{key}-said"):
         if words.badge:
-            st.badge(words.badge, color=colour, help=promise)  # type: ignore[arg-type]  # one of Streamlit's colours
+            st.badge(words.badge, color=colour, help=promise)
         st.markdown(plain(words.takeaway), width="stretch")
 
 
@@ -201,7 +201,7 @@ def parquet_bytes(frame: pd.DataFrame) -> bytes:
     return file.getvalue()
 
 
-def code_for(source: Source, metric: str, *, by: str = "", facet: str = "own") -> str:
+def code_for(source: Source, metric: str, *, by: str = "", facet: str = "own") -> str:  # noqa: ARG001 - the snippet does not narrow yet
     """Python that computes a metric of a source anew, with the full number of resamples."""
     what, _, model = source.id.partition(".")
     read = {

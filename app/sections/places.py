@@ -1,14 +1,21 @@
 """Where a token of what is counted stands in its capture, and the other way round; many links at once."""
 
-from collections.abc import Callable
 from dataclasses import replace
+from typing import Protocol, Unpack
 from urllib.parse import urlencode
 
 import numpy as np
 
 from app.sections import address
 from app.sources import Scope
+from app.state import ViewParts
 from routing.record import RoutingRecord
+
+
+class LinkTo(Protocol):
+    """Makes the address of one page, some parts of the view replaced."""
+
+    def __call__(self, **parts: Unpack[ViewParts]) -> str: ...
 
 
 def place_of(record: RoutingRecord, scope: Scope, row: int) -> tuple[int, int]:
@@ -32,12 +39,12 @@ def row_of(record: RoutingRecord, scope: Scope, document: int, token: int) -> in
     return row if start <= row < stop else None
 
 
-def linker(page: str) -> Callable[..., str]:
+def linker(page: str) -> LinkTo:
     """Makes many links to one page, as `address.link` makes one: the view is read once."""
     view, head = address.current(), address.link(page).partition("?")[0]
 
-    def link(**parts: object) -> str:
-        said = urlencode(address.params(replace(view, **parts)))  # type: ignore[arg-type]  # parts are fields of View
+    def link(**parts: Unpack[ViewParts]) -> str:
+        said = urlencode(address.params(replace(view, **parts)))
         return f"{head}?{said}"
 
     return link

@@ -13,7 +13,7 @@ from app.kept import Kept
 from app.sections import address
 from app.sections.messages import plain, show_error
 from app.sources import document_of, measure, shipped_ids, shipped_name, table
-from app.state import View
+from app.state import View, ViewParts
 from models import BUNDLED_MODEL, BUNDLED_MODELS
 from routing.errors import GatescopeError
 
@@ -56,7 +56,7 @@ def answer(page: str, view: View) -> None:
 def replay() -> None:
     """Draw the tour again on the first page, and go there. For callbacks."""
     st.session_state[DISMISSED] = False
-    address.visit("prompt", **_afresh(), capture=None)
+    address.visit("prompt", **_afresh() | {"capture": None})
 
 
 def toured(model: str) -> str:
@@ -111,9 +111,9 @@ def _is_at(stop: Stop, view: View) -> bool:
     return all(getattr(view, part) == value for part, value in stop.parts.items())
 
 
-def _afresh() -> dict[str, object]:
+def _afresh() -> ViewParts:
     """Parts of a view that nothing of what was looked at before is left in."""
-    return dict(address.NO_PINS) | {"reference": None, "facet": "own", "by": "domain", "quantity": views()[0]}
+    return address.NO_PINS | {"reference": None, "facet": "own", "by": "domain", "quantity": views()[0]}
 
 
 def _dismiss() -> None:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 
 import typer
 from rich.console import Console
@@ -23,6 +23,8 @@ if TYPE_CHECKING:  # torch takes seconds to import
     from cache.study import StudyFolder
     from hooks import LoadedModel
     from routing.router import RouterRule
+
+Word = TypeVar("Word", bound=str)
 
 PROBE = "probe"
 SHOWN = 20
@@ -54,23 +56,23 @@ def capture(
     with errors_shown(), _going_on(out):
         from app.settings import load_settings
         from app.study.blocks import Share
-        from app.study.capturing import Plan
+        from app.study.capturing import Detail, Long, Plan
         from cache.study import StudyFolder
         from hooks import CaptureOptions
 
         _check("bad", bad, ("stop", "skip"))
         _check("engine", engine, ("local", "ray"))
-        _check("long", long, ("split", "skip", "stop"))
-        _check("detail", detail, ("counts", "ids", "weights"))
+        long_texts: Long = _check("long", long, ("split", "skip", "stop"))
+        kept: Detail = _check("detail", detail, ("counts", "ids", "weights"))
         given = {"model": model or None, "device": device, "dtype": dtype, "revision": revision}
         settings = load_settings(**{name: value for name, value in given.items() if value is not None})
         texts, share = corpus_of(corpus, bad), Share.parse(shard)
         seen = _counted(texts) if not corpus.startswith("hub:") else None
         plan = Plan(
             options=CaptureOptions(max_new_tokens=new_tokens),
-            detail=detail,  # type: ignore[arg-type]  # Plan says what it may be
+            detail=kept,
             scores=scores,
-            long=long,  # type: ignore[arg-type]
+            long=long_texts,
             batch_tokens=batch_tokens or _begun_with(out),
         )
         with _local(settings) if engine == "local" else _on_ray(settings, workers) as running:
@@ -83,10 +85,12 @@ def capture(
         tell(folder, done, texts)
 
 
-def _check(name: str, given: str, known: tuple[str, ...]) -> None:
-    """Errors: OptionError."""
-    if given not in known:
-        raise OptionError(f"--{name} {given}", expected=" or ".join(known), do="choose one of these")
+def _check(name: str, given: str, known: tuple[Word, ...]) -> Word:
+    """The one of some words that was given. Errors: OptionError."""
+    for word in known:
+        if word == given:
+            return word
+    raise OptionError(f"--{name} {given}", expected=" or ".join(known), do="choose one of these")
 
 
 @contextmanager
@@ -158,7 +162,7 @@ class _Running(NamedTuple):
 
     ask: Callable[..., Any]
     capture: "Callable[..., Progress]"
-    finish: "Callable[[StudyFolder, Progress], object]" = lambda folder, done: None
+    finish: "Callable[[StudyFolder, Progress], object]" = lambda _folder, _done: None
 
 
 @contextmanager

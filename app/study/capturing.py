@@ -105,7 +105,7 @@ def capture_study(
     plan: Plan,
     *,
     share: Share = WHOLE,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_progress: Callable[[Progress], None] = lambda _progress: None,
 ) -> Progress:
     """Capture every block that is this share's and not yet whole. Killed at any moment, it goes on when run again.
 
@@ -307,7 +307,7 @@ def check_same(block: Block, texts: Texts) -> None:
         )
 
 
-def whole_tally(folder: StudyFolder, on_progress: Callable[[int, int], None] = lambda done, total: None) -> Tally:
+def whole_tally(folder: StudyFolder, on_progress: Callable[[int, int], None] = lambda _done, _total: None) -> Tally:
     """The tallies of all blocks as one. Errors: OptionError for a study without any; CaptureDamagedError."""
     blocks = blocks_with_counts(folder)
     kept = folder.kept_sum(blocks, COUNTS)
@@ -323,7 +323,7 @@ def blocks_with_counts(folder: StudyFolder) -> list[Block]:
 
 
 def added_up(
-    folder: StudyFolder, blocks: Sequence[Block], on_progress: Callable[[int, int], None] = lambda done, total: None
+    folder: StudyFolder, blocks: Sequence[Block], on_progress: Callable[[int, int], None] = lambda _done, _total: None
 ) -> Tally:
     """The tallies of some blocks as one, read sixteen at a time. Errors: CaptureDamagedError."""
     held: list[Tally] = []

@@ -63,7 +63,7 @@ class Cluster:
     """The workers of one run. `on_trouble` is told at once, in words, of those that cannot be reached."""
 
     def __init__(
-        self, ray: Any, replica: Replica, room: Room, on_trouble: Callable[[str], object] = lambda said: None
+        self, ray: Any, replica: Replica, room: Room, on_trouble: Callable[[str], object] = lambda _said: None
     ) -> None:
         self.room, self._ray = room, ray
         kind = ray.remote(
@@ -143,7 +143,7 @@ class Cluster:
         level = [count.remote(path, part) for part in _cut_in(blocks, read)]
         while len(level) > 1:
             level = [merge.remote(*part) for part in _cut_in(level, JOINED)]
-        whole = raised(self._ray.get(level[0]))
+        whole: Tally = raised(self._ray.get(level[0]))
         folder.keep_sum(blocks, COUNTS, to_bytes(whole))
         return whole
 
@@ -154,7 +154,7 @@ class Cluster:
 
 @contextmanager
 def cluster(
-    settings: Settings, workers: int = 0, on_trouble: Callable[[str], object] = lambda said: None
+    settings: Settings, workers: int = 0, on_trouble: Callable[[str], object] = lambda _said: None
 ) -> Iterator[Cluster]:
     """Workers on the Ray cluster that RAY_ADDRESS names or this machine is part of, or else on this machine alone.
 
@@ -181,7 +181,7 @@ def capture_on_cluster(
     plan: Plan,
     *,
     share: Share = WHOLE,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_progress: Callable[[Progress], None] = lambda _progress: None,
 ) -> Progress:
     """Capture every block that is this share's and not yet whole, as `capture_study` does, on all workers.
 
@@ -279,10 +279,11 @@ def _connect(ray: Any, address: str) -> None:
     if address != "local":
         try:
             ray.init(address=address, **quiet)
-            return
         except ConnectionError:
             if address != "auto":
                 raise
+        else:
+            return
     ray.init(address="local", include_dashboard=False, **quiet)
 
 

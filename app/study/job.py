@@ -96,7 +96,7 @@ class Studies:
         *,
         limit: int,
         most_tokens: int,
-        drop: Callable[[str], None] = lambda id: None,
+        drop: Callable[[str], None] = lambda _: None,
         chosen: Chosen = CHOSEN,
     ) -> None:
         self.folder, self.queue = folder, JobQueue(limit=limit, name="gatescope-studies")
@@ -298,7 +298,7 @@ class _Capturing:
 
 def _turn(tracer: Tracer, question: "Callable[[LoadedModel], Answer]") -> Callable[[Tick], Answer]:
     """A question as work of the model's queue."""
-    return lambda tick: question(_model(tracer))
+    return lambda _tick: question(_model(tracer))
 
 
 def _model(tracer: Tracer) -> "LoadedModel":

@@ -1,7 +1,8 @@
 """A study as one page of HTML that needs nothing but itself: what was measured, on what, with figures."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from html import escape
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -34,7 +35,7 @@ ENOUGH = 0.1
 """Share of a label's assignments that shared words must cover before the page speaks of them."""
 
 
-def report(study: Study, about: dict) -> str:
+def report(study: Study, about: Mapping[str, Any]) -> str:
     """The whole page."""
     body = [
         _head(about),
@@ -54,7 +55,7 @@ def report(study: Study, about: dict) -> str:
     )
 
 
-def _head(about: dict) -> str:
+def _head(about: Mapping[str, Any]) -> str:
     made, tokens = about["provenance"], about["tokens"]
     labels = "; ".join(_counted(name, counts) for name, counts in about["labels"].items())
     facts = {
@@ -257,7 +258,7 @@ def _shown(piece: str) -> str:
     return f"<code><bdi>{escape(piece.replace(' ', '␣').replace(chr(10), '↵'))}</bdi></code>"
 
 
-def _skipped(about: dict) -> str:
+def _skipped(about: Mapping[str, Any]) -> str:
     if not about["skipped"]:
         return ""
     rows = "".join(

@@ -100,7 +100,7 @@ def study(
     chosen: Chosen,
     *,
     options: "CaptureOptions | None" = None,
-    on_progress: Progress = lambda what, done, total: None,
+    on_progress: Progress = lambda _what, _done, _total: None,
 ) -> Study:
     """Capture the documents, count them, and compute what was chosen.
 
@@ -124,7 +124,7 @@ def study(
 
 
 def study_of_folder(
-    folder: StudyFolder, chosen: Chosen, *, on_progress: Progress = lambda what, done, total: None
+    folder: StudyFolder, chosen: Chosen, *, on_progress: Progress = lambda _what, _done, _total: None
 ) -> Study:
     """The same of a corpus that was captured before. Errors: CaptureDamagedError; OptionError for a folder of none."""
     whole = whole_tally(folder, lambda done, total: on_progress("adding up", done, total))

@@ -24,7 +24,7 @@ TABLES = ("composition", "common_support", "expert_words", "document_places", "n
 def ship(name: str, folder: Path) -> None:
     """Analyse the probe capture of a bundled model into a folder."""
     record = probed(name)
-    study = computed(tally(record), record, Chosen(), on_progress=lambda what, done, total: None)
+    study = computed(tally(record), record, Chosen(), on_progress=lambda _what, _done, _total: None)
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "tables").mkdir(parents=True)
     (folder / results.NAME).write_bytes(results.to_bytes(study.results))

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.common_support import CommonSupport
+from analysis.composition import Composition
 from analysis.permutation import q_values
 from analysis.registry import AXES, METRICS, Result
 from app.export import json_text
@@ -130,7 +131,7 @@ def _words_frame(study: Study) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["layer", "expert", "rank", "token_id", "token", "z", "here", "tokens"])
 
 
-def _composition_frame(study: Study, layers: tuple) -> pd.DataFrame:
+def _composition_frame(study: Study, layers: Sequence[Composition]) -> pd.DataFrame:
     """What the words alone explain of a label, a row for each layer."""
     rows = []
     for number, layer in enumerate(layers):

@@ -12,6 +12,8 @@ from cache.importers.importer import Given, Importer, Report
 from routing.errors import TraceError
 from routing.record import RoutingRecord
 
+__all__ = ["Given", "Importer", "Report", "importers", "read_trace"]
+
 
 def importers() -> tuple[Importer, ...]:
     """Every importer, by the names of their files."""

@@ -149,7 +149,7 @@ def exchanges(value: Any) -> Iterator[Exchange]:
     """The answers that one saved value holds."""
     value = parsed(value) if isinstance(value, bytes) else value
     beside = mapping(value)
-    answer = beside["response"] if "response" in beside else value
+    answer = beside.get("response", value)
     if "response" not in beside:
         beside = {}
     request = mapping(beside.get("request"))

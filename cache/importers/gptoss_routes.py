@@ -182,7 +182,7 @@ def _member(members: Mapping[str, Member], name: str, folder: Path) -> Member:
     return members[name]
 
 
-def _check_arrays(ids: Member, probs: Member, start_d: NDArray, counts: Sequence[int], folder: Path) -> None:
+def _check_arrays(ids: Member, probs: Member, start_d: NDArray[Any], counts: Sequence[int], folder: Path) -> None:
     """Arrays, examples and texts belong together."""
     tokens = ids.shape[0] if ids.shape else 0
     if ids.shape != (tokens, LAYERS, K) or ids.dtype.kind not in "iu" or probs.dtype.kind != "f":
@@ -216,7 +216,7 @@ def _of_examples(files: Sequence[Path], reader: _Reader) -> Iterator[Example]:
         )
 
 
-def _row(token: str, layers: Any) -> tuple[int, NDArray, NDArray] | None:
+def _row(token: str, layers: Any) -> tuple[int, NDArray[np.integer], NDArray[np.float64]] | None:
     """Position, ids and weights of one token; None where something is not there."""
     found = _TOKEN.fullmatch(token)
     try:
@@ -229,7 +229,7 @@ def _row(token: str, layers: Any) -> tuple[int, NDArray, NDArray] | None:
     return (int(found[1]), ids, weights) if found and fits else None
 
 
-def _json(file: Path, kind: type[list] | type[dict]) -> Any:
+def _json(file: Path, kind: type[list[Any]] | type[dict[str, Any]]) -> Any:
     """A JSON file, packed or not, that fits into memory."""
     try:
         with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:

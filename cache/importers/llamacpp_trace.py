@@ -104,6 +104,12 @@ def _seen(first: LayerPass) -> Seen:
     return Seen(count=len(first.layers), slots=first.layers[0].ids_nk.shape[1], blocks=first.blocks)
 
 
+Gathered = tuple[
+    NDArray[np.int64], NDArray[np.float64], NDArray[np.int64], NDArray[np.integer], NDArray[np.integer], list[str]
+]
+"""Rows of a pass: experts, weights, token ids, positions, flags, and where each is written."""
+
+
 class _Gatherer:
     """Passes gathered until they make a record."""
 
@@ -111,7 +117,7 @@ class _Gatherer:
         self.trace, self.has_weights, self.position, self.passes = trace, has_weights, skipped, int(skipped > 0)
         self.k = max(rule.k for rule in trace.layers)
         self.at_once, self._held = tokens_at_once(len(trace.layers), self.k), 0
-        self._rows: list[tuple[NDArray, NDArray, NDArray, NDArray, NDArray, list[str]]] = []
+        self._rows: list[Gathered] = []
 
     def add(self, one: LayerPass) -> Iterator[RoutingRecord]:
         """One more pass, if it has the layers that it should."""
@@ -154,7 +160,7 @@ class _Gatherer:
             flag_t=flags,
             place=places.__getitem__,
         )
-        yield from self.trace.records(rows, lambda number: Document("", id=self.trace.provenance.model))
+        yield from self.trace.records(rows, lambda _number: Document("", id=self.trace.provenance.model))
 
     def _complaint(self, one: LayerPass) -> str:
         """Why a pass cannot be used; nothing where it can."""
@@ -181,7 +187,14 @@ class _Gatherer:
                 shown = np.intersect1d(shown, layer.shown)
         return shown
 
-    def _fill(self, ids_nk: NDArray, weight_nk: NDArray, layer: Chosen, shown: NDArray[np.intp], count: int) -> None:
+    def _fill(
+        self,
+        ids_nk: NDArray[np.integer],
+        weight_nk: NDArray[np.floating],
+        layer: Chosen,
+        shown: NDArray[np.intp],
+        count: int,
+    ) -> None:
         """One layer's experts of the tokens shown. A last layer that ran one token of several ran the last one."""
         at = layer.shown if layer.count == count else np.full(len(layer.shown), count - 1)
         if layer.count not in (1, count):

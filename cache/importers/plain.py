@@ -6,6 +6,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,7 +69,7 @@ class _Maker:
         self._row, self._last, self._next = 0, -1, 0
         self.pieces: Mapping[int, str] = {}
 
-    def rows(self, part: Mapping[str, NDArray]) -> Rows:
+    def rows(self, part: Mapping[str, NDArray[Any]]) -> Rows:
         """The part as rows of a trace, with what it lacks put in."""
         first, count = self._row, len(part["ids"])
         self._row += count
@@ -92,7 +93,7 @@ class _Maker:
         label = self._labels.get(number, Document(""))
         return replace(label, id=label.id or self._names.texts.get(number, str(number)))
 
-    def _tokens(self, part: Mapping[str, NDArray], count: int) -> NDArray[np.integer]:
+    def _tokens(self, part: Mapping[str, NDArray[Any]], count: int) -> NDArray[np.integer]:
         """Ids of tokens; where there are none, numbers of their texts; -1 without both. Fills `pieces`."""
         if "piece" not in part:
             return part.get("token", np.full(count, -1, np.int64))

@@ -175,7 +175,8 @@ def _has_route(ids_tlk: NDArray[np.int64]) -> NDArray[np.bool_]:
     lost_t = (ids_tlk == NO_ROUTE).all(axis=(1, 2))
     if ids_tlk.shape[2] > 1:
         lost_t |= (ids_tlk == 0).all(axis=(1, 2))
-    return ~lost_t
+    has_t: NDArray[np.bool_] = ~lost_t
+    return has_t
 
 
 def _check_range(ids_tlk: NDArray[np.int64], layers: tuple[RouterRule, ...]) -> None:

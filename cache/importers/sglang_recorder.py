@@ -13,7 +13,7 @@ from cache.importers.importer import Given, Importer, Report
 from cache.importers.reading.digest import provenance_of
 from cache.importers.reading.layers import rules_of
 from cache.importers.reading.rows import Rows, Trace, tokens_at_once
-from cache.importers.reading.sequences import Open, Sequences
+from cache.importers.reading.sequences import Open, Part, Sequences
 from cache.importers.reading.sglang_dump import NAMED, Dump
 from cache.importers.reading.tensors import begins_with
 from routing.errors import TraceError
@@ -83,6 +83,10 @@ def _files(path: Path) -> list[Path]:
     return [file for match, file in sorted(named, key=lambda each: (int(each[0][2] or 0), float(each[0][1])))]
 
 
+Taken = tuple[int, Part, int, int]
+"""The number of a sequence, and which rows of one of its parts are taken."""
+
+
 class _Gatherer:
     """Sequences that are over, gathered until they make a record. A long one is cut into several."""
 
@@ -103,7 +107,7 @@ class _Gatherer:
         over, first = self._over, self._first
         self._over, self._first, self.tokens = [], first + len(over), 0
         parts = [(first + at, part) for at, (each, _) in enumerate(over) for part in each.parts]
-        rows: list[tuple] = []
+        rows: list[Taken] = []
         count = 0
         for number, part in parts:
             for start in range(part.start, part.stop, self.at_once):
@@ -116,7 +120,7 @@ class _Gatherer:
         if rows:
             yield from self._record(rows, first, over)
 
-    def _record(self, rows: list[tuple], first: int, over: list[tuple[Open, str]]) -> Iterator[RoutingRecord]:
+    def _record(self, rows: list[Taken], first: int, over: list[tuple[Open, str]]) -> Iterator[RoutingRecord]:
         lengths = [stop - start for _, _, start, stop in rows]
         ends = np.cumsum(lengths)
 

@@ -43,7 +43,7 @@ START = "routed_experts_prompt_start"
 _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
-def served_by_vllm(exchange: Exchange, k: int, report: Report) -> Iterator[Served]:
+def served_by_vllm(exchange: Exchange, _k: int, report: Report) -> Iterator[Served]:
     """Every sequence of an answer, one for each choice; its routes say their k themselves."""
     choices = objects(exchange.answer.get("choices"))
     if not any(choice.get(ROUTES) is not None for choice in choices) and exchange.answer.get(PROMPT_ROUTES) is None:

@@ -33,13 +33,13 @@ class _Lines:
 
 
 @corpus_format("csv", ".csv", ".tsv", ".tab")
-def delimited(path: Path, cut: Cut) -> Table:
+def delimited(path: Path, _cut: Cut) -> Table:
     """The table of a CSV or TSV file. Errors: RowError when it cannot be opened or its first line is no header."""
     with opened(path) as stream:
         texts = _Lines(stream, path)
         first = next(texts)
         header = _header(first, texts, path)
-    return Table(header, lambda wanted: _rows(path, header, _separator(first)))
+    return Table(header, lambda _wanted: _rows(path, header, _separator(first)))
 
 
 def _separator(header: str) -> str:

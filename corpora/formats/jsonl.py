@@ -16,9 +16,9 @@ _PEEKED_BYTES = 2**24
 
 
 @corpus_format("jsonl", ".jsonl", ".ndjson")
-def jsonl(path: Path, cut: Cut) -> Table:
+def jsonl(path: Path, _cut: Cut) -> Table:
     """The table of a JSON Lines file; its columns are those of the first `PEEKED` lines. Errors: RowError."""
-    return Table(_columns(path), lambda wanted: json_rows(path))
+    return Table(_columns(path), lambda _wanted: json_rows(path))
 
 
 def json_rows(path: Path) -> Iterator[Row]:

@@ -17,7 +17,7 @@ _BUFFER = 2**20
 
 
 @corpus_format("parquet", ".parquet", ".pq")
-def parquet(path: Path, cut: Cut) -> Table:
+def parquet(path: Path, _cut: Cut) -> Table:
     """The table of a Parquet file. Errors: RowError when it cannot be opened or is no whole Parquet file."""
     with _open(path) as file:
         columns = tuple(name for field in file.schema_arrow for name in _leaves(field, ""))

@@ -29,7 +29,7 @@ def text(path: Path, cut: Cut) -> Table:
     """The table of a plain text: its only column is `text`. Errors: RowError, OptionError."""
     with opened(path):
         pieces = _cutter(cut)
-    return Table((COLUMN,), lambda wanted: _rows(path, pieces))
+    return Table((COLUMN,), lambda _wanted: _rows(path, pieces))
 
 
 def _cutter(cut: Cut) -> Callable[[io.BufferedReader, Path], Iterator[_Piece]]:

@@ -23,10 +23,10 @@ NE, NB, DATA, NAME = 2, 6, 31, 32  # where a tensor holds them, in words of 8 by
 DASH = ord("-")
 
 
-def _pointer(typing_context: Any, address: Any) -> Any:
+def _pointer(_typing_context: Any, _address: Any) -> Any:
     """How native code makes a pointer to 4-byte words of an address."""
 
-    def make(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    def make(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         return builder.inttoptr(arguments[0], cgutils.int32_t.as_pointer())
 
     return types.CPointer(types.int32)(types.int64), make
@@ -38,7 +38,8 @@ _at: Any = intrinsic(_pointer)
 @numba.njit
 def _letter(tensor: Any, place: int) -> int:
     """A letter of a tensor's name."""
-    return (tensor[NAME + (place >> 3)] >> (8 * (place & 7))) & 255
+    letter: int = (tensor[NAME + (place >> 3)] >> (8 * (place & 7))) & 255
+    return letter
 
 
 @numba.njit

@@ -204,7 +204,8 @@ def _value(call: Any, it: int, key: int) -> Value | None:
         if number is None or length > LONGEST:
             return None
         return tuple((number * length).from_address(call.gguf_get_arr_data(it, key))) if length else ()
-    return NUMBERS[kind].from_address(call.gguf_get_val_data(it, key)).value
+    single: int | float | bool = NUMBERS[kind].from_address(call.gguf_get_val_data(it, key)).value
+    return single
 
 
 def _text(raw: bytes) -> str:

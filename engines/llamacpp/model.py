@@ -77,7 +77,8 @@ class GgufModel:
     def dtype(self) -> str:
         """How most of its weights are stored, as llama.cpp calls it: "Q4_0", "Q4_K - Medium", "F32"."""
         call = self._library.call
-        return call.llama_ftype_name(call.llama_model_ftype(self._runtime.model)).decode().removeprefix("all ")
+        name: bytes = call.llama_ftype_name(call.llama_model_ftype(self._runtime.model))
+        return name.decode().removeprefix("all ")
 
     def provenance(self, options: Mapping[str, Any] | None = None) -> Provenance:
         """What a capture of this model is made with."""

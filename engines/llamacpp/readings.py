@@ -23,7 +23,8 @@ Copied = Mapping[tuple[int, str], NDArray[Any]]
 
 def _softmax(logits_ne: Floats) -> Floats:
     raised_ne = np.exp(logits_ne - logits_ne.max(-1, keepdims=True))
-    return raised_ne / raised_ne.sum(-1, keepdims=True)
+    share_ne: Floats = raised_ne / raised_ne.sum(-1, keepdims=True)
+    return share_ne
 
 
 GATES: Mapping[Score, Callable[[Floats], Floats]] = {
@@ -148,8 +149,9 @@ def _scale(header: Header, own: Mapping[str, NDArray[Any]]) -> float:
     before = next(kind for kind in _WEIGHTS[1:] if kind in own)
     measured = float(np.median(own["weights_scaled"] / own[before]))
     stated = header.values.get(f"{header.architecture}.expert_weights_scale")
-    is_stated = isinstance(stated, float) and abs(measured - stated) <= SAME_WEIGHTS * abs(stated)
-    return round(float(stated), 6) if is_stated else measured  # type: ignore[arg-type]  # a float where is_stated
+    if isinstance(stated, float) and abs(measured - stated) <= SAME_WEIGHTS * abs(stated):
+        return round(stated, 6)
+    return measured
 
 
 def _shared(header: Header, block: int) -> int:

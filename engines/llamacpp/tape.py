@@ -41,7 +41,7 @@ class Tape:
         """Address of the native callback, compiled when first asked for."""
         from engines.llamacpp.callback import native_callback
 
-        return native_callback().address
+        return int(native_callback().address)
 
     @property
     def handed(self) -> int:

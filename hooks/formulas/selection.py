@@ -43,7 +43,7 @@ class Selector:
         return scores_ne if self.groups == 1 else self._limited(scores_ne)
 
     def _limited(self, scores_ne: Tensor) -> Tensor:
-        grouped_ngm = scores_ne.unflatten(-1, (self.groups, -1))
+        grouped_ngm: Tensor = scores_ne.unflatten(-1, (self.groups, -1))
         group_ng = grouped_ngm.topk(2, -1).values.sum(-1) if self.pair_groups else grouped_ngm.amax(-1)
         kept_ng = torch.zeros_like(group_ng).scatter(1, group_ng.topk(self.groups_kept, -1).indices, 1.0).bool()
         return grouped_ngm.masked_fill(~kept_ng.unsqueeze(-1), self.ruled_out).flatten(-2)
@@ -96,7 +96,8 @@ def _loaded(owner: nn.Module, name: str, value: Tensor) -> Tensor:
     path, _, own_name = name.rpartition(".")
     module = owner.get_submodule(path)
     with align_module_device(module):
-        return getattr(module, own_name).detach().clone()
+        held: Tensor = getattr(module, own_name)
+        return held.detach().clone()
 
 
 def group_limit(site: Site) -> tuple[int, int]:

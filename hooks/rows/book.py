@@ -34,9 +34,9 @@ class Book:
         self._stacks: tuple[Stack, ...] = tuple(dict.fromkeys(rule.stack for rule in rules))
         self._has_both = bool(getattr(config, "is_encoder_decoder", False))
         self._image_ids = [token for name in IMAGE_IDS if isinstance(token := getattr(config, name, None), int)]
-        self._caches: dict[int, tuple[weakref.ref, dict[Stack, list[list[Text]]]]] = {}
+        self._caches: dict[int, tuple[weakref.ref[Any], dict[Stack, list[list[Text]]]]] = {}
         self._generations: list[Generation] = []
-        self._encoded: tuple[weakref.ref, list[Text]] | None = None
+        self._encoded: tuple[weakref.ref[Any], list[Text]] | None = None
 
     @property
     def pending(self) -> list[Stack]:
@@ -80,7 +80,7 @@ class Book:
         finally:
             self._generations.remove(generation)
 
-    def finish(self, generation: Generation, returned_rs: NDArray | None) -> None:
+    def finish(self, generation: Generation, returned_rs: NDArray[np.integer] | None) -> None:
         """Keep of a generation what it returned."""
         before, after = generation.finished(returned_rs)
         if before is not after:
@@ -125,7 +125,7 @@ class Book:
         rows = self._continued(cache, stack, layout)
         columns, parts = self._flushed(layout, self._flags(layout, goes_on=rows is not None), stack)
         if rows is None:
-            rows = self._begun(layout, parts, read or self._read_before(done, len(parts)))
+            rows = self._begun(layout, parts, read or self._read_before(done))
         for texts, row in zip(rows, parts, strict=True):
             self._add(texts, columns, row)
         if cache is not None:
@@ -152,7 +152,7 @@ class Book:
         self.texts += texts
         return [[text] for text in texts]
 
-    def _read_before(self, done: Pass, rows: int) -> list[Text]:
+    def _read_before(self, done: Pass) -> list[Text]:
         """What an encoder read in an earlier pass, for a decoder that is given what came out of it."""
         given = next((call.given["encoder_outputs"] for call in done.calls if "encoder_outputs" in call.given), None)
         hidden = given[0] if given is not None else None

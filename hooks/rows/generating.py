@@ -51,7 +51,7 @@ class Generation:
         """The first place that is no prompt; in the first pass it ends, unless it was told, with that pass."""
         return self.places or (places if self.asked.places is None else self.asked.places)
 
-    def finished(self, returned_rs: NDArray | None) -> tuple[list[Text], list[Text]]:
+    def finished(self, returned_rs: NDArray[np.integer] | None) -> tuple[list[Text], list[Text]]:
         """The documents that stood for its rows, and those that stand for what it returned."""
         before = [text for texts in self.rows.get("decoder", []) for text in texts]
         if returned_rs is None or not before:
@@ -65,13 +65,13 @@ class Generation:
             text.end = matching(text.end, self._trimmed(token_s, offset, len(returned_rs)), offset)
         return before, before
 
-    def _found(self, before: Sequence[Text], returned_rs: NDArray, row: int, offset: int) -> Text:
+    def _found(self, before: Sequence[Text], returned_rs: NDArray[np.integer], row: int, offset: int) -> Text:
         """The document of one returned beam, found among all that were ever followed."""
         like = before[row * len(before) // len(returned_rs)]
         token_s = self._trimmed(returned_rs[row], offset, len(returned_rs))
         return Text(longest_match(self.links, token_s, offset), like.base, like.read)
 
-    def _trimmed(self, token_s: NDArray, offset: int, rows: int) -> NDArray:
+    def _trimmed(self, token_s: NDArray[np.integer], offset: int, rows: int) -> NDArray[np.integer]:
         """A returned row without its end token and the filling behind it."""
         start = self.places - offset
         ends = np.isin(token_s[start:], list(self.asked.ends)).nonzero()[0]
@@ -91,7 +91,7 @@ class Generation:
         return end
 
 
-def asked(generate: Callable[..., Any], model: Any, args: tuple, kwargs: Mapping[str, Any]) -> Asked:
+def asked(generate: Callable[..., Any], model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Asked:
     """What a call of a model's `generate` asks for."""
     named = inspect.signature(generate).bind_partial(*args, **kwargs).arguments
     named |= named.pop("kwargs", {})
@@ -126,7 +126,7 @@ def _prompt(model: Any, named: Mapping[str, Any]) -> tuple[int | None, int | Non
     return prompt, prompt if places is None else places, mask_bs
 
 
-def sequences_of(output: Any) -> NDArray | None:
+def sequences_of(output: Any) -> NDArray[np.integer] | None:
     """The token ids that `generate` returned, a row each."""
     ids = getattr(output, "sequences", output)
     return ids.cpu().numpy() if torch.is_tensor(ids) and ids.dim() == 2 and not ids.is_floating_point() else None

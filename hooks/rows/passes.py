@@ -43,7 +43,7 @@ class Call(NamedTuple):
     @property
     def takes_both(self) -> bool:
         """Whether the module reads with an encoder and writes with a decoder."""
-        return "decoder_input_ids" in _parameters(type(self.module))  # type: ignore[arg-type]  # classes hash
+        return "decoder_input_ids" in _parameters(self.module)
 
 
 @dataclass
@@ -116,7 +116,7 @@ class Passes:
             handle.remove()
 
     def _on_enter(self, path: str) -> Callable[..., None]:
-        def hook(module: nn.Module, args: tuple, kwargs: dict) -> None:
+        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             now = self._open.get()
             if now is None or is_recomputed():
                 return
@@ -130,7 +130,7 @@ class Passes:
 
         return hook
 
-    def _on_leave(self, module: nn.Module, args: tuple, kwargs: dict, output: Any) -> None:
+    def _on_leave(self, module: nn.Module, _args: tuple[Any, ...], _kwargs: dict[str, Any], output: Any) -> None:
         now = self._open.get()
         if now is None or now.under_way is None or is_recomputed() or now.under_way.calls[0].module is not module:
             return
@@ -143,16 +143,20 @@ class Passes:
                 listener.ended(done, output)
 
 
-def arguments(module: nn.Module, args: tuple, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+def arguments(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """What a module that takes tokens was given, by name, as far as it matters here."""
-    names = _parameters(type(module))  # type: ignore[arg-type]  # classes hash
+    names = _parameters(module)
     named = dict(zip(names, args, strict=False)) if names else dict(zip(READ[:1], args, strict=False))
     named |= kwargs
     return {name: named[name] for name in READ if named.get(name) is not None}
 
 
+def _parameters(module: nn.Module) -> tuple[str, ...]:
+    return _parameters_of(type(module))  # type: ignore[arg-type]  # classes hash
+
+
 @cache
-def _parameters(kind: type[nn.Module]) -> tuple[str, ...]:
+def _parameters_of(kind: type[nn.Module]) -> tuple[str, ...]:
     """Names of the arguments that may be given by place; empty where a wrapper takes whatever comes."""
     parameters = list(inspect.signature(kind.forward).parameters.values())[1:]
     return tuple(each.name for each in parameters if each.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD)

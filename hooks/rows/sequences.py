@@ -50,7 +50,7 @@ def cut(end: Link | None, slot: int) -> Link | None:
     return end.first(int(np.searchsorted(end.slot_r, slot)))
 
 
-def matching(end: Link | None, token_s: NDArray, offset: int) -> Link | None:
+def matching(end: Link | None, token_s: NDArray[np.integer], offset: int) -> Link | None:
     """The chain as far as its tokens are those of a sequence, whose place 0 is slot `offset`."""
     kept: Link | None = None
     for link in chain(end):
@@ -62,7 +62,7 @@ def matching(end: Link | None, token_s: NDArray, offset: int) -> Link | None:
     return kept
 
 
-def longest_match(links: Sequence[Link], token_s: NDArray, offset: int) -> Link | None:
+def longest_match(links: Sequence[Link], token_s: NDArray[np.integer], offset: int) -> Link | None:
     """Of all branches, the one that agrees longest with a sequence, as far as it does. `links` come parents first."""
     reached: dict[Link | None, int] = {None: 0}
     best: tuple[int, Link | None] = (0, None)
@@ -78,7 +78,7 @@ def longest_match(links: Sequence[Link], token_s: NDArray, offset: int) -> Link 
     return best[1]
 
 
-def _agreeing(link: Link, token_s: NDArray, offset: int) -> int:
+def _agreeing(link: Link, token_s: NDArray[np.integer], offset: int) -> int:
     """How many of a link's rows, from its first on, hold the tokens of a sequence."""
     place_r = link.slot_r - offset
     is_before_r, is_in_r = place_r < 0, place_r < len(token_s)
@@ -103,7 +103,7 @@ class Text:
         """All its rows, those of the encoder first."""
         return chain(self.read) + chain(self.end)
 
-    def add(self, columns: Columns, row_r: NDArray, slot_r: NDArray) -> None:
+    def add(self, columns: Columns, row_r: NDArray[np.intp], slot_r: NDArray[np.intp]) -> None:
         """Rows of the pass that just ended; where their places were run before, they replace what stood there."""
         self.end = cut(self.end, int(slot_r[0]))
         self.end = Link(self.end, columns, row_r, slot_r)

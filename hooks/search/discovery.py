@@ -20,7 +20,7 @@ class PlacedReading(Reading):
     def __init__(self, ids_at: int, weights_at: int) -> None:
         self.ids_at, self.weights_at = ids_at, weights_at
 
-    def ids(self, call: Call, logits_ne: Tensor) -> tuple[Tensor, Tensor]:
+    def ids(self, call: Call, _logits_ne: Tensor) -> tuple[Tensor, Tensor]:
         """Both from their places."""
         return call[self.ids_at].flatten(0, -2), call[self.weights_at].flatten(0, -2)
 
@@ -44,7 +44,7 @@ def called_with_routes(model: nn.Module, run: Callable[[], object]) -> list[tupl
 
 
 def _note(path: str, found: dict[str, PlacedReading]) -> Callable[..., None]:
-    def hook(module: nn.Module, args: tuple, kwargs: dict) -> None:
+    def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         values = (*args, *kwargs.values())
         reading = _placed(values)
         if reading is not None:

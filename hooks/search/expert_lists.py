@@ -53,7 +53,7 @@ class ListReading:
         """The router's score of every expert."""
         if self.has_logits:
             return part(answer, self.logits_at).flatten(0, -2)
-        weight: Tensor = router.weight  # type: ignore[assignment]  # a matrix, as was seen when it was read
+        weight: Any = router.weight  # a matrix, as was seen when it was read
         return nn.functional.linear(given.flatten(0, -2).to(weight.dtype), weight)
 
     def routes(self, router: nn.Module, given: Tensor, answer: Any, called: Mapping[int, Tensor]) -> Routes:
@@ -77,7 +77,8 @@ class ListReading:
 
 def part(answer: Any, at: int | None) -> Tensor:
     """One tensor of an answer; the answer itself where it is one."""
-    return answer if at is None else answer[at]
+    tensor: Tensor = answer if at is None else answer[at]
+    return tensor
 
 
 def marks(hidden: Tensor) -> Tensor:
@@ -107,7 +108,7 @@ class ListProbe:
     outputs: list[tuple[str, nn.Module, Tensor, Any]] = field(default_factory=list)
     inputs: dict[int, Tensor] = field(default_factory=dict)
     results: dict[int, Tensor] = field(default_factory=dict)
-    call: tuple[tuple, dict] | None = None
+    call: tuple[tuple[Any, ...], dict[str, Any]] | None = None
 
     @property
     def holder_path(self) -> str:
@@ -146,14 +147,14 @@ def watch_lists(model: nn.Module, probes: Sequence[ListProbe], run: Callable[[],
 
 
 def _note_holder(probe: ListProbe) -> Callable[..., None]:
-    def hook(module: nn.Module, args: tuple, kwargs: dict) -> None:
+    def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         probe.call = (tuple(a.clone() if isinstance(a, Tensor) else a for a in args), kwargs)
 
     return hook
 
 
 def _note_expert(probe: ListProbe, number: int) -> Callable[..., None]:
-    def hook(module: nn.Module, args: tuple, output: Any) -> None:
+    def hook(_module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         if args and isinstance(args[0], Tensor) and isinstance(output, Tensor) and args[0].numel():
             probe.inputs[number] = args[0].flatten(0, -2)
             probe.results[number] = output.flatten(0, -2)
@@ -162,7 +163,7 @@ def _note_expert(probe: ListProbe, number: int) -> Callable[..., None]:
 
 
 def _note_answer(probe: ListProbe, path: str) -> Callable[..., None]:
-    def hook(module: nn.Module, args: tuple, output: Any) -> None:
+    def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         if not probe.inputs and args and isinstance(args[0], Tensor) and args[0].dim() > 1:
             probe.outputs.append((path, module, args[0], output))
 
@@ -268,7 +269,7 @@ def _output(holder: nn.Module, probe: ListProbe, *, silenced: bool) -> Tensor:
     with ExitStack() as hooks, torch.no_grad():
         if silenced:
             for expert in probe.experts:
-                hooks.callback(expert.register_forward_hook(lambda module, inputs, output: output * 0).remove)
+                hooks.callback(expert.register_forward_hook(lambda _module, _inputs, output: output * 0).remove)
         output = holder.forward(*(a.clone() if isinstance(a, Tensor) else a for a in args), **kwargs)
-    first = output[0] if isinstance(output, (tuple, list)) else output
+    first: Tensor = output[0] if isinstance(output, (tuple, list)) else output
     return first.flatten(0, -2)

@@ -30,11 +30,13 @@ def output_scales(sites: Sequence[Site], run: Callable[[], object]) -> list[floa
     return scales
 
 
-def _measure(site: Site, experts: nn.Module, scales: list[float]) -> Callable[[nn.Module, tuple, dict], None]:
-    def hook(holder: nn.Module, args: tuple, kwargs: dict) -> None:
+def _measure(
+    site: Site, experts: nn.Module, scales: list[float]
+) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]:
+    def hook(holder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         given: list[Tensor] = []
 
-        def silence(module: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
+        def silence(_module: nn.Module, _inputs: tuple[Any, ...], output: Tensor) -> Tensor:
             given.append(output)
             return torch.zeros_like(output)
 
@@ -50,7 +52,7 @@ def _measure(site: Site, experts: nn.Module, scales: list[float]) -> Callable[[n
     return hook
 
 
-def _copied(args: tuple) -> tuple:
+def _copied(args: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(value.clone() if isinstance(value, Tensor) else value for value in args)
 
 

@@ -155,7 +155,7 @@ def taken(tokens):
     return [-np.sort(-generator.multinomial(int(tokens), np.full(m, 1 / m), 300)) / tokens for m in DEPTHS]
 
 
-def path_count(world):
+def path_count(_world):
     """Of 512 paths, 0.005 are expected to be missing."""
     return DEPTHS - np.array([0, 0, 2]), DEPTHS
 

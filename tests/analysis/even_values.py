@@ -53,7 +53,7 @@ def about(centre, error):
 
 
 def exactly(value):
-    return lambda world: (value, value)
+    return lambda _world: (value, value)
 
 
 def share(p, tokens):
@@ -286,7 +286,7 @@ def positions(world):
     return moved(STRETCHES * world.tokens, others(world))
 
 
-def language_divergence(world):
+def language_divergence(_world):
     """The noise of two profiles apart, over the noise of both together: one half, however long texts are.
 
     With deviations d and d′ it is |d - d′|² over 2 (|d|² + |d′|²), whose mean is 1/2 and deviation below 1/2 √(E - 1).

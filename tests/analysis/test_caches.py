@@ -43,15 +43,15 @@ def simulated(record, layer, size, wanted):
     return hits
 
 
-def recent(at, expert, last, uses, tokens):
+def recent(_at, expert, last, _uses, _tokens):
     return last[expert]
 
 
-def frequent(at, expert, last, uses, tokens):
+def frequent(_at, expert, last, uses, _tokens):
     return uses[expert], last[expert]
 
 
-def used_soon(at, expert, last, uses, tokens):
+def used_soon(at, expert, last, _uses, tokens):
     return sum(expert in experts for experts in tokens[at + 1 : at + 17]), last[expert]
 
 

@@ -26,6 +26,7 @@ def test_a_second_process_finds_what_the_first_compiled(tmp_path):
     assert told == ["42 0", "42 1"]
 
 
+@pytest.mark.slow
 def test_what_umap_compiles_is_kept_too(tmp_path):
     script = tmp_path / "umap_loop.py"
     script.write_text(

@@ -60,15 +60,15 @@ EVEN = {
     "group_information": even.group_information,
     "profile_divergence": even.divergence,
     "profile_shift": lambda w: even.across(even.moved(w.own, w.own), 0)(2),
-    "predictability": lambda w: about(0.5, np.sqrt(0.25 / even.DOCUMENTS)),
-    "predictability_over_words": lambda w: about(0, np.sqrt(0.5 / even.DOCUMENTS)),
+    "predictability": lambda _w: about(0.5, np.sqrt(0.25 / even.DOCUMENTS)),
+    "predictability_over_words": lambda _w: about(0, np.sqrt(0.5 / even.DOCUMENTS)),
     "core_membership": exactly(0),
     "core_coverage": exactly(0),
     "prompt_against_generated": lambda w: even.moved(5 / 6 * w.tokens, w.tokens / 6),
     "position_distance": even.positions,
     "language_divergence": even.language_divergence,
     "language_divergence_by_weight": even.language_divergence,
-    "language_reach": lambda w: (0, 0.5),  # see the test of many layers
+    "language_reach": lambda _w: (0, 0.5),  # see the test of many layers
     "exclusive_experts": exactly(0),
     "coactivation_share": even.of_pairs(lambda w: share((K - 1) / FREE, P * w.tokens)),
     "coactivation_lift": even.of_pairs(even.lift),

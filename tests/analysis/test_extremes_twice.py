@@ -129,11 +129,11 @@ def inside(before, after):
 
 
 CHANGED = {
-    "load_entropy": lambda before, after: before.value - miller_less(),
-    "load_effective_experts": lambda before, after: before.value * 2 ** -miller_less(),
-    "fixed_hits": lambda before, after: fixed_hits(1),  # the copy is one of the others
+    "load_entropy": lambda before, _after: before.value - miller_less(),
+    "load_effective_experts": lambda before, _after: before.value * 2 ** -miller_less(),
+    "fixed_hits": lambda _before, _after: fixed_hits(1),  # the copy is one of the others
     "class_information": less_chance,
-    "class_association": lambda before, after: association(2),
+    "class_association": lambda _before, _after: association(2),
     "same_word_overlap": sampled_anew,
     "different_word_overlap": sampled_anew,
     "context_share": sampled_anew,
@@ -145,10 +145,10 @@ CHANGED = {
     "core_membership": not_less,  # intervals are narrower
     "core_coverage": not_less,
     "language_reach": not_less,
-    "coactivation_support": lambda before, after: 2 * before.value,
+    "coactivation_support": lambda before, _after: 2 * before.value,
     "transition_information": less_chance,
     "transition_information_by_label": less_chance,
-    "same_path": lambda before, after: same_path(before.value),
+    "same_path": lambda before, _after: same_path(before.value),
     "window_violation": inside,
     "window_cv": inside,
 }

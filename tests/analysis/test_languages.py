@@ -53,7 +53,7 @@ def test_divergence_by_hand():
 
 @pytest.mark.parametrize("name", ["language_divergence", "language_divergence_by_weight"])
 def test_divergence_agrees_with_an_independent_implementation(name):
-    record = passages_record(lambda generator, passage, tongue: generator.dirichlet(np.full(6, 0.7)))
+    record = passages_record(lambda generator, _passage, _tongue: generator.dirichlet(np.full(6, 0.7)))
     record = replace(record, documents=(*record.documents[:-1], replace(record.documents[-1], id="alone-fi")))
     result = asked(name, record)
     share_de = np.zeros((18, 6))
@@ -71,14 +71,14 @@ def test_divergence_agrees_with_an_independent_implementation(name):
 
 def test_passages_that_decide_the_route_bring_languages_below_the_null():
     own_pe = np.random.default_rng(1).dirichlet(np.full(6, 0.3), 6)
-    result = asked("language_divergence", passages_record(lambda _, passage, tongue: own_pe[passage], tokens=60))
+    result = asked("language_divergence", passages_record(lambda _, passage, _tongue: own_pe[passage], tokens=60))
     off = ~np.eye(3, dtype=bool)
     assert (result.value[0][off] < 0.1).all() and (result.high[0][off] < result.null[0][off]).all()
 
 
 def test_languages_that_decide_the_route_lie_above_the_null():
     own_ge = np.random.default_rng(2).dirichlet(np.full(6, 0.3), 3)
-    record = passages_record(lambda _, passage, tongue: own_ge[tongue], tokens=60)
+    record = passages_record(lambda _, _passage, tongue: own_ge[tongue], tokens=60)
     result = asked("language_divergence", record)
     off = ~np.eye(3, dtype=bool)
     assert (result.low[0][off] > result.null[0][off]).all()
@@ -86,7 +86,7 @@ def test_languages_that_decide_the_route_lie_above_the_null():
 
 def test_exclusive_and_shared_experts():
     """Expert 0 takes half of every language's tokens, expert 1 + g half of language g's."""
-    record = passages_record(lambda _, passage, tongue: np.eye(6)[0] / 2 + np.eye(6)[1 + tongue] / 2, tokens=40)
+    record = passages_record(lambda _, _passage, tongue: np.eye(6)[0] / 2 + np.eye(6)[1 + tongue] / 2, tokens=40)
     exclusive, reach = asked("exclusive_experts", record), asked("language_reach", record)
     np.testing.assert_allclose(exclusive.value[:, 0], 1 / 6)
     np.testing.assert_allclose(reach.value[0], [1, 1 / 3, 1 / 3, 1 / 3, 0, 0])

@@ -89,7 +89,7 @@ def test_the_two_shares_differ_by_k_and_name_their_uniform_values(records):
     assert of_tokens.uniform_l.tolist() == [2 / 2, 2 / 4]
 
 
-def test_all_on_one_expert_is_the_upper_end(records):
+def test_all_on_one_expert_is_the_upper_end():
     counts_le = np.array([[0, 0, 0, 12]])
     assert max_violation(counts_le).tolist() == [3.0]
     assert load_cv(counts_le) == pytest.approx(np.sqrt(3))
@@ -189,7 +189,7 @@ def test_the_kinds_of_question_differ_in_routing_beyond_what_documents_do_by_cha
         assert layer.p_value > 0.01 and abs(layer.excess_bits) < layer.null_mean_bits
 
 
-def test_counting_keeps_up_with_fifty_million_assignments_a_second(records):
+def test_counting_keeps_up_with_fifty_million_assignments_a_second():
     generator = np.random.default_rng(5)
     ids_tlk = np.argsort(generator.random((20_000, 1, 64)), axis=2)[:, :, :8].repeat(24, axis=1).astype(np.uint8)
     whose_t = (np.arange(20_000) // 100).astype(np.int32)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from analysis.metrics import METRICS, Ask
-from analysis.tally import STATISTICS, merge, tally
+from analysis.tally import STATISTICS, Tally, merge, tally
 from routing.errors import OptionError
 from routing.record import RoutingRecord
 from tests.analysis.test_tally import part, random_record
@@ -15,8 +15,8 @@ CASES = [(name, by) for name, found in METRICS.items() for by in (found.by or ("
 QUICK = {"resamples": 40, "seed": 3}
 
 
-def asked(name, record, by):
-    return METRICS[name](tally(record), Ask(by=by, **QUICK))
+def asked(name: str, counted: Tally, by: str):
+    return METRICS[name](counted, Ask(by=by, **QUICK))
 
 
 def relabelled(record: RoutingRecord, seed: int = 5) -> tuple[RoutingRecord, np.ndarray]:
@@ -33,6 +33,30 @@ def record():
     return random_record(11, documents=12)
 
 
+@pytest.fixture(scope="module")
+def counted(record):
+    return tally(record)
+
+
+@pytest.fixture(scope="module")
+def renamed(record):
+    """The tally of the same routes under other names of experts, and those names."""
+    other, new_e = relabelled(record)
+    return tally(other), new_e
+
+
+@pytest.fixture(scope="module")
+def merged(record):
+    """The tally of the same documents from three shards, in another order."""
+    pieces = [tally(part(record, [d for d in range(12) if d % 3 == shard])) for shard in (2, 0, 1)]
+    return merge(merge(pieces[0], pieces[1]), pieces[2])
+
+
+@pytest.fixture(scope="module")
+def poor():
+    return {name: tally(record) for name, record in poor_records().items()}
+
+
 def test_there_are_metrics_and_each_is_explained():
     assert METRICS
     for found in METRICS.values():
@@ -41,8 +65,8 @@ def test_there_are_metrics_and_each_is_explained():
 
 
 @pytest.mark.parametrize(("name", "by"), CASES)
-def test_values_lie_within_the_stated_range_and_carry_their_numbers(name, by, record):
-    result, found = asked(name, record, by), METRICS[name]
+def test_values_lie_within_the_stated_range_and_carry_their_numbers(name, by, counted):
+    result, found = asked(name, counted, by), METRICS[name]
     assert result.value.ndim == len(found.axes)
     assert result.documents == 12 and result.tokens > 0
     known = result.value[np.isfinite(result.value)]
@@ -58,9 +82,9 @@ def test_values_lie_within_the_stated_range_and_carry_their_numbers(name, by, re
 
 
 @pytest.mark.parametrize(("name", "by"), CASES)
-def test_names_of_experts_do_not_matter(name, by, record):
-    other, new_e = relabelled(record)
-    one, two = asked(name, record, by).value, asked(name, other, by).value
+def test_names_of_experts_do_not_matter(name, by, counted, renamed):
+    other, new_e = renamed
+    one, two = asked(name, counted, by).value, asked(name, other, by).value
     for axis, letter in enumerate(METRICS[name].axes):
         if letter in "ef":
             two = np.take(two, new_e, axis=axis)
@@ -68,10 +92,8 @@ def test_names_of_experts_do_not_matter(name, by, record):
 
 
 @pytest.mark.parametrize(("name", "by"), CASES)
-def test_the_order_of_documents_and_the_shards_do_not_matter(name, by, record):
-    pieces = [tally(part(record, [d for d in range(12) if d % 3 == shard])) for shard in (2, 0, 1)]
-    merged = merge(merge(pieces[0], pieces[1]), pieces[2])
-    one, two = asked(name, record, by), METRICS[name](merged, Ask(by=by, **QUICK))
+def test_the_order_of_documents_and_the_shards_do_not_matter(name, by, counted, merged):
+    one, two = asked(name, counted, by), asked(name, merged, by)
     np.testing.assert_array_equal(one.value, two.value)
     for what in ("low", "high", "null", "p", "q"):
         if getattr(one, what) is not None:
@@ -103,15 +125,15 @@ def poor_records():
     }
 
 
-@pytest.mark.parametrize("poor", poor_records())
 @pytest.mark.parametrize(("name", "by"), CASES)
 def test_what_is_missing_gives_a_defined_result_or_a_reason(name, by, poor):
-    try:
-        result = asked(name, poor_records()[poor], by)
-    except OptionError as reason:
-        assert reason.found and reason.expected and reason.do
-        return
-    assert result.value.ndim == len(METRICS[name].axes)
     of_tokens = name in ("token_share_of_group", "leaning")  # of all tokens, none used the expert: 0 is the truth
-    if poor == "no routes" and "le" in METRICS[name].axes and not of_tokens:
-        assert not (result.value == 0).all(), "a silent zero"
+    for lacking, counted in poor.items():
+        try:
+            result = asked(name, counted, by)
+        except OptionError as reason:
+            assert reason.found and reason.expected and reason.do, lacking
+            continue
+        assert result.value.ndim == len(METRICS[name].axes), lacking
+        if lacking == "no routes" and "le" in METRICS[name].axes and not of_tokens:
+            assert not (result.value == 0).all(), "a silent zero"

@@ -106,9 +106,8 @@ def test_batches_are_of_whole_documents_and_come_near_the_window():
     tokens = np.repeat(np.arange(400), 10).astype(np.int32)
     record = make_record(ids, experts=8, documents=tokens, token_t=tokens)
     found = VIOLATION(tally(record, only=NEEDED), QUIET)
-    generator, largest = np.random.default_rng(0), []
-    for _ in range(2000):
-        largest.append(np.bincount(generator.choice(400, 3, replace=False) % 8).max())
+    generator = np.random.default_rng(0)
+    largest = [np.bincount(generator.choice(400, 3, replace=False) % 8).max() for _ in range(2000)]
     assert found.value[0, 2] == pytest.approx(8 * np.mean(largest) / 3 - 1, rel=0.03)  # windows of 32: 30 tokens
     assert np.isnan(found.value[0, -3:]).all() and "No windows of 4096, 8192" in found.warnings[1]
 

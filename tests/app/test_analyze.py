@@ -152,7 +152,7 @@ def test_every_step_is_told_as_it_begins_and_can_be_the_last(corpus, tiny_model)
         "Every two languages under one mix of words", "All languages under one mix of words",
     ]  # fmt: skip
 
-    def cancel(what, done, total):
+    def cancel(what, _done, _total):
         if what.startswith("All domains"):
             raise CaptureCancelledError("cancelled", expected="", do="")
 

@@ -162,7 +162,7 @@ def test_a_study_is_verified_block_by_block(tmp_path, make_record):
     assert "block 1" in done.stdout and "3 checked, 1 not intact" in done.stdout
 
 
-def test_a_part_that_was_written_wrong_is_found_too(tmp_path, make_record):
+def test_a_part_that_was_written_wrong_is_found_too(tmp_path):
     """Its checksum is right: only decoding tells."""
     study = StudyFolder.create(tmp_path / "study", {"model": "small"})
     study.write(Block(number=0, documents=1, tokens=3, digest="0"), {"routes": b"not Parquet"})

@@ -38,7 +38,21 @@ from routing.errors import OptionError
 from routing.record import Document, joined
 
 ROOT = Path(__file__).parents[2]
-WORDS = "quartz violin harbour kettle magnet orchard pebble saffron thimble walnut zephyr defendant liable".split()
+WORDS = [
+    "quartz",
+    "violin",
+    "harbour",
+    "kettle",
+    "magnet",
+    "orchard",
+    "pebble",
+    "saffron",
+    "thimble",
+    "walnut",
+    "zephyr",
+    "defendant",
+    "liable",
+]
 PLAN = Plan(options=CaptureOptions(), batch_tokens=128)
 
 

@@ -92,7 +92,7 @@ def test_halves_lose_nothing_and_are_cut_at_white_space_where_there_is_any(space
     parts = halves(text, lambda part: len(part) <= 100)
     assert "".join(parts) == text and max(map(len, parts)) <= 100 and min(map(len, parts)) >= 25
     assert not spaces or all(part[0] == spaces for part in parts[1:])
-    assert halves("ab", lambda part: False) == ["a", "b"] and halves("", lambda part: False) == [""]
+    assert halves("ab", lambda _part: False) == ["a", "b"] and halves("", lambda _part: False) == [""]
 
 
 def test_parts_of_nothing_but_white_space_are_left_out_and_counted(model):
@@ -234,7 +234,7 @@ def test_texts_that_say_the_same_are_captured_each_and_counted(tiny_model, tmp_p
     assert accounted(tmp_path / "study") == (5, [GOOD] * 5, [])
 
 
-def test_a_text_in_which_the_model_reads_nothing_is_left_out_and_named(tmp_path):
+def test_a_text_in_which_the_model_reads_nothing_is_left_out_and_named():
     """A tokenizer that drops what it does not know, and puts nothing in front."""
     from tokenizers import Regex, Tokenizer, models, normalizers
     from transformers import PreTrainedTokenizerFast

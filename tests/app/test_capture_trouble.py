@@ -279,7 +279,7 @@ class Small:
         self.places = places
         self.handle = model.model.register_forward_pre_hook(self.check, with_kwargs=True)
 
-    def check(self, module, args, kwargs) -> None:
+    def check(self, _module, args, kwargs) -> None:
         shape = tuple((kwargs.get("input_ids") if not args else args[0]).shape)
         self.passes.append(shape)
         if shape[0] * shape[1] > self.places:

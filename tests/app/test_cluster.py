@@ -129,6 +129,7 @@ def files(study: Path) -> dict[str, bytes]:
 
 
 @needs_ray
+@pytest.mark.usefixtures("told")
 def test_workers_of_which_one_is_killed_and_one_cut_off_write_what_one_process_writes_bit_for_bit(folder):
     alone, workers = files(folder / "alone"), files(folder / "workers")
     assert sorted(workers) == [f"{n:08}.{part}" for n in range(BLOCKS) for part in ("counts", "json", "routes")]
@@ -211,7 +212,7 @@ def test_a_block_that_a_worker_is_asked_for_again_is_captured_and_written_once(t
     worker = Worker(Replica(source=tiny_model, revision="", device="cpu", dtype="float32"))
     study = StudyFolder.create(tmp_path / "study", PLAN.recipe(load_model(tiny_model, device="cpu"), "corpus"))
     with ThreadPoolExecutor(max_workers=2) as both:
-        one, other = both.map(lambda turn: worker.capture(texts(2), study.folder, PLAN), range(2))
+        one, other = both.map(lambda _turn: worker.capture(texts(2), study.folder, PLAN), range(2))
     assert one == other == study.block(0) == worker.capture(texts(2), study.folder, PLAN)
     assert captured == [0]
     longer = worker.capture(texts(3), study.folder, PLAN)

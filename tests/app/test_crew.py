@@ -53,7 +53,7 @@ class PlayedRay:
         self.hired += 1
         return PlayedWorker(self, self.hired, deque(self.script.popleft() if self.script else ()))
 
-    def wait(self, calls, *, num_returns, timeout=None):
+    def wait(self, calls, *, num_returns, **_limits):
         return calls[:num_returns], calls[num_returns:]
 
     def get(self, call):

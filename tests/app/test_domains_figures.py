@@ -269,7 +269,7 @@ def test_the_table_of_one_mix_speaks_of_all_groups():
 
 def test_languages_share_experts_or_have_their_own():
     reach = Result(value=np.array([[0.9, 0.0, 0.5, NAN]]))
-    assert reach_takeaway(reach, NAMES) == (
+    assert reach_takeaway(reach) == (
         "Of 3 experts, 1 surely do more than their share in nine of ten languages, 1 in none."
     )
     own = Result(value=np.array([[0.0, 0.125], [0.0, 0.0]]), groups=("de", "ja"))

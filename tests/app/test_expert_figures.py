@@ -114,12 +114,12 @@ def test_the_table_of_words_has_both_halves(make_record):
 def test_contexts_say_how_many_are_of_its_words(make_record):
     record = make_record(["x", "one", "two"], layers=1)
     found = Contexts(np.array([0, 1]), np.array([2]), True)
-    said = contexts_words(record, found, FOUND, 0, 0, "").takeaway
+    said = contexts_words(record, found, FOUND, "").takeaway
     assert said == (
         "Of 2 tokens at random 1 is among the words above; of the 1 that it was given most weight for, 0. Both are of "
         "documents that its words were not picked from."
     )
-    assert "the same text" in contexts_words(record, found._replace(is_held_out=False), None, 0, 0, "").takeaway
+    assert "the same text" in contexts_words(record, found._replace(is_held_out=False), None, "").takeaway
     frame = contexts_frame(record, found, 0, 2)
     assert frame[["picked", "token", "weight"]].values.tolist() == [
         ["random", "x", 0.0],
@@ -227,8 +227,8 @@ def test_no_text_becomes_markup(make_record):
     record = make_record([HOSTILE] * 3, layers=1, documents=(Document("x", id=HOSTILE, domain=HOSTILE),))
     shown = [
         words_html(record, FOUND),
-        contexts_html(record, np.array([0]), 0, 0, lambda row: HOSTILE, HOSTILE),
-        partners.flow_html(FLOW, HOSTILE, lambda layer, expert: HOSTILE),
+        contexts_html(record, np.array([0]), 0, 0, lambda _row: HOSTILE, HOSTILE),
+        partners.flow_html(FLOW, HOSTILE, lambda _layer, _expert: HOSTILE),
         tiles(LOAD, None, NAN, {HOSTILE: Lean(HOSTILE, 1.0, 0.0)}, 0, 1),
     ]
     assert not any("<img" in one for one in shown)

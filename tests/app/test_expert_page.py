@@ -130,7 +130,7 @@ def test_an_expert_is_taken_away_in_the_models_queue(opened, monkeypatch):
     assert "predicted tokens of 2 documents" in words(page)
 
 
-def test_it_can_be_stopped_and_begun_again(opened, monkeypatch):
+def test_it_can_be_stopped_and_begun_again(opened):
     page = opened(l="3", e="9")
     page.button(key="knock-out").click().run()
     (job,) = page.session_state["knock-out-jobs"].values()

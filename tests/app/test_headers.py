@@ -9,7 +9,7 @@ def answer(scope_type: str, start: dict) -> dict:
     """What a browser gets from an app that starts its answer like that."""
     sent = []
 
-    async def app(scope, receive, send):
+    async def app(_scope, _receive, send):
         await send(start)
 
     async def send(message):

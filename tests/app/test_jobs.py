@@ -145,14 +145,14 @@ def test_a_second_prompt_runs_after_the_first_and_knows_its_position(queue):
 
 
 def test_an_error_reaches_each_watcher_and_the_worker_survives_it(queue):
-    def fail(tick):
+    def fail(_tick):
         raise PromptError("no text", expected="some", do="type")
 
     job = queue.submit("a", fail, watcher="one")
     assert job.wait(PATIENCE)
     assert job.phase is Phase.FAILED
     assert isinstance(job.error, PromptError)
-    after = queue.submit("b", lambda tick: 7, watcher="one")
+    after = queue.submit("b", lambda _tick: 7, watcher="one")
     assert after.wait(PATIENCE)
     assert after.result == 7
 
@@ -160,7 +160,7 @@ def test_an_error_reaches_each_watcher_and_the_worker_survives_it(queue):
 def test_watchers_of_a_failing_job_see_the_same_error(queue):
     let = threading.Event()
 
-    def fail(tick):
+    def fail(_tick):
         let.wait(PATIENCE)
         raise MemoryError("too large")
 
@@ -171,17 +171,17 @@ def test_watchers_of_a_failing_job_see_the_same_error(queue):
 
 
 def test_even_a_library_that_exits_does_not_kill_the_worker(queue):
-    def leave(tick):
+    def leave(_tick):
         raise SystemExit(3)
 
     assert queue.submit("a", leave, watcher="one").wait(PATIENCE)
-    assert queue.submit("b", lambda tick: 7, watcher="one").wait(PATIENCE)
+    assert queue.submit("b", lambda _tick: 7, watcher="one").wait(PATIENCE)
 
 
 def test_a_failed_job_is_tried_again_when_asked_again(queue):
     tries = []
 
-    def flaky(tick):
+    def flaky(_tick):
         tries.append(1)
         if len(tries) == 1:
             raise OSError("first time")
@@ -225,7 +225,7 @@ def test_a_watcher_out_of_sight_for_too_long_counts_as_gone(monkeypatch):
 
 def test_a_reload_shorter_than_the_allowance_keeps_the_pass(monkeypatch):
     monkeypatch.setattr(jobs, "ABSENCE_SECONDS", 60)
-    queue = JobQueue(limit=3, is_present=lambda watcher: False)
+    queue = JobQueue(limit=3, is_present=lambda _watcher: False)
     job = queue.submit("a", lambda tick: tick(1, 1) or "kept", watcher="one")
     assert job.wait(PATIENCE)
     assert job.result == "kept"
@@ -248,13 +248,13 @@ def test_closing_cancels_what_waits_and_what_runs(monkeypatch):
 
 def test_closing_waits_for_the_worker_to_end():
     queue = JobQueue(limit=3)
-    queue.submit("a", lambda tick: time.sleep(0.2), watcher="one")
+    queue.submit("a", lambda _tick: time.sleep(0.2), watcher="one")
     queue.close()
     assert not queue._thread.is_alive()
 
 
 def test_work_may_be_stopped_by_its_own_cancellation(queue):
-    def stop(tick):
+    def stop(_tick):
         raise CaptureCancelledError("stopped", expected="to go on", do="run again")
 
     job = queue.submit("a", stop, watcher="one")

@@ -114,12 +114,12 @@ def test_the_words_share_is_said_with_its_interval(make_record):
     found = SameWord(
         np.array([1, 2]), np.array([1.0, 0.5]), np.array([0.75, 0.75]), np.array([0.25, 0.25]), 1 / 3, 0.2, 0.5, 2, True
     )
-    words = same_words(record, found, "“x”")
+    words = same_words(found, "“x”")
     assert "“x” stands 2 more times in 2 other documents. There it has 75% of these experts" in words.takeaway
     assert "33% of what can differ is the context's (95 % interval 20% to 50%)" in words.takeaway
     assert words.badge == "beyond null"
-    assert same_words(record, found._replace(high=1.1), "“x”").badge == "observed"
-    alone = same_words(record, found._replace(low=np.nan, high=np.nan, is_apart=False), "“x”")
+    assert same_words(found._replace(high=1.1), "“x”").badge == "observed"
+    alone = same_words(found._replace(low=np.nan, high=np.nan, is_apart=False), "“x”")
     assert "in this text" in alone.takeaway and "interval" not in alone.takeaway and alone.badge == "observed"
     assert [line.name for line in same_plot(record, found).data] == ["other words", "the same word"]
     assert "50%" in same_html(record, found, str)
@@ -154,10 +154,10 @@ def test_no_text_becomes_markup(make_record):
     record = make_record([HOSTILE] * 3, documents=(Document("x", id=HOSTILE, domain=HOSTILE),))
     found = Near(np.array([1]), np.array([0.75]), 0.75, 0.25, 0.5, 0.01, 2)
     shown = [
-        near_html(record, found, lambda row: HOSTILE),
-        context(record, 1, href=lambda row: HOSTILE),
-        ladder_html(record, 1, firmness(record, 1), href=lambda layer, expert: HOSTILE, pinned=None),
-        card(record, 1, 0, href=lambda layer, expert: HOSTILE),
+        near_html(record, found, lambda _row: HOSTILE),
+        context(record, 1, href=lambda _row: HOSTILE),
+        ladder_html(record, 1, firmness(record, 1), href=lambda _layer, _expert: HOSTILE, pinned=None),
+        card(record, 1, 0, href=lambda _layer, _expert: HOSTILE),
     ]
     assert not any(re.search(r"<(script|img)", one) for one in shown)
 

@@ -37,7 +37,7 @@ def opened(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def uneven(opened):
+def uneven(opened):  # noqa: ARG001 - it names the folder of captures
     """The id of a kept capture of 12 documents whose first layer has 6 experts, whose second has 3."""
     generator = np.random.default_rng(0)
     tokens, documents = 240, 12

@@ -10,7 +10,7 @@ import pytest
 import streamlit as st
 import torch
 import transformers
-from safetensors import safe_open
+from safetensors.torch import load_file
 from streamlit.testing.v1 import AppTest
 
 from app import server
@@ -66,7 +66,7 @@ class Text(HTMLParser):
         self.tags.append((tag, dict(attrs)))
         self._is_style = tag == "style"
 
-    def handle_endtag(self, tag):
+    def handle_endtag(self, _tag):
         self._is_style = False
 
     def handle_data(self, data):
@@ -102,8 +102,7 @@ def facts(page: AppTest) -> dict[str, str]:
 
 def numbers_in(folder: Path) -> int:
     """All numbers of a saved model, counted from its file."""
-    with safe_open(folder / "model.safetensors", "pt") as file:
-        return sum(file.get_tensor(name).numel() for name in file.keys())
+    return sum(tensor.numel() for tensor in load_file(folder / "model.safetensors").values())
 
 
 def test_a_loaded_model_is_described_and_proven(opened, tiny_model):

@@ -38,7 +38,7 @@ def _forget():
 
 
 @pytest.fixture
-def page(place):
+def page(place):  # noqa: ARG001 - the page is opened there
     return AppTest.from_file(server.FRAME, default_timeout=240)
 
 
@@ -98,7 +98,7 @@ def test_a_text_that_is_run_is_shown_with_its_most_striking_cell_pinned(page):
     assert "captured by hooks" in words(page)
 
 
-def test_the_same_text_in_another_session_does_not_run_the_model(page, place, monkeypatch):
+def test_the_same_text_in_another_session_does_not_run_the_model(page, monkeypatch):
     run_text(page.run(), TEXT)
     monkeypatch.setattr("hooks.capture", lambda *_, **__: pytest.fail("the model ran again"))
     other = run_text(AppTest.from_file(server.FRAME, default_timeout=240).run(), TEXT)
@@ -125,7 +125,7 @@ def test_the_count_warns_before_the_limit_and_run_refuses_beyond_it(page):
 def test_a_text_far_too_long_is_not_even_counted(page, monkeypatch):
     settled(page.run())
     counted = []
-    monkeypatch.setattr("app.tracer.Tracer.count_tokens", lambda tracer, text, **_: counted.append(len(text)) or 1)
+    monkeypatch.setattr("app.tracer.Tracer.count_tokens", lambda _tracer, text, **_: counted.append(len(text)) or 1)
     run_text(page, "x" * 50_000)
     assert 50_000 not in counted
     assert "50,000 of 40,000 characters" in words(page)
@@ -146,7 +146,7 @@ def test_an_example_fills_the_box_and_runs(page):
     assert "c" in page.query_params
 
 
-def test_a_link_opens_at_the_pinned_token_of_the_same_view(page, place):
+def test_a_link_opens_at_the_pinned_token_of_the_same_view(page):
     capture = capture_of(run_text(page.run(), TEXT))
     link = AppTest.from_file(server.FRAME, default_timeout=240)
     for name, value in {"c": capture, "t": "2", "l": "1", "view": "entropy"}.items():
@@ -233,7 +233,8 @@ def test_a_capture_that_cannot_be_kept_is_shown_with_a_notice(page, monkeypatch)
     assert "captured by hooks" in words(page)
 
 
-def test_another_model_reads_the_same_text(place, tiny_model, tmp_path, monkeypatch):
+@pytest.mark.usefixtures("place")
+def test_another_model_reads_the_same_text(tiny_model, tmp_path, monkeypatch):
     other = tmp_path / "other"
     shutil.copytree(tiny_model, other)
     monkeypatch.setenv("GATESCOPE_MODELS", str(other))
@@ -250,7 +251,8 @@ def test_another_model_reads_the_same_text(place, tiny_model, tmp_path, monkeypa
     _forget()
 
 
-def test_a_model_that_does_not_load_says_why_and_can_be_tried_again(place, monkeypatch, tmp_path):
+@pytest.mark.usefixtures("place")
+def test_a_model_that_does_not_load_says_why_and_can_be_tried_again(monkeypatch, tmp_path):
     def refuse(*_, **__):
         raise ModelNotFoundError("no such folder", expected="a folder", do="name one")
 
@@ -266,11 +268,12 @@ def test_a_model_that_does_not_load_says_why_and_can_be_tried_again(place, monke
     _forget()
 
 
-def test_the_first_picture_does_not_wait_for_the_model(place, monkeypatch):
+@pytest.mark.usefixtures("place")
+def test_the_first_picture_does_not_wait_for_the_model(monkeypatch):
     settled(AppTest.from_file(server.FRAME, default_timeout=240).run())
     _forget()
     may_go_on = threading.Event()
-    monkeypatch.setattr("app.tracer.Tracer._read_model", lambda self, tick: may_go_on.wait(240) and None)
+    monkeypatch.setattr("app.tracer.Tracer._read_model", lambda _self, _tick: may_go_on.wait(240) and None)
     try:
         page = AppTest.from_file(server.FRAME, default_timeout=240).run()
         assert not server.tracer(settings().model).loading.is_over

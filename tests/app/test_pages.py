@@ -106,21 +106,23 @@ def name(value: object) -> str:
     return value.address if isinstance(value, PageFile) else str(value)
 
 
+@pytest.mark.usefixtures("place")
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("page", PAGES, ids=name)
-def test_a_page_stands_in_every_state(place, page, state):
+def test_a_page_stands_in_every_state(page, state):
     shown = opened(page, STATES[state])
     assert len(shown.title) == 1
     assert shown.title[0].value.endswith("?")
     assert not shown.error, [one.value for one in shown.error]
 
 
+@pytest.mark.usefixtures("place")
 @pytest.mark.parametrize(
     ("page", "trouble"),
     [(page, each) for page in PAGES for each in TROUBLE if each == "garbage" or page.address not in WITHOUT_CAPTURE],
     ids=name,
 )
-def test_a_bad_link_is_said_and_the_page_stands(place, page, trouble):
+def test_a_bad_link_is_said_and_the_page_stands(page, trouble):
     params, said = TROUBLE[trouble]
     shown = opened(page, params)
     assert len(shown.title) == 1
@@ -128,6 +130,7 @@ def test_a_bad_link_is_said_and_the_page_stands(place, page, trouble):
     assert [part for part in said if part not in words(shown)] == []
 
 
-def test_every_page_asks_a_question_of_its_own(place):
+@pytest.mark.usefixtures("place")
+def test_every_page_asks_a_question_of_its_own():
     questions = [opened(page, {}).title[0].value for page in PAGES]
     assert len(set(questions)) == len(PAGES)

@@ -1,10 +1,12 @@
 """The address of a view: whatever it says is checked, what it cannot say is dropped in words, and it reads back."""
 
+from typing import get_type_hints
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.state import Span, View, read_view
+from app.state import Span, View, ViewParts, read_view
 
 QUANTITIES, MODELS = ("margin", "entropy"), ("sift-softmax", "other/model")
 
@@ -83,6 +85,12 @@ def test_a_pin_outside_of_the_capture_is_dropped_and_said():
         "There is no token 10: this capture has 10 tokens, counted from 0.",
         "There is no layer 4: this capture has 4 layers, counted from 0.",
     )
+
+
+def test_every_part_of_a_view_but_its_problems_may_be_said_anew():
+    parts = get_type_hints(View)
+    del parts["problems"]
+    assert get_type_hints(ViewParts) == parts
 
 
 def test_the_last_token_and_layer_are_within_the_capture():

@@ -51,7 +51,7 @@ def tracer(tiny_model, tmp_path_factory):
 
 @pytest.fixture
 def studies(tracer, tmp_path):
-    made = Studies(tmp_path, lambda name: tracer, limit=4, most_tokens=100_000, drop=forget, chosen=FEW)
+    made = Studies(tmp_path, lambda _name: tracer, limit=4, most_tokens=100_000, drop=forget, chosen=FEW)
     yield made
     made.close()
     forget(ID)
@@ -101,7 +101,7 @@ def test_a_study_is_captured_analysed_and_read_like_any_other(studies, tracer):
 
 
 def test_every_metric_of_a_study_is_analysed_unless_told_otherwise(tracer, tmp_path):
-    made = Studies(tmp_path, lambda name: tracer, limit=4, most_tokens=100_000)
+    made = Studies(tmp_path, lambda _name: tracer, limit=4, most_tokens=100_000)
     assert made.begin(order(), TEXTS_READ[:3] + TEXTS_READ[-3:]).wait(PATIENCE)
     done = read_results(tmp_path / ID / ANALYSED / RESULTS)
     skipped = json.loads((tmp_path / ID / ANALYSED / "study.json").read_text())["skipped"]
@@ -123,7 +123,7 @@ def test_a_study_that_is_cancelled_keeps_its_blocks_and_goes_on_from_there(studi
     def captured(*given):
         """A block; the next one waits behind what is in the queue before it."""
         if not let.is_set():
-            tracer.queue.submit("held", lambda tick: let.wait(PATIENCE), watcher=tracer.name)
+            tracer.queue.submit("held", lambda _tick: let.wait(PATIENCE), watcher=tracer.name)
         return capture_block(*given)
 
     monkeypatch.setattr("app.study.job.capture_block", captured)
@@ -145,12 +145,12 @@ def test_a_study_that_is_cancelled_keeps_its_blocks_and_goes_on_from_there(studi
 
 def test_a_prompt_waits_for_one_block_and_never_for_a_study(studies, tracer):
     let, at_prompt = threading.Event(), []
-    gate = tracer.queue.submit("gate", lambda tick: let.wait(PATIENCE), watcher=tracer.name)
+    gate = tracer.queue.submit("gate", lambda _tick: let.wait(PATIENCE), watcher=tracer.name)
     wait_until(lambda: gate.phase is Phase.RUNNING)
     study = studies.begin(order(), TEXTS_READ)
     wait_until(lambda: len(tracer.queue._waiting) == 1)  # what the study asks for waits behind the gate
     prompt = tracer.queue.submit(
-        "prompt", lambda tick: at_prompt.append(len(finished(studies.folder))), watcher=tracer.name
+        "prompt", lambda _tick: at_prompt.append(len(finished(studies.folder))), watcher=tracer.name
     )
     let.set()
     assert prompt.wait(PATIENCE)
@@ -162,7 +162,7 @@ def test_a_prompt_waits_for_one_block_and_never_for_a_study(studies, tracer):
 
 def test_studies_run_one_after_another_and_a_waiting_one_can_be_cancelled(studies, tracer):
     let = threading.Event()
-    tracer.queue.submit("gate", lambda tick: let.wait(PATIENCE), watcher=tracer.name)
+    tracer.queue.submit("gate", lambda _tick: let.wait(PATIENCE), watcher=tracer.name)
     first, second = (studies.begin(order(id), TEXTS_READ[:2]) for id in (ID, OTHER))
     assert studies.queue.position(second) == 1
     studies.cancel(OTHER)
@@ -184,7 +184,7 @@ def test_the_same_study_begun_twice_is_one(studies):
 def test_a_model_that_cannot_be_loaded_fails_in_three_parts_and_can_be_tried_again(tracer, tmp_path):
     broken = Tracer(str(tmp_path / "nothing"), settings=load_settings(cache_dir=tmp_path), shelf=tracer._shelf)
     models = [broken]
-    made = Studies(tmp_path / "studies", lambda name: models[-1], limit=4, most_tokens=100_000)
+    made = Studies(tmp_path / "studies", lambda _name: models[-1], limit=4, most_tokens=100_000)
     job = made.begin(order(), TEXTS_READ[:2])
     assert job.wait(PATIENCE)
     assert job.phase is Phase.FAILED
@@ -200,7 +200,7 @@ def test_a_model_that_cannot_be_loaded_fails_in_three_parts_and_can_be_tried_aga
 
 
 def test_a_study_with_more_tokens_than_a_visitor_may_have_is_ended(tracer, tmp_path):
-    made = Studies(tmp_path, lambda name: tracer, limit=4, most_tokens=300)
+    made = Studies(tmp_path, lambda _name: tracer, limit=4, most_tokens=300)
     assert made.begin(order(), TEXTS_READ).wait(PATIENCE)
     said = read_order(tmp_path / ID)
     assert said.state == "failed"

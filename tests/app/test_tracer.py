@@ -55,7 +55,7 @@ def shelf(tmp_path):
 
 
 @pytest.fixture
-def start(stage, settings, tiny_model):
+def start(stage, settings, tiny_model):  # noqa: ARG001 - it stands before the library
     """Make tracers of the tiny model, ready to ask; all are closed at the end."""
     started = []
 

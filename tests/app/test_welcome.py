@@ -19,7 +19,7 @@ def test_the_welcome_is_shipped_with_each_bundled_model(name):
 
 
 def test_it_is_found_before_the_model_is_loaded_and_again_afterwards(tmp_path, tiny_model, monkeypatch):
-    monkeypatch.setattr("app.tracer.model_source", lambda name: tiny_model)
+    monkeypatch.setattr("app.tracer.model_source", lambda _name: tiny_model)
     shelf = Shelf(Store(tmp_path))
     tracer = Tracer("small", settings=load_settings(cache_dir=tmp_path), shelf=shelf)
     assert tracer.loading.wait(240)
@@ -44,7 +44,7 @@ def test_it_is_found_before_the_model_is_loaded_and_again_afterwards(tmp_path, t
 def test_a_server_without_it_says_so_and_still_starts(monkeypatch, tmp_path, caplog):
     from app import server
 
-    monkeypatch.setattr("models.box.folder_of", lambda name: tmp_path)
+    monkeypatch.setattr("models.box.folder_of", lambda _name: tmp_path)
     with pytest.raises(ModelNotFoundError, match=r"models\.ship"):
         welcome("sift-softmax")
     server._adopt_welcome(SimpleNamespace(adopt=pytest.fail), "sift-softmax")

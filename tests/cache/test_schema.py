@@ -190,7 +190,8 @@ def later(monkeypatch):
     monkeypatch.setitem(schema.MIGRATIONS, 3, schema.Migration(said=checked, table=renamed))
 
 
-def test_every_step_is_taken_in_order(record, same, later):
+@pytest.mark.usefixtures("later")
+def test_every_step_is_taken_in_order(record, same):
     second = _said_otherwise(encode(record), schema_version=2, k=record.slots, slots=None, columns={"margin": "gap"})
     third = _said_otherwise(encode(record), schema_version=3, columns={"margin": "gap"})
     assert same(decode(second), record)
@@ -198,7 +199,8 @@ def test_every_step_is_taken_in_order(record, same, later):
     assert same(decode(encode(record)), record), "one of now is left alone"
 
 
-def test_a_step_that_is_missing_is_said(record, later, monkeypatch):
+@pytest.mark.usefixtures("later")
+def test_a_step_that_is_missing_is_said(record, monkeypatch):
     monkeypatch.delitem(schema.MIGRATIONS, 3)
     with pytest.raises(RecordError, match="schema version 2"):
         decode(_said_otherwise(encode(record), schema_version=2))

@@ -178,7 +178,7 @@ def test_a_capture_written_in_the_future_is_no_hindrance(store, record, size):
     assert kept(store) == [D]
 
 
-def test_a_store_that_may_not_be_written_is_still_read(store, record, same, monkeypatch):
+def test_a_store_that_may_not_be_written_is_still_read(store, record, same):
     """Marks of use cannot be made: a file stands where their folder would be."""
     store.put(A, record)
     (store.folder / "used").write_text("")

@@ -74,7 +74,7 @@ def test_a_file_over_the_size_limit_of_the_process_leaves_nothing(process, tmp_p
     assert "one file may not be that large" in out and out.endswith("\n0\n"), err
 
 
-def test_two_writers_and_a_reader_of_one_capture_never_meet_a_bad_read(process, tmp_path, records, same, record):
+def test_two_writers_and_a_reader_of_one_capture_never_meet_a_bad_read(process, tmp_path, same, record):
     """Each writer puts the capture 50 times and takes it away before each but the first, so that puts really write.
 
     They begin when the reader is there, which ends when it has read often enough after they are done.

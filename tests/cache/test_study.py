@@ -136,7 +136,7 @@ def test_files_of_others_are_named_and_left_alone(study):
     assert part(study, "notes.txt").read_text() == "mine"
 
 
-def test_a_block_that_is_being_written_anew_is_not_taken_for_damaged(study, record, records):
+def test_a_block_that_is_being_written_anew_is_not_taken_for_damaged(study, records):
     """A reader that knows the block as it was comes while its parts are new and its last file is not there yet."""
     before = study.finished()[1]
     study.write(block(1), {COUNTS: b"new", ROUTES: encode(records(seed=1))})
@@ -338,7 +338,7 @@ def test_a_file_over_the_size_limit_of_the_process_leaves_nothing(tmp_path):
 
 @LINUX
 @MOUNTS
-def test_a_read_only_folder_is_named_and_can_be_read(study, tmp_path):
+def test_a_read_only_folder_is_named_and_can_be_read(study):
     lines = """
 try:
     study = StudyFolder.open(folder)

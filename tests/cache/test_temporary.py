@@ -57,7 +57,7 @@ def test_what_is_written_is_there_whole_with_nothing_beside_it(tmp_path):
 
 
 def test_where_nothing_can_be_written_nothing_is_left(tmp_path, monkeypatch):
-    def fail(descriptor):
+    def fail(_descriptor):
         raise OSError("no room")
 
     monkeypatch.setattr(temporary.os, "fsync", fail)
@@ -78,7 +78,7 @@ def test_of_what_others_wrote_only_what_is_old_is_removed(tmp_path, name):
 
 
 def test_without_locks_only_what_is_old_is_removed(tmp_path, monkeypatch):
-    monkeypatch.setattr(temporary, "_lock", lambda descriptor, waits=True: False)
+    monkeypatch.setattr(temporary, "_lock", lambda _descriptor, **_options: False)
     ours = tmp_path / f".name.@{gethostname()}.abc.tmp"
     ours.write_bytes(b"half")
     sweep(tmp_path)

@@ -81,10 +81,6 @@ def overlap(left: frozenset, right: frozenset) -> float:
     return len(left & right) / len(left | right)
 
 
-def named(documents: list[Document]) -> list:
-    return [pytest.param(document, id=document.id) for document in documents]
-
-
 def of(*domain: str) -> list[Document]:
     return [document for document in domains() if document.domain in domain]
 
@@ -102,8 +98,8 @@ def said_by(pair: Pair) -> tuple[str, str]:
     return pair.one.document.text, pair.other.document.text
 
 
-def of_kind(kind: str) -> list:
-    return [pytest.param(pair, id=pair.name) for pair in pairs() if pair.kind == kind]
+def of_kind(kind: str) -> list[Pair]:
+    return [pair for pair in pairs() if pair.kind == kind]
 
 
 # What there is
@@ -154,20 +150,23 @@ def test_translations_share_their_domain_and_say_it_in_the_id() -> None:
 # How long
 
 
-@pytest.mark.parametrize("document", named(of(*PROSE, "code")))
-def test_domain_text_length(document: Document) -> None:
-    assert 60 <= len(words(document)) <= 120
+def test_domain_text_length(subtests) -> None:
+    for document in of(*PROSE, "code"):
+        with subtests.test(document.id):
+            assert 60 <= len(words(document)) <= 120
 
 
-@pytest.mark.parametrize("document", named(of("data")))
-def test_data_length_is_counted_in_characters(document: Document) -> None:
-    assert 500 <= len(document.text) <= 1110
+def test_data_length_is_counted_in_characters(subtests) -> None:
+    for document in of("data"):
+        with subtests.test(document.id):
+            assert 500 <= len(document.text) <= 1110
 
 
-@pytest.mark.parametrize("document", named(languages()))
-def test_passage_length(document: Document) -> None:
-    low, high = PASSAGE_LENGTH.get(document.language, (45, 95))
-    assert low <= len(words(document)) <= high
+def test_passage_length(subtests) -> None:
+    for document in languages():
+        with subtests.test(document.id):
+            low, high = PASSAGE_LENGTH.get(document.language, (45, 95))
+            assert low <= len(words(document)) <= high
 
 
 @pytest.mark.parametrize("language", SCRIPTS)
@@ -217,14 +216,15 @@ def test_no_two_english_texts_are_about_the_same() -> None:
 # Clean
 
 
-@pytest.mark.parametrize("row", [pytest.param(row, id=row["id"]) for name in FILES for row in lines(name)])
-def test_text_is_clean(row: dict[str, str]) -> None:
-    text = row["text"]
-    assert text == text.strip()
-    assert unicodedata.is_normalized("NFC", text)
-    bad = [sign for sign in text if unicodedata.category(sign) in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}]
-    assert set(bad) <= {"\n", "\t"}
-    assert "\ufffd" not in text
+def test_text_is_clean(subtests) -> None:
+    for row in [row for name in FILES for row in lines(name)]:
+        with subtests.test(row["id"]):
+            text = row["text"]
+            assert text == text.strip()
+            assert unicodedata.is_normalized("NFC", text)
+            bad = [sign for sign in text if unicodedata.category(sign) in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}]
+            assert set(bad) <= {"\n", "\t"}
+            assert "\ufffd" not in text
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -235,23 +235,28 @@ def test_files_are_utf8_without_mark_and_end_in_a_newline(name: str) -> None:
     assert content.endswith(b"}\n") and b"\r" not in content
 
 
-@pytest.mark.parametrize("document", named(languages()))
-def test_text_is_in_the_script_of_its_language(document: Document) -> None:
-    letters = [unicodedata.name(sign) for sign in document.text if sign.isalpha()]
-    own = [name for name in letters if name.startswith(SCRIPTS[document.language])]
-    assert len(own) > 0.97 * len(letters)
+def test_text_is_in_the_script_of_its_language(subtests) -> None:
+    for document in languages():
+        with subtests.test(document.id):
+            letters = [unicodedata.name(sign) for sign in document.text if sign.isalpha()]
+            own = [name for name in letters if name.startswith(SCRIPTS[document.language])]
+            assert len(own) > 0.97 * len(letters)
 
 
-@pytest.mark.parametrize("document", named(languages()))
-def test_kana_is_japanese_only(document: Document) -> None:
-    kana = [sign for sign in document.text if unicodedata.name(sign, "").startswith(("HIRAGANA", "KATAKANA LETTER"))]
-    assert (len(kana) > 0.3 * len(document.text)) == (document.language == "ja")
-    assert kana == [] or document.language == "ja"
+def test_kana_is_japanese_only(subtests) -> None:
+    for document in languages():
+        with subtests.test(document.id):
+            kana = [
+                sign for sign in document.text if unicodedata.name(sign, "").startswith(("HIRAGANA", "KATAKANA LETTER"))
+            ]
+            assert (len(kana) > 0.3 * len(document.text)) == (document.language == "ja")
+            assert kana == [] or document.language == "ja"
 
 
-@pytest.mark.parametrize("document", named([document for document in languages() if document.language == "zh"]))
-def test_chinese_is_simplified(document: Document) -> None:
-    "".join(words(document)).encode("gb2312")  # the national set of simplified characters; traditional ones raise
+def test_chinese_is_simplified(subtests) -> None:
+    for document in [document for document in languages() if document.language == "zh"]:
+        with subtests.test(document.id):
+            "".join(words(document)).encode("gb2312")  # simplified characters; traditional ones raise
 
 
 @pytest.mark.parametrize("language", MARKS)
@@ -265,18 +270,20 @@ def test_latin_languages_use_their_own_small_words(language: str) -> None:
 # Code and data are what they look like
 
 
-@pytest.mark.parametrize("document", named([document for document in of("code") if "-python-" in document.id]))
-def test_python_compiles(document: Document) -> None:
-    compile(document.text, document.id, "exec")
+def test_python_compiles(subtests) -> None:
+    for document in [document for document in of("code") if "-python-" in document.id]:
+        with subtests.test(document.id):
+            compile(document.text, document.id, "exec")
 
 
-@pytest.mark.parametrize("document", named([document for document in of("code") if "-bash-" in document.id]))
-def test_bash_parses(document: Document) -> None:
+def test_bash_parses(subtests) -> None:
     bash = shutil.which("bash")
     if bash is None:
         pytest.skip("no bash on the path; install it to check the shell scripts")
-    done = subprocess.run([bash, "-n"], input=document.text, text=True, capture_output=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    for document in [document for document in of("code") if "-bash-" in document.id]:
+        with subtests.test(document.id):
+            done = subprocess.run([bash, "-n"], input=document.text, text=True, capture_output=True, check=False)
+            assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_sql_runs() -> None:
@@ -294,10 +301,11 @@ def test_sql_runs() -> None:
     assert rows == [("north", "2024-01", 20.0, None, 1), ("north", "2024-02", 30.0, 10.0, 1)]
 
 
-@pytest.mark.parametrize("document", named(of("code")))
-def test_code_closes_what_it_opens(document: Document) -> None:
-    signs = Counter(document.text)
-    assert (signs["{"], signs["["]) == (signs["}"], signs["]"])
+def test_code_closes_what_it_opens(subtests) -> None:
+    for document in of("code"):
+        with subtests.test(document.id):
+            signs = Counter(document.text)
+            assert (signs["{"], signs["["]) == (signs["}"], signs["]"])
 
 
 def test_json_data_parses_and_adds_up() -> None:
@@ -382,59 +390,65 @@ def test_the_sides_of_a_pair_differ_in_text_and_gloss() -> None:
     assert [pair.name for pair in pairs() if pair.one.gloss == pair.other.gloss] == []
 
 
-@pytest.mark.parametrize("pair", of_kind("sense"))
-def test_a_word_of_two_senses_stands_at_the_same_place_after_the_context(pair: Pair) -> None:
-    (one, other), (left, right) = said_by(pair), (pair.one, pair.other)
-    place = len(one[: left.start].split())
-    assert left.word == right.word
-    assert place == len(other[: right.start].split()) >= 4
-    assert one[: left.start] != other[: right.start]
-    assert len(one.split()) == len(other.split())
+def test_a_word_of_two_senses_stands_at_the_same_place_after_the_context(subtests) -> None:
+    for pair in of_kind("sense"):
+        with subtests.test(pair.name):
+            (one, other), (left, right) = said_by(pair), (pair.one, pair.other)
+            place = len(one[: left.start].split())
+            assert left.word == right.word
+            assert place == len(other[: right.start].split()) >= 4
+            assert one[: left.start] != other[: right.start]
+            assert len(one.split()) == len(other.split())
 
 
-@pytest.mark.parametrize("pair", of_kind("prose-code"))
-def test_prose_and_code_share_their_word(pair: Pair) -> None:
-    assert pair.one.word == pair.other.word
-    assert pair.one.gloss == "English prose"
-    assert pair.one.document.text.endswith(".")
-    if pair.other.gloss == "Python code":
-        compile(pair.other.document.text, pair.name, "exec")
-    else:
-        assert pair.other.gloss in {"SQL code", "JavaScript code"}
-        assert pair.other.document.text.endswith(";")
+def test_prose_and_code_share_their_word(subtests) -> None:
+    for pair in of_kind("prose-code"):
+        with subtests.test(pair.name):
+            assert pair.one.word == pair.other.word
+            assert pair.one.gloss == "English prose"
+            assert pair.one.document.text.endswith(".")
+            if pair.other.gloss == "Python code":
+                compile(pair.other.document.text, pair.name, "exec")
+            else:
+                assert pair.other.gloss in {"SQL code", "JavaScript code"}
+                assert pair.other.document.text.endswith(";")
 
 
-@pytest.mark.parametrize("pair", of_kind("digits-words"))
-def test_digits_and_words_differ_in_nothing_else(pair: Pair) -> None:
-    one, other = said_by(pair)
-    assert any(sign.isdigit() for sign in pair.one.word)
-    assert not any(sign.isdigit() for sign in other)
-    assert one.replace(pair.one.word, pair.other.word) == other
+def test_digits_and_words_differ_in_nothing_else(subtests) -> None:
+    for pair in of_kind("digits-words"):
+        with subtests.test(pair.name):
+            one, other = said_by(pair)
+            assert any(sign.isdigit() for sign in pair.one.word)
+            assert not any(sign.isdigit() for sign in other)
+            assert one.replace(pair.one.word, pair.other.word) == other
 
 
-@pytest.mark.parametrize("pair", of_kind("case"))
-def test_case_is_all_that_differs(pair: Pair) -> None:
-    one, other = said_by(pair)
-    assert pair.one.word.islower()
-    assert pair.other.word in {pair.one.word.upper(), pair.one.word.capitalize()}
-    assert one.replace(pair.one.word, pair.other.word) == other
+def test_case_is_all_that_differs(subtests) -> None:
+    for pair in of_kind("case"):
+        with subtests.test(pair.name):
+            one, other = said_by(pair)
+            assert pair.one.word.islower()
+            assert pair.other.word in {pair.one.word.upper(), pair.one.word.capitalize()}
+            assert one.replace(pair.one.word, pair.other.word) == other
 
 
-@pytest.mark.parametrize("pair", of_kind("negation"))
-def test_one_word_negates(pair: Pair) -> None:
-    one, other = (text.split() for text in said_by(pair))
-    (changed,) = [(said, denied) for said, denied in zip(one, other, strict=True) if said != denied]
-    assert changed[1] in DENIALS or changed[1].endswith("n't")
-    assert changed[0] not in DENIALS and not changed[0].endswith("n't")
-    assert pair.one.word == pair.other.word not in changed
+def test_one_word_negates(subtests) -> None:
+    for pair in of_kind("negation"):
+        with subtests.test(pair.name):
+            one, other = (text.split() for text in said_by(pair))
+            (changed,) = [(said, denied) for said, denied in zip(one, other, strict=True) if said != denied]
+            assert changed[1] in DENIALS or changed[1].endswith("n't")
+            assert changed[0] not in DENIALS and not changed[0].endswith("n't")
+            assert pair.one.word == pair.other.word not in changed
 
 
-@pytest.mark.parametrize("pair", of_kind("register"))
-def test_a_casual_message_has_no_capitals_at_its_start_and_shares_its_word(pair: Pair) -> None:
-    one, other = said_by(pair)
-    assert pair.one.word == pair.other.word
-    assert one[0].isupper() and one.endswith(".")
-    assert other[0].islower() and not other.endswith(".")
+def test_a_casual_message_has_no_capitals_at_its_start_and_shares_its_word(subtests) -> None:
+    for pair in of_kind("register"):
+        with subtests.test(pair.name):
+            one, other = said_by(pair)
+            assert pair.one.word == pair.other.word
+            assert one[0].isupper() and one.endswith(".")
+            assert other[0].islower() and not other.endswith(".")
 
 
 @pytest.mark.parametrize(
@@ -446,7 +460,7 @@ def test_a_casual_message_has_no_capitals_at_its_start_and_shares_its_word(pair:
         (lambda text: text.replace("his basket", "his bank", 1), "bank-a has 'bank' 2 times"),
         (lambda text: text.replace('"word": "bank", ', "", 1), "'word'"),
         (lambda text: text[:-2] + "\n", "pairs.jsonl"),
-        (lambda text: "[1]\n[2]\n", "from line 1"),
+        (lambda _text: "[1]\n[2]\n", "from line 1"),
     ],
     ids=["half a pair", "sides", "word gone", "word twice", "field gone", "torn", "lists"],
 )

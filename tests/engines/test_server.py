@@ -206,17 +206,17 @@ def test_a_server_that_takes_too_long_ends_the_capture_in_time(manners, layers):
     ],
 )
 def test_a_server_started_without_routes_is_told_how_to_start(engine, command, layers):
-    with serving(Manners(engine=engine, started=False)) as address:
-        with pytest.raises(TraceError, match="returns no routed experts") as caught:
-            captured(address, layers=layers)
+    returns_none = pytest.raises(TraceError, match="returns no routed experts")
+    with serving(Manners(engine=engine, started=False)) as address, returns_none as caught:
+        captured(address, layers=layers)
     assert caught.value.do == f"start it with: {command}"
 
 
 @pytest.mark.parametrize("engine", ["vllm", "sglang"])
 def test_an_answer_that_the_server_gave_up(engine, layers):
-    with serving(Manners(engine=engine, aborts=True)) as address:
-        with pytest.raises(TraceError, match="document 'd0': the server broke off its own work"):
-            captured(address, layers=layers)
+    broke_off = pytest.raises(TraceError, match="document 'd0': the server broke off its own work")
+    with serving(Manners(engine=engine, aborts=True)) as address, broke_off:
+        captured(address, layers=layers)
 
 
 def test_nobody_there_and_somebody_else_there(layers):
@@ -262,9 +262,9 @@ def test_documents_that_cannot_be_asked_stop_the_capture_or_are_left_out(bad, la
 def test_a_redirect_is_not_followed(layers, monkeypatch):
     monkeypatch.setenv("GATESCOPE_SERVER_API_KEY", "sk-secret")
     other = Manners()
-    with serving(other) as elsewhere, serving(Manners(redirect=elsewhere)) as address:
-        with pytest.raises(TraceError, match="neither vLLM nor SGLang"):
-            captured(address, layers=layers)
+    neither = pytest.raises(TraceError, match="neither vLLM nor SGLang")
+    with serving(other) as elsewhere, serving(Manners(redirect=elsewhere)) as address, neither:
+        captured(address, layers=layers)
     assert other.paths == [] and other.asked == []
 
 

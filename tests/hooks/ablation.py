@@ -75,7 +75,7 @@ def note(calls: list, path: str) -> Callable[..., None]:
 
 
 def note_input(given: dict[str, Tensor], path: str) -> Callable[..., None]:
-    def hook(module: nn.Module, args: tuple, kwargs: dict) -> None:
+    def hook(_module: nn.Module, args: tuple, kwargs: dict) -> None:
         given[path] = next(value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)).clone()
 
     return hook
@@ -252,11 +252,11 @@ def block_output(
     """The first outputs of a block and of its experts in one pass, the experts' multiplied by `factor`."""
     blocks, experts = [], []
 
-    def enlarge(module: nn.Module, args: tuple, answer: Tensor) -> Tensor:
+    def enlarge(_module: nn.Module, _args: tuple, answer: Tensor) -> Tensor:
         experts.append(answer.double().numpy())
         return answer * factor
 
-    def note_block(module: nn.Module, args: tuple, answer: Any) -> None:
+    def note_block(_module: nn.Module, _args: tuple, answer: Any) -> None:
         blocks.append((answer[0] if isinstance(answer, tuple) else answer).double().numpy())
 
     handles = [

@@ -113,9 +113,10 @@ def shapes_wrong(
 
 def slots_wrong(expected: Layer, ids_nk: np.ndarray, weights_nk: np.ndarray) -> list[str]:
     """Whether a slot that is empty carries a weight, or one expert stands in two slots of a row."""
-    wrong = []
-    for token in np.flatnonzero(((ids_nk == EMPTY) & (weights_nk != 0)).any(-1)):
-        wrong.append(f"token {token}: an empty slot has weight {weights_nk[token].tolist()}")
+    wrong = [
+        f"token {token}: an empty slot has weight {weights_nk[token].tolist()}"
+        for token in np.flatnonzero(((ids_nk == EMPTY) & (weights_nk != 0)).any(-1))
+    ]
     if not expected.may_repeat:
         for token, ids_k in enumerate(ids_nk):
             used = ids_k[ids_k != EMPTY]

@@ -317,7 +317,7 @@ AFTER: dict[str, Callable[[Any], float]] = {
 
 def expected(name: str, model: nn.Module, inputs: Mapping[str, Any]) -> list[Layer]:
     """The routing of every MoE layer in one pass of `inputs`, in the order the routers are called."""
-    formula, after = FORMULAS[name], AFTER.get(name, lambda config: 1.0)
+    formula, after = FORMULAS[name], AFTER.get(name, lambda _config: 1.0)
     layers = []
     with watched(model) as calls, torch.no_grad():
         model(**inputs)
@@ -371,7 +371,7 @@ def noter(model: nn.Module, path: str, calls: list, rows: dict[str, np.ndarray])
 def divider(path: str, rows: dict[str, np.ndarray]) -> Callable[..., None]:
     """Notes which tokens of a block are text and which are not: each kind has its own router and experts."""
 
-    def hook(block: nn.Module, args: tuple, kwargs: dict) -> None:
+    def hook(_block: nn.Module, args: tuple, kwargs: dict) -> None:
         kinds = (*args, *kwargs.values())[1:2]
         tokens = args[0].shape[0] * args[0].shape[1]
         seen_n = kinds[0].bool().reshape(-1).numpy() if kinds and kinds[0] is not None else np.zeros(tokens, bool)

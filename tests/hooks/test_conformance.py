@@ -17,7 +17,7 @@ from hooks.selfcheck import check
 from tests.hooks.ablation import contributions
 from tests.hooks.conformance import FLOAT16, Found, differences_of_all
 from tests.hooks.formulas import expected
-from tests.hooks.zoo import ENTRIES, specimen
+from tests.hooks.zoo import cases, specimen
 
 AGREE = 2e-4
 TEXT = "Every family is read as it was executed."
@@ -46,13 +46,13 @@ def found(routes):
     return Found(routes.logits_ne.numpy(), routes.ids_nk.numpy(), routes.weights_nk.numpy(), rows)
 
 
-@pytest.mark.parametrize("name", ENTRIES)
+@pytest.mark.parametrize("name", cases())
 def test_routes_are_those_of_the_published_formula(name):
     thing = specimen(name)
     assert differences_of_all(expected(name, thing.model, thing.inputs), reading(name)[1]) == []
 
 
-@pytest.mark.parametrize("name", [name for name in ENTRIES if name not in FAULTS_UPSTREAM])
+@pytest.mark.parametrize("name", cases(without=FAULTS_UPSTREAM))
 def test_routes_are_those_that_silencing_the_experts_shows(name):
     thing = specimen(name)
     routers, records, _ = reading(name)
@@ -78,7 +78,7 @@ def test_routes_are_those_that_silencing_the_experts_shows(name):
     assert seen == len(routers.sites) - (len(routers.sites) // 2 if name == "jetmoe" else 0)
 
 
-@pytest.mark.parametrize("name", ENTRIES)
+@pytest.mark.parametrize("name", cases())
 def test_the_model_proves_itself_or_says_why_not(name):
     report = reading(name)[2]
     failed = [one.name for one in report.checks if not one.passed]
@@ -87,7 +87,7 @@ def test_the_model_proves_itself_or_says_why_not(name):
         assert any("transformers" in note for note in report.notes)
 
 
-@pytest.mark.parametrize("name", [name for name in ENTRIES if name not in NOT_TEXT])
+@pytest.mark.parametrize("name", cases(without=NOT_TEXT))
 def test_the_record_of_a_text_is_that_of_the_formula(name, tokenizer):
     loaded = attach(specimen(name).model, tokenizer, name=name)
     try:

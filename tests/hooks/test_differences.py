@@ -24,8 +24,8 @@ def recorded(name: str) -> tuple[list[Layer], list[Found]]:
     for layer in layers:
         router = specimen.model.get_submodule(layer.router_path)
         experts = specimen.model.get_submodule(layer.experts_path)
-        handles.append(router.register_forward_hook(lambda m, a, answer: logits.append(answer[0].double().numpy())))
-        handles.append(experts.register_forward_pre_hook(lambda m, a: routes.append([v.numpy() for v in a[1:3]])))
+        handles.append(router.register_forward_hook(lambda _m, _a, answer: logits.append(answer[0].double().numpy())))
+        handles.append(experts.register_forward_pre_hook(lambda _m, a: routes.append([v.numpy() for v in a[1:3]])))
     with torch.no_grad():
         specimen.model(**specimen.inputs)
     for handle in handles:
@@ -81,37 +81,37 @@ def one_wrong_id(layer, found):
     return f"token 3: experts {sorted(found.ids_nk[3].tolist())} found"
 
 
-def an_expert_left_out(layer, found):
+def an_expert_left_out(_layer, found):
     found.ids_nk[5, 1], found.weights_nk[5, 1] = -1, 0
     return "token 5: experts"
 
 
-def all_weights_off(layer, found):
+def all_weights_off(_layer, found):
     found.weights_nk[:] *= 1.02
     return "every weight is 1.02 times"
 
 
-def one_weight_off(layer, found):
+def one_weight_off(_layer, found):
     found.weights_nk[7, 2] *= 1.02
     return "(+2.00%)"
 
 
-def weights_of_two_slots_swapped(layer, found):
+def weights_of_two_slots_swapped(_layer, found):
     found.weights_nk[:, :2] = found.weights_nk[:, 1::-1]
     return "more like these"
 
 
-def a_weight_that_is_no_number(layer, found):
+def a_weight_that_is_no_number(_layer, found):
     found.weights_nk[1, 1] = np.nan
     return "weight nan found"
 
 
-def an_id_twice(layer, found):
+def an_id_twice(_layer, found):
     found.ids_nk[2, 1] = found.ids_nk[2, 0]
     return "token 2: an expert is named twice"
 
 
-def a_weight_in_an_empty_slot(layer, found):
+def a_weight_in_an_empty_slot(_layer, found):
     found.ids_nk[4, 2] = -1
     return "token 4: an empty slot has weight"
 
@@ -121,17 +121,17 @@ def an_id_of_no_expert(layer, found):
     return "are none of"
 
 
-def one_wrong_logit(layer, found):
+def one_wrong_logit(_layer, found):
     found.logits_ne[6, 1] += 0.01
     return "token 6, expert 1: logit"
 
 
-def probabilities_for_logits(layer, found):
+def probabilities_for_logits(_layer, found):
     found.logits_ne[:] = 1 / (1 + np.exp(-found.logits_ne))
     return "more like these"
 
 
-def tokens_in_another_order(layer, found):
+def tokens_in_another_order(_layer, found):
     for part in found[:3]:
         part[:] = part[::-1].copy()
     return "expected"
@@ -196,7 +196,7 @@ def test_weights_before_and_after_the_blocks_own_factor_are_two_things():
     assert "every weight is 0.4 times" in differences_of_all(layers, handed)[0]
 
 
-def test_a_table_may_name_an_expert_twice(layer, found):
+def test_a_table_may_name_an_expert_twice():
     dense_ne = np.array([[0.0, 2.0], [1.0, 1.0]])
     table = Layer("router", "experts", np.zeros((2, 2)), dense_ne, np.full(2, np.inf), may_repeat=True)
     ids_nk = np.array([[1, 1], [0, 1]])

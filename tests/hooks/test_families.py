@@ -36,19 +36,19 @@ def within_groups(scores, groups, kept, worth):
     return np.where(allowed[:, :, None], grouped, -np.inf).reshape(scores.shape)
 
 
-def softmax_then_top(z, bias, config, *, renormalise):
+def softmax_then_top(z, config, *, renormalise):
     share = softmax(z)
     ids = best(share, config.num_experts_per_tok)
     weights = np.take_along_axis(share, ids, 1)
     return ids, weights / weights.sum(-1, keepdims=True) if renormalise else weights
 
 
-def top_then_softmax(z, bias, config):
+def top_then_softmax(z, _bias, config):
     ids = best(z, config.num_experts_per_tok)
     return ids, softmax(np.take_along_axis(z, ids, 1))
 
 
-def deepseek_v2(z, bias, config):
+def deepseek_v2(z, _bias, config):
     share = softmax(z)
     limited = within_groups(share, config.n_group, config.topk_group, lambda grouped: grouped.max(-1))
     ids = best(limited, config.num_experts_per_tok)
@@ -67,10 +67,10 @@ def deepseek_v3(z, bias, config):
 
 
 FORMULAS = {
-    "mixtral": lambda z, bias, config: softmax_then_top(z, bias, config, renormalise=True),
-    "qwen2_moe": lambda z, bias, config: softmax_then_top(z, bias, config, renormalise=False),
-    "qwen3_moe": lambda z, bias, config: softmax_then_top(z, bias, config, renormalise=True),
-    "olmoe": lambda z, bias, config: softmax_then_top(z, bias, config, renormalise=False),
+    "mixtral": lambda z, _bias, config: softmax_then_top(z, config, renormalise=True),
+    "qwen2_moe": lambda z, _bias, config: softmax_then_top(z, config, renormalise=False),
+    "qwen3_moe": lambda z, _bias, config: softmax_then_top(z, config, renormalise=True),
+    "olmoe": lambda z, _bias, config: softmax_then_top(z, config, renormalise=False),
     "deepseek_v2": deepseek_v2,
     "deepseek_v3": deepseek_v3,
     "gpt_oss": top_then_softmax,
@@ -90,10 +90,10 @@ def run_with_inputs(loaded, text):
     router_in, experts_in, handles = {}, {}, []
     for site in loaded.sites:
         handles.append(
-            site.router.register_forward_pre_hook(lambda m, a, layer=site.layer: router_in.update({layer: a[0]}))
+            site.router.register_forward_pre_hook(lambda _m, a, layer=site.layer: router_in.update({layer: a[0]}))
         )
         handles.append(
-            site.experts.register_forward_pre_hook(lambda m, a, layer=site.layer: experts_in.update({layer: a[0]}))
+            site.experts.register_forward_pre_hook(lambda _m, a, layer=site.layer: experts_in.update({layer: a[0]}))
         )
     record = capture(loaded, text, CaptureOptions(logits=True))
     for handle in handles:
@@ -139,7 +139,7 @@ def alone_output(experts, x, expert):
 def experts_output(loaded, site, silent=None):
     """The routed experts' output of one layer in a run of TEXT, one expert's down projection zeroed if asked."""
     seen = []
-    handle = site.experts.register_forward_hook(lambda m, a, out: seen.append(out.detach().double().clone()))
+    handle = site.experts.register_forward_hook(lambda _m, _a, out: seen.append(out.detach().double().clone()))
     saved = {}
     for name in ("down_proj", "down_proj_bias"):
         tensor = getattr(site.experts, name, None)

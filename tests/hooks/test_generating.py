@@ -235,7 +235,7 @@ class _StopError(Exception):
 
 
 def test_a_cancelled_generation_keeps_the_steps_that_were_made(model):
-    def stop(ids, scores, **options):
+    def stop(ids, _scores, **_options):
         if ids.shape[1] == 6:
             raise _StopError
         return torch.zeros(len(ids), dtype=torch.bool)

@@ -9,7 +9,7 @@ import pytest
 
 from hooks.routers import read_routers
 from tests.hooks.families_table import PAGE, with_table
-from tests.hooks.zoo import ENTRIES, specimen
+from tests.hooks.zoo import cases, specimen
 
 SURVEY = Path(__file__).parents[3] / "shared" / "families.csv"
 SCORES = {"softmax": "softmax", "sigmoid": "sigmoid", "sqrtsoftplus": "sqrtsoftplus", "SparseMixer": "sparsemixer"}
@@ -37,7 +37,7 @@ def read(name):
     return routers
 
 
-@pytest.mark.parametrize("name", ENTRIES)
+@pytest.mark.parametrize("name", cases())
 def test_score_bias_groups_and_shared_experts(name, survey):
     row, routers = survey[name], read(name)
     for rule in routers.layers:
@@ -49,7 +49,7 @@ def test_score_bias_groups_and_shared_experts(name, survey):
         assert (rule.shared_experts > 0) == (row["shared_experts"] != "none" and name not in BESIDE)
 
 
-@pytest.mark.parametrize("name", ENTRIES)
+@pytest.mark.parametrize("name", cases())
 def test_scales_empty_slots_and_options_that_are_no_experts(name, survey):
     row, routers = survey[name], read(name)
     for site, rule in zip(routers.sites, routers.layers, strict=True):
@@ -62,7 +62,7 @@ def test_scales_empty_slots_and_options_that_are_no_experts(name, survey):
         assert rule.weighs_input == (name == "llama4")
 
 
-@pytest.mark.parametrize("name", ENTRIES)
+@pytest.mark.parametrize("name", cases())
 def test_router_and_experts_are_where_the_survey_saw_them(name, survey):
     row, routers = survey[name], read(name)
     paths = {kind: set(re.split(r"; | \(", row[f"{kind}_path"])) for kind in ("router", "experts")}

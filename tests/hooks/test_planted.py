@@ -36,34 +36,34 @@ def shifted(routes, before):
     return routes if before is None else before
 
 
-def one_id_wrong(routes, before):
+def one_id_wrong(routes, _before):
     ids_nk = routes.ids_nk.clone()
     unused = next(e for e in range(routes.logits_ne.shape[1]) if e not in ids_nk[3].tolist())
     ids_nk[3, 0] = unused
     return routes._replace(ids_nk=ids_nk)
 
 
-def weights_off(routes, before):
+def weights_off(routes, _before):
     return routes._replace(weights_nk=routes.weights_nk * 1.02)
 
 
-def one_weight_off(routes, before):
+def one_weight_off(routes, _before):
     weights_nk = routes.weights_nk.clone()
     weights_nk[5, 0] *= 1.02
     return routes._replace(weights_nk=weights_nk)
 
 
-def rows_dropped(routes, before):
+def rows_dropped(routes, _before):
     return routes._replace(**{name: getattr(routes, name)[:-2] for name in ("logits_ne", "ids_nk", "weights_nk")})
 
 
-def rows_doubled(routes, before):
+def rows_doubled(routes, _before):
     return routes._replace(
         **{name: getattr(routes, name).repeat(2, 1) for name in ("logits_ne", "ids_nk", "weights_nk")}
     )
 
 
-def gate_for_logits(routes, before):
+def gate_for_logits(routes, _before):
     return routes._replace(logits_ne=routes.logits_ne.softmax(-1))
 
 
@@ -83,7 +83,7 @@ def wrong(name, spoil):
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_without_a_fault_there_is_nothing_to_say(name):
-    assert wrong(name, lambda routes, before: routes) == []
+    assert wrong(name, lambda routes, _before: routes) == []
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
@@ -94,14 +94,14 @@ def test_a_planted_fault_is_noticed(name, fault):
 
 @pytest.mark.parametrize("name", ["deepseek_v3", "switch_transformers", "deepseek_v4", "kolibri1", "ernie4_5_moe"])
 def test_ids_taken_from_the_scores_are_noticed_where_more_than_scores_decides(name):
-    def recomputed(routes, before):
+    def recomputed(routes, _before):
         return routes._replace(ids_nk=routes.logits_ne.topk(routes.ids_nk.shape[1]).indices)
 
     assert wrong(name, recomputed) != []
 
 
 def test_a_scale_after_the_experts_that_is_left_out_is_noticed():
-    def before_scaling(routes, before):
+    def before_scaling(routes, _before):
         return routes._replace(weights_nk=routes.weights_nk / 2.5)
 
     assert any("times the expected" in sentence for sentence in wrong("beam", before_scaling))
@@ -123,7 +123,7 @@ def test_calls_that_are_counted_twice_are_an_error(make_tiny):
 def test_a_hook_of_others_that_changes_the_routes_is_recorded_as_it_ends(make_tiny):
     model = make_tiny("mixtral")
     routers, watch = read_routers(model), Watch()
-    routers.sites[1].experts.register_forward_pre_hook(lambda module, args: (args[0], args[1] * 0 + 3, args[2]))
+    routers.sites[1].experts.register_forward_pre_hook(lambda _module, args: (args[0], args[1] * 0 + 3, args[2]))
     with routers.recorder.recording(watch):
         forward(model, routers.inputs)
     assert (watch.seen[1].ids_nk == 3).all() and not (watch.seen[0].ids_nk == 3).all()

@@ -85,7 +85,7 @@ def test_nothing_stays_on_the_model_and_random_numbers_are_untouched(own):
 def test_finding_the_routers_draws_no_random_numbers(own, make_tiny):
     other = make_tiny("qwen3_moe")
     for each in (own, other):
-        each.model.embed_tokens.register_forward_pre_hook(lambda module, args: (torch.rand(1), None)[1])
+        each.model.embed_tokens.register_forward_pre_hook(lambda _module, _args: (torch.rand(1), None)[1])
     torch.manual_seed(5)
     other(torch.tensor([[1, 2, 3]]))
     after = torch.get_rng_state()
@@ -122,7 +122,7 @@ def test_the_body_without_its_head_may_be_called(model):
     same(recording.record(), forced(model, [5, 6, 7]))
 
 
-def test_a_loaded_model_keeps_its_name_and_its_permanent_hooks(qwen, tokenizer):
+def test_a_loaded_model_keeps_its_name_and_its_permanent_hooks(qwen):
     before = traces(qwen.model)
     with record(qwen) as recording:
         qwen.model(torch.tensor([[5, 6, 7]]))
@@ -286,7 +286,7 @@ def test_after_a_pass_that_raises_the_body_alone_may_be_called(own):
 
 
 def _raising(error):
-    def hook(module, args):
+    def hook(_module, _args):
         raise error
 
     return hook
@@ -329,7 +329,7 @@ def test_routers_replaced_after_a_recording_are_found_anew(make_tiny):
     routing = forced(changed, [5, 6, 7])
     with torch.no_grad():
         seen = []
-        handle = changed.model.layers[1].mlp.experts.register_forward_pre_hook(lambda m, args: seen.append(args[1]))
+        handle = changed.model.layers[1].mlp.experts.register_forward_pre_hook(lambda _m, args: seen.append(args[1]))
         changed(torch.tensor([[5, 6, 7]]))
         handle.remove()
     np.testing.assert_array_equal(np.sort(routing.ids_tlk[:, 1], -1), seen[0].sort(-1).values)

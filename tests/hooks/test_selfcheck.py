@@ -128,7 +128,7 @@ class Plain(nn.Module):
 class Experts(nn.Module):
     """The common contract of experts modules."""
 
-    def forward(self, hidden, top_k_index, top_k_weights):
+    def forward(self, hidden, top_k_index, top_k_weights):  # noqa: ARG002 - experts are known by this name
         return hidden * top_k_weights.float().sum(-1, keepdim=True)
 
 
@@ -184,7 +184,7 @@ def test_experts_called_with_a_mask_are_refused_with_what_they_got():
 def test_experts_whose_router_is_nowhere_are_refused_by_name():
     fixed = (torch.tensor([[0, 1]] * 5), torch.ones(5, 2))
     with pytest.raises(RouterOutputError, match="no module near it returned them"):
-        search(Plain(Block(lambda logits: fixed)))
+        search(Plain(Block(lambda _logits: fixed)))
 
 
 def test_experts_that_never_run_are_not_passed_over():

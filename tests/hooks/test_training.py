@@ -122,7 +122,7 @@ def test_loggers_of_the_trainer_are_given_the_numbers(make_tiny, train):
     seen = []
 
     class Logger(TrainerCallback):
-        def on_log(self, args, state, control, logs=None, **kwargs):
+        def on_log(self, _args, _state, _control, logs=None, **_kwargs):
             seen.append(dict(logs))
 
     train(make_tiny("qwen3_moe"), RoutingCallback(), others=[Logger()], max_steps=1)
@@ -137,12 +137,12 @@ def test_hooks_are_gone_when_training_raises(make_tiny, train, where):
     class Failing(TrainerCallback):
         pass
 
-    def fail(*args, **kwargs):
+    def fail(*_args, **_kwargs):
         raise ArithmeticError(where)
 
     if where == "forward":  # but not in the pass that finds the routers
         model.model.layers[1].mlp.experts.register_forward_pre_hook(
-            lambda module, args: fail() if module.training else None
+            lambda module, _args: fail() if module.training else None
         )
         before = hooks_of(model)
     else:
@@ -161,7 +161,7 @@ def test_an_evaluation_is_not_counted(make_tiny, train):
     callback = RoutingCallback()
 
     class Reading(TrainerCallback):
-        def on_step_end(self, args, state, control, **kwargs):
+        def on_step_end(self, _args, _state, _control, **_kwargs):
             with torch.no_grad():
                 model(torch.arange(100)[None])
 

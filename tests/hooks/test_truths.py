@@ -55,7 +55,7 @@ def pairs(name: str) -> list[tuple[Layer, Contribution]]:
     return [(waiting[found.path].pop(0), found) for found in ablation(name)]
 
 
-@pytest.fixture(params=zoo.ENTRIES)
+@pytest.fixture(params=zoo.cases())
 def name(request):
     return request.param
 
@@ -71,7 +71,7 @@ def test_every_layer_is_measured_except_the_attention_of_jetmoe(name):
     assert len(measured) == len(formula(name)) or (name == "jetmoe" and len(formula(name)) == 2 * len(measured))
 
 
-@pytest.mark.parametrize("name", [name for name in zoo.ENTRIES if name != "nllb_moe"])
+@pytest.mark.parametrize("name", zoo.cases(without=["nllb_moe"]))
 def test_formula_and_ablation_agree(name):
     for layer, found in pairs(name):
         handed_ne = layer.dense_ne / layer.after

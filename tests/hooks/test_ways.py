@@ -100,13 +100,11 @@ def test_number_formats(model, tokenizer, dtype):
     """What each model does in its own format: the self-check on it, and the very arguments of its experts."""
     model = model.to(dtype)
     assert attach(model, tokenizer, name="any").selfcheck.passed
-    seen, handles = {}, []
-    for site in attach(model, tokenizer, name="any").sites:
-        handles.append(
-            site.experts.register_forward_pre_hook(
-                lambda module, args, layer=site.layer: seen.update({layer: args[1:3]})
-            )
-        )
+    seen = {}
+    handles = [
+        site.experts.register_forward_pre_hook(lambda _, args, layer=site.layer: seen.update({layer: args[1:3]}))
+        for site in attach(model, tokenizer, name="any").sites
+    ]
     routing = plainly(model, TEXTS[:1])
     for handle in handles:
         handle.remove()
@@ -209,7 +207,9 @@ def test_a_training_step_with_checkpointing(model, plain, reentrant):
 
 
 @pytest.mark.usefixtures("fresh_compiler")
-@pytest.mark.parametrize("wraps", [True, False], ids=["wrapped", "in place"])
+@pytest.mark.parametrize(
+    "wraps", [pytest.param(True, id="wrapped", marks=pytest.mark.slow), pytest.param(False, id="in place")]
+)
 def test_compiled_inside_the_recording_or_not_yet_run(make_tiny, wraps):
     plain, model = plainly(make_tiny("mixtral"), TEXTS[:2]), make_tiny("mixtral")
     if wraps:
@@ -219,6 +219,7 @@ def test_compiled_inside_the_recording_or_not_yet_run(make_tiny, wraps):
     alike(plainly(model, TEXTS[:2]), plain)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fresh_compiler")
 def test_compiled_by_inductor(make_tiny):
     plain = plainly(make_tiny("mixtral", num_hidden_layers=1), TEXTS[:1])
@@ -261,6 +262,7 @@ def test_a_full_graph_is_refused_by_the_compiler_with_the_reason(make_tiny):
         model(torch.tensor(TEXTS[:1]))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fresh_compiler")
 def test_generation_compiled_by_transformers(make_tiny):
     model = make_tiny("mixtral")
@@ -273,6 +275,7 @@ def test_generation_compiled_by_transformers(make_tiny):
     alike(recording.record(), plainly(make_tiny("mixtral"), returned[:, :-1].tolist()))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fresh_compiler")
 def test_generation_compiled_before_the_recording_is_refused(make_tiny):
     model = make_tiny("mixtral")
@@ -358,7 +361,7 @@ def test_virtual_tokens_are_rows_without_an_id(make_tiny):
 @pytest.mark.parametrize("name", ["Mxfp4GptOssMLP", "MegaBlocksMoeMLP"])
 def test_kernels_past_the_modules_are_refused_by_name(make_tiny, name):
     model = make_tiny("gpt_oss")
-    kernel = type(name, (nn.Module,), {"forward": lambda self, hidden: (hidden, None)})()
+    kernel = type(name, (nn.Module,), {"forward": lambda _self, hidden: (hidden, None)})()
     model.model.layers[1].mlp = kernel
     with pytest.raises(RouterOutputError, match=f"model.layers.1.mlp runs {name}"), record(model):
         model(torch.tensor(TEXTS[:1]))
@@ -367,5 +370,5 @@ def test_kernels_past_the_modules_are_refused_by_name(make_tiny, name):
 def test_a_kernel_put_in_place_during_the_recording_is_an_error(make_tiny):
     model = make_tiny("gpt_oss")
     with pytest.raises(RouterOutputError, match=r"layer 1 .*did not run"), record(model):
-        model.model.layers[1].mlp.forward = lambda hidden, *args: (hidden, None)
+        model.model.layers[1].mlp.forward = lambda hidden, *_args: (hidden, None)
         model(torch.tensor(TEXTS[:1]))

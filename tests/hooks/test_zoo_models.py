@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.hooks.zoo import ENTRIES, Specimen, specimen
+from tests.hooks.zoo import ENTRIES, Specimen, cases, specimen
 
 SURVEY = Path(__file__).parents[3] / "shared" / "families.csv"
 NOT_ROUTED = "vitpose_backbone"
@@ -24,23 +24,86 @@ NOT_ROUTED = "vitpose_backbone"
 BIAS = re.compile(r".*(e_score_correction_bias|expert_bias|balancing_biases|\.router\.bias)")
 SCALE = re.compile(r".*(per_expert_scale|global_scale|\.router\.scale|router_states_scale)")
 EXPERTS = re.compile(r".*(\.experts\b|(up|down)_embed\.weight|\.(input|output)_linear\.weight).*")
-IMAGES = (
-    "qwen3_vl_moe qwen3_omni_moe unlimited_ocr glm4v_moe glm5_next mistral_large4 step3p7 muse_spark ernie4_5_vl_moe"
-).split()
+IMAGES = [
+    "qwen3_vl_moe",
+    "qwen3_omni_moe",
+    "unlimited_ocr",
+    "glm4v_moe",
+    "glm5_next",
+    "mistral_large4",
+    "step3p7",
+    "muse_spark",
+    "ernie4_5_vl_moe",
+]
 """Causal decoders that read an image after the third token of each row."""
 
-GROUPED = (
-    "deepseek_v2 deepseek_ocr2 unlimited_ocr deepseek_v3 deepseek_v32 axk1 axk2 bailing_hybrid dots1 dots3_note "
-    "exaone_moe glm4_moe glm4_moe_lite glm4v_moe glm5_next glm_moe_dsa hy_v4 kimi_linear mimo_v2_flash nemotron_h "
-    "solar_open beam mistral4 mistral_large4"
-).split()
-BIASED = (
-    "deepseek_v3 deepseek_v32 deepseek_v4 axk1 axk2 bailing_hybrid dots1 dots3_note exaone_moe glm4_moe glm4_moe_lite "
-    "glm4v_moe glm5_next glm_moe_dsa hy_v4 kimi_linear mimo_v2_flash nemotron_h solar_open beam afmoe minimax_m2 "
-    "minimax_m3_vl step3p7 hy_v3 lfm2_moe laguna muse_spark inkling2 inkling ernie4_5_moe ernie4_5_vl_moe kolibri1 "
-    "gpt_oss openai_privacy_filter longcat_flash zaya dots3_note_vision"
-).split()
-SCALED = "gemma4 diffusion_gemma inkling zaya".split()
+GROUPED = [
+    "deepseek_v2",
+    "deepseek_ocr2",
+    "unlimited_ocr",
+    "deepseek_v3",
+    "deepseek_v32",
+    "axk1",
+    "axk2",
+    "bailing_hybrid",
+    "dots1",
+    "dots3_note",
+    "exaone_moe",
+    "glm4_moe",
+    "glm4_moe_lite",
+    "glm4v_moe",
+    "glm5_next",
+    "glm_moe_dsa",
+    "hy_v4",
+    "kimi_linear",
+    "mimo_v2_flash",
+    "nemotron_h",
+    "solar_open",
+    "beam",
+    "mistral4",
+    "mistral_large4",
+]
+BIASED = [
+    "deepseek_v3",
+    "deepseek_v32",
+    "deepseek_v4",
+    "axk1",
+    "axk2",
+    "bailing_hybrid",
+    "dots1",
+    "dots3_note",
+    "exaone_moe",
+    "glm4_moe",
+    "glm4_moe_lite",
+    "glm4v_moe",
+    "glm5_next",
+    "glm_moe_dsa",
+    "hy_v4",
+    "kimi_linear",
+    "mimo_v2_flash",
+    "nemotron_h",
+    "solar_open",
+    "beam",
+    "afmoe",
+    "minimax_m2",
+    "minimax_m3_vl",
+    "step3p7",
+    "hy_v3",
+    "lfm2_moe",
+    "laguna",
+    "muse_spark",
+    "inkling2",
+    "inkling",
+    "ernie4_5_moe",
+    "ernie4_5_vl_moe",
+    "kolibri1",
+    "gpt_oss",
+    "openai_privacy_filter",
+    "longcat_flash",
+    "zaya",
+    "dots3_note_vision",
+]
+SCALED = ["gemma4", "diffusion_gemma", "inkling", "zaya"]
 
 Outputs = dict[str, list[Any]]
 
@@ -57,7 +120,7 @@ def watched(model: nn.Module, inputs: Mapping[str, Any]) -> tuple[Outputs, Any]:
     """What each router returned in a forward pass, and what the model did."""
     seen: Outputs = {path: [] for path in routers(model)}
     handles = [
-        module.register_forward_hook(lambda m, a, output, path=path: seen[path].append(output))
+        module.register_forward_hook(lambda _m, _a, output, path=path: seen[path].append(output))
         for path, module in routers(model).items()
     ]
     with torch.no_grad():
@@ -123,7 +186,7 @@ def test_the_survey_knows_the_same_biases_and_limits(survey):
     assert [name for name, row in survey.items() if row["group_limited"] != "none"] == GROUPED
 
 
-@pytest.mark.parametrize("name", ENTRIES)
+@pytest.mark.parametrize("name", cases())
 def test_classes_and_router_paths_are_those_of_the_survey(name, survey):
     model, row = untouched(name)[0].model, survey[name]
     assert type(model).__name__ == row["model_class"]
@@ -134,7 +197,7 @@ def test_classes_and_router_paths_are_those_of_the_survey(name, survey):
         assert {type(router).__name__ for router in routers(model).values()} == set(row["router_class"].split("; "))
 
 
-@pytest.mark.parametrize("name", ENTRIES)
+@pytest.mark.parametrize("name", cases())
 def test_outputs_are_finite_and_the_same_in_a_model_built_anew(name):
     first, _, result = untouched(name)
     again = specimen(name)
@@ -147,7 +210,7 @@ def test_outputs_are_finite_and_the_same_in_a_model_built_anew(name):
     assert all(map(torch.equal, results, tensors(result)))
 
 
-@pytest.mark.parametrize("name", ENTRIES)
+@pytest.mark.parametrize("name", cases())
 def test_tokens_choose_different_experts_in_every_router(name):
     _, seen, _ = untouched(name)
     assert seen
@@ -158,7 +221,7 @@ def test_tokens_choose_different_experts_in_every_router(name):
         assert max(map(choices.count, set(choices))) <= len(choices) * 2 / 3, path
 
 
-@pytest.mark.parametrize("name", ENTRIES)
+@pytest.mark.parametrize("name", cases())
 def test_no_token_is_embedded_as_zero(name):
     for path, module in untouched(name)[0].model.named_modules():
         if isinstance(module, nn.Embedding):
@@ -181,7 +244,7 @@ def differ(one: Any, other: Any) -> bool:
     return any(not torch.allclose(a, b, atol=1e-3) for a, b in zip(tensors(one), tensors(other), strict=True))
 
 
-@pytest.mark.parametrize("name", ENTRIES)
+@pytest.mark.parametrize("name", cases())
 def test_experts_matter(name):
     assert differ(changed(name, EXPERTS, 0.0)[1], untouched(name)[2])
 

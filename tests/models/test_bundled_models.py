@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors import safe_open
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from analysis.composition import composition
@@ -57,8 +57,7 @@ def captured(name):
 def test_the_weights_are_small_and_the_head_is_not_written_twice(folder):
     path = folder / "model.safetensors"
     assert path.stat().st_size <= 30e6
-    with safe_open(path, "pt") as tensors:
-        assert not [name for name in tensors.keys() if "lm_head" in name]  # not a mapping
+    assert not [name for name in load_file(path) if "lm_head" in name]
 
 
 def test_it_needs_no_code_of_its_own_and_its_head_is_tied_to_the_embeddings(folder):
@@ -92,6 +91,7 @@ def test_the_shipped_capture_is_what_the_model_does(loaded, captured):
     assert (captured.ids_tlk[rows_t] == again.ids_tlk).mean() > 0.999
 
 
+@pytest.mark.slow  # it guards the weights, which a change of code leaves alone
 def test_it_beats_its_untrained_self_in_every_language_and_domain(loaded, figures, captured):
     """By two nats a token, where the untrained one knows nothing: its loss is that of an even guess."""
     seed = figures["training"]["recipe"]["seed"]
@@ -148,6 +148,7 @@ def test_no_layer_has_collapsed(captured, figures):
     assert figures["heldout"]["trained"]["load"]["dead_l"] == [0] * figures["size"]["layers"]
 
 
+@pytest.mark.slow  # it guards the weights, which a change of code leaves alone
 def test_it_writes_in_the_script_of_the_beginning(loaded):
     """Forty tokens after a beginning in a script of its own stay in that script, for the most part."""
     scripts = {"ru": "Ѐӿ", "el": "Ͱῼ", "ar": "؀ۿ", "he": "֐׿", "hi": "ऀॿ", "th": "฀๿", "ko": "가힣"}
@@ -162,6 +163,7 @@ def test_it_writes_in_the_script_of_the_beginning(loaded):
         assert len([sign for sign in written if low <= sign <= high]) > 0.6 * len(written), document.language
 
 
+@pytest.mark.slow  # it guards the weights, which a change of code leaves alone
 def test_the_history_begins_untrained_ends_with_these_weights_and_grows_towards_them(name, loaded, figures):
     moments = history(name)
     assert len(moments) >= 6

@@ -111,7 +111,8 @@ def test_what_is_built_is_not_built_again(one_package, tmp_path):
     assert [document.text for document in read(build(one_package, tmp_path).parent, "train")] == ["t"]
 
 
-def test_reading_before_building_names_the_command(one_package, tmp_path):
+@pytest.mark.usefixtures("one_package")
+def test_reading_before_building_names_the_command(tmp_path):
     with pytest.raises(CorpusError, match=r"python -m models\.corpus --out"):
         list(read(tmp_path, "train"))
 

@@ -30,7 +30,7 @@ def test_a_broken_debian_package_is_named(tmp_path):
     path = tmp_path / "broken.deb"
     path.write_bytes(b"!<arch>\n")
     with pytest.raises(CorpusError, match=r"no data\.tar in .*broken\.deb"):
-        list(members(path, lambda name: True))
+        list(members(path, lambda _name: True))
 
 
 def test_every_row_of_the_table_names_an_extractor_and_a_unique_file():

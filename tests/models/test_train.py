@@ -70,7 +70,7 @@ def test_a_kill_while_saving_leaves_the_state_before_it(tmp_path, trainer, monke
     run.save()
     run.step()
 
-    def torn(parts, path):
+    def torn(_parts, path):
         path.write_bytes(b"half")
         raise KeyboardInterrupt
 

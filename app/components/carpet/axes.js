@@ -1,25 +1,55 @@
 // Drawn around the cells: names of rows, ticks of columns, and which part of the matrix is on screen.
 
-/** Width of the longest row name, within reason. */
-function gutterWidth(context, model, theme, width) {
+import { setUp } from "./canvas.js";
+import { cut, paintCells } from "./paint.js";
+import { css } from "./palette.js";
+import { visible } from "./signs.js";
+import { AXIS_HEIGHT, cellHeight, cellWidth, clamp, niceStep, xOf, yOf } from "./view.js";
+import { nameOf } from "./words.js";
+
+/** @import { Pen } from "./canvas.js" */
+/** @import { Scene } from "./draw.js" */
+/** @import { Model } from "./model.js" */
+/** @import { Theme } from "./palette.js" */
+/** @import { Box, View } from "./view.js" */
+
+/**
+ * Width of the longest row name, within reason.
+ * @param {Pen} context
+ * @param {Model} model
+ * @param {Theme} theme
+ * @param {number} width
+ */
+export function gutterWidth(context, model, theme, width) {
   context.font = `12px ${theme.font}`;
   const longest = Array.from({ length: model.rowCount }, (_, row) => nameOf(model.rows, row)).reduce((a, b) => (b.length > a.length ? b : a), "");
   const needed = Math.max(...[longest, model.rows.noun, model.columns.noun].map((text) => context.measureText(text).width));
   return Math.ceil(Math.min(needed, width * 0.28)) + 10;
 }
 
-/** Every how many rows one is named. */
-function rowStep(box, view) {
+/**
+ * Every how many rows one is named.
+ * @param {Box} box
+ * @param {View} view
+ */
+export function rowStep(box, view) {
   const height = cellHeight(box, view);
   return height >= 12.5 ? 1 : niceStep(20 / height);
 }
 
-/** The height at which the name of a row is written. */
-const rowNameAt = (box, view, row) => clamp(yOf(box, view, row + 0.5), box.y + 5, box.y + box.height - 5);
+/**
+ * The height at which the name of a row is written.
+ * @type {(box: Box, view: View, row: number) => number}
+ */
+export const rowNameAt = (box, view, row) => clamp(yOf(box, view, row + 0.5), box.y + 5, box.y + box.height - 5);
 
-/** Names of the rows, as many as fit without touching. */
+/**
+ * Names of the rows, as many as fit without touching.
+ * @param {Pen} context
+ * @param {Scene} scene
+ */
 function paintRowNames(context, { model, view, box, theme }) {
-  Object.assign(context, { font: `12px ${theme.font}`, textAlign: "right", textBaseline: "middle", fillStyle: css(theme.muted) });
+  setUp(context, { font: `12px ${theme.font}`, textAlign: "right", textBaseline: "middle", fillStyle: css(theme.muted) });
   const step = rowStep(box, view);
   for (let row = Math.ceil(view.top / step) * step; row < Math.min(model.rowCount, view.bottom); row += step) {
     context.fillText(cut(context, nameOf(model.rows, row), box.x - 8), box.x - 8, rowNameAt(box, view, row) + 0.5);
@@ -28,29 +58,47 @@ function paintRowNames(context, { model, view, box, theme }) {
   context.fillText(cut(context, model.rows.noun, box.x - 8), box.x - 8, 1);
 }
 
+/** @typedef {{ turn: number, longest: number, height: number }} Ticks How column names are turned, the longest of them (0: numbers), and the strip they need. */
+
 const LONGEST_LABEL = 220;
 const SLANT = Math.PI / 4;
 
-/** How column names are written: upright ("across"), slanted or vertical, and how high the strip below the cells is for it. */
-function axisOf(context, model, theme, box) {
+/**
+ * How column names are written: upright ("across"), slanted or vertical, and how high the strip below the cells is for it.
+ * @param {Pen} context
+ * @param {Model} model
+ * @param {Theme} theme
+ * @param {Box} box
+ * @returns {Ticks}
+ */
+export function axisOf(context, model, theme, box) {
   context.font = `12px ${theme.font}`;
   const { labels } = model.columns, cell = box.width / model.columnCount;
-  if (!labels || model.pieces || labels.every((label) => /^\d+$/.test(label))) return { turn: 0, height: AXIS_HEIGHT };
+  if (!labels || model.pieces || labels.every((label) => /^\d+$/.test(label))) return { turn: 0, longest: 0, height: AXIS_HEIGHT };
   const longest = Math.min(LONGEST_LABEL, Math.max(...labels.map((label) => context.measureText(label).width)));
   if (longest + 8 <= cell) return { turn: 0, longest, height: AXIS_HEIGHT };
   const turn = cell >= 17 && longest * Math.cos(SLANT) <= box.x + cell / 2 - 4 ? SLANT : Math.PI / 2;
   return { turn, longest, height: Math.ceil(longest * Math.sin(turn)) + 18 };
 }
 
-/** Ticks below the columns: their names turned until all fit, the tokens themselves where they have room, else numbers. */
+/**
+ * Ticks below the columns: their names turned until all fit, the tokens themselves where they have room, else numbers.
+ * @param {Pen} context
+ * @param {Scene} scene
+ */
 function paintTicks(context, scene) {
   const { view, box, theme, axis } = scene;
-  Object.assign(context, { font: `12px ${theme.font}`, textBaseline: "top", fillStyle: css(theme.muted) });
+  setUp(context, { font: `12px ${theme.font}`, textBaseline: "top", fillStyle: css(theme.muted) });
   if (axis.turn && axis.longest + 8 > cellWidth(box, view)) paintTurnedNames(context, scene);
   else paintNamesAcross(context, scene);
 }
 
-/** The columns that get a tick, in steps. */
+/**
+ * The columns that get a tick, in steps.
+ * @param {Scene} scene
+ * @param {number} step
+ * @returns {Generator<[column: number, x: number], void>}
+ */
 function* tickedColumns({ model, view, box }, step) {
   for (let column = Math.ceil(view.left / step) * step; column < Math.min(model.columnCount, view.right); column += step) {
     const x = xOf(box, view, column + 0.5);
@@ -59,12 +107,21 @@ function* tickedColumns({ model, view, box }, step) {
   }
 }
 
-/** One small line below a column. */
+/**
+ * One small line below a column.
+ * @param {Pen} context
+ * @param {number} x
+ * @param {number} y
+ */
 function tick(context, x, y) {
   context.fillRect(Math.round(x) - 0.5, y + 1, 1, 4);
 }
 
-/** Names in full, slanted or from bottom to top; what the columns are stands above, out of their way. */
+/**
+ * Names in full, slanted or from bottom to top; what the columns are stands above, out of their way.
+ * @param {Pen} context
+ * @param {Scene} scene
+ */
 function paintTurnedNames(context, scene) {
   const { model, view, box, axis } = scene, y = box.y + box.height;
   context.textAlign = "right";
@@ -80,7 +137,11 @@ function paintTurnedNames(context, scene) {
   }
 }
 
-/** Names or numbers side by side, as many as have room. */
+/**
+ * Names or numbers side by side, as many as have room.
+ * @param {Pen} context
+ * @param {Scene} scene
+ */
 function paintNamesAcross(context, scene) {
   const { model, view, box, axis } = scene, y = box.y + box.height, width = cellWidth(box, view);
   const inWords = axis.longest ? true : Boolean(model.pieces || model.columns.labels) && width >= 34;
@@ -96,18 +157,27 @@ function paintNamesAcross(context, scene) {
   context.fillText(cut(context, model.columns.noun, box.x - 8), box.x - 8, y + 8);
 }
 
-/** Pixels one tick needs: the longest column name and some air. */
+/**
+ * Pixels one tick needs: the longest column name and some air.
+ * @param {Pen} context
+ * @param {Model} model
+ */
 function tickRoom(context, model) {
   const last = nameOf(model.columns, model.columnCount - 1);
   const longest = model.columns.labels ? model.columns.labels.reduce((a, b) => (b.length > a.length ? b : a), "") : last;
   return Math.min(120, context.measureText(longest).width + 22);
 }
 
-/** Lines below and beside the cells whose heavy part is what the window shows of all columns and rows. */
+/**
+ * Lines below and beside the cells whose heavy part is what the window shows of all columns and rows.
+ * @param {Pen} context
+ * @param {Scene} scene
+ */
 function paintWindow(context, { model, view, box, theme, axis }) {
   const { columnCount, rowCount } = model;
-  const line = (share, paint) => {
-    context.fillStyle = css(share ? theme.accent : theme.faint);
+  /** @type {(isShown: boolean, paint: () => void) => void} */
+  const line = (isShown, paint) => {
+    context.fillStyle = css(isShown ? theme.accent : theme.faint);
     paint();
   };
   if (view.right - view.left < columnCount - 0.01) {
@@ -122,13 +192,20 @@ function paintWindow(context, { model, view, box, theme, axis }) {
   }
 }
 
-/** The whole matrix. */
-function paintMatrix(context, scene) {
+/**
+ * The whole matrix.
+ * @param {Pen} context
+ * @param {Scene} scene
+ */
+export function paintMatrix(context, scene) {
   paintCells(context, scene);
   paintRowNames(context, scene);
   paintTicks(context, scene);
   paintWindow(context, scene);
 }
 
-/** Height of a canvas that holds the cells and what is around them. */
-const sceneHeight = ({ box, axis }) => box.y + box.height + axis.height + 4;
+/**
+ * Height of a canvas that holds the cells and what is around them.
+ * @type {(scene: Scene) => number}
+ */
+export const sceneHeight = ({ box, axis }) => box.y + box.height + axis.height + 4;

@@ -1,185 +1,183 @@
 // The component: one state per mounted element, handlers assigned anew at every run.
 
+import { lookOf, placeTabStop } from "./draw.js";
+import { hasSameShape, joinGroup, leaveGroup } from "./group.js";
+import { decode, inflate } from "./model.js";
+import { listen } from "./mouse.js";
+import { redraw, setPin } from "./moves.js";
+import { pinRegistry } from "./pins.js";
+import { sameSpan, setSpan } from "./span.js";
+import { findParts, isDrawn, isLoaded, samePin } from "./state.js";
+import { buildText, moveMark, watchText } from "./text.js";
+import { wholeView } from "./view.js";
+
+/** @import { Model } from "./model.js" */
+/** @import { PinMessage } from "./pins.js" */
+/** @import { Carpet, Loaded } from "./state.js" */
+
+/** @type {WeakMap<ParentNode, Carpet>} */
 const carpets = new WeakMap();
 
-/** Streamlit calls this at the first draw and again whenever data or theme change. */
+/**
+ * Streamlit calls this at the first draw and again whenever data or theme change.
+ * @param {{ data: Uint8Array<ArrayBuffer>, parentElement: ParentNode, setTriggerValue: Carpet["send"] }} component
+ */
 export default function (component) {
   const { data, parentElement, setTriggerValue } = component;
   const carpet = carpets.get(parentElement) ?? createCarpet(parentElement);
   carpets.set(parentElement, carpet);
   carpet.send = (name, value) => setTriggerValue(name, value);
   if (!sameBytes(carpet.bytes, data)) load(carpet, data);
-  else if (carpet.scene && carpet.look !== lookOf(carpet)) redraw(carpet);
+  else if (isDrawn(carpet) && carpet.look !== lookOf(carpet)) redraw(carpet);
   return () => disposeCarpet(carpet, parentElement);
 }
 
-const PARTS = ["root", "title", "legend", "bar", "low", "high", "null", "samples", "pooled", "glyphs", "caption", "text", "stage", "cells", "marks", "readout", "help"];
-
-/** State and parts of a new component. */
+/**
+ * State and parts of a new component.
+ * @param {ParentNode} parentElement
+ */
 function createCarpet(parentElement) {
-  const part = (name) => parentElement.querySelector(`[data-part="${name}"]`);
-  const parts = Object.fromEntries(PARTS.map((name) => [name, part(name)]));
+  const parts = findParts(parentElement);
   Object.assign(parts.root.dataset, { pin: "", span: "" });
-  const carpet = { parts, bytes: null, model: null, view: null, tokens: [], lines: [], sent: 0, drag: null, members: null };
-  Object.assign(carpet, { pin: null, cursor: null, span: null, anchor: null, hoveredRow: null });
-  carpet.buttons = [...parentElement.querySelectorAll("button[data-key]")];
-  carpet.observer = new ResizeObserver(() => resize(carpet));
+  /** @type {NodeListOf<HTMLElement>} */
+  const buttons = parentElement.querySelectorAll("button[data-key]");
+  /** @type {Carpet} */
+  const carpet = {
+    parts, buttons: [...buttons], bytes: null, model: null, view: null, scene: null, width: 0, look: "", tokens: [], lines: [],
+    pin: null, cursor: null, span: null, anchor: null, hoveredRow: null, drag: null, members: null,
+    sent: 0, send: () => {}, observer: new ResizeObserver(() => resize(carpet)), sight: null,
+  };
   for (const element of [parts.stage, parts.text]) carpet.observer.observe(element);
   return carpet;
 }
 
-/** Another width needs another drawing; another height of the text (a font came late) may make it scroll. */
+/**
+ * Another width needs another drawing; another height of the text (a font came late) may make it scroll.
+ * @param {Carpet} carpet
+ */
 function resize(carpet) {
-  if (!carpet.model) return;
+  if (!isLoaded(carpet)) return;
   if (carpet.parts.stage.clientWidth !== carpet.width) redraw(carpet);
   else placeTabStop(carpet);
 }
 
-/** Let go of everything outside the component. */
+/**
+ * Let go of everything outside the component.
+ * @param {Carpet} carpet
+ * @param {ParentNode} parentElement
+ */
 function disposeCarpet(carpet, parentElement) {
   carpet.observer.disconnect();
   carpet.sight?.disconnect();
   carpet.bytes = null;
   leaveGroup(carpet);
-  const channel = carpet.model?.channel;
+  const channel = carpet.model?.channel ?? "";
   if (pinRegistry().get(channel)?.carpet === carpet) pinRegistry().delete(channel);
   carpets.delete(parentElement);
 }
 
-/** Same message as before? Streamlit hands over a new array at every rerun. */
+/**
+ * Same message as before? Streamlit hands over a new array at every rerun.
+ * @param {Uint8Array | null} a
+ * @param {Uint8Array} b
+ */
 function sameBytes(a, b) {
   if (a === null || a.length !== b.length) return false;
   for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
   return true;
 }
 
-/** Inflate and draw a new message, unless another has come meanwhile. Until then the attribute data-ready is false. */
+/**
+ * Inflate and draw a new message, unless another has come meanwhile. Until then the attribute data-ready is false.
+ * @param {Carpet} carpet
+ * @param {Uint8Array<ArrayBuffer>} bytes
+ */
 async function load(carpet, bytes) {
   carpet.bytes = bytes;
   carpet.parts.root.dataset.ready = "false";
   const raw = await inflate(bytes);
   if (carpet.bytes !== bytes) return;
-  take(carpet, decode(raw));
-  listen(carpet);
-  redraw(carpet);
+  const loaded = take(carpet, decode(raw));
+  listen(loaded);
+  redraw(loaded);
 }
 
-/** Take over a new matrix. Window, pin, range and text stay when it has the same shape and the same tokens. */
+/**
+ * Take over a new matrix. Window, pin, range and text stay when it has the same shape and the same tokens.
+ * @param {Carpet} carpet
+ * @param {Model} model
+ * @returns {Loaded}
+ */
 function take(carpet, model) {
   const before = carpet.model, { parts } = carpet;
   const isLike = before !== null && hasSameShape(before, model);
-  if (!isLike) Object.assign(carpet, { view: wholeView(model), pin: null, cursor: null, span: null, anchor: null, hoveredRow: null });
-  const tokensOf = (m) => m && m.pieces && JSON.stringify([m.pieces, [...m.flags]]);
+  if (!isLike) Object.assign(carpet, { pin: null, cursor: null, span: null, anchor: null, hoveredRow: null });
+  /** @param {Model | null} of */
+  const tokensOf = (of) => of && of.pieces && JSON.stringify([of.pieces, [...(of.flags ?? [])]]);
   if (tokensOf(before) !== tokensOf(model)) {
-    Object.assign(carpet, model.pieces ? buildText(parts.text, model) : { tokens: [], lines: [] });
+    Object.assign(carpet, model.pieces ? buildText(parts.text, model, model.pieces) : { tokens: [], lines: [] });
     watchText(carpet);
     if (isLike) remark(carpet);
   }
-  Object.assign(carpet, { model, scene: null });
+  const view = isLike && carpet.view ? carpet.view : wholeView(model);
+  const loaded = Object.assign(carpet, { model, view, scene: null });
   parts.text.hidden = parts.caption.hidden = !model.pieces;
   parts.title.textContent = model.scale.name;
-  for (const line of parts.help.querySelectorAll("[data-needs]")) line.hidden = !isOffered(model, line.dataset.needs);
-  parts.help.querySelector('[data-part="stops"]').textContent = `next, previous ${model.stops_say} along the row`;
-  joinGroup(carpet);
-  subscribe(carpet, !isLike);
+  /** @type {NodeListOf<HTMLElement>} */
+  const keys = parts.help.querySelectorAll("[data-needs]");
+  for (const line of keys) line.hidden = !isOffered(model, line.dataset.needs ?? "");
+  parts.stops.textContent = `next, previous ${model.stops_say} along the row`;
+  joinGroup(loaded);
+  subscribe(loaded, !isLike);
+  return loaded;
 }
 
-/** What only some matrices offer: ranges, links on row names, places where `n` stops. */
+/**
+ * What only some matrices offer: ranges, links on row names, places where `n` stops.
+ * @param {Model} model
+ * @param {string} what
+ */
 function isOffered(model, what) {
-  return { span: model.can_span, rows: model.can_open_rows, stops: Boolean(model.bits.stops) }[what];
+  /** @type {Record<string, boolean>} */
+  const offers = { span: model.can_span, rows: model.can_open_rows, stops: Boolean(model.bits.stops) };
+  return offers[what];
 }
 
-/** New tokens of the same number take over the marks of the old ones. */
+/**
+ * New tokens of the same number take over the marks of the old ones.
+ * @param {Carpet} carpet
+ */
 function remark({ tokens, pin, cursor }) {
   moveMark(tokens, "pinned", null, pin?.column ?? null);
   moveMark(tokens, "hovered", null, cursor?.column ?? null);
 }
 
-/** Be told of pins from Python, also of one that came before the matrix did. */
+/**
+ * Be told of pins from Python, also of one that came before the matrix did.
+ * @param {Loaded} carpet
+ * @param {boolean} isEager
+ */
 function subscribe(carpet, isEager) {
   const place = pinRegistry().get(carpet.model.channel) ?? {};
-  pinRegistry().set(carpet.model.channel, Object.assign(place, { carpet, apply: (message) => applyPin(carpet, message) }));
+  /** @param {PinMessage} message */
+  const apply = (message) => applyPin(carpet, message);
+  pinRegistry().set(carpet.model.channel, Object.assign(place, { carpet, apply }));
   if (place.message && isEager) applyPin(carpet, place.message);
 }
 
-/** Take over pin and range from Python, unless they answer an older choice than the last one made here. */
+/**
+ * Take over pin and range from Python, unless they answer an older choice than the last one made here.
+ * @param {Loaded} carpet
+ * @param {PinMessage} message
+ */
 function applyPin(carpet, message) {
-  if (message.answers && message.answers < carpet.sent) return;
+  const { answers, row, column } = message;
+  if (answers && answers < carpet.sent) return;
   const { rowCount, columnCount } = carpet.model;
-  const isCell = message.column !== null && message.column < columnCount && (message.row ?? 0) < rowCount;
-  const pin = isCell ? { row: message.row, column: message.column } : null;
+  const pin = column !== null && column < columnCount && (row ?? 0) < rowCount ? { row, column } : null;
   if (!samePin(pin, carpet.pin)) setPin(carpet, pin);
   const span = message.span && message.span[1] < columnCount ? { first: message.span[0], last: message.span[1] } : null;
   if (carpet.drag?.kind === "span" || sameSpan(span, carpet.span)) return;
   carpet.anchor = null;
   setSpan(carpet, span);
-}
-
-const samePin = (a, b) => a === b || (a !== null && b !== null && a.row === b.row && a.column === b.column);
-
-/** Each choice has a later number than the one before, also than one made before a reload. */
-function nextSerial(carpet) {
-  return (carpet.sent = Math.max(Date.now(), carpet.sent + 1));
-}
-
-// ---------------------------------------------------------------- cursor, pin, window
-
-/** Move the cursor; the server hears nothing of it. */
-function setCursor(carpet, cursor, { reveal = false, isEcho = false } = {}) {
-  if (samePin(cursor, carpet.cursor)) return;
-  moveMark(carpet.tokens, "hovered", carpet.cursor?.column ?? null, cursor?.column ?? null);
-  carpet.cursor = cursor;
-  if (reveal && cursor) revealBoth(carpet, cursor);
-  drawMarks(carpet);
-  showReadout(carpet, { isQuiet: isEcho });
-  if (!isEcho) shareCursor(carpet);
-}
-
-/** Bring a cell into the window of the matrix and of the text. */
-function revealBoth(carpet, cell) {
-  const view = revealCell(carpet.model, carpet.view, cell);
-  if (view.left !== carpet.view.left || view.top !== carpet.view.top) setView(carpet, view);
-  if (carpet.tokens.length) revealToken(carpet.parts.text, carpet.tokens[cell.column]);
-}
-
-/** Show another pin. */
-function setPin(carpet, pin) {
-  const rowChanged = (carpet.pin?.row ?? null) !== (pin?.row ?? null);
-  moveMark(carpet.tokens, "pinned", carpet.pin?.column ?? null, pin?.column ?? null);
-  carpet.pin = pin;
-  carpet.parts.root.dataset.pin = pin ? `${pin.row ?? ""},${pin.column}` : "";
-  if (!carpet.scene) return;
-  if (rowChanged) drawText(carpet);
-  if (pin) revealBoth(carpet, pin);
-  drawMarks(carpet);
-  showReadout(carpet);
-}
-
-/** Pin or release on behalf of the reader, and tell Python. */
-function pick(carpet, pin) {
-  if (samePin(pin, carpet.pin)) return;
-  setPin(carpet, pin);
-  carpet.anchor = null;
-  carpet.send("pick", { row: pin?.row ?? null, column: pin?.column ?? null, serial: nextSerial(carpet) });
-}
-
-/** Tell Python whose name was chosen. */
-function openRow(carpet, row) {
-  if (carpet.model.can_open_rows && row !== null) carpet.send("row", { row, serial: Date.now() });
-}
-
-/** Show another part of the matrix. */
-function setView(carpet, view, { isEcho = false } = {}) {
-  carpet.view = view;
-  drawCells(carpet);
-  if (!isEcho) shareView(carpet);
-}
-
-/** Zoom around the cursor, else the pin, else the middle. */
-function zoomBy(carpet, factor, at = null) {
-  const { view, cursor, pin, scene } = carpet;
-  const cell = cursor ?? pin;
-  const middle = { column: (view.left + view.right) / 2, row: (view.top + view.bottom) / 2 };
-  const place = at ?? (cell && inView(view, cell) ? { column: cell.column + 0.5, row: cell.row === null ? middle.row : cell.row + 0.5 } : middle);
-  setView(carpet, zoomView(carpet.model, view, scene.box, factor, place));
 }

@@ -13,22 +13,16 @@ from app.components.carpet.encode import Axis, encode
 from app.components.carpet.events import Pick, Pinned, Span, inside, pick_event, row_event, span_event, span_inside
 from app.components.carpet.overlay import Mark, Overlay
 from app.components.carpet.scale import Scale
-
-SCRIPTS = (
-    *("palette.js", "model.js", "words.js", "view.js"),
-    *("paint.js", "axes.js", "rings.js", "text.js", "draw.js"),
-    *("group.js", "span.js", "mouse.js", "keyboard.js", "svg.js", "picture.js", "carpet.js"),
-)
-"""The browser's files in the order in which they are joined to one module."""
+from app.components.modules import join_modules
 
 _HERE = Path(__file__).parent
 _CARPET = st.components.v2.component(
     "gatescope_carpet",
     html=(_HERE / "carpet.html").read_text("utf-8"),
     css=(_HERE / "carpet.css").read_text("utf-8"),
-    js="\n".join((_HERE / name).read_text("utf-8") for name in SCRIPTS),
+    js=join_modules(_HERE / "carpet.js"),
 )
-_PIN = st.components.v2.component("gatescope_pin", js=(_HERE / "pin.js").read_text("utf-8"))
+_PIN = st.components.v2.component("gatescope_pin", js=join_modules(_HERE / "pin.js"))
 
 
 class Options(TypedDict, total=False):

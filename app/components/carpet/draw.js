@@ -1,48 +1,57 @@
-// What is drawn anew, and when: everything, the window, the marks, the words.
+// What is drawn anew, part by part: the window, the marks, the words.
 
-/** A canvas of this size in CSS pixels, sharp on any screen. */
-function prepare(canvas, width, height, ratio) {
-  canvas.width = Math.round(width * ratio);
-  canvas.height = Math.round(height * ratio);
-  canvas.style.width = `${width}px`;
-  canvas.style.height = `${height}px`;
-  const context = canvas.getContext("2d");
-  context.setTransform(ratio, 0, 0, ratio, 0, 0);
-  return context;
-}
+import { axisOf, gutterWidth, paintMatrix, sceneHeight } from "./axes.js";
+import { contextOf, prepare } from "./canvas.js";
+import { paintLegend } from "./paint.js";
+import { buildPalette, readTheme } from "./palette.js";
+import { paintMarks } from "./rings.js";
+import { samePin } from "./state.js";
+import { dressText, textCaption } from "./text.js";
+import { plotBox } from "./view.js";
+import { describe, flagWords, formatEnd, highOf, nameOf, nullOf, poolingWords, spanWords, strong } from "./words.js";
 
-/** What the painters need to know. */
-function sceneOf(carpet, ratio) {
+/** @import { Ticks } from "./axes.js" */
+/** @import { Model } from "./model.js" */
+/** @import { Palette, Theme } from "./palette.js" */
+/** @import { Carpet, Drawn, Loaded } from "./state.js" */
+/** @import { Box, View } from "./view.js" */
+
+/**
+ * What the painters need to know.
+ * @typedef {object} Scene
+ * @property {Model} model
+ * @property {View} view
+ * @property {Theme} theme
+ * @property {Palette} palette
+ * @property {Box} box
+ * @property {Ticks} axis
+ * @property {number} ratio device pixels a CSS pixel
+ */
+
+/**
+ * The matrix as it is painted at this ratio.
+ * @param {Loaded} carpet
+ * @param {number} ratio
+ * @returns {Scene}
+ */
+export function sceneOf(carpet, ratio) {
   const { parts, model } = carpet;
-  const theme = readTheme(parts.root), context = parts.cells.getContext("2d");
+  const theme = readTheme(parts.root), context = contextOf(parts.cells);
   const box = plotBox(model, carpet.width, gutterWidth(context, model, theme, carpet.width));
   return { model, theme, palette: buildPalette(model.scale, theme), box, axis: axisOf(context, model, theme, box), view: carpet.view, ratio };
 }
 
-/** What, besides the data, a drawing depends on. */
-const lookOf = ({ parts }) => JSON.stringify([readTheme(parts.root), parts.stage.clientWidth, window.devicePixelRatio]);
+/**
+ * What, besides the data, a drawing depends on.
+ * @type {(carpet: Carpet) => string}
+ */
+export const lookOf = ({ parts }) => JSON.stringify([readTheme(parts.root), parts.stage.clientWidth, window.devicePixelRatio]);
 
-/** Draw everything anew: after new data, theme or size. */
-function redraw(carpet) {
-  const { parts, model } = carpet;
-  const isFirst = !carpet.scene;
-  carpet.width = parts.stage.clientWidth;
-  if (carpet.width === 0) return;
-  carpet.look = lookOf(carpet);
-  carpet.scene = sceneOf(carpet, window.devicePixelRatio || 1);
-  drawLegend(carpet);
-  drawCells(carpet);
-  drawText(carpet);
-  showReadout(carpet);
-  placeTabStop(carpet);
-  if (isFirst && carpet.pin) revealBoth(carpet, carpet.pin);
-  const { x, y, width, height } = carpet.scene.box;
-  Object.assign(parts.root.dataset, { shape: `${model.rowCount}x${model.columnCount}`, plot: `${x} ${y} ${width} ${height}` });
-  parts.root.dataset.ready = "true";
-}
-
-/** The one tab stop: the matrix; or the text above it where that scrolls, so that it can be scrolled without a mouse. The keys are the same. */
-function placeTabStop({ parts, model }) {
+/**
+ * The one tab stop: the matrix; or the text above it where that scrolls, so that it can be scrolled without a mouse. The keys are the same.
+ * @param {Loaded} carpet
+ */
+export function placeTabStop({ parts, model }) {
   const scrolls = !parts.text.hidden && parts.text.scrollHeight > parts.text.clientHeight;
   const words = `${model.scale.name}, ${model.rowCount} ${model.rows.noun}s by ${model.columnCount} ${model.columns.noun}s. ${model.description}`;
   parts.stage.tabIndex = scrolls ? -1 : 0;
@@ -52,8 +61,11 @@ function placeTabStop({ parts, model }) {
   parts.text.setAttribute("aria-label", scrolls ? `Tokens of ${words}` : "Tokens");
 }
 
-/** Draw the cells and what lies over them: after a change of window. */
-function drawCells(carpet) {
+/**
+ * Draw the cells and what lies over them: after a change of window.
+ * @param {Drawn} carpet
+ */
+export function drawCells(carpet) {
   const { parts, scene } = carpet;
   scene.view = carpet.view;
   const height = sceneHeight(scene);
@@ -66,23 +78,32 @@ function drawCells(carpet) {
   drawMarks(carpet);
 }
 
-/** Draw range, cursor and pin: after every move of the mouse, so nothing else is touched. */
-function drawMarks(carpet) {
+/**
+ * Draw range, cursor and pin: after every move of the mouse, so nothing else is touched.
+ * @param {Drawn} carpet
+ */
+export function drawMarks(carpet) {
   const { parts, scene } = carpet;
-  const context = parts.marks.getContext("2d");
+  const context = contextOf(parts.marks);
   context.clearRect(0, 0, carpet.width, parts.marks.height);
   paintMarks(context, scene, carpet);
 }
 
-/** What the colours of the text show, and the colours. */
-function drawText(carpet) {
+/**
+ * What the colours of the text show, and the colours.
+ * @param {Drawn} carpet
+ */
+export function drawText(carpet) {
   if (!carpet.tokens.length) return;
   carpet.parts.caption.textContent = textCaption(carpet.model, carpet.pin?.row ?? null);
   dressText(carpet);
 }
 
-/** The bar of the palette, its ends, and a key to the marks that occur. */
-function drawLegend(carpet) {
+/**
+ * The bar of the palette, its ends, and a key to the marks that occur.
+ * @param {Drawn} carpet
+ */
+export function drawLegend(carpet) {
   const { parts, scene, model } = carpet;
   const { scale } = model;
   parts.legend.hidden = scale.palette === "neutral";
@@ -90,20 +111,30 @@ function drawLegend(carpet) {
   parts.low.textContent = formatEnd(scale, "low");
   parts.high.textContent = highOf(scale);
   parts.null.textContent = nullOf(scale);
-  const seen = new Set(carpet.tokens.length ? [...model.flags].flatMap((_, column) => flagWords(model, column)) : []);
+  const seen = new Set([...(model.flags ?? [])].flatMap((_, column) => flagWords(model, column)));
   if (model.hasUndefined) seen.add("undefined");
-  for (const sample of parts.samples.querySelectorAll("[data-mark]")) sample.hidden = !seen.has(sample.dataset.mark);
+  /** @type {NodeListOf<HTMLElement>} */
+  const samples = parts.samples.querySelectorAll("[data-mark]");
+  for (const sample of samples) sample.hidden = !seen.has(sample.dataset.mark ?? "");
   parts.glyphs.replaceChildren(...glyphSamples(model).map(({ glyph, words }) => glyphSample(glyph, words)));
 }
 
-/** What the glyphs and faint cells say, and how many cells have each glyph. */
-function glyphSamples(model) {
+/**
+ * What the glyphs and faint cells say, and how many cells have each glyph.
+ * @param {Model} model
+ */
+export function glyphSamples(model) {
+  /** @type {{ glyph: string | null, words: string }[]} */
   const samples = model.marks.map(({ glyph, says }, at) => ({ glyph, words: `${says} (${model.glyphCounts[at].toLocaleString("en")})` }));
   if (model.bits.faded) samples.push({ glyph: null, words: `faint: ${model.faded_says}` });
   return samples;
 }
 
-/** One glyph and its words; a swatch for what has no glyph. */
+/**
+ * One glyph and its words; a swatch for what has no glyph.
+ * @param {string | null} glyph
+ * @param {string} words
+ */
 function glyphSample(glyph, words) {
   const sample = document.createElement("span"), sign = sample.appendChild(document.createElement("i"));
   sign.className = glyph === null ? "faint" : "glyph";
@@ -114,8 +145,12 @@ function glyphSample(glyph, words) {
 
 const INVITATION = "Point at a cell, or use the arrow keys. ? lists the keys.";
 
-/** One sentence about the cell under the cursor, else about the pinned one, then the range. A quiet one is not spoken. */
-function showReadout(carpet, { notice = null, isQuiet = false } = {}) {
+/**
+ * One sentence about the cell under the cursor, else about the pinned one, then the range. A quiet one is not spoken.
+ * @param {Loaded} carpet
+ * @param {{ notice?: string | null, isQuiet?: boolean }} how
+ */
+export function showReadout(carpet, { notice = null, isQuiet = false } = {}) {
   const { model, parts, span, hoveredRow } = carpet;
   const cell = carpet.cursor ?? carpet.pin;
   const words = cell ? describe(model, cell, samePin(cell, carpet.pin)) : [];

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,7 +88,7 @@ class Overlay:
         return numbers.astype(np.uint8).tobytes()
 
 
-def _of_shape(values_rc: NDArray, shape: tuple[int, int], name: str) -> NDArray:
+def _of_shape(values_rc: NDArray[Any], shape: tuple[int, int], name: str) -> NDArray[Any]:
     """The overlay, if it covers the matrix."""
     values = np.asarray(values_rc)
     if values.shape != shape:

@@ -1,6 +1,24 @@
 // Drawing the cells: their colours, the gaps between them, labels and glyphs on them, and the bar of the palette.
 
-/** The tone shown by each pixel of one line: the most interesting of the cells under it. */
+import { contextOf, looseCanvas, setUp } from "./canvas.js";
+import { labelAt, markAt, toneAt } from "./model.js";
+import { css, LAST, mix, UNDEFINED } from "./palette.js";
+import { cellHeight, cellWidth, pixelEdges, xOf, yOf } from "./view.js";
+
+/** @import { Pen } from "./canvas.js" */
+/** @import { Scene } from "./draw.js" */
+/** @import { Model } from "./model.js" */
+/** @import { Palette, Theme } from "./palette.js" */
+/** @import { View } from "./view.js" */
+
+/**
+ * The tone shown by each pixel of one line: the most interesting of the cells under it.
+ * @param {Model} model
+ * @param {Int32Array} edges
+ * @param {number} firstRow
+ * @param {number} endRow
+ * @param {Uint16Array} line
+ */
 function poolLine(model, edges, firstRow, endRow, line) {
   const { tones, rank, columnCount } = model;
   for (let pixel = 0; pixel < line.length; pixel++) {
@@ -15,7 +33,14 @@ function poolLine(model, edges, firstRow, endRow, line) {
   }
 }
 
-/** The cells as an image of device pixels. */
+/**
+ * The cells as an image of device pixels.
+ * @param {Model} model
+ * @param {View} view
+ * @param {Palette} palette
+ * @param {number} width
+ * @param {number} height
+ */
 function cellImage(model, view, palette, width, height) {
   const image = new ImageData(width, height);
   const pixels = new Uint32Array(image.data.buffer);
@@ -34,10 +59,13 @@ function cellImage(model, view, palette, width, height) {
   return image;
 }
 
-/** A diagonal hatch for cells that have no value. */
+/**
+ * A diagonal hatch for cells that have no value.
+ * @param {Pen} context
+ * @param {Theme} theme
+ */
 function hatch(context, theme) {
-  const tile = Object.assign(document.createElement("canvas"), { width: 6, height: 6 });
-  const pen = tile.getContext("2d");
+  const tile = looseCanvas(6, 6), pen = contextOf(tile);
   pen.fillStyle = css(mix(theme.text, theme.paper, 0.07));
   pen.fillRect(0, 0, 6, 6);
   pen.strokeStyle = css(mix(theme.text, theme.paper, 0.5));
@@ -46,15 +74,19 @@ function hatch(context, theme) {
     pen.lineTo(shift + 7, -1);
   }
   pen.stroke();
-  return context.createPattern(tile, "repeat");
+  return context.createPattern(tile, "repeat") ?? css(theme.panel);
 }
 
-/** Cells, then gaps between them where they are large enough to afford one. */
-function paintCells(context, scene) {
+/**
+ * Cells, then gaps between them where they are large enough to afford one.
+ * @param {Pen} context
+ * @param {Scene} scene
+ */
+export function paintCells(context, scene) {
   const { model, view, box, palette, theme, ratio } = scene;
   const width = Math.max(1, Math.round(box.width * ratio)), height = Math.max(1, Math.round(box.height * ratio));
-  const buffer = Object.assign(document.createElement("canvas"), { width, height });
-  buffer.getContext("2d").putImageData(cellImage(model, view, palette, width, height), 0, 0);
+  const buffer = looseCanvas(width, height);
+  contextOf(buffer).putImageData(cellImage(model, view, palette, width, height), 0, 0);
   if (model.hasUndefined) {
     context.fillStyle = hatch(context, theme);
     context.fillRect(box.x, box.y, box.width, box.height);
@@ -66,8 +98,13 @@ function paintCells(context, scene) {
   if (model.labels || model.glyphs) paintCellLabels(context, scene);
 }
 
-/** Hairlines in the colour of the paper between rows and between columns, each exactly on a pixel. */
+/**
+ * Hairlines in the colour of the paper between rows and between columns, each exactly on a pixel.
+ * @param {Pen} context
+ * @param {Scene} scene
+ */
 function paintGaps(context, { model, view, box, theme, ratio }) {
+  /** @param {number} place */
   const snap = (place) => Math.round(place * ratio) / ratio;
   context.fillStyle = css(theme.paper);
   if (cellHeight(box, view) >= 10) {
@@ -78,14 +115,27 @@ function paintGaps(context, { model, view, box, theme, ratio }) {
   }
 }
 
-/** A line around the cells, so that pale ones end somewhere. */
+/**
+ * A line around the cells, so that pale ones end somewhere.
+ * @param {Pen} context
+ * @param {Scene} scene
+ */
 function paintFrame(context, { box, theme }) {
-  Object.assign(context, { strokeStyle: css(theme.muted), lineWidth: 1 });
+  setUp(context, { strokeStyle: css(theme.muted), lineWidth: 1 });
   context.strokeRect(box.x - 0.5, box.y - 0.5, box.width + 1, box.height + 1);
 }
 
-/** Runs of cells of one row that share label and glyph, as {first, end, label, glyph}; every cell by itself when asked. */
+/** @typedef {{ first: number, end: number, label: number | null, glyph: string }} LabelRun */
+
+/**
+ * Runs of cells of one row that share label and glyph; every cell by itself when asked.
+ * @param {Model} model
+ * @param {View} view
+ * @param {number} row
+ * @param {boolean} isEachAlone
+ */
 function labelRuns(model, view, row, isEachAlone) {
+  /** @type {LabelRun[]} */
   const runs = [];
   for (let column = Math.floor(view.left); column < Math.min(model.columnCount, view.right); column++) {
     const label = labelAt(model, row, column), glyph = markAt(model, row, column)?.glyph ?? "", last = runs[runs.length - 1];
@@ -95,22 +145,35 @@ function labelRuns(model, view, row, isEachAlone) {
   return runs;
 }
 
-/** The labels that have room. On a neutral ground a run of equal labels is named once, between hairlines; on colours each cell is. */
+/**
+ * The labels that have room. On a neutral ground a run of equal labels is named once, between hairlines; on colours each cell is.
+ * @param {Pen} context
+ * @param {Scene} scene
+ */
 function paintCellLabels(context, scene) {
   const { model, view, box, theme } = scene;
   const isNeutral = model.scale.palette === "neutral", height = cellHeight(box, view);
   if (cellWidth(box, view) < (isNeutral ? 1.5 : 8) || height < 6) return;
   const size = Math.min(model.labels ? 11 : 15, Math.ceil(height));
-  Object.assign(context, { font: `${model.labels ? "" : "600 "}${size}px ${theme.font}`, textAlign: "center", textBaseline: "middle" });
+  setUp(context, { font: `${model.labels ? "" : "600 "}${size}px ${theme.font}`, textAlign: "center", textBaseline: "middle" });
   for (let row = Math.floor(view.top); row < Math.min(model.rowCount, view.bottom); row++) {
     for (const run of labelRuns(model, view, row, !isNeutral)) paintRun(context, scene, row, run, isNeutral);
   }
 }
 
-/** Label and glyph in the middle of the part of their run that is on screen; only the glyph where there is no room for both. */
+/**
+ * Label and glyph in the middle of the part of their run that is on screen; only the glyph where there is no room for both.
+ * @param {Pen} context
+ * @param {Scene} scene
+ * @param {number} row
+ * @param {LabelRun} run
+ * @param {boolean} isNeutral
+ */
 function paintRun(context, { model, view, box, palette, theme }, row, { first, end, label, glyph }, isNeutral) {
   const start = Math.max(box.x, xOf(box, view, first)), stop = Math.min(box.x + box.width, xOf(box, view, end));
-  const height = cellHeight(box, view), fits = (text, air) => context.measureText(text).width + air <= stop - start;
+  const height = cellHeight(box, view);
+  /** @type {(words: string, air: number) => boolean} */
+  const fits = (words, air) => context.measureText(words).width + air <= stop - start;
   if (isNeutral && start > box.x) {
     context.fillStyle = css(theme.muted);
     context.fillRect(Math.round(start), yOf(box, view, row) + 1, 1, height - 1);
@@ -122,20 +185,31 @@ function paintRun(context, { model, view, box, palette, theme }, row, { first, e
   context.fillText(text, (start + stop) / 2 + 0.5, yOf(box, view, row + 0.5) + 1);
 }
 
-/** Shorten a text to a width in pixels. */
-function cut(context, text, width) {
+/**
+ * Shorten a text to a width in pixels.
+ * @param {Pen} context
+ * @param {string} text
+ * @param {number} width
+ */
+export function cut(context, text, width) {
   if (context.measureText(text).width <= width) return text;
   let kept = [...text];
   while (kept.length > 1 && context.measureText(kept.join("") + "…").width > width) kept = kept.slice(0, -1);
   return kept.join("") + "…";
 }
 
-/** The palette as a bar, a notch at the null value. */
-function paintLegend(context, scene, width, height) {
+/**
+ * The palette as a bar, a notch at the null value.
+ * @param {Pen} context
+ * @param {Scene} scene
+ * @param {number} width
+ * @param {number} height
+ */
+export function paintLegend(context, scene, width, height) {
   const { model: { scale }, palette, theme } = scene;
-  for (let x = 0; x < width; x++) {
-    context.fillStyle = palette.fills[Math.round((x / Math.max(1, width - 1)) * LAST)];
-    context.fillRect(x, 0, 1, height);
+  for (let at = 0; at < width; at++) {
+    context.fillStyle = palette.fills[Math.round((at / Math.max(1, width - 1)) * LAST)];
+    context.fillRect(at, 0, 1, height);
   }
   if (scale.null === null || scale.null < scale.low || scale.null > scale.high) return;
   const x = ((scale.null - scale.low) / (scale.high - scale.low)) * width;

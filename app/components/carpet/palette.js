@@ -1,8 +1,37 @@
 // Colours: the theme of the page, the palettes, and ink that can be read on them.
 
-const UNDEFINED = 255;
-const LAST = 254;
-const FADED = 256;
+import { contextOf, looseCanvas } from "./canvas.js";
+
+/** @typedef {number[]} Rgb Red, green and blue, 0 to 255 each. */
+/**
+ * What the colours mean (scale.py), and whether values lie beyond the ends.
+ * @typedef {object} Scale
+ * @property {string} name
+ * @property {number} low
+ * @property {number} high
+ * @property {string} unit
+ * @property {number | null} null
+ * @property {"cividis" | "diverging" | "neutral"} palette
+ * @property {"max" | "min" | "far"} pool
+ * @property {boolean} below
+ * @property {boolean} above
+ */
+/**
+ * The colours and the font of the page.
+ * @typedef {object} Theme
+ * @property {Rgb} text
+ * @property {Rgb} paper
+ * @property {Rgb} accent
+ * @property {Rgb} panel
+ * @property {Rgb} muted
+ * @property {Rgb} faint
+ * @property {string} font
+ */
+/** @typedef {{ pixels: Uint32Array, fills: string[], inks: string[] }} Palette Packed pixels, CSS colours and inks by tone. */
+
+export const UNDEFINED = 255;
+export const LAST = 254;
+export const FADED = 256;
 const FAINT = 0.24;
 
 /** Ten stops of cividis (Nuñez, Anderton and Renslow 2018): lightness rises evenly, for colour-blind readers too. */
@@ -14,25 +43,39 @@ const DIVERGING = ["#0b4f8a", "#3b76ad", "#6f9ccb", "#a3c1de", "#d2dae2", "#e2d8
 /** The same on dark paper: what is at the null recedes, what is far from it shines. */
 const DIVERGING_ON_DARK = ["#9fd0ff", "#6fabe6", "#4784c0", "#315e8c", "#28374a", "#463829", "#7a5729", "#ad7730", "#dc9a45", "#ffc67a"].map(fromHex);
 
-/** "#00224e" as [0, 34, 78]. */
+/**
+ * "#00224e" as [0, 34, 78].
+ * @param {string} text
+ */
 function fromHex(text) {
   return [1, 3, 5].map((at) => parseInt(text.slice(at, at + 2), 16));
 }
 
-/** The colour at t (0 to 1) between evenly spaced stops. */
+/**
+ * The colour at t (0 to 1) between evenly spaced stops.
+ * @param {Rgb[]} stops
+ * @param {number} t
+ */
 function ramp(stops, t) {
   const place = Math.max(0, Math.min(1, t)) * (stops.length - 1);
   const left = Math.min(stops.length - 2, Math.floor(place));
   return stops[left].map((channel, i) => Math.round(channel + (stops[left + 1][i] - channel) * (place - left)));
 }
 
-/** Relative luminance of WCAG 2. */
+/**
+ * Relative luminance of WCAG 2.
+ * @param {Rgb} rgb
+ */
 function luminance(rgb) {
   const [r, g, b] = rgb.map((c) => (c / 255 <= 0.04045 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4));
   return 0.2126 * r + 0.7152 * g + 0.0722 * b;
 }
 
-/** Contrast ratio of two colours, 1 to 21. */
+/**
+ * Contrast ratio of two colours, 1 to 21.
+ * @param {Rgb} a
+ * @param {Rgb} b
+ */
 function contrast(a, b) {
   const [dark, light] = [luminance(a), luminance(b)].sort((x, y) => x - y);
   return (light + 0.05) / (dark + 0.05);
@@ -41,25 +84,39 @@ function contrast(a, b) {
 const WHITE = [255, 255, 255];
 const INK = [0, 0, 0];
 
-/** Black or white, whichever reads better: on any colour one of them has 4.58 to 1 or more. */
+/**
+ * Black or white, whichever reads better: on any colour one of them has 4.58 to 1 or more.
+ * @param {Rgb} rgb
+ */
 function inkOn(rgb) {
   return contrast(rgb, WHITE) >= 4.6 || contrast(rgb, WHITE) > contrast(rgb, INK) ? WHITE : INK;
 }
 
-const css = (rgb) => `rgb(${rgb.join(",")})`;
-const mix = (a, b, share) => a.map((channel, i) => Math.round(channel * share + b[i] * (1 - share)));
+/** @type {(rgb: Rgb) => string} */
+export const css = (rgb) => `rgb(${rgb.join(",")})`;
+/** @type {(a: Rgb, b: Rgb, share: number) => Rgb} */
+export const mix = (a, b, share) => a.map((channel, i) => Math.round(channel * share + b[i] * (1 - share)));
 
-/** Any CSS colour as [r, g, b]. */
+/**
+ * Any CSS colour as [r, g, b].
+ * @param {string} text
+ * @returns {Rgb}
+ */
 function parseColour(text) {
-  const context = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const context = contextOf(looseCanvas(1, 1), { willReadFrequently: true });
   context.fillStyle = text || "#888";
   context.fillRect(0, 0, 1, 1);
   return [...context.getImageData(0, 0, 1, 1).data.slice(0, 3)];
 }
 
-/** The colours and fonts of the page, read anew at every draw since the reader may switch between light and dark. */
-function readTheme(element) {
+/**
+ * The colours and fonts of the page, read anew at every draw since the reader may switch between light and dark.
+ * @param {Element} element
+ * @returns {Theme}
+ */
+export function readTheme(element) {
   const style = getComputedStyle(element);
+  /** @param {string} name */
   const read = (name) => style.getPropertyValue(name).trim();
   const text = parseColour(read("--st-text-color"));
   const paper = parseColour(read("--st-background-color"));
@@ -69,28 +126,46 @@ function readTheme(element) {
   return { text, paper, accent, panel, muted: mix(text, paper, 0.74), faint: mix(text, paper, 0.22), font };
 }
 
-/** Position of a code on the palette, 0 to 1: for the diverging palette 0.5 is the null value. */
+/**
+ * Position of a code on the palette, 0 to 1: for the diverging palette 0.5 is the null value.
+ * @param {number} code
+ * @param {Scale} scale
+ */
 function placeOf(code, scale) {
-  if (scale.palette !== "diverging") return code / LAST;
+  if (scale.palette !== "diverging" || scale.null === null) return code / LAST;
   const value = scale.low + (code / LAST) * (scale.high - scale.low);
   const reach = Math.max(scale.high - scale.null, scale.null - scale.low);
   return 0.5 + (value - scale.null) / reach / 2;
 }
 
-/** The diverging colours that suit the paper. */
+/**
+ * The diverging colours that suit the paper.
+ * @param {Rgb} paper
+ */
 const divergingOn = (paper) => (luminance(paper) < 0.18 ? DIVERGING_ON_DARK : DIVERGING);
 
-/** Colour of one code. */
+/**
+ * Colour of one code.
+ * @param {number} code
+ * @param {Scale} scale
+ * @param {Theme} theme
+ */
 function colourOf(code, scale, theme) {
   if (scale.palette === "neutral") return theme.panel;
   return ramp(scale.palette === "diverging" ? divergingOn(theme.paper) : CIVIDIS, placeOf(code, scale));
 }
 
-/** Everything a painter looks up by tone: packed pixels, CSS colours and inks. Undefined cells are transparent: hatching shows through. */
-function buildPalette(scale, theme) {
+/**
+ * Everything a painter looks up by tone: packed pixels, CSS colours and inks. Undefined cells are transparent: hatching shows through.
+ * @param {Scale} scale
+ * @param {Theme} theme
+ * @returns {Palette}
+ */
+export function buildPalette(scale, theme) {
   const pixels = new Uint32Array(2 * FADED);
   const bytes = new Uint8ClampedArray(pixels.buffer);
   const fills = new Array(2 * FADED).fill("transparent"), inks = new Array(2 * FADED).fill(css(theme.text));
+  /** @type {(tone: number, rgb: Rgb) => void} */
   const enter = (tone, rgb) => {
     bytes.set([...rgb, 255], tone * 4);
     [fills[tone], inks[tone]] = [css(rgb), css(inkOn(rgb))];

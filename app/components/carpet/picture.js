@@ -1,9 +1,30 @@
 // The matrix as a file: one page with its name, legend, takeaway and source, painted as PNG or written as SVG.
 
+import { paintMatrix, sceneHeight } from "./axes.js";
+import { contextOf, looseCanvas, prepare, setUp } from "./canvas.js";
+import { glyphSamples, sceneOf } from "./draw.js";
+import { cut, paintLegend } from "./paint.js";
+import { css, readTheme } from "./palette.js";
+import { paintMarks } from "./rings.js";
+import { SvgContext } from "./svg.js";
+import { RIGHT_MARGIN } from "./view.js";
+import { formatEnd, highOf, nullOf, poolingWords } from "./words.js";
+
+/** @import { Pen } from "./canvas.js" */
+/** @import { Scene } from "./draw.js" */
+/** @import { Model } from "./model.js" */
+/** @import { Drawn } from "./state.js" */
+
 const LINE = 17;
 
-/** A text in lines that fit. */
+/**
+ * A text in lines that fit.
+ * @param {Pen} context
+ * @param {string} text
+ * @param {number} width
+ */
 function wrapped(context, text, width) {
+  /** @type {string[]} */
   const lines = [];
   for (const word of text.split(" ").filter(Boolean)) {
     const longer = lines.length ? `${lines[lines.length - 1]} ${word}` : word;
@@ -13,19 +34,31 @@ function wrapped(context, text, width) {
   return lines;
 }
 
-/** Lines of text from y on; returns where the next may begin. */
+/**
+ * Lines of text from y on; returns where the next may begin.
+ * @param {Pen} context
+ * @param {Scene} scene
+ * @param {string} text
+ * @param {number} y
+ * @param {number} width
+ */
 function paintLines(context, { theme, box }, text, y, width, font = "12px", colour = theme.muted) {
-  Object.assign(context, { font: `${font} ${theme.font}`, fillStyle: css(colour), textAlign: "left", textBaseline: "top" });
+  setUp(context, { font: `${font} ${theme.font}`, fillStyle: css(colour), textAlign: "left", textBaseline: "top" });
   const lines = wrapped(context, text, width);
   lines.forEach((line, number) => context.fillText(cut(context, line, width), box.x, y + number * LINE));
   return y + lines.length * LINE;
 }
 
-/** The bar of the palette between its ends, with unit and null value. */
+/**
+ * The bar of the palette between its ends, with unit and null value.
+ * @param {Pen} context
+ * @param {Scene} scene
+ * @param {number} y
+ */
 function paintLegendLine(context, scene, y) {
   const { theme, box, model: { scale } } = scene;
   if (scale.palette === "neutral") return y;
-  Object.assign(context, { font: `12px ${theme.font}`, fillStyle: css(theme.muted), textAlign: "left", textBaseline: "top" });
+  setUp(context, { font: `12px ${theme.font}`, fillStyle: css(theme.muted), textAlign: "left", textBaseline: "top" });
   const low = formatEnd(scale, "low"), start = box.x + context.measureText(low).width + 8;
   context.fillText(low, box.x, y);
   context.fillText([highOf(scale), nullOf(scale)].filter(Boolean).join("   "), start + 156, y);
@@ -36,7 +69,10 @@ function paintLegendLine(context, scene, y) {
   return y + LINE + 2;
 }
 
-/** What the glyphs, hatching, faintness and pooling of this picture mean, in words. */
+/**
+ * What the glyphs, hatching, faintness and pooling of this picture mean, in words.
+ * @param {Scene} scene
+ */
 function keyWords(scene) {
   const { model } = scene;
   const words = glyphSamples(model).map(({ glyph, words: says }) => [glyph, says].filter(Boolean).join(" "));
@@ -44,7 +80,12 @@ function keyWords(scene) {
   return [...words, poolingWords(scene)].filter(Boolean).join(" · ");
 }
 
-/** The whole page; returns its height. */
+/**
+ * The whole page; returns its height.
+ * @param {Pen} context
+ * @param {Scene} scene
+ * @param {Drawn} carpet
+ */
 function paintPage(context, scene, carpet) {
   const { model, box, theme } = scene, width = carpet.width - box.x - RIGHT_MARGIN;
   const title = model.scale.name.charAt(0).toUpperCase() + model.scale.name.slice(1);
@@ -60,36 +101,58 @@ function paintPage(context, scene, carpet) {
   return paintLines(context, scene, model.attribution, y + 2, width, "11px") + 10;
 }
 
+/** @type {(model: Model, ending: string) => string} */
 const fileName = (model, ending) => `${model.scale.name.replace(/[^\p{L}\p{N}]+/gu, "-")}.${ending}`;
 
-/** A page on paper: measured once to know its height, then painted. */
-function writePage(carpet, measure, open) {
+/**
+ * A page on paper: measured once to know its height, then painted.
+ * @template {Pen} Paper
+ * @param {Drawn} carpet
+ * @param {Pen} measure
+ * @param {(height: number) => Paper} unroll
+ */
+function writePage(carpet, measure, unroll) {
   const scene = sceneOf(carpet, 2);
   const height = Math.ceil(paintPage(measure, scene, carpet));
-  const context = open(height);
+  const context = unroll(height);
   context.fillStyle = css(scene.theme.paper);
   context.fillRect(0, 0, carpet.width, height);
   paintPage(context, scene, carpet);
   return context;
 }
 
-/** Twice as sharp as the screen, as a PNG file. */
-function savePng(carpet) {
-  const canvas = document.createElement("canvas"), scratch = document.createElement("canvas");
-  writePage(carpet, scratch.getContext("2d"), (height) => prepare(canvas, carpet.width, height, 2));
-  canvas.toBlob((blob) => download(blob, fileName(carpet.model, "png")));
+/**
+ * Twice as sharp as the screen, as a PNG file.
+ * @param {Drawn} carpet
+ */
+export function savePng(carpet) {
+  const canvas = looseCanvas(1, 1);
+  writePage(carpet, contextOf(looseCanvas(1, 1)), (height) => prepare(canvas, carpet.width, height, 2));
+  canvas.toBlob((blob) => {
+    if (!blob) throw new Error(`the browser makes no picture of ${canvas.width} x ${canvas.height} pixels`);
+    download(blob, fileName(carpet.model, "png"));
+  });
 }
 
-/** Text as text and lines as lines, the cells as one picture without loss. */
-function saveSvg(carpet) {
+/**
+ * Text as text and lines as lines, the cells as one picture without loss.
+ * @param {Drawn} carpet
+ */
+export function saveSvg(carpet) {
   const { model } = carpet, theme = readTheme(carpet.parts.root);
-  const open = (height) => new SvgContext(carpet.width, height, theme);
-  const page = writePage(carpet, open(0), open);
-  const text = page.toText(carpet.parts.stage.getAttribute("aria-label"), [model.description, model.attribution].filter(Boolean).join(" "));
+  /** @param {number} height */
+  const unroll = (height) => new SvgContext(carpet.width, height, theme);
+  const page = writePage(carpet, unroll(0), unroll);
+  const title = carpet.parts.stage.getAttribute("aria-label") ?? model.scale.name;
+  const text = page.toText(title, [model.description, model.attribution].filter(Boolean).join(" "));
   download(new Blob([text], { type: "image/svg+xml" }), fileName(model, "svg"));
 }
 
-/** Hand a file to the browser. */
+/**
+ * Hand a file to the browser.
+ * @param {Blob} blob
+ * @param {string} name
+ */
 function download(blob, name) {
   const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(blob), download: name });
   link.click();

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from math import isfinite
-from typing import Literal, Self, get_args
+from typing import Literal, Self, TypedDict, Unpack, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,15 @@ from routing.errors import OptionError
 
 Palette = Literal["cividis", "diverging", "neutral"]
 Pool = Literal["max", "min", "far"]
+
+
+class Meaning(TypedDict, total=False):
+    """What a scale says besides its name and ends; described at `Scale`."""
+
+    unit: str
+    null: float | None
+    palette: Palette
+    pool: Pool
 
 
 @dataclass(frozen=True)
@@ -54,7 +63,7 @@ class Scale:
             )
 
     @classmethod
-    def of(cls, values: NDArray[np.floating], name: str, **options: object) -> Self:
+    def of(cls, values: NDArray[np.floating], name: str, **options: Unpack[Meaning]) -> Self:
         """The scale that just holds the finite values; a constant matrix gets ends one apart so that it can be drawn.
 
         >>> Scale.of(np.array([[1.0, np.nan], [3.0, 2.0]]), "load").high
@@ -62,12 +71,12 @@ class Scale:
         """
         finite = values[np.isfinite(values)]
         low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-        if options.get("palette") == "diverging" and isinstance(null := options.get("null"), (int, float)):
+        if options.get("palette") == "diverging" and (null := options.get("null")) is not None:
             reach = max(high - null, null - low)
             low, high = null - reach, null + reach
         if low == high:
             low, high = low - 0.5, high + 0.5
-        return cls(name, low=low, high=high, **options)  # type: ignore[arg-type]  # options are fields, checked there
+        return cls(name, low=low, high=high, **options)
 
 
 def _one_of(option: str, found: str, allowed: tuple[str, ...]) -> None:

@@ -1,13 +1,41 @@
 // The tokens as running text, each on the colour of its value.
 
-/** One token. Its text enters as text, never as markup. */
-function tokenElement(model, column) {
+import { labelAt, toneAt } from "./model.js";
+import { UNDEFINED } from "./palette.js";
+import { RIGHT_TO_LEFT, visibleRuns } from "./signs.js";
+import { isDrawn } from "./state.js";
+import { extremeWord, flagWords, nameOf } from "./words.js";
+
+/** @import { Model } from "./model.js" */
+/** @import { Palette } from "./palette.js" */
+/** @import { Carpet, Drawn } from "./state.js" */
+
+/** @typedef {HTMLElement & { fill?: string }} Token A token, and the colour it was given last. */
+/**
+ * A line of the text: the columns it has, how wide it is about, and whether it is to be dressed when it comes into sight.
+ * @typedef {object} Line
+ * @property {HTMLElement} element
+ * @property {number} first
+ * @property {number} end
+ * @property {number} width
+ * @property {boolean} isInSight
+ * @property {boolean} isStale
+ */
+
+/**
+ * One token. Its text enters as text, never as markup.
+ * @param {Model} model
+ * @param {string[]} pieces
+ * @param {number} column
+ */
+function tokenElement(model, pieces, column) {
+  /** @type {Token} */
   const element = document.createElement("span");
   const words = flagWords(model, column);
   element.className = ["token", ...words].join(" ");
-  element.dataset.column = column;
-  if (RIGHT_TO_LEFT.test(model.pieces[column])) element.dir = "auto";
-  for (const [text, isFaint] of visibleRuns(model.pieces[column])) {
+  element.dataset.column = String(column);
+  if (RIGHT_TO_LEFT.test(pieces[column])) element.dir = "auto";
+  for (const [text, isFaint] of visibleRuns(pieces[column])) {
     if (isFaint) element.appendChild(document.createElement("i")).textContent = text;
     else element.append(text);
   }
@@ -17,61 +45,102 @@ function tokenElement(model, column) {
 const SHORT_TEXT = 1024;
 const CHUNK = 200;
 const LINES_AT_FIRST = 20;
-const ROW = 27, CHARACTER = 7, GAP = 5;
+const ROW = 27;
+const CHARACTER = 7;
+const GAP = 5;
 
-/** All tokens in lines: a new one begins where the text's does. Long texts also break at every chunk, so that the browser can skip what is out of sight; it is told about how high that is, in pixels. */
-function buildText(container, model) {
+/**
+ * All tokens in lines: a new one begins where the text's does. Long texts also break at every chunk, so that the browser can skip what is out of sight; it is told about how high that is, in pixels.
+ * @param {HTMLElement} container
+ * @param {Model} model
+ * @param {string[]} pieces
+ */
+export function buildText(container, model, pieces) {
   const limit = model.columnCount > SHORT_TEXT ? CHUNK : SHORT_TEXT + 1;
-  const lines = [], tokens = [];
+  /** @type {Line[]} */
+  const lines = [];
+  const tokens = [];
   for (let column = 0, inLine = limit; column < model.columnCount; column++, inLine++) {
     if (inLine >= limit) {
-      lines.push({ element: Object.assign(document.createElement("div"), { className: "line" }), first: column });
+      lines.push(newLine(column));
       inLine = 0;
     }
     const line = lines[lines.length - 1];
-    tokens.push(line.element.appendChild(tokenElement(model, column)));
+    tokens.push(line.element.appendChild(tokenElement(model, pieces, column)));
     line.end = column + 1;
-    line.width = (line.width ?? 0) + CHARACTER * model.pieces[column].length + GAP;
-    if (model.pieces[column].includes("\n")) inLine = limit;
+    line.width += CHARACTER * pieces[column].length + GAP;
+    if (pieces[column].includes("\n")) inLine = limit;
   }
-  const room = Math.max(container.parentElement.clientWidth, 200);
+  const room = Math.max(container.parentElement?.clientWidth ?? 0, 200);
   for (const { element, width } of lines) element.style.setProperty("--height", `${ROW * Math.ceil(width / room)}px`);
   container.replaceChildren(...lines.map((line) => line.element));
   return { tokens, lines };
 }
 
-/** Long texts are dressed where the reader looks, the rest when it comes into sight: a new row costs what is seen. */
-function watchText(carpet) {
+/**
+ * A line that begins with this column.
+ * @param {number} first
+ * @returns {Line}
+ */
+function newLine(first) {
+  const element = Object.assign(document.createElement("div"), { className: "line" });
+  return { element, first, end: first, width: 0, isInSight: true, isStale: true };
+}
+
+/**
+ * Long texts are dressed where the reader looks, the rest when it comes into sight: a new row costs what is seen.
+ * @param {Carpet} carpet
+ */
+export function watchText(carpet) {
   carpet.sight?.disconnect();
   const isShort = carpet.tokens.length <= SHORT_TEXT;
   carpet.lines.forEach((line, number) => Object.assign(line, { isInSight: isShort || number < LINES_AT_FIRST, isStale: true }));
   if (isShort) return;
-  const byElement = new Map(carpet.lines.map((line) => [line.element, line]));
+  const byElement = new Map(carpet.lines.map((line) => [/** @type {Element} */ (line.element), line]));
+  /** @param {IntersectionObserverEntry[]} entries */
   const look = (entries) => entries.forEach(({ target, isIntersecting }) => enterSight(carpet, byElement.get(target), isIntersecting));
   carpet.sight = new IntersectionObserver(look, { root: carpet.parts.text, rootMargin: "300px" });
   for (const element of byElement.keys()) carpet.sight.observe(element);
 }
 
-/** A line comes into sight or leaves it. */
+/**
+ * A line comes into sight or leaves it.
+ * @param {Carpet} carpet
+ * @param {Line | undefined} line
+ * @param {boolean} isInSight
+ */
 function enterSight(carpet, line, isInSight) {
+  if (!line) return;
   line.isInSight = isInSight;
-  if (isInSight && line.isStale && carpet.scene) dressLine(carpet, line);
+  if (isInSight && line.isStale && isDrawn(carpet)) dressLine(carpet, line);
 }
 
-/** Colour, label, window and range of every token that is seen; the others get theirs later. */
-function dressText(carpet) {
+/**
+ * Colour, label, window and range of every token that is seen; the others get theirs later.
+ * @param {Drawn} carpet
+ */
+export function dressText(carpet) {
   for (const line of carpet.lines) {
     line.isStale = true;
     if (line.isInSight) dressLine(carpet, line);
   }
 }
 
+/**
+ * @param {Drawn} carpet
+ * @param {Line} line
+ */
 function dressLine(carpet, line) {
   line.isStale = false;
   for (let column = line.first; column < line.end; column++) dressToken(carpet, carpet.tokens[column], column);
 }
 
-/** One token, as far as it has changed. */
+/**
+ * One token, as far as it has changed.
+ * @param {Drawn} carpet
+ * @param {Token} element
+ * @param {number} column
+ */
 function dressToken({ model, scene, view, pin, span }, element, column) {
   const row = pin?.row ?? null;
   colourToken(element, scene.palette, tokenTone(model, column, row));
@@ -80,12 +149,22 @@ function dressToken({ model, scene, view, pin, span }, element, column) {
   toggle(element, "selected", span !== null && column >= span.first && column <= span.last);
 }
 
-/** The tone a token is coloured by: its value in the pinned row, else the extreme of its column. */
+/**
+ * The tone a token is coloured by: its value in the pinned row, else the extreme of its column.
+ * @param {Model} model
+ * @param {number} column
+ * @param {number | null} pinnedRow
+ */
 function tokenTone(model, column, pinnedRow) {
   return toneAt(model, pinnedRow ?? model.extremeRows[column], column);
 }
 
-/** Ink and paper of one token. */
+/**
+ * Ink and paper of one token.
+ * @param {Token} element
+ * @param {Palette} palette
+ * @param {number} tone
+ */
 function colourToken(element, palette, tone) {
   const fill = palette.fills[tone];
   if (element.fill === fill) return;
@@ -95,27 +174,48 @@ function colourToken(element, palette, tone) {
   toggle(element, "undefined", tone === UNDEFINED);
 }
 
-/** Where colour says nothing, the label of the pinned row stands behind each token. */
+/**
+ * Where colour says nothing, the label of the pinned row stands behind each token.
+ * @param {Token} element
+ * @param {Model} model
+ * @param {number | null} pinnedRow
+ * @param {number} column
+ */
 function labelToken(element, model, pinnedRow, column) {
   const isShown = model.labels && model.scale.palette === "neutral" && pinnedRow !== null;
   const label = isShown ? labelAt(model, pinnedRow, column) : null;
-  if (label !== null) element.dataset.label = label;
+  if (label !== null) element.dataset.label = String(label);
   else if (element.dataset.label) delete element.dataset.label;
 }
 
-/** A class that is there or not; nothing is written where nothing changes. */
+/**
+ * A class that is there or not; nothing is written where nothing changes.
+ * @param {Element} element
+ * @param {string} name
+ * @param {boolean} isOn
+ */
 function toggle(element, name, isOn) {
   if (element.classList.contains(name) !== isOn) element.classList.toggle(name, isOn);
 }
 
-/** Move a mark ("hovered", "pinned") to another token. */
-function moveMark(tokens, mark, from, to) {
+/**
+ * Move a mark ("hovered", "pinned") to another token.
+ * @param {Token[]} tokens
+ * @param {string} mark
+ * @param {number | null} from
+ * @param {number | null} to
+ */
+export function moveMark(tokens, mark, from, to) {
   if (from !== null && tokens[from]) tokens[from].classList.remove(mark);
   if (to !== null && tokens[to]) tokens[to].classList.add(mark);
 }
 
-/** Scroll the text, not the page, just so far that the token can be seen; again when lines that were skipped turn out higher. */
-function revealToken(container, element, tries = 4) {
+/**
+ * Scroll the text, not the page, just so far that the token can be seen; again when lines that were skipped turn out higher.
+ * @param {Element} container
+ * @param {Element | undefined} element
+ */
+export function revealToken(container, element, tries = 4) {
   if (!element) return;
   const box = container.getBoundingClientRect(), token = element.getBoundingClientRect();
   const above = token.top - box.top - 8, below = token.bottom - box.top - container.clientHeight + 8;
@@ -125,8 +225,12 @@ function revealToken(container, element, tries = 4) {
   if (tries > 1) requestAnimationFrame(() => revealToken(container, element, tries - 1));
 }
 
-/** What the colours of the text show, in words. */
-function textCaption(model, pinnedRow) {
+/**
+ * What the colours of the text show, in words.
+ * @param {Model} model
+ * @param {number | null} pinnedRow
+ */
+export function textCaption(model, pinnedRow) {
   const { name, palette } = model.scale;
   const place = pinnedRow === null ? null : `in ${model.rows.noun} ${nameOf(model.rows, pinnedRow)}`;
   if (palette === "neutral") return place ? `The number behind each token: ${name} ${place}` : `Pin a cell to see its ${model.rows.noun} in the text`;

@@ -1,8 +1,24 @@
 // Numbers, tokens and cells in words.
 
-const nameOf = (axis, index) => (axis.labels ? axis.labels[index] : String(index));
+import { codeAt, isSet, labelAt, markAt } from "./model.js";
+import { LAST, UNDEFINED } from "./palette.js";
+import { visible } from "./signs.js";
+import { cellsPerPixel } from "./view.js";
 
-/** A number with as many digits as one step of the scale deserves. */
+/** @import { Scene } from "./draw.js" */
+/** @import { Axis, Cell, Model, Span } from "./model.js" */
+/** @import { Scale } from "./palette.js" */
+
+/** @typedef {(string | HTMLElement)[]} Words A sentence, parts of it set off. */
+
+/** @type {(axis: Axis, index: number) => string} */
+export const nameOf = (axis, index) => (axis.labels ? axis.labels[index] : String(index));
+
+/**
+ * A number with as many digits as one step of the scale deserves.
+ * @param {number} value
+ * @param {Scale} scale
+ */
 function formatNumber(value, scale) {
   const step = (scale.high - scale.low) / LAST;
   const largest = Math.max(Math.abs(scale.low), Math.abs(scale.high));
@@ -11,19 +27,33 @@ function formatNumber(value, scale) {
   return value.toFixed(digits).replace(/^-(?=.*[1-9])/, "−").replace(/^-/, "");
 }
 
-/** The sign before an end of the scale beyond which values lie. */
+/**
+ * The sign before an end of the scale beyond which values lie.
+ * @type {(scale: Scale, end: "low" | "high") => string}
+ */
 const signOf = (scale, end) => (end === "low" ? (scale.below ? "≤ " : "") : scale.above ? "≥ " : "");
 
-/** "≥ 2": an end of the scale for the legend. */
-const formatEnd = (scale, end) => signOf(scale, end) + formatShort(scale[end], scale);
+/**
+ * "≥ 2": an end of the scale for the legend.
+ * @type {(scale: Scale, end: "low" | "high") => string}
+ */
+export const formatEnd = (scale, end) => signOf(scale, end) + formatShort(scale[end], scale);
 
-/** A number of the legend: no more zeros than it needs. */
+/**
+ * A number of the legend: no more zeros than it needs.
+ * @param {number} value
+ * @param {Scale} scale
+ */
 function formatShort(value, scale) {
   const text = formatNumber(value, scale);
   return /e/.test(text) || !text.includes(".") ? text : text.replace(/\.?0+$/, "");
 }
 
-/** The value of a code in words, with its unit. */
+/**
+ * The value of a code in words, with its unit.
+ * @param {number} code
+ * @param {Scale} scale
+ */
 function formatCode(code, scale) {
   if (code === UNDEFINED) return "undefined";
   const value = scale.low + (code / LAST) * (scale.high - scale.low);
@@ -31,80 +61,81 @@ function formatCode(code, scale) {
   return [sign + formatNumber(value, scale), scale.unit].filter(Boolean).join(" ");
 }
 
-const highOf = (scale) => [formatEnd(scale, "high"), scale.unit].filter(Boolean).join(" ");
-const nullOf = (scale) => (scale.null === null ? "" : `┃ null ${formatShort(scale.null, scale)}`);
+/** @type {(scale: Scale) => string} */
+export const highOf = (scale) => [formatEnd(scale, "high"), scale.unit].filter(Boolean).join(" ");
+/** @type {(scale: Scale) => string} */
+export const nullOf = (scale) => (scale.null === null ? "" : `┃ null ${formatShort(scale.null, scale)}`);
 
-/** The extreme of interest in words. */
-const extremeWord = (model) => ({ max: "largest", min: "smallest", far: "most unusual" })[model.scale.pool];
+/**
+ * The extreme of interest in words.
+ * @type {(model: Model) => string}
+ */
+export const extremeWord = (model) => ({ max: "largest", min: "smallest", far: "most unusual" })[model.scale.pool];
 
-/** Says that one pixel stands for several cells, and which of them it shows. */
-function poolingWords({ model, box, view }) {
+/**
+ * Says that one pixel stands for several cells, and which of them it shows.
+ * @param {Scene} scene
+ */
+export function poolingWords({ model, box, view }) {
   const { columns, rows } = cellsPerPixel(box, view);
   if (columns <= 1 && rows <= 1) return "";
+  /** @param {number} count */
   const many = (count) => (count < 10 ? count.toFixed(1).replace(".0", "") : Math.round(count));
   return `1 pixel = ${many(Math.max(1, columns) * Math.max(1, rows))} cells, the ${extremeWord(model)} shown`;
 }
 
+/** @type {[bit: number, word: string][]} */
 const FLAG_WORDS = [[1, "special"], [2, "template"], [4, "generated"]];
 
-/** The flags of a token in words. */
-function flagWords(model, column) {
-  return model.flags ? FLAG_WORDS.filter(([bit]) => model.flags[column] & bit).map(([, word]) => word) : [];
+/**
+ * The flags of a token in words.
+ * @param {Model} model
+ * @param {number} column
+ */
+export function flagWords(model, column) {
+  const flags = model.flags?.[column] ?? 0;
+  return FLAG_WORDS.filter(([bit]) => flags & bit).map(([, word]) => word);
 }
 
-// ---------------------------------------------------------------- tokens
-
-const MARKS = { " ": "·", "\n": "⏎", "\t": "⇥", "\r": "␍", "\u00a0": "⍽", "\u007f": "␡" };
-const HIDDEN = /[\p{C}\p{Z}\u00ad\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0\ufe00-\ufe0f\u{e0100}-\u{e01ef}]/u;
-const RIGHT_TO_LEFT = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]/;
-const COMBINING = /^(?!\p{Variation_Selector})\p{M}/u;
-
-/** One character as it is shown: white space as a sign, anything else that would not be seen, or would move its neighbours, as its code. */
-function signOfCharacter(character) {
-  const code = character.codePointAt(0);
-  if (MARKS[character] || !HIDDEN.test(character)) return MARKS[character] ?? character;
-  return code < 32 ? String.fromCodePoint(0x2400 + code) : `‹${code.toString(16).toUpperCase().padStart(4, "0")}›`;
-}
-
-/** A token as [text, isFaint] runs: the signs of white space are faint, everything else is not. */
-function visibleRuns(piece) {
-  if (/^[!-~]+$/.test(piece)) return [[piece, false]];
-  const runs = piece === "" ? [["∅", true]] : COMBINING.test(piece) ? [["◌", false]] : [];
-  for (const character of piece) {
-    const isFaint = character in MARKS, last = runs[runs.length - 1];
-    if (last && last[1] === isFaint) last[0] += signOfCharacter(character);
-    else runs.push([signOfCharacter(character), isFaint]);
-  }
-  return runs;
-}
-
-const visible = (piece) => visibleRuns(piece).map(([text]) => text).join("");
-
-/** A name of a row or column: its blanks stay blanks, hidden characters are shown. */
-const plainSigns = (name) => [...name].map((character) => (character === " " ? " " : signOfCharacter(character))).join("");
-
-/** The tokens around one, for the read-out. */
-function neighbours(model, column) {
-  const say = (from, to) => model.pieces.slice(Math.max(0, from), to).map(visible).join("").slice(0, 60);
-  return [say(column - 4, column), visible(model.pieces[column]), say(column + 1, column + 5)];
+/**
+ * The tokens around one, for the read-out.
+ * @param {string[]} pieces
+ * @param {number} column
+ */
+function neighbours(pieces, column) {
+  /** @type {(from: number, to: number) => string} */
+  const say = (from, to) => pieces.slice(Math.max(0, from), to).map(visible).join("").slice(0, 60);
+  return [say(column - 4, column), visible(pieces[column]), say(column + 1, column + 5)];
 }
 
 // ---------------------------------------------------------------- the read-out
 
-const strong = (text) => Object.assign(document.createElement("b"), { textContent: text });
+/** @type {(text: string) => HTMLElement} */
+export const strong = (text) => Object.assign(document.createElement("b"), { textContent: text });
 
-/** "tokens 12–40 (29)": a range of columns. */
-function spanWords(model, { first, last }) {
+/**
+ * "tokens 12–40 (29)": a range of columns.
+ * @param {Model} model
+ * @param {Span} span
+ */
+export function spanWords(model, { first, last }) {
   const { columns } = model;
   if (first === last) return `${columns.noun} ${nameOf(columns, first)}`;
   return `${columns.noun}s ${nameOf(columns, first)}–${nameOf(columns, last)} (${(last - first + 1).toLocaleString("en")})`;
 }
 
-/** The words of the read-out for a cell: column, row, value, and what lies over it. */
-function describe(model, cell, isPinned) {
+/**
+ * The words of the read-out for a cell: column, row, value, and what lies over it.
+ * @param {Model} model
+ * @param {Cell} cell
+ * @param {boolean} isPinned
+ * @returns {Words}
+ */
+export function describe(model, cell, isPinned) {
   const row = cell.row ?? model.extremeRows[cell.column];
+  /** @type {Words} */
   const words = [strong(`${model.columns.noun} ${nameOf(model.columns, cell.column)}`)];
-  if (model.pieces) words.push(...pieceWords(model, cell.column));
+  if (model.pieces) words.push(...pieceWords(model, model.pieces, cell.column));
   words.push(cell.row === null ? ` · ${extremeWord(model)} in ` : " · ", strong(`${model.rows.noun} ${nameOf(model.rows, row)}`));
   if (model.scale.palette !== "neutral") words.push(` · ${model.scale.name} `, strong(formatCode(codeAt(model, row, cell.column), model.scale)));
   words.push(...overlayWords(model, row, cell.column));
@@ -112,9 +143,16 @@ function describe(model, cell, isPinned) {
   return words;
 }
 
-/** The label of a cell, its glyph, whether it is faint, whether keys stop there. */
+/**
+ * The label of a cell, its glyph, whether it is faint, whether keys stop there.
+ * @param {Model} model
+ * @param {number} row
+ * @param {number} column
+ */
 function overlayWords(model, row, column) {
-  const words = [], label = labelAt(model, row, column), mark = markAt(model, row, column);
+  /** @type {Words} */
+  const words = [];
+  const label = labelAt(model, row, column), mark = markAt(model, row, column);
   if (label !== null) words.push(` · ${model.label_noun} `, strong(String(label)));
   if (mark) words.push(` · ${mark.glyph} ${mark.says}`);
   if (isSet(model, "faded", row, column)) words.push(` · ${model.faded_says}`);
@@ -122,9 +160,16 @@ function overlayWords(model, row, column) {
   return words;
 }
 
-/** The token of the read-out among its neighbours, and its flags. */
-function pieceWords(model, column) {
-  const [before, token, after] = neighbours(model, column);
+/**
+ * The token of the read-out among its neighbours, and its flags.
+ * @param {Model} model
+ * @param {string[]} pieces
+ * @param {number} column
+ * @returns {Words}
+ */
+function pieceWords(model, pieces, column) {
+  const [before, token, after] = neighbours(pieces, column);
+  /** @type {(text: string, tag: string) => HTMLElement} */
   const piece = (text, tag) => Object.assign(document.createElement("bdi"), { textContent: text, className: tag });
   const flags = flagWords(model, column);
   return [" ", piece(before, "near"), piece(token, "here"), piece(after, "near"), flags.length ? ` (${flags.join(", ")})` : ""];

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import streamlit as st
 
+from app.components.modules import join_modules
+
 _DRAFT = st.components.v2.component(
-    "gatescope_draft", js=(Path(__file__).parent / "draft.js").read_text("utf-8"), css=":host { display: none }"
+    "gatescope_draft", js=join_modules(Path(__file__).parent / "draft.js"), css=":host { display: none }"
 )
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import streamlit as st
 
+from app.components.modules import join_modules
+
 _LINKS = st.components.v2.component(
     "gatescope_links",
     html='<div data-part="body"></div>',
@@ -14,7 +16,7 @@ _LINKS = st.components.v2.component(
 a { color: var(--st-link-color) }
 a:focus-visible { outline: 3px solid; outline-offset: 1px }
 """,
-    js=(Path(__file__).parent / "links.js").read_text("utf-8"),
+    js=join_modules(Path(__file__).parent / "links.js"),
 )
 
 

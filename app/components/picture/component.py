@@ -4,6 +4,8 @@ from pathlib import Path
 
 import streamlit as st
 
+from app.components.modules import join_modules
+
 _HERE = Path(__file__).parent
 _PICTURE = st.components.v2.component(
     "gatescope_picture",
@@ -12,7 +14,7 @@ _PICTURE = st.components.v2.component(
         '<button type="button" data-kind="svg">Picture (SVG)</button></div>'
     ),
     css=(_HERE / "picture.css").read_text("utf-8"),
-    js=(_HERE / "picture.js").read_text("utf-8"),
+    js=join_modules(_HERE / "picture.js"),
 )
 
 

@@ -3,14 +3,26 @@
 const SPACE = "http://www.w3.org/2000/svg";
 const LINE = 18;
 
-/** Streamlit calls this at the first draw and again at every run. */
+/** @typedef {{ container: string, name: string, caption: string }} Order Which chart, the file's name, the words below. */
+/** @typedef {{ paper: string, ink: string, font: string }} Look */
+
+/**
+ * Streamlit calls this at the first draw and again at every run.
+ * @param {{ data: Order, parentElement: HTMLElement | ShadowRoot }} component
+ */
 export default function ({ data, parentElement }) {
+  const host = parentElement instanceof ShadowRoot ? parentElement.host : parentElement;
   for (const button of parentElement.querySelectorAll("button")) {
-    button.onclick = () => save(data, button.dataset.kind, getComputedStyle(parentElement.host ?? parentElement));
+    button.onclick = () => save(data, button.dataset.kind === "svg" ? "svg" : "png", getComputedStyle(host));
   }
 }
 
-/** Find the chart and hand it to the browser as a file. */
+/**
+ * Find the chart and hand it to the browser as a file.
+ * @param {Order} order
+ * @param {"png" | "svg"} kind
+ * @param {CSSStyleDeclaration} style
+ */
 async function save({ container, name, caption }, kind, style) {
   const chart = document.querySelector(`.st-key-${CSS.escape(container)} .js-plotly-plot`);
   if (!chart) return;
@@ -22,15 +34,21 @@ async function save({ container, name, caption }, kind, style) {
   hand(kind === "svg" ? source : await painted(source, svg), `${name}.${kind}`);
 }
 
-/** Plotly draws in layers of one size; below them the caption. */
+/**
+ * Plotly draws in layers of one size; below them the caption.
+ * @param {Element} chart
+ * @param {string} caption
+ * @param {Look} look
+ */
 function joined(chart, caption, { paper, ink, font }) {
-  const layers = [...chart.querySelectorAll("svg.main-svg")];
+  /** @type {NodeListOf<SVGSVGElement>} */
+  const layers = chart.querySelectorAll("svg.main-svg");
   const { width, height } = chart.getBoundingClientRect();
   const lines = wrapped(caption, Math.max(20, Math.floor(width / 6.6)));
-  const svg = element("svg", { xmlns: SPACE, width, height: height + LINE * lines.length + 8 });
+  const svg = element("svg", { width, height: height + LINE * lines.length + 8 });
   svg.append(element("rect", { width: "100%", height: "100%", fill: paper }));
   for (const layer of layers) {
-    const copy = layer.cloneNode(true);
+    const copy = /** @type {SVGSVGElement} */ (layer.cloneNode(true));
     copy.style.background = "none";
     for (const part of copy.querySelectorAll(".modebar-container, .hoverlayer")) part.remove();
     svg.append(copy);
@@ -43,33 +61,58 @@ function joined(chart, caption, { paper, ink, font }) {
   return svg;
 }
 
+/**
+ * @param {string} name
+ * @param {Record<string, string | number>} attributes
+ */
 function element(name, attributes) {
   const made = document.createElementNS(SPACE, name);
-  for (const [key, value] of Object.entries(attributes)) if (key !== "xmlns") made.setAttribute(key, value);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, String(value));
   return made;
 }
 
-/** A caption in lines of at most so many characters. */
+/**
+ * A caption in lines of at most so many characters.
+ * @param {string} caption
+ * @param {number} most
+ */
 function wrapped(caption, most) {
-  return caption.split(" ").reduce((lines, word) => {
+  /** @type {string[]} */
+  const lines = [];
+  for (const word of caption.split(" ")) {
     const last = lines.at(-1);
     if (last !== undefined && last.length + word.length < most) lines[lines.length - 1] = `${last} ${word}`;
     else lines.push(word);
-    return lines;
-  }, []);
+  }
+  return lines;
 }
 
-/** The same, twice as sharp as the screen. */
+/**
+ * The same, twice as sharp as the screen.
+ * @param {Blob} source
+ * @param {Element} svg
+ * @returns {Promise<Blob>}
+ */
 async function painted(source, svg) {
   const image = new Image(), url = URL.createObjectURL(source);
   image.src = url;
   await image.decode();
-  const canvas = Object.assign(document.createElement("canvas"), { width: svg.getAttribute("width") * 2, height: svg.getAttribute("height") * 2 });
-  canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
+  const [width, height] = ["width", "height"].map((side) => Number(svg.getAttribute(side)) * 2);
+  const canvas = Object.assign(document.createElement("canvas"), { width, height });
+  const context = canvas.getContext("2d");
+  if (!context) throw new Error("this browser does not draw on canvases");
+  context.drawImage(image, 0, 0, canvas.width, canvas.height);
   URL.revokeObjectURL(url);
-  return new Promise((done) => canvas.toBlob(done));
+  return new Promise((done, fail) => {
+    const failed = new Error(`the browser makes no picture of ${canvas.width} x ${canvas.height} pixels`);
+    canvas.toBlob((blob) => (blob ? done(blob) : fail(failed)));
+  });
 }
 
+/**
+ * @param {Blob} blob
+ * @param {string} name
+ */
 function hand(blob, name) {
   const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(blob), download: name });
   link.click();

@@ -6,8 +6,10 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
+from app.components.modules import join_modules
+
 _PLACE = st.components.v2.component(
-    "gatescope_place", js=(Path(__file__).parent / "place.js").read_text("utf-8"), css=":host { display: none }"
+    "gatescope_place", js=join_modules(Path(__file__).parent / "place.js"), css=":host { display: none }"
 )
 
 

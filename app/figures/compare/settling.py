@@ -70,7 +70,8 @@ def settling_words(found: Settling, *, model: str, population: str) -> Words:
 
 def _beyond(found: Settling) -> NDArray[np.float64]:
     """Share of what chance leaves that each step has, the mean over layers."""
-    return ((found.share_sl - found.null_sl) / (1 - found.null_sl)).mean(axis=1)
+    beyond_s: NDArray[np.float64] = ((found.share_sl - found.null_sl) / (1 - found.null_sl)).mean(axis=1)
+    return beyond_s
 
 
 def settling_frame(found: Settling) -> pd.DataFrame:

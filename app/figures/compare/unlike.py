@@ -51,7 +51,7 @@ SIGHTS = (
         "group_information",
         "How much does a choice tell about the label?",
         "bits beyond chance",
-        lambda value_l, experts: value_l,
+        lambda value_l, _experts: value_l,
         by_label=True,
     ),
 )

@@ -98,7 +98,9 @@ def mean_apart(found: Result) -> tuple[NDArray[np.float64], NDArray[np.float64]]
 
     def mean(values_lx: NDArray[np.float64]) -> NDArray[np.float64]:
         total_l = np.where(known_lx, values_lx, 0.0).sum(axis=1)
-        return np.divide(total_l, size_l, out=np.full(len(size_l), np.nan), where=size_l > 0)
+        mean_l = np.full(len(size_l), np.nan)
+        np.divide(total_l, size_l, out=mean_l, where=size_l > 0)
+        return mean_l
 
     return mean(value_lx), mean(null_lx)
 
@@ -164,7 +166,7 @@ def _pair_row(support: pd.DataFrame | None, layer: int, pair: set[str]) -> str |
     )
 
 
-def reach_takeaway(found: Result, names: Sequence[str]) -> str:
+def reach_takeaway(found: Result) -> str:
     """How many experts nearly all languages lean on, and how many none does."""
     value_le = found.value
     known_le = np.isfinite(value_le)

@@ -47,7 +47,9 @@ def deviation(split: pd.DataFrame | None) -> NDArray[np.float64] | None:
         return None
     excess_l, z_l = (split[f"label_{name}"].to_numpy(np.float64) for name in ("excess_bits", "z"))
     known_l = np.isfinite(z_l) & (z_l != 0)
-    return np.divide(excess_l, z_l, out=np.full(len(z_l), np.nan), where=known_l)
+    deviation_l = np.full(len(z_l), np.nan)
+    np.divide(excess_l, z_l, out=deviation_l, where=known_l)
+    return deviation_l
 
 
 def told_frame(found: Result, names: Sequence[str], spread_l: NDArray[np.float64] | None) -> pd.DataFrame:

@@ -58,7 +58,8 @@ def busiest(load_le: NDArray[np.float64], layer: int | None) -> tuple[int, int]:
 def by_load(load_e: NDArray[np.float64]) -> list[int]:
     """A layer's experts, the busiest first."""
     known = np.flatnonzero(np.isfinite(load_e))
-    return known[np.argsort(-load_e[known], kind="stable")].tolist()
+    order: list[int] = known[np.argsort(-load_e[known], kind="stable")].tolist()
+    return order
 
 
 def lean_of(found: Result, layer: int, expert: int) -> Lean | None:

@@ -1,7 +1,8 @@
 """The experts around one expert: those that share its tokens, and those that come first before and after it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from html import escape
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -75,7 +76,7 @@ def partners_html(frame: pd.DataFrame, layer: int, href: Href) -> str:
     )
 
 
-def _partner(row: dict, layer: int, href: Href, most: float) -> str:
+def _partner(row: Mapping[str, Any], layer: int, href: Href, most: float) -> str:
     expert = int(row["expert"])
     width = 100 * row["lift"] / max(most, 1e-9)
     return (

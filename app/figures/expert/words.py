@@ -104,9 +104,7 @@ def words_frame(record: RoutingRecord, found: Vocabulary) -> pd.DataFrame:
     return frame.assign(token=[record.piece(token) for token in frame["token_id"].tolist()])
 
 
-def contexts_words(
-    record: RoutingRecord, found: Contexts, known: Vocabulary | None, layer: int, expert: int, population: str
-) -> Words:
+def contexts_words(record: RoutingRecord, found: Contexts, known: Vocabulary | None, population: str) -> Words:
     """What is said around the contexts: how many of those shown are of the words above."""
     own = {word.token for word in known.words if word.q < SURE} if known else set()
     random, top = (

@@ -203,7 +203,5 @@ def sorted_frame(curves: Sequence[tuple[str, Sorted]]) -> pd.DataFrame:
 
 def _points(name: str, curve: Sorted) -> pd.DataFrame:
     rows: dict[str, object] = {"capture": name, "experts": np.arange(len(curve.share_r)), "share": curve.share_r}
-    for column, values in (("low", curve.low_r), ("high", curve.high_r), ("even_router", curve.even_r)):
-        if values is not None:
-            rows[column] = values
-    return pd.DataFrame(rows)
+    around = {"low": curve.low_r, "high": curve.high_r, "even_router": curve.even_r}
+    return pd.DataFrame(rows | {column: values for column, values in around.items() if values is not None})

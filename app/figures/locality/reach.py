@@ -51,7 +51,8 @@ class Curves(NamedTuple):
 
 def of_layer(values_lx: NDArray[np.float64], layer: int | None) -> NDArray[np.float64]:
     """One layer's values, or the mean over all layers where each has one."""
-    return values_lx.mean(axis=0) if layer is None else values_lx[layer]
+    values_x: NDArray[np.float64] = values_lx.mean(axis=0) if layer is None else values_lx[layer]
+    return values_x
 
 
 def overlap_takeaway(found: Result, layer: int | None) -> str:
@@ -91,7 +92,9 @@ def overlap_plot(found: Result, layer: int | None, other: Result | None = None) 
     lags = list(found.labels["b"])
     if found.null is not None:
         add_line(shown, lags, of_layer(found.null, layer), name="other documents of the same kind", ink=NULL)
-    ends = {} if layer is None or found.low is None else {"low": found.low[layer], "high": found.high[layer]}  # type: ignore[index]  # both or none
+    ends = {}
+    if layer is not None and found.low is not None and found.high is not None:
+        ends = {"low": found.low[layer], "high": found.high[layer]}
     add_line(shown, lags, of_layer(found.value, layer), name="A", ink=A, **ends)
     if other is not None and (layer is None or layer < len(other.value)):
         add_line(shown, list(other.labels["b"]), of_layer(other.value, layer), name="B", ink=B)

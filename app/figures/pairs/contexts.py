@@ -25,7 +25,9 @@ class Context(NamedTuple):
     after: tuple[str, ...]
 
 
-def shared_rows(record: RoutingRecord, layer: int, experts: Sequence[int], counts_t: NDArray[np.bool_]) -> NDArray:
+def shared_rows(
+    record: RoutingRecord, layer: int, experts: Sequence[int], counts_t: NDArray[np.bool_]
+) -> NDArray[np.intp]:
     """The tokens that count and that all of some experts of a layer worked on."""
     ids_tk = record.ids_tlk[:, layer]
     return np.flatnonzero(np.all([(ids_tk == expert).any(axis=1) for expert in experts], axis=0) & counts_t)

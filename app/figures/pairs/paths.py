@@ -120,7 +120,8 @@ def step_plot(step: Step, expert: int, *, height: int = 380) -> go.Figure:
 def _middles(shares: NDArray[np.float64], pad: float) -> NDArray[np.float64]:
     """Where the bands end, one under another with gaps of `pad` between them, as shares of the height."""
     height_n = shares / shares.sum() * (1 - pad * (len(shares) - 1))
-    return np.clip(np.cumsum(height_n + pad) - pad - height_n / 2, 0.001, 0.999)
+    middle_n: NDArray[np.float64] = np.clip(np.cumsum(height_n + pad) - pad - height_n / 2, 0.001, 0.999)
+    return middle_n
 
 
 def step_frame(found: Result, rule: RouterRule, following: RouterRule, expert: int) -> pd.DataFrame:

@@ -75,7 +75,7 @@ def _second_text(page: Page) -> None:
     """Go to the box for a text; what is looked at stays as B, of a corpus the model's example."""
     welcome = f"welcome.{page.view.model}"
     kept = page.source.id if page.source.kind == "text" or welcome not in shipped_ids(page.view.model) else welcome
-    address.visit("prompt", reference=kept, capture=None, **address.NO_PINS)
+    address.visit("prompt", **address.NO_PINS | {"reference": kept, "capture": None})
 
 
 def show_settling(page: Page, *, model: str) -> None:

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from analysis.compare import Relation, paired
-from analysis.first_choices import shared_information
+from analysis.first_choices import Shared, shared_information
 from app.components import matrix
 from app.figures.compare.unlike import (
     REFUSAL,
@@ -95,7 +95,7 @@ def _shared(page: Page, other: Source, found: Relation) -> None:
             do="capture the text of A with the other model as well",
         )
 
-    def compute() -> tuple:
+    def compute() -> tuple[Shared, int]:
         first, second = paired(page.source.record, other.record, pairs)
         rows_t = facet_mask(first, page.scope.facet)
         if not rows_t.any():

@@ -3,7 +3,7 @@
 import numpy as np
 import streamlit as st
 
-from app.components import Pick, token_matrix
+from app.components import Pick, Scale, token_matrix
 from app.figures.card import card
 from app.figures.compare.aligned import (
     SIGHTS,
@@ -101,21 +101,20 @@ def _carpet(
     key: str,
     number: int,
     pinned: Pick | None,
-    scale: object,
+    scale: Scale,
     only: bool = False,
     labels_lt: np.ndarray | None = None,
     label_noun: str = "expert",
     description: str,
 ) -> None:
     """One of the three pictures."""
-    more = {"faded_rc": found.noise_lt, "faded_says": "no more than noise"} if only else {}
     token_matrix(
         values_lt,
         pieces=token_pieces(record),
         flags=token_flags(record),
         rows=row_names(record),
         columns=column_names(found),
-        scale=scale,  # type: ignore[arg-type]  # a Scale
+        scale=scale,
         labels_rc=labels_lt,
         label_noun=label_noun,
         changes_rc=changes(record),
@@ -126,7 +125,8 @@ def _carpet(
         key=f"{key}-{page.source.id}-{page.reference.id if page.reference else ''}-{number}",
         description=description,
         on_pick=lambda pick: _pin(page, found, number, pick),
-        **more,  # type: ignore[arg-type]  # options of the matrix
+        faded_rc=found.noise_lt if only else None,
+        faded_says="no more than noise",
     )
 
 

@@ -127,7 +127,9 @@ def _baseline(
     return share_l, f"the same word at another place of these two texts ({len(one_n):,} pairs)"
 
 
-def _elsewhere(first: RoutingRecord, second: RoutingRecord, found: Alignment) -> tuple[NDArray, NDArray]:
+def _elsewhere(
+    first: RoutingRecord, second: RoutingRecord, found: Alignment
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Pairs of tokens of one id that do not stand together."""
     same_nm = first.token_t[:, None] == second.token_t[None, :]
     same_nm[found.first_n, found.second_n] = False

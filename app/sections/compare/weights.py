@@ -28,7 +28,7 @@ from app.figures.compare.relation import (
     shift_scale,
     shift_words,
 )
-from app.kept import Kept
+from app.kept import Kept, Key
 from app.sections import address
 from app.sections.aside import seen
 from app.sections.compare.choice import model_of, steps_of
@@ -96,7 +96,7 @@ def within(found: Relation, scope: Scope) -> tuple[tuple[int, int], ...]:
     return tuple(pair for pair in found.pairs if pair[0] in chosen)
 
 
-def _overlap(page: Page, other: Source, both: Both, key: tuple) -> None:
+def _overlap(page: Page, other: Source, both: Both, key: Key) -> None:
     names = layer_names(both.first.layers)
     agreed = _kept.get((*key, "agreement"), lambda: agreement(both.first, both.second, resamples=1000))
     line = line_of(agreed, names)
@@ -109,7 +109,7 @@ def _overlap(page: Page, other: Source, both: Both, key: tuple) -> None:
         chart(overlap_plot(line), words, key="overlap-chart")
 
 
-def _ceiling(page: Page, other: Source, both: Both, key: tuple) -> tuple[np.ndarray, str] | None:
+def _ceiling(page: Page, other: Source, both: Both, key: Key) -> tuple[np.ndarray, str] | None:
     """What the same recipe reaches when it is repeated; else, what it would if every near tie fell the other way."""
     repeat = repeat_of(page.source, other)
     if repeat is not None:
@@ -149,7 +149,7 @@ def _is_repeat(source: Source, third: Source) -> bool:
     return third.record.provenance == source.record.provenance and bool(same_documents(source.record, third.record))
 
 
-def _depth(both: Both, key: tuple) -> None:
+def _depth(both: Both, key: Key) -> None:
     names = layer_names(both.first.layers)
     places = st.columns(2, gap="large")
     with places[0], answering("Do near ties flip first?"):
@@ -165,7 +165,7 @@ def _depth(both: Both, key: tuple) -> None:
             chart(cascade_plot(falls, names), words, key="cascade-chart")
 
 
-def _shift(page: Page, both: Both, key: tuple) -> None:
+def _shift(page: Page, both: Both, key: Key) -> None:
     names = layer_names(both.first.layers)
     shift = _kept.get((*key, "shift"), lambda: load_shift(both.first, both.second, resamples=1000))
     words = shift_words(shift, names, population=both.population)
@@ -181,7 +181,8 @@ def _shift(page: Page, both: Both, key: tuple) -> None:
             key="shift-matrix",
             description=words.takeaway,
             on_pick=_pin_expert,
-            **({"faded_rc": noise_le, "faded_says": "no more than noise"} if only else {}),  # type: ignore[arg-type]
+            faded_rc=noise_le if only else None,
+            faded_says="no more than noise",
         )
 
 

@@ -156,7 +156,7 @@ def _reach(groups: Groups) -> None:
         found = measure(page.source, "language_reach", by="language", scope=page.scope)
         words = Words(
             question=question,
-            takeaway=reach_takeaway(found, groups.names),
+            takeaway=reach_takeaway(found),
             population=page.population,
             unit="share of the languages in which the expert surely does more than an even share",
             badge="observed",

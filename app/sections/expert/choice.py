@@ -52,9 +52,9 @@ def choose(page: Page) -> Chosen:
 def _asked(page: Page, load: Result) -> tuple[int, int]:
     """The expert of the address, if its layer has it; the busiest one otherwise."""
     layer, expert = page.view.layer, page.view.expert
-    known = layer is not None and expert is not None and np.isfinite(load.value[layer, expert])
-    busy = busiest(load.value, layer)
-    return (layer, expert) if known else busy  # type: ignore[return-value]  # both are numbers then
+    if layer is not None and expert is not None and np.isfinite(load.value[layer, expert]):
+        return layer, expert
+    return busiest(load.value, layer)
 
 
 def _layer() -> None:

@@ -51,9 +51,7 @@ def places(page: Page, chosen: Chosen) -> None:
     with answering(drawn.WHERE):
         record = counted(page.source, page.scope)
         found = contexts(record, chosen.layer, chosen.expert, is_counted_t=_mask(page))
-        said = drawn.contexts_words(
-            record, found, _read(page, chosen), chosen.layer, chosen.expert, population(page, chosen)
-        )
+        said = drawn.contexts_words(record, found, _read(page, chosen), population(page, chosen))
         with figure(
             said, key="contexts", frame=lambda: drawn.contexts_frame(record, found, chosen.layer, chosen.expert)
         ):

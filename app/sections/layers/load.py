@@ -21,6 +21,7 @@ from app.sections.figure import Words, answering, code_for, figure
 from app.sections.looking import Page, headline
 from app.sections.messages import plain
 from app.sources import measure
+from app.state import ViewParts
 from routing.errors import OptionError
 from routing.groups import layer_names
 
@@ -145,5 +146,5 @@ def _pin(pick: Pick | None) -> None:
 
 
 def _open_layer(row: int) -> None:
-    same = address.current().layer == row
-    address.change(layer=row, **({} if same else {"expert": None}))
+    parts: ViewParts = {} if address.current().layer == row else {"expert": None}
+    address.change(**parts | {"layer": row})

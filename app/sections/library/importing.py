@@ -84,5 +84,5 @@ def _taken(taken: exchange.Taken) -> None:
             key=f"open-taken-{taken.id}",
             on_click=address.visit,
             args=("prompt",),
-            kwargs=address.NO_PINS | {"capture": taken.id},
+            kwargs={**address.NO_PINS, "capture": taken.id},
         )

@@ -219,6 +219,6 @@ def _delete(entries: Sequence[Entry]) -> None:
             continue
         st.session_state.get("seen", {}).pop(entry.id, None)
         if view.capture == entry.id:
-            address.change(capture=None, **address.NO_PINS)
+            address.change(**address.NO_PINS | {"capture": None})
         if view.reference == entry.id:
             address.change(reference=None)

@@ -10,6 +10,7 @@ from app.navigation import find_pages
 from app.sections import address
 from app.sections.messages import plain, show_error
 from app.settings import settings
+from app.state import ViewParts
 from app.study.job import Doing
 from routing.errors import GatescopeError
 
@@ -34,7 +35,8 @@ def show_studies(visitor: str, opened: Sequence[str]) -> None:
 
 def begun() -> set[str]:
     """Studies that this session began."""
-    return st.session_state.setdefault(BEGUN, set())
+    ids: set[str] = st.session_state.setdefault(BEGUN, set())
+    return ids
 
 
 @st.fragment(run_every=POLL_SECONDS)
@@ -99,7 +101,7 @@ def open_buttons(entry: Entry, *, pages: Sequence[str] = OPEN_ON) -> None:
 def open_on(page: str, entry: Entry) -> None:
     """Go to a page with this capture. For callbacks."""
     begun().discard(entry.id)
-    model = {"model": entry.model} if entry.model in settings().offered else {}
+    model: ViewParts = {"model": entry.model} if entry.model in settings().offered else {}
     address.visit(page, **address.NO_PINS | {"capture": entry.id} | model)
 
 

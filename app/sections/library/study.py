@@ -191,7 +191,7 @@ def _speed(tracer: Tracer, request: Request) -> Speed | Job[Speed] | None:
         return _speeds[key]
     try:
         job: Job[Speed] = tracer.queue.submit(
-            f"speed {key}", lambda tick: _measured(key, tracer, request), watcher=server.watcher()
+            f"speed {key}", lambda _tick: _measured(key, tracer, request), watcher=server.watcher()
         )
     except QueueFullError:
         return None

@@ -1,7 +1,5 @@
 """Whether a text keeps to some experts: repeats, overlap, and how often a cache of some experts has the right one."""
 
-from collections.abc import Callable
-
 import numpy as np
 import streamlit as st
 
@@ -27,7 +25,7 @@ from app.sections.by_depth import notes, of_b, population
 from app.sections.figure import Words, answering, chart, code_for, figure
 from app.sections.looking import Page
 from app.sections.messages import plain
-from app.sections.places import linker
+from app.sections.places import LinkTo, linker
 from app.sources import measure
 from routing.errors import OptionError
 from routing.groups import layer_names
@@ -173,9 +171,7 @@ def show_residents(page: Page, kept: int) -> None:
         st.caption(plain(f"The first {len(rows)} of {len(load.value)} layers; choose a layer above for another."))
 
 
-def _row(
-    page: Page, load: Result, layer: int, kept: int, to_expert: Callable[..., str]
-) -> tuple[str, list[int], list[str]]:
+def _row(page: Page, load: Result, layer: int, kept: int, to_expert: LinkTo) -> tuple[str, list[int], list[str]]:
     experts = residents(load.value[layer], kept)
     hrefs = [to_expert(layer=layer, expert=expert) for expert in experts]
     return f"Layer {names_of(page)[layer]}", experts, hrefs

@@ -121,7 +121,8 @@ def _memory(page: Page, weights_l: tuple[int, ...], bytes_each: float) -> Plan:
         on_change=lambda: keep(st.session_state[MEMORY]),
         help=f"All routed experts take {bytes_words(plans[-1].whole)}.",
     )
-    return plans[st.session_state[MEMORY]]
+    kept: int = st.session_state[MEMORY]
+    return plans[kept]
 
 
 def _rates(page: Page) -> dict[str, NDArray[np.float64]]:

@@ -179,11 +179,11 @@ def _rows(chosen: Any, points: int) -> list[int]:
 
 def choose(places: Places, rows: list[int]) -> None:
     """Let only the documents of these points count. For callbacks."""
-    slice = slice_of([int(number) for number in places.frame["document"].iloc[rows]])
-    if slice.count(".") > MOST_RUNS:
-        st.session_state[TOO_SCATTERED] = slice.count(".") + 1
+    chosen = slice_of([int(number) for number in places.frame["document"].iloc[rows]])
+    if chosen.count(".") > MOST_RUNS:
+        st.session_state[TOO_SCATTERED] = chosen.count(".") + 1
         return
-    address.change(slice=slice, span=None)
+    address.change(slice=chosen, span=None)
 
 
 def pin(places: Places, row: int) -> None:

@@ -1,8 +1,8 @@
 """Showing a text's routing: where it comes from, the picture of its tokens, the pinned token, and its tables."""
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TYPE_CHECKING, Unpack
 
 import pandas as pd
 import streamlit as st
@@ -29,9 +29,12 @@ from app.sections.figure import parquet_bytes
 from app.sections.messages import plain
 from app.sections.places import linker
 from app.sources import Source, document_of, span_of
-from app.state import Span, View
+from app.state import Span, View, ViewParts
 from app.tracer import Tracer
 from routing.record import Flag, RoutingRecord
+
+if TYPE_CHECKING:  # torch takes seconds to import
+    from hooks import Check
 
 _figures = Kept(64)
 
@@ -67,7 +70,7 @@ def _header(record: RoutingRecord, tracer: Tracer) -> None:
             _selfcheck(model.selfcheck.checks)
 
 
-def _selfcheck(checks: tuple) -> None:
+def _selfcheck(checks: Sequence["Check"]) -> None:
     """Whether what is recorded was proven to be what was executed, and how."""
     passed = sum(check.passed for check in checks)
     mark = "✓" if passed == len(checks) else "✗"
@@ -140,9 +143,8 @@ def _explanation(view: str) -> None:
 
 
 def _matrix(source: Source, record: RoutingRecord, view: View, figure: TokenFigure) -> None:
-    def here(**parts: object) -> None:
-        said = {"capture": source.id, "document": view.document} | parts
-        address.go(replace(address.current(), **said))  # type: ignore[arg-type]  # parts are fields of View
+    def here(**parts: Unpack[ViewParts]) -> None:
+        address.change(**ViewParts(capture=source.id, document=view.document) | parts)
 
     def pin(pick: Pick | None) -> None:
         token, layer = (None, None) if pick is None else (pick.column, pick.row)

@@ -53,7 +53,7 @@ def _same(page: Page, record: RoutingRecord, number: int, token: int) -> None:
         pool, word = counted(source, scope), quoted(record, record.token_t[token])
         if not len(found.row_n):
             raise OptionError(f"{word} only here", expected="the same word elsewhere", do="pin a word that comes again")
-        words = alike.same_words(pool, found, word, corpus=elsewhere.name if elsewhere else "")
+        words = alike.same_words(found, word, corpus=elsewhere.name if elsewhere else "")
         with figure(words, key="same", is_chart=True, frame=lambda: alike.same_frame(pool, found)):
             chart(alike.same_plot(pool, found), words, key="same-chart")
             html = alike.same_html(pool, found, _href(source, scope, pool))

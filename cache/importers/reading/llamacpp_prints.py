@@ -67,7 +67,7 @@ def printed_passes(path: Path, given: Given, report: Report) -> Iterator[LayerPa
     """The passes of a file. Tensors that cannot be read are counted, or stopped at."""
     layers: list[Chosen] = []
     tokens: list[int] = []
-    for found in _prints(path, given, report):
+    for found in _prints(path):
         if isinstance(found, list):
             tokens = found
             continue
@@ -110,7 +110,7 @@ def _weights(layer: Chosen, shown: NDArray[np.intp], values_nk: Sequence[Sequenc
     return np.array(values_nk, np.float64) if fits and not any(LEFT_OUT in row for row in values_nk) else None
 
 
-def _prints(path: Path, given: Given, report: Report) -> Iterator[_Print | list[int]]:
+def _prints(path: Path) -> Iterator[_Print | list[int]]:
     """The printed tensors of experts and weights, and the ids of the input tokens."""
     lines = _lines(path)
     pending: tuple[int, str] | None = next(lines, None)
@@ -142,8 +142,8 @@ def _tokens(lines: Iterator[tuple[int, str]], count: int) -> tuple[list[int], tu
 def _content(lines: Iterator[tuple[int, str]], path: Path) -> tuple[list[Any], tuple[int, str] | None]:
     """What stands in the brackets behind a head, as lists in lists; and the line behind it."""
     whole: list[Any] = []
-    open_lists, cells = [whole], 0
-    for number, line in lines:
+    open_lists = [whole]
+    for cells, (number, line) in enumerate(lines, 1):
         text = line.strip()
         if ANY_HEAD.search(line) or text.startswith("sum"):
             return whole, (number, line)
@@ -157,7 +157,6 @@ def _content(lines: Iterator[tuple[int, str]], path: Path) -> tuple[list[Any], t
             open_lists[-1].append([_value(each) for each in text.strip("[], ").split(",") if each.strip()])
         elif text.rstrip(", ") == LEFT_OUT:
             open_lists[-1].append(LEFT_OUT)
-        cells += 1
         if cells > CELLS or len(open_lists) > 4:
             raise TraceError(
                 f"{path}, line {number}: a tensor without end", expected="a sum behind each tensor", do="print it again"

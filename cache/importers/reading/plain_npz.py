@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +32,7 @@ def is_plain_npz(path: Path) -> bool:
 
 
 @contextmanager
-def plain_npz(path: Path, given: Given, report: Report) -> Iterator[Table]:
+def plain_npz(path: Path, _given: Given, report: Report) -> Iterator[Table]:
     """The file as a table. TraceError where its arrays do not fit each other."""
     where = str(path)
     with open_npz(path) as members:
@@ -105,7 +106,7 @@ def _documents(members: Mapping[str, Member], where: str) -> Mapping[int, Docume
 
 def _parts(
     columns: Mapping[str, Member], tokens: int, rows: int, labelled: int, where: str
-) -> Iterator[Mapping[str, NDArray]]:
+) -> Iterator[Mapping[str, NDArray[Any]]]:
     """So many rows at a time. TraceError where a document has no labels and others have."""
     for first in range(0, tokens, rows):
         part = {name: member.read(rows) for name, member in columns.items()}

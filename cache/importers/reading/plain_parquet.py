@@ -101,7 +101,7 @@ def _kept(given: Given, widths: Sequence[int], path: Path) -> list[int]:
 
 
 def _is_list(kind: pa.DataType) -> bool:
-    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
 
 
 def _said(schema: pa.Schema, path: Path) -> dict[str, Any]:
@@ -166,7 +166,7 @@ class _Columns:
             found |= {what} if held else set()
         return found
 
-    def parts(self, file: pq.ParquetFile, names: Sequence[str], rows: int) -> Iterator[Mapping[str, NDArray]]:
+    def parts(self, file: pq.ParquetFile, names: Sequence[str], rows: int) -> Iterator[Mapping[str, NDArray[Any]]]:
         """So many rows at a time."""
         try:
             for batch in file.iter_batches(batch_size=rows, columns=list(names)):
@@ -175,7 +175,7 @@ class _Columns:
         except _BROKEN as error:
             raise _unreadable(self.path, error) from error
 
-    def _part(self, batch: pa.RecordBatch, names: Sequence[str]) -> dict[str, NDArray]:
+    def _part(self, batch: pa.RecordBatch, names: Sequence[str]) -> dict[str, NDArray[Any]]:
         part = {name: self._scalars(name, batch.column(name)) for name in PER_TOKEN if name in names}
         part["ids"] = self._lists(batch, "ids", self.slots, UNREADABLE)
         if "weights_layer" + str(self.blocks[0]) in names:
@@ -188,7 +188,7 @@ class _Columns:
         self._label(batch, document)
         return part
 
-    def _scalars(self, name: str, column: pa.Array) -> NDArray:
+    def _scalars(self, name: str, column: pa.Array) -> NDArray[Any]:
         """Numbers or texts; a missing token or text is -1 or empty, nothing else may be missing."""
         if column.null_count and name in ("token", "piece"):
             column = pc.fill_null(column, -1 if name == "token" else "")
@@ -201,7 +201,7 @@ class _Columns:
             raise TraceError(f"{self.path}, {name}: {column.type}", expected="numbers or texts", do="convert it")
         return checked(name, array, str(self.path), first=self._row)
 
-    def _lists(self, batch: pa.RecordBatch, what: str, width: int, absent: float) -> NDArray:
+    def _lists(self, batch: pa.RecordBatch, what: str, width: int, absent: float) -> NDArray[Any]:
         """The lists of every layer side by side. One that is too long is cut behind one value too many."""
         parts = [
             self._matrix(batch.column(f"{what}_layer{block}"), width + (what == "ids"), absent) for block in self.blocks
@@ -209,7 +209,7 @@ class _Columns:
         whole = np.stack(parts, axis=1)
         return whole[..., :width] if what == "ids" and (whole[..., width:] == ABSENT).all() else whole
 
-    def _matrix(self, column: pa.Array, width: int, absent: float) -> NDArray:
+    def _matrix(self, column: pa.Array, width: int, absent: float) -> NDArray[Any]:
         """One list for each row, filled up with ABSENT for ids; `absent` for what is missing."""
         is_ids = absent == UNREADABLE
         lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
@@ -226,7 +226,7 @@ class _Columns:
             out[column.is_null().to_numpy(zero_copy_only=False), 0] = UNREADABLE
         return out
 
-    def _label(self, batch: pa.RecordBatch, document: NDArray) -> None:
+    def _label(self, batch: pa.RecordBatch, document: NDArray[np.integer]) -> None:
         """Labels of the documents that begin in this part, out of the row they begin with."""
         numbers, first = np.unique(document, return_index=True)
         last = self.document.popitem() if self.document else None

@@ -36,10 +36,10 @@ class Table:
     about: Mapping[str, str]
     document: Mapping[int, Document]
     scores: int
-    parts: Callable[[int], Iterator[Mapping[str, NDArray]]]
+    parts: Callable[[int], Iterator[Mapping[str, NDArray[Any]]]]
 
 
-def checked(name: str, array: NDArray, where: str, *, first: int = 0) -> NDArray:
+def checked(name: str, array: NDArray[Any], where: str, *, first: int = 0) -> NDArray[Any]:
     """A column of the right kind. TraceError names the first row and the kind."""
     kinds = KINDS[name]
     if array.dtype.kind not in kinds or array.ndim != 1:

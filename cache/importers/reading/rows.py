@@ -123,7 +123,8 @@ def _places(rows: Rows) -> NDArray[np.int64]:
     """One number for each row that rises over documents, over what an encoder read and then the decoder, positions."""
     decoder_t = (rows.flag_t.astype(np.int64) & Flag.ENCODER) == 0
     side_t = rows.document_t.astype(np.int64) * 2 + decoder_t
-    return (side_t << 31) + rows.position_t.astype(np.int64)
+    place_t: NDArray[np.int64] = (side_t << 31) + rows.position_t.astype(np.int64)
+    return place_t
 
 
 def _faults(rows: Rows, layers: Sequence[RouterRule]) -> Iterator[_Fault]:
@@ -156,7 +157,8 @@ def _spoken(number_l: NDArray[np.integer]) -> str:
 
 def _fits_half(number_tlx: NDArray[np.floating]) -> NDArray[np.bool_]:
     """Where a number is finite also in half precision; NaN is not."""
-    return np.abs(number_tlx) < np.float32(65_520)
+    fits_tlx: NDArray[np.bool_] = np.abs(number_tlx) < np.float32(65_520)
+    return fits_tlx
 
 
 def _in_order(

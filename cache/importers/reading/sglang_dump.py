@@ -106,13 +106,13 @@ class Dump:
                 self.k = int((ids_lnk != ABSENT).sum(2).max())
                 return
 
-    def _blocks(self, ids_lnk: NDArray) -> list[int]:
+    def _blocks(self, ids_lnk: NDArray[np.integer]) -> list[int]:
         """The layers with experts: as given, otherwise those that routed a token."""
         if self.given.layers:
             return [rule.block for rule in self.given.layers]
         return np.flatnonzero((ids_lnk != ABSENT).any((1, 2))).tolist()
 
-    def _pass(self, name: str, record: Mapping[str, Any], map_lp: NDArray) -> Pass | None:
+    def _pass(self, name: str, record: Mapping[str, Any], map_lp: NDArray[np.int64]) -> Pass | None:
         """One pass, with the ids of the model's own experts; None where it holds no tokens or is not to be used."""
         token_n, position_n = (_whole(record.get(what), name) for what in ("input_ids", "positions"))
         ids_lnk = _ids(record, name)
@@ -171,7 +171,7 @@ def _map(file: Path, content: Any) -> NDArray[np.int64]:
     return map_lp
 
 
-def _logical(ids_lnk: NDArray, map_lp: NDArray[np.int64]) -> NDArray[np.signedinteger]:
+def _logical(ids_lnk: NDArray[np.integer], map_lp: NDArray[np.int64]) -> NDArray[np.signedinteger]:
     """Tokens first, ids of the model's own experts; NO_EXPERT where the map has none of that number."""
     is_known = (ids_lnk >= 0) & (ids_lnk < map_lp.shape[1])
     layer = np.arange(len(ids_lnk))[:, None, None]
@@ -181,10 +181,10 @@ def _logical(ids_lnk: NDArray, map_lp: NDArray[np.int64]) -> NDArray[np.signedin
     return np.ascontiguousarray(logical_lnk.transpose(1, 0, 2), narrow)
 
 
-def _ids(record: Mapping[str, Any], where: Path | str) -> NDArray:
+def _ids(record: Mapping[str, Any], where: Path | str) -> NDArray[np.signedinteger]:
     """Physical ids of a pass, by layer, token and slot."""
     held = record["topk_ids_of_layer"]
-    ids_lnk = held.array() if isinstance(held, Tensor) else np.zeros(())
+    ids_lnk: NDArray[Any] = held.array() if isinstance(held, Tensor) else np.zeros(())
     if ids_lnk.ndim != 3 or ids_lnk.dtype.kind != "i":
         raise _nothing(f"{where}: topk_ids_of_layer {ids_lnk.dtype} of shape {ids_lnk.shape}")
     return ids_lnk
@@ -197,7 +197,7 @@ def _whole(values: Any, where: Path | str) -> NDArray[np.int64]:
     return np.array(values, np.int64)
 
 
-def _routed(ids_lnk: NDArray) -> list[int]:
+def _routed(ids_lnk: NDArray[np.integer]) -> list[int]:
     return np.flatnonzero((ids_lnk != ABSENT).any((1, 2))).tolist()
 
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from cache.importers.reading.npz import AT_ONCE, BROKEN, explained
 from routing.errors import TraceError
 
 MOST_INSTRUCTIONS = 2**26  # bytes of the pickle alone; about eight million tokens
+ORDERS: Mapping[bytes, Literal["<", ">"]] = {b"little": "<", b"big": ">"}
 STORAGES = {
     "IntStorage": "i4",
     "LongStorage": "i8",
@@ -87,17 +88,17 @@ def open_tensors(path: Path) -> Iterator[Any]:
     with archive:
         root = _root(archive, path)
         data = _bytes(archive, f"{root}data.pkl", MOST_INSTRUCTIONS, path)
-        order = "<"
+        order: Literal["<", ">"] | None = "<"
         if f"{root}byteorder" in archive.namelist():
-            order = {b"little": "<", b"big": ">"}.get(_bytes(archive, f"{root}byteorder", 16, path), "?")
-        if order == "?":
+            order = ORDERS.get(_bytes(archive, f"{root}byteorder", 16, path))
+        if order is None:
             raise _refused(f"{path}: an unknown order of bytes")
 
         def read(storage: Storage) -> NDArray[Any]:
             raw = _bytes(archive, f"{root}data/{storage.member}", AT_ONCE, path)
             if len(raw) != storage.count * storage.dtype.itemsize:
                 raise _refused(f"{path}: storage {storage.member} of {len(raw):,} bytes for {storage.count:,} numbers")
-            return np.frombuffer(raw, storage.dtype.newbyteorder(order))  # type: ignore[arg-type]  # one of two
+            return np.frombuffer(raw, storage.dtype.newbyteorder(order))
 
         yield _Machine(data, str(path), read).run()
 

@@ -20,7 +20,7 @@ def bundled(folder):
 
 
 @pytest.fixture(scope="session")
-def store(folder, bundled):
+def store(folder, bundled):  # noqa: ARG001 - the server makes the folder
     """The captures of that server, as another process sees them."""
     return Store(folder / "captures")
 

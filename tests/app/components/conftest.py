@@ -24,7 +24,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def contexts(browser) -> Iterator[dict]:
+def contexts(browser) -> Iterator[dict]:  # noqa: ARG001 - they are closed before it is
     """One browser profile for each set of options, so that Streamlit's own files are loaded once."""
     opened: dict = {}
     yield opened

@@ -271,7 +271,7 @@ def test_without_motion_nothing_moves(visit):
     assert page.get_by_test_id("carpet").evaluate(moving) == 0
 
 
-AXE = Path(__file__).parents[2] / "node_modules" / "axe-core" / "axe.min.js"
+AXE = Path(__file__).parents[3] / "node_modules" / "axe-core" / "axe.min.js"
 IN_THE_COMPONENT = """() => axe
     .run(document.querySelector('[data-testid=stBidiComponentIsolated]'), {resultTypes: ['violations']})
     .then((found) => found.violations.map((one) => [one.id, one.impact]))"""

@@ -18,6 +18,9 @@ from tests.app.components.driving import (  # noqa: E402
 pytestmark = pytest.mark.browser
 
 
+SELECTED = "(text) => text.getRootNode().getSelection().toString()"
+
+
 def expect_span(page, span: tuple[int, int] | None) -> None:
     """Browser and Python agree on the range."""
     expect(page.get_by_text(f"span: {span}")).to_be_visible()
@@ -95,7 +98,19 @@ def test_shift_and_click_on_a_token_of_the_text_select(visit):
     expect_pin(page, None, 3)
     page.locator(".token", has_text="sends").click(modifiers=["Shift"])
     expect_span(page, (3, 6))
-    assert page.evaluate("document.getSelection().toString()") == ""
+    assert page.get_by_test_id("tokens").evaluate(SELECTED) == ""
+
+
+def test_a_drag_over_the_text_marks_it_for_copying_and_pins_nothing(visit):
+    page = visit("rich")
+    first, last = (page.locator(".token", has_text=word).bounding_box() for word in ("mixture", "sends"))
+    page.mouse.move(first["x"] + 1, first["y"] + first["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(last["x"] + last["width"] - 1, last["y"] + last["height"] / 2, steps=5)
+    page.mouse.up()
+    assert re.search(r"mixture.*sends", page.get_by_test_id("tokens").evaluate(SELECTED), re.DOTALL)
+    expect_no_pin(page)
+    expect_span(page, None)
 
 
 def test_python_can_select_and_the_reader_wins_afterwards(visit):

@@ -1,5 +1,8 @@
 """The Python side of the pin: who wins, and what a browser may not say."""
 
+import json
+import re
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +10,10 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from app.components import Scale, matrix
-from app.components.carpet.component import SCRIPTS
+from app.components.carpet import component
+from app.components.carpet.encode import Axis, encode
 from app.components.carpet.events import Pick, inside, pick_event, row_event, span_event, span_inside
+from app.components.modules import join_modules
 
 HERE = Path(__file__).parent
 CARPET = HERE.parents[2] / "app" / "components" / "carpet"
@@ -103,9 +108,19 @@ def test_the_page_draws_without_a_browser_and_keeps_the_pin_it_was_given(show):
     assert app.text[0].value == "pin: Pick(row=3, column=7)"
 
 
+@pytest.mark.parametrize(("file", "kind"), [("model.js", "Header"), ("palette.js", "Scale")])
+def test_the_types_of_the_browser_name_what_the_message_holds(file, kind):
+    cell, axis = np.zeros((1, 1)), Axis("layer")
+    message = zlib.decompress(encode(cell, Scale("x", 0, 1), rows=axis, columns=axis, extra=component._extra("k", {})))
+    header = json.loads(message[4 : 4 + int.from_bytes(message[:4], "little")])
+    described = (CARPET / file).read_text("utf-8").partition(f"@typedef {{object}} {kind}\n")[2].partition("*/")[0]
+    assert set(re.findall(r"@property \{.*\} (\w+)", described)) == set(header if kind == "Header" else header["scale"])
+
+
 def test_every_script_of_the_folder_is_sent_and_none_reaches_out():
-    assert {path.name for path in CARPET.glob("*.js")} == {*SCRIPTS, "pin.js"}
+    sent = join_modules(CARPET / "carpet.js") + join_modules(CARPET / "pin.js")
+    assert all(path.read_text("utf-8").splitlines()[0] in sent for path in CARPET.glob("*.js"))
     for path in CARPET.glob("*.*"):
         text = path.read_text("utf-8").replace(SVG_SPACE, "")
         if path.suffix in {".js", ".css", ".html"}:
-            assert not [word for word in ("http:", "https:", "innerHTML", "eval(", "fetch(", "import ") if word in text]
+            assert not [word for word in ("http:", "https:", "innerHTML", "eval(", "fetch(", "import(") if word in text]

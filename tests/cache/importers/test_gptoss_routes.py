@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from cache.importers import gptoss_routes, read_trace
+from cache.importers.importer import Given
 from cache.importers.reading import rows
 from routing import Flag
 from routing.errors import TraceError
@@ -210,27 +211,34 @@ def test_torn_companions_are_refused(tmp_path, imported, name, data):
         imported(folder)
 
 
+@pytest.fixture(scope="module")
+def data_set():
+    """Everything that comes out of the data set's folder, read once."""
+    records, report = read_trace(REAL, Given())
+    whole = joined(list(records))
+    return whole, report
+
+
 @real
-def test_the_whole_data_set_is_read_bit_for_bit(imported):
+def test_the_whole_data_set_is_read_bit_for_bit(data_set):
     """Against the arrays loaded whole, with numpy alone."""
-    got = imported(REAL)
+    whole, report = data_set
     with np.load(REAL / "gptoss20b_routes.npz") as arrays:
         ids, probs, offsets = (arrays[name] for name in ("expert_ids", "expert_probs", "offsets"))
-    whole = joined(got.records)
-    assert (got.report.tokens, got.report.documents) == (215_438, 703) == (len(ids), len(offsets) - 1)
+    assert (report.tokens, report.documents) == (215_438, 703) == (len(ids), len(offsets) - 1)
     assert np.array_equal(whole.ids_tlk, ids) and np.array_equal(whole.weight_tlk, probs)
     assert np.array_equal(np.bincount(whole.document_t), np.diff(offsets))
     examples = json.loads((REAL / "examples.json").read_text())
     assert [(each.source, each.domain) for each in whole.documents] == [
         (each["dataset"], each["category"]) for each in examples
     ]
-    assert got.report.left_out.total() == 2, "two answers came back as another number of tokens when tokenised anew"
+    assert report.left_out.total() == 2, "two answers came back as another number of tokens when tokenised anew"
 
 
 @real
-def test_an_example_as_it_stands_in_the_published_file(imported):
+def test_an_example_as_it_stands_in_the_published_file(data_set):
     """The first two tokens of gpqa_diamond/Astrophysics/True_False_examples.json, read off that file."""
-    whole = joined(imported(REAL).records)
+    whole, _ = data_set
     (number,) = (n for n, each in enumerate(whole.documents) if each.id.startswith("gpqa_diamond/Astrophysics/True_F"))
     rows_t = np.flatnonzero(whole.document_t == number)[:2]
     assert whole.position_t[rows_t].tolist() == [191, 192]
@@ -241,9 +249,9 @@ def test_an_example_as_it_stands_in_the_published_file(imported):
 
 
 @real
-def test_figures_that_were_worked_out_of_the_data_set_elsewhere(imported):
+def test_figures_that_were_worked_out_of_the_data_set_elsewhere(data_set):
     """Beside the data set: shares of neighbours with the same first choice, and the entropy of the load."""
-    whole = joined(imported(REAL).records)
+    whole, _ = data_set
     wanted = json.loads((REAL.parent / "expected.json").read_text())["gptoss20b"]
     is_next_t = np.diff(whole.document_t) == 0
     for at, layer in enumerate((0, 11, 23)):
@@ -256,9 +264,9 @@ def test_figures_that_were_worked_out_of_the_data_set_elsewhere(imported):
 
 
 @real
-def test_a_row_belongs_to_the_token_beside_it(imported):
+def test_a_row_belongs_to_the_token_beside_it(data_set):
     """In the first layer one text mostly has one first choice: most of all if texts are neither early nor late."""
-    whole = joined(imported(REAL).records)
+    whole, _ = data_set
 
     def share(shift):
         row_t = np.arange(2, whole.tokens - 2)

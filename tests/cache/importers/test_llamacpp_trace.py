@@ -45,7 +45,7 @@ def moe_trace(path, passes, *, stride=True, pruned=True):
     return path
 
 
-def side(items, write, gap, indent=""):
+def side(items, write, gap):
     """Items of one side as the tool prints them: the first and last three where there are more than six."""
     if len(items) > 6:
         return [*map(write, items[:3]), gap, *map(write, items[-3:])]

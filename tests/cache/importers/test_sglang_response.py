@@ -148,7 +148,7 @@ def test_a_beginning_longer_than_the_answer_is_refused(save):
         read(save(line), layers=(HAND_RULE,))
 
 
-def test_layers_are_needed_or_k_and_the_number_of_experts(layers, save):
+def test_layers_are_needed_or_k_and_the_number_of_experts(save):
     one = run(TEXTS[0], 3)
     path = save(sglang_answer(one, among_zeros(one.ids_tlk, BLOCKS, HIDDEN)))
     with pytest.raises(TraceError, match="without the model's layers"):

@@ -296,7 +296,7 @@ def test_any_bytes_at_all_give_data_or_a_refusal(data):
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as file:
         file.writestr("a/data.pkl", data)
-    machine = tensors._Machine(data, "any", lambda storage: np.zeros(0))
+    machine = tensors._Machine(data, "any", lambda _storage: np.zeros(0))
     try:
         value = machine.run()
     except TraceError:

@@ -219,7 +219,7 @@ def test_an_expert_zero_of_a_single_choice_is_no_lost_token(save):
     assert records[0].ids_tlk.tolist() == [[[0]], [[0]]]
 
 
-def test_layers_that_nobody_gave_are_told_by_their_zeros(layers, save):
+def test_layers_that_nobody_gave_are_told_by_their_zeros(save):
     runs = [run(text, 2) for text in TEXTS]
     answers = [vllm_answer(one, among_zeros(one.ids_tlk, BLOCKS, HIDDEN)) for one in runs]
     records, report = read(save(*answers), experts=32)
@@ -315,7 +315,7 @@ def test_what_is_no_trace_is_refused_or_left_out(routes, said, save):
     assert list(report.left_out.values()) == [1] and list(report.where.values()) == [["answers.jsonl, line 2"]]
 
 
-def test_a_cut_off_line_and_one_that_is_no_answer(save, tmp_path):
+def test_a_cut_off_line_and_one_that_is_no_answer(save):
     path = save(*[hand_answer([[[1, 0]], [[3, 2]]])] * 3)
     path.write_text(path.read_text() + '\n[7]\n{"error": {"message": "overloaded"}}\n{"choices": [{"ind')
     records, report = read(path, layers=(HAND_RULE,), on_fault="skip")

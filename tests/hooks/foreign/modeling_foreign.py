@@ -88,7 +88,7 @@ class Bank(nn.Module):
         self.up = nn.Parameter(torch.empty(config.experts, config.hidden_size, 24))
         self.down = nn.Parameter(torch.empty(config.experts, 24, config.hidden_size))
 
-    def forward(self, x, all_weights, best_weights, best_experts):
+    def forward(self, x, _all_weights, best_weights, best_experts):
         made = torch.einsum("nh,nkhi->nki", x, self.up[best_experts]).relu()
         return torch.einsum("nki,nkih,nk->nh", made, self.down[best_experts], best_weights)
 
@@ -147,7 +147,8 @@ class ForeignForCausalLM(PreTrainedModel):
     def get_output_embeddings(self):
         return self.head
 
-    def forward(self, input_ids, attention_mask=None, position_ids=None, past_key_values=None, use_cache=None):
+    # A causal language model is called with these names.
+    def forward(self, input_ids, attention_mask=None, position_ids=None, past_key_values=None, use_cache=None):  # noqa: ARG002
         x = self.embed(input_ids)
         for layer in self.layers:
             x = layer(x)

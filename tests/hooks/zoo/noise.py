@@ -13,17 +13,17 @@ SOFTMAX_BIASED = {"ernie4_5_moe", "ernie4_5_vl_moe", "longcat_flash", "zaya"}
 """Families that add the selection bias to probabilities, which are small, and not to sigmoid scores."""
 
 
-def _spread(noise: Tensor, family: str) -> Tensor:
+def _spread(noise: Tensor, _family: str) -> Tensor:
     """Router weights that make of normed inputs scores with a standard deviation of 1.7."""
     return noise * 1.7 / noise.shape[-1] ** 0.5
 
 
-def _spread_undone(noise: Tensor, family: str) -> Tensor:
+def _spread_undone(noise: Tensor, _family: str) -> Tensor:
     """The same for routers that divide by the root of the width themselves."""
     return noise * 1.7
 
 
-def _network(noise: Tensor, family: str) -> Tensor:
+def _network(noise: Tensor, _family: str) -> Tensor:
     """Layers of a router that is a network, whose activations halve what passes."""
     return noise * 1.9 / noise.shape[-1] ** 0.5
 
@@ -32,11 +32,11 @@ def _bias(noise: Tensor, family: str) -> Tensor:
     return noise * (0.1 if family in SOFTMAX_BIASED else 0.3)
 
 
-def _scale(noise: Tensor, family: str) -> Tensor:
+def _scale(noise: Tensor, _family: str) -> Tensor:
     return (noise * 0.3).exp()
 
 
-def _weight(noise: Tensor, family: str) -> Tensor:
+def _weight(noise: Tensor, _family: str) -> Tensor:
     return noise * 0.2
 
 

@@ -107,7 +107,7 @@ def _talker(ids_bs: Tensor, generator: torch.Generator) -> dict[str, Any]:
     return {"inputs_embeds": torch.randn(*ids_bs.shape, 32, generator=generator), "use_cache": False}
 
 
-def _patches(ids_bs: Tensor, generator: torch.Generator) -> dict[str, Any]:
+def _patches(_ids_bs: Tensor, generator: torch.Generator) -> dict[str, Any]:
     """Two images of 4 by 4 and 2 by 4 patches, each of 4 by 4 pixels in three colours."""
     return {
         "pixel_values": torch.randn(24, 3 * 4 * 4, generator=generator),

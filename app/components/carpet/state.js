@@ -1,0 +1,102 @@
+// The state of one mounted component, and how far it has come: parts, then a matrix, then a drawing.
+
+/** @import { Scene } from "./draw.js" */
+/** @import { Cell, Model, Span } from "./model.js" */
+/** @import { Line, Token } from "./text.js" */
+/** @import { View } from "./view.js" */
+
+/** @typedef {{ kind: "cells" | "names" | null, x: number, y: number, view: View, moved: boolean }} PanDrag */
+/** @typedef {{ kind: "span", x: number, start: number, before: Span | null, moved: boolean }} SpanDrag */
+/** @typedef {ReturnType<typeof findParts>} Parts */
+/**
+ * @typedef {object} Carpet
+ * @property {Parts} parts
+ * @property {HTMLElement[]} buttons
+ * @property {Uint8Array | null} bytes the message that is drawn, or being unpacked
+ * @property {Model | null} model
+ * @property {View | null} view
+ * @property {Scene | null} scene null until the component has a width
+ * @property {number} width in CSS pixels, as it was drawn
+ * @property {string} look what else the drawing depends on
+ * @property {Token[]} tokens
+ * @property {Line[]} lines
+ * @property {Cell | null} pin
+ * @property {Cell | null} cursor
+ * @property {Span | null} span
+ * @property {number | null} anchor the column where the range began
+ * @property {number | null} hoveredRow the row whose name the mouse is on
+ * @property {PanDrag | SpanDrag | null} drag
+ * @property {Set<Carpet> | null} members the matrices of its group
+ * @property {number} sent the number of the last choice
+ * @property {(name: string, value: Record<string, number | null>) => void} send tells Python
+ * @property {ResizeObserver} observer
+ * @property {IntersectionObserver | null} sight sees which lines of the text are in sight
+ */
+/** @typedef {Carpet & { model: Model, view: View }} Loaded It has a matrix. */
+/** @typedef {Loaded & { scene: Scene }} Drawn The matrix is on screen. */
+
+/**
+ * @param {Carpet} carpet
+ * @returns {carpet is Loaded}
+ */
+export const isLoaded = (carpet) => carpet.model !== null;
+
+/**
+ * @param {Carpet} carpet
+ * @returns {carpet is Drawn}
+ */
+export const isDrawn = (carpet) => carpet.scene !== null;
+
+/**
+ * The elements of carpet.html, by their names.
+ * @param {ParentNode} root
+ */
+export function findParts(root) {
+  /** @param {string} name */
+  const part = (name) => partOf(root, name, HTMLElement);
+  /** @param {string} name */
+  const canvas = (name) => partOf(root, name, HTMLCanvasElement);
+  return {
+    root: part("root"),
+    title: part("title"),
+    legend: part("legend"),
+    bar: canvas("bar"),
+    low: part("low"),
+    high: part("high"),
+    null: part("null"),
+    samples: part("samples"),
+    pooled: part("pooled"),
+    glyphs: part("glyphs"),
+    caption: part("caption"),
+    text: part("text"),
+    stage: part("stage"),
+    cells: canvas("cells"),
+    marks: canvas("marks"),
+    readout: part("readout"),
+    help: part("help"),
+    stops: part("stops"),
+  };
+}
+
+/**
+ * @template {Element} Kind
+ * @param {ParentNode} root
+ * @param {string} name
+ * @param {new () => Kind} kind
+ */
+function partOf(root, name, kind) {
+  const found = root.querySelector(`[data-part="${name}"]`);
+  if (!(found instanceof kind)) throw new Error(`the component has no ${kind.name} ${name}`);
+  return found;
+}
+
+/** @type {(a: Cell | null, b: Cell | null) => boolean} */
+export const samePin = (a, b) => a === b || (a !== null && b !== null && a.row === b.row && a.column === b.column);
+
+/**
+ * Each choice has a later number than the one before, also than one made before a reload.
+ * @param {Carpet} carpet
+ */
+export function nextSerial(carpet) {
+  return (carpet.sent = Math.max(Date.now(), carpet.sent + 1));
+}
