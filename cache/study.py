@@ -7,6 +7,7 @@
     <folder>/blocks/00000042.counts     its tally
     <folder>/counts-A-B             the tallies A of all blocks as one, where they were added up once; B is its checksum
     <folder>/damaged/               parts that were torn or altered, set aside; never read
+    .*.tmp                          in both folders: being written, or left behind; never read (see `cache.temporary`)
 
 A block's parts are on the disk before its .json is, and every file takes its name only when it is whole. So a block
 without a .json was never written, whatever lies there, and is captured again. Blocks may be written by any number of
@@ -16,23 +17,20 @@ processes and machines that share the folder, in any order; the same block writt
 import errno
 import hashlib
 import json
-import os
 import re
-import tempfile
-import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from cache.schema import decode
+from cache.temporary import sweep, write_whole
 from routing.errors import CaptureDamagedError, GatescopeError, OptionError, StorageFullError, StoreError
 from routing.record import RoutingRecord
 
 RECIPE = "capture.json"
 VERSION = 1
-STALE_SECONDS = 3600
 ROUTES, SCORES, COUNTS = "routes", "scores", "counts"
 _OWN = re.compile(rf"[0-9]{{8}}\.(json|{ROUTES}|{SCORES}|{COUNTS})|\..*\.tmp")
 
@@ -79,9 +77,9 @@ class StudyFolder:
             if not path.exists():
                 study._check_new()
             study.blocks_folder.mkdir(parents=True, exist_ok=True)
-            study._sweep()
+            study.sweep()
             if not path.exists():
-                _write(path, json.dumps({"version": VERSION, **recipe}, indent=1).encode(), is_first=True)
+                write_whole(path, json.dumps({"version": VERSION, **recipe}, indent=1).encode(), is_first=True)
         study._check_same(recipe)
         return study
 
@@ -115,6 +113,11 @@ class StudyFolder:
         blocks = (_block(path) for path in self._said())
         return {block.number: block for block in blocks if block is not None and not self._torn(block)}
 
+    def block(self, number: int) -> Block | None:
+        """One block, if it is whole."""
+        block = _block(self._part(number, "json"))
+        return None if block is None or self._torn(block) else block
+
     def troubles(self) -> list[str]:
         """What is not as it was written, seen without reading it all (see `verify`), and what is not of the study.
 
@@ -133,10 +136,10 @@ class StudyFolder:
         with _explained(self.folder):
             self._part(block.number, "json").unlink(missing_ok=True)  # what it called whole is replaced now
             for kind, content in parts.items():
-                _write(self._part(block.number, kind), content)
+                write_whole(self._part(block.number, kind), content)
                 sums[kind] = (hashlib.sha256(content).hexdigest(), len(content))
             whole = Block(**{**asdict(block), "parts": sums})
-            _write(self._part(block.number, "json"), json.dumps(asdict(whole)).encode())
+            write_whole(self._part(block.number, "json"), json.dumps(asdict(whole)).encode())
         return whole
 
     def routes(self, block: Block, kind: str = ROUTES) -> RoutingRecord:
@@ -166,7 +169,7 @@ class StudyFolder:
         """Keep what one kind of part adds up to over some blocks, in place of what was kept of others."""
         named = f"{kind}-{_sum_of(blocks, kind)}-{hashlib.sha256(content).hexdigest()[:16]}"
         with _explained(self.folder):
-            _write(self.folder / named, content)
+            write_whole(self.folder / named, content)
             for path in self.folder.glob(f"{kind}-*-*"):
                 if path.name != named:
                     path.unlink(missing_ok=True)
@@ -194,6 +197,12 @@ class StudyFolder:
                 except GatescopeError as error:
                     yield block, error.found
                     break
+
+    def sweep(self) -> None:
+        """Remove what writers that died have left behind."""
+        with _explained(self.folder):
+            for folder in (self.folder, self.blocks_folder):
+                sweep(folder)
 
     def _said(self) -> list[Path]:
         """The files that say of a block that it is whole."""
@@ -238,13 +247,6 @@ class StudyFolder:
                 do="name another --out",
             )
 
-    def _sweep(self) -> None:
-        """Remove what writers that died have left behind."""
-        for path in (*self.folder.glob(".*.tmp"), *self.blocks_folder.glob(".*.tmp")):
-            with suppress(FileNotFoundError):
-                if time.time() - path.stat().st_mtime > STALE_SECONDS:
-                    path.unlink()
-
     def _check_same(self, recipe: Recipe) -> None:
         kept, asked = self.recipe(), json.loads(json.dumps({"version": VERSION, **recipe}))
         differing = [name for name in sorted({*kept, *asked}) if kept.get(name) != asked.get(name)]
@@ -287,32 +289,6 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return -1
-
-
-def _write(path: Path, content: bytes | memoryview, *, is_first: bool = False) -> None:
-    """A file that appears whole, on the disk and under its name, or not at all; if `is_first`, where none is yet."""
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        if is_first:
-            _named_first(Path(temporary), path)
-        else:
-            Path(temporary).replace(path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
-
-
-def _named_first(temporary: Path, path: Path) -> None:
-    """Give a file its name unless another has it; where the disk knows no links, whoever comes last has it."""
-    try:
-        path.hardlink_to(temporary)
-    except FileExistsError:
-        return
-    except OSError:
-        temporary.replace(path)
 
 
 def _unreadable(

@@ -183,7 +183,7 @@ def _on_ray(settings: "Settings", workers: int) -> Iterator[_Running]:
     """A model in every worker of a cluster, and none here."""
     from app.study.cluster import capture_on_cluster, cluster
 
-    with cluster(settings, workers) as running:
+    with cluster(settings, workers, _warn) as running:
         _say(running.room.said)
 
         def add_up(folder: "StudyFolder", done: "Progress") -> None:
@@ -276,5 +276,13 @@ def _list(title: str, entries: Sequence[str], total: int, where: str) -> None:
 
 
 def _say(line: str) -> None:
-    shown = line.encode("utf-8", "backslashreplace").decode("utf-8")  # a file may be called what no terminal can show
-    _out.print(shown, highlight=False, markup=False)
+    _out.print(_shown(line), highlight=False, markup=False)
+
+
+def _warn(line: str) -> None:
+    """Beside the bar, at once."""
+    _err.print(_shown(line), highlight=False, markup=False)
+
+
+def _shown(line: str) -> str:
+    return line.encode("utf-8", "backslashreplace").decode("utf-8")  # a file may be called what no terminal can show

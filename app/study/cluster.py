@@ -1,7 +1,7 @@
 """A study on a Ray cluster: blocks of a corpus go to workers, a model each, which write them into the shared folder.
 
-Ray starts the workers, places them and starts lost ones anew. Which block goes where, and that those of a lost worker
-go to another, is decided here. A worker answers with what it wrote; the routing itself never travels.
+Ray starts the workers and places them; `app.study.crew` replaces lost ones. Which block goes where, and that those of a
+lost worker go to another, is decided here. A worker answers with what it wrote; the routing itself never travels.
 """
 
 import math
@@ -10,7 +10,6 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib import import_module
 from itertools import islice
 from socket import create_connection
@@ -21,6 +20,7 @@ from analysis.tally_file import to_bytes
 from app.settings import Settings
 from app.study.blocks import WHOLE, Seen, Share, Texts, cut
 from app.study.capturing import Plan, Progress, blocks_with_counts, check_end, is_there
+from app.study.crew import MOST_LOSSES, Crew, Lost, last_line
 from app.study.worker import Answer, Place, Replica, Worker, count_blocks, merge_counts, raised
 from cache.study import COUNTS, Block, StudyFolder
 from routing.errors import GatescopeError, OptionError
@@ -29,8 +29,6 @@ from routing.record import Document
 PACKAGE = "ray==2.60.0"
 AHEAD = 2
 """Blocks that a worker holds: it captures one while it counts and writes the other."""
-MOST_LOSSES = 3
-"""How often a block may be lost with its worker before it is held to be the reason."""
 LEAST_READ = 16
 """Blocks, at least, whose tallies one task reads and adds up."""
 JOINED = 4
@@ -61,45 +59,51 @@ class Room(NamedTuple):
         )
 
 
-@dataclass(eq=False)
-class Seat:
-    """A worker as the driver sees it; without a place while it starts, the first time or again."""
-
-    handle: Any
-    place: Place | None = None
-
-
 class Cluster:
-    """The workers of one run. `lost`: where workers were lost so far; each was replaced."""
+    """The workers of one run. `on_trouble` is told at once, in words, of those that cannot be reached."""
 
-    def __init__(self, ray: Any, replica: Replica, room: Room) -> None:
-        self.room, self.lost = room, list[Place]()
-        self._ray = ray
+    def __init__(
+        self, ray: Any, replica: Replica, room: Room, on_trouble: Callable[[str], object] = lambda _said: None
+    ) -> None:
+        self.room, self._ray = room, ray
         kind = ray.remote(
             num_cpus=room.cpus,
             num_gpus=room.gpus,
-            max_restarts=-1,
+            max_restarts=0,
             max_concurrency=AHEAD,
             runtime_env={"env_vars": {"OMP_NUM_THREADS": str(room.threads)}},
         )(Worker)
-        self._seats = [Seat(kind.remote(replica)) for _ in range(room.workers)]
-        self._starting: dict[Any, Seat] = {}
-        for seat in self._seats:
-            self._start(seat)
+        self._crew = Crew(ray, lambda: kind.remote(replica), room.workers, on_trouble)
 
     @property
     def places(self) -> list[Place]:
         """Where workers run that are ready."""
-        return [seat.place for seat in self._seats if seat.place is not None]
+        return self._crew.places
+
+    @property
+    def lost(self) -> list[Place]:
+        """Where workers were lost so far; each was replaced."""
+        return self._crew.lost
+
+    def wait_for(self, workers: int) -> None:
+        """Wait until so many are ready, while they are asked nothing. Errors: as `hooks.load_model`."""
+        while len(self.places) < workers:
+            self._crew.next()
 
     def ask(self, question: Callable[..., Answer], *arguments: Any) -> Answer:
         """What a function says of the model, on the first worker that is ready. Errors: those of the function."""
-        while not self.places:
-            self._next(())
-        seat = next(seat for seat in self._seats if seat.place is not None)
-        ask = seat.handle.ask.options(max_task_retries=MOST_LOSSES)
-        answer: Answer | GatescopeError = self._ray.get(ask.remote(question, *arguments))
-        return raised(answer)
+        losses = 0
+        while True:
+            if not self._crew.held("ask") and (seat := self._crew.free("ask", 1)):
+                self._crew.ask(seat, "ask", question, *arguments)
+            if (done := self._crew.next()) is None:
+                continue
+            if not isinstance(done[1], Lost):
+                found: Answer = raised(done[1])
+                return found
+            losses += 1
+            if losses > MOST_LOSSES:
+                raise done[1].after(f"{losses} workers were lost over one question") from done[1].why
 
     def capture(self, blocks: Iterator[Texts], folder: StudyFolder, plan: Plan) -> Iterator[Block]:
         """Have blocks captured, each given out when a worker has room for it; what was written, as it comes back.
@@ -107,25 +111,24 @@ class Cluster:
         Errors: GatescopeError of a block, which it names, after the blocks that others hold are finished.
         """
         path = folder.folder.resolve()
-        todo, losses, out = deque[Texts](), Counter[int](), dict[Any, tuple[Seat, Texts]]()
+        todo, losses = deque[Texts](), Counter[int]()
         try:
             while True:
                 if not todo:
                     todo.extend(islice(blocks, 1))
-                if not todo and not out:
+                if not todo and not self._crew.held("capture"):
                     return
-                if todo and (seat := self._free([seat for seat, _ in out.values()])):
-                    texts = todo.popleft()
-                    out[seat.handle.capture.remote(texts, path, plan)] = seat, texts
-                elif (done := self._next(out)) is not None:
-                    seat, texts = out.pop(done)
-                    block = self._block(done, seat, texts, losses)
+                if todo and (seat := self._crew.free("capture", AHEAD)):
+                    self._crew.ask(seat, "capture", todo.popleft(), path, plan)
+                elif (done := self._crew.next()) is not None:
+                    texts = done[0].arguments[0]
+                    block = _block(texts, done[1], losses)
                     if block is None:
                         todo.append(texts)
                     else:
                         yield block
         except GatescopeError:
-            self._ray.wait(list(out), num_returns=len(out)) if out else None
+            self._crew.finish("capture")
             raise
 
     def whole_tally(self, folder: StudyFolder) -> Tally:
@@ -146,57 +149,17 @@ class Cluster:
 
     def dismiss(self) -> None:
         """Let the workers go, whatever they do."""
-        for seat in self._seats:
-            self._ray.kill(seat.handle)
-        self._seats, self._starting = [], {}
-
-    def _free(self, busy: Sequence[Seat]) -> Seat | None:
-        """The worker with the fewest blocks, if any has room for one more."""
-        held = Counter(busy)
-        free = [seat for seat in self._seats if seat.place is not None and held[seat] < AHEAD]
-        return min(free, key=held.__getitem__, default=None)
-
-    def _next(self, out: Iterable[Any]) -> Any:
-        """Wait for one answer; None where it is of a worker that is ready now."""
-        (done, *_), _ = self._ray.wait([*out, *self._starting], num_returns=1)
-        if done not in self._starting:
-            return done
-        seat = self._starting.pop(done)
-        try:
-            seat.place = raised(self._ray.get(done))
-        except self._ray.exceptions.RayActorError as loss:
-            raise _died("a worker could not be started", loss) from loss
-        return None
-
-    def _block(self, done: Any, seat: Seat, texts: Texts, losses: Counter[int]) -> Block | None:
-        """What became of a block; None where its worker was lost, which is started again."""
-        try:
-            answer: Block | GatescopeError = self._ray.get(done)
-        except (self._ray.exceptions.RayActorError, self._ray.exceptions.OutOfMemoryError) as loss:
-            losses[texts.number] += 1
-            self._start(seat)
-            if losses[texts.number] > MOST_LOSSES:
-                raise _died(f"block {texts.number} was lost {losses[texts.number]} times", loss) from loss
-            return None
-        if isinstance(answer, GatescopeError):
-            raise type(answer)(f"block {texts.number}: {answer.found}", expected=answer.expected, do=answer.do)
-        return answer
-
-    def _start(self, seat: Seat) -> None:
-        """Have a worker load the model, once for all the blocks that were lost with it."""
-        if seat in self._starting.values():
-            return
-        if seat.place is not None:
-            self.lost.append(seat.place)
-        seat.place = None
-        self._starting[seat.handle.start.options(max_task_retries=MOST_LOSSES).remote()] = seat
+        self._crew.dismiss()
 
 
 @contextmanager
-def cluster(settings: Settings, workers: int = 0) -> Iterator[Cluster]:
+def cluster(
+    settings: Settings, workers: int = 0, on_trouble: Callable[[str], object] = lambda _said: None
+) -> Iterator[Cluster]:
     """Workers on the Ray cluster that RAY_ADDRESS names or this machine is part of, or else on this machine alone.
 
-    `workers` 0: one for each GPU, or one. Errors: OptionError where there is no Ray, no cluster, or no room on it.
+    `workers` 0: one for each GPU, or one. `on_trouble`: as of `Cluster`. Errors: OptionError where there is no Ray, no
+    cluster, or no room on it.
     """
     ray = _ray()
     with _connected(ray):
@@ -204,7 +167,7 @@ def cluster(settings: Settings, workers: int = 0) -> Iterator[Cluster]:
         room = room_for(nodes, settings.device, workers, _threads())
         if room.gpus and settings.device == "auto":
             settings = settings.model_copy(update={"device": "cuda"})  # no worker falls back to a CPU unseen
-        found = Cluster(ray, Replica.of(settings), room)
+        found = Cluster(ray, Replica.of(settings), room, on_trouble)
         try:
             yield found
         finally:
@@ -242,6 +205,7 @@ def capture_on_cluster(
     for block in workers.capture(missing(), folder, plan):
         done = done._replace(tokens=done.tokens + block.tokens, left_out=done.left_out + len(block.left_out))
         on_progress(done._replace(seconds=time.monotonic() - started))
+    folder.sweep()  # of workers that were lost
     return done._replace(seconds=time.monotonic() - started)
 
 
@@ -325,22 +289,23 @@ def _connect(ray: Any, address: str) -> None:
 
 def _no_cluster(address: str, refusal: Exception) -> OptionError:
     return OptionError(
-        f"no Ray cluster at {address}: {_last_line(refusal)}",
+        f"no Ray cluster at {address}: {last_line(refusal)}",
         expected=f"a running cluster of {PACKAGE.replace('==', ' ')}",
         do="start it with `ray start --head`, correct RAY_ADDRESS, or unset it to use this machine alone",
     )
 
 
-def _died(what: str, loss: Exception) -> GatescopeError:
-    return GatescopeError(
-        f"{what}: its process ended by itself ({_last_line(loss)})",
-        expected="a worker that lives, with memory for the model and a block",
-        do="give workers more memory, or fewer to a machine; Ray's logs of them are in /tmp/ray/session_latest/logs",
-    )
-
-
-def _last_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()[:300]
+def _block(texts: Texts, answer: Any, losses: Counter[int]) -> Block | None:
+    """What became of a block; None where it was lost with its worker. Errors: GatescopeError, which names the block."""
+    if isinstance(answer, Lost):
+        losses[texts.number] += 1
+        if losses[texts.number] > MOST_LOSSES:
+            raise answer.after(f"block {texts.number} was lost {losses[texts.number]} times") from answer.why
+        return None
+    if isinstance(answer, GatescopeError):
+        raise type(answer)(f"block {texts.number}: {answer.found}", expected=answer.expected, do=answer.do)
+    found: Block = answer
+    return found
 
 
 def _threads() -> int:

@@ -63,6 +63,7 @@ class Worker:
         self._model: LoadedModel | None = None
         self._loading, self._capturing = Lock(), Lock()
         self._checked: set[tuple[Path, Plan]] = set()
+        self._blocks: dict[tuple[Path, int], Lock] = {}
 
     def start(self) -> Place | GatescopeError:
         """Load the model, and say where."""
@@ -76,16 +77,20 @@ class Worker:
         return answer(lambda: question(self._loaded(), *arguments))
 
     def capture(self, texts: Texts, path: Path, plan: Plan) -> Block | GatescopeError:
-        """Capture a block and write it into the folder."""
+        """Capture a block and write it into the folder; asked for it again, wait until it is written."""
         return answer(lambda: self._captured(texts, path, plan))
 
     def _captured(self, texts: Texts, path: Path, plan: Plan) -> Block:
         model = self._loaded()
         folder = self._folder(model, path, plan)
-        with self._capturing:
-            captured = capture_block(model, texts, plan)
-        block, parts = packed(texts, *captured, plan)
-        return folder.write(block, parts)
+        with self._blocks.setdefault((path, texts.number), Lock()):
+            there = folder.block(texts.number)
+            if there is not None and there.digest == texts.digest:  # the driver never heard of it
+                return there
+            with self._capturing:
+                captured = capture_block(model, texts, plan)
+            block, parts = packed(texts, *captured, plan)
+            return folder.write(block, parts)
 
     def _folder(self, model: "LoadedModel", path: Path, plan: Plan) -> StudyFolder:
         """The study, once it is clear that it is the one the driver began, and begun with the same model as here."""

@@ -243,11 +243,11 @@ def test_a_run_that_is_interrupted_says_how_to_go_on(corpus, tiny_model, tmp_pat
     arguments += ["--out", tmp_path / "study", "--batch-tokens", "128"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen([*map(str, arguments)], cwd=ROOT, text=True, **pipes) as ran:
-        until = time.monotonic() + 100
+        until = time.monotonic() + 200
         while not list(tmp_path.glob("study/blocks/*.json")) and time.monotonic() < until and ran.poll() is None:
             time.sleep(0.05)
         ran.send_signal(signal.SIGINT)
-        _, said = ran.communicate(timeout=100)
+        _, said = ran.communicate(timeout=90)
     assert ran.returncode == 130 and "the same command goes on" in said and "Traceback" not in said, said
     study = StudyFolder.open(tmp_path / "study")
     assert study.finished() and list(study.verify()) == [] and study.troubles() == []

@@ -38,7 +38,7 @@ def test_help_does_not_wait_for_torch():
     code = "import sys\nfrom typer.testing import CliRunner\nfrom app.cli import app\n"
     code += "assert CliRunner().invoke(app, ['trace', '--help']).exit_code == 0\n"
     code += "assert not {'torch', 'transformers', 'streamlit'} & set(sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=240)
 
 
 def test_a_trace_writes_the_tables_and_the_capture(tiny_model, tmp_path):

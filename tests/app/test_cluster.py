@@ -1,4 +1,4 @@
-"""The same study on a Ray cluster: real workers, one of them killed, give the files that one process gives.
+"""The same study on a Ray cluster: real workers, one killed and one cut off, give the files that one process gives.
 
 Run as a program, this file is the driver of that cluster: python test_cluster.py MODEL FOLDER.
 """
@@ -9,6 +9,8 @@ import signal
 import socket
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from app.settings import Settings, load_settings
 from app.study import blocks
 from app.study import cluster as on_ray
 from app.study.blocks import Seen, Texts, cut
-from app.study.capturing import Plan, Progress, capture_study, whole_tally
+from app.study.capturing import Plan, Progress, capture_block, capture_study, whole_tally
 from app.study.worker import Replica, Worker
 from cache.study import StudyFolder
 from corpora import open_corpus
@@ -30,10 +32,11 @@ from routing import Document
 from routing.errors import ModelNotFoundError, OptionError, PromptError
 
 ROOT = Path(__file__).parents[2]
-BLOCKS, OF = 8, 4
+BLOCKS, OF = 8, 2
 TOO_LONG = 5
-SECONDS = 240
+SECONDS = 540
 PLAN = Plan(options=CaptureOptions(), batch_tokens=256, long="stop")
+pytestmark = pytest.mark.timeout(600)  # the first test with workers waits for the driver
 needs_ray = pytest.mark.skipif(not find_spec("ray"), reason=f"needs {on_ray.PACKAGE} (requirements-dev.txt)")
 
 
@@ -47,34 +50,50 @@ def rows(*, too_long: bool = False) -> list[str]:
     ]
 
 
+def cut_off(process: int) -> None:
+    """Break every connection between this process and another one."""
+    import psutil
+
+    far = {(each.raddr, each.laddr) for each in psutil.Process(process).net_connections("tcp")}
+    near = {(each.laddr, each.raddr): each.fd for each in psutil.Process().net_connections("tcp") if each.raddr}
+    for descriptor in [near[pair] for pair in near.keys() & far]:
+        with socket.socket(fileno=os.dup(descriptor)) as connection:
+            connection.shutdown(socket.SHUT_RDWR)
+
+
 def drive(model: Path, folder: Path) -> None:
-    """One process, then two workers of which one is killed, then a run that fails, then the command; told in a file."""
+    """One process, two workers of which one is killed and one cut off, a run that fails, the command; told in a file.
+
+    The one that is cut off is held before, so that it has been given blocks and has finished none when it happens.
+    """
     blocks.MOST_DOCUMENTS, on_ray.LEAST_READ, on_ray.JOINED = OF, 2, 2
     corpus, plan = str(folder / "corpus.jsonl"), PLAN
-    told: dict = {}
-    with on_ray.cluster(load_settings(model=str(model), device="cpu"), 2) as workers:
+    told: dict = {"trouble": []}
+    with on_ray.cluster(load_settings(model=str(model), device="cpu"), 2, told["trouble"].append) as workers:
         alone = load_model(model, device="cpu")
         study = StudyFolder.create(folder / "alone", plan.recipe(alone, corpus))
         told["alone"] = capture_study(alone, iter(open_corpus(corpus)), study, plan).tokens
-        while len(workers.places) < 2:
-            workers._next(())
+        workers.wait_for(2)
 
-        def kill_one(progress: Progress) -> None:
+        def strike(progress: Progress) -> None:
             if progress.tokens and "killed" not in told:
                 told["killed"] = workers.places[-1]
                 os.kill(told["killed"].process, signal.SIGKILL)
+                cut_off(told["cut off"].process)
+                os.kill(told["cut off"].process, signal.SIGCONT)
 
         study = StudyFolder.create(folder / "workers", workers.ask(plan.recipe, corpus))
+        told["cut off"] = workers.places[0]
+        os.kill(told["cut off"].process, signal.SIGSTOP)
         told["workers"] = on_ray.capture_on_cluster(
-            workers, open_corpus(corpus), study, plan, on_progress=kill_one
+            workers, open_corpus(corpus), study, plan, on_progress=strike
         ).tokens
         study = StudyFolder.create(folder / "failed", workers.ask(plan.recipe, corpus))
         try:
             on_ray.capture_on_cluster(workers, open_corpus(folder / "too_long/corpus.jsonl"), study, plan)
         except PromptError as error:
             told["error"] = error.found
-        while len(workers.places) < 2:
-            workers._next(())
+        workers.wait_for(2)
         told |= {"lost": workers.lost, "places": workers.places}
         whole = workers.whole_tally(StudyFolder.open(folder / "workers"))
         (folder / "tree").write_bytes(to_bytes(whole))
@@ -111,7 +130,7 @@ def files(study: Path) -> dict[str, bytes]:
 
 @needs_ray
 @pytest.mark.usefixtures("told")
-def test_workers_of_which_one_is_killed_write_what_one_process_writes_bit_for_bit(folder):
+def test_workers_of_which_one_is_killed_and_one_cut_off_write_what_one_process_writes_bit_for_bit(folder):
     alone, workers = files(folder / "alone"), files(folder / "workers")
     assert sorted(workers) == [f"{n:08}.{part}" for n in range(BLOCKS) for part in ("counts", "json", "routes")]
     assert alone == workers
@@ -124,6 +143,13 @@ def test_every_block_counts_once_and_the_lost_worker_is_replaced(told):
     assert told["lost"] == [told["killed"]]
     assert len(told["places"]) == 2
     assert told["killed"] not in told["places"]
+
+
+@needs_ray
+def test_the_worker_that_was_cut_off_is_told_of_and_stays(told):
+    host, process = told["cut off"]
+    assert f"process {process} on {host} cannot be reached" in "\n".join(told["trouble"])
+    assert told["cut off"] in told["places"]
 
 
 @needs_ray
@@ -171,6 +197,26 @@ def test_a_worker_refuses_to_go_on_with_a_study_of_another_model(tiny_model, tmp
     found = worker.capture(texts(2), tmp_path / "study", PLAN)
     assert isinstance(found, OptionError)
     assert "dtype was 'float32' and is 'bfloat16'" in found.found
+
+
+def test_a_block_that_a_worker_is_asked_for_again_is_captured_and_written_once(tiny_model, tmp_path, monkeypatch):
+    """As when it cannot be reached for a while, and nobody knows whether it did what it was asked."""
+    captured = []
+
+    def slowly(model, texts, plan):
+        captured.append(texts.number)
+        time.sleep(0.2)
+        return capture_block(model, texts, plan)
+
+    monkeypatch.setattr("app.study.worker.capture_block", slowly)
+    worker = Worker(Replica(source=tiny_model, revision="", device="cpu", dtype="float32"))
+    study = StudyFolder.create(tmp_path / "study", PLAN.recipe(load_model(tiny_model, device="cpu"), "corpus"))
+    with ThreadPoolExecutor(max_workers=2) as both:
+        one, other = both.map(lambda _turn: worker.capture(texts(2), study.folder, PLAN), range(2))
+    assert one == other == study.block(0) == worker.capture(texts(2), study.folder, PLAN)
+    assert captured == [0]
+    longer = worker.capture(texts(3), study.folder, PLAN)
+    assert longer == study.block(0) != one, "other texts under its number are another block"
 
 
 def test_a_model_that_does_not_load_is_an_answer_with_the_machine_in_it(tmp_path):

@@ -19,7 +19,7 @@ from hooks import CaptureOptions, load_model
 ROOT = Path(__file__).parents[2]
 EXAMPLE = re.search(r"^```python\n(.*?)^```", (ROOT / "docs/cluster.md").read_text("utf-8"), re.M | re.S)[1]
 COMMAND = "torchrun --standalone --nproc-per-node 2 capture_parallel.py"
-SECONDS = 120
+SECONDS = 280
 
 
 @pytest.fixture(scope="module")

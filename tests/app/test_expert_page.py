@@ -28,7 +28,7 @@ def opened(monkeypatch, tmp_path):
     monkeypatch.setenv("GATESCOPE_CACHE_DIR", str(tmp_path / "captures"))
     settings.cache_clear()
     st.cache_resource.clear()
-    page = AppTest.from_file(server.FRAME, default_timeout=120)
+    page = AppTest.from_file(server.FRAME, default_timeout=240)
 
     def open_page(**params: str) -> AppTest:
         page.switch_page("../pages/expert.py")
@@ -124,7 +124,7 @@ def test_an_expert_is_taken_away_in_the_models_queue(opened, monkeypatch):
     assert "reads 2 texts of this capture again" in words(page)
     page.button(key="knock-out").click().run()
     (job,) = page.session_state["knock-out-jobs"].values()
-    assert job.wait(120)
+    assert job.wait(240)
     page.run()
     assert "Without expert 9 the loss of a token" in words(page)
     assert "predicted tokens of 2 documents" in words(page)
@@ -135,7 +135,7 @@ def test_it_can_be_stopped_and_begun_again(opened):
     page.button(key="knock-out").click().run()
     (job,) = page.session_state["knock-out-jobs"].values()
     page.button(key="knock-out-cancel").click().run()
-    assert job.wait(120) and job.phase.value == "cancelled"
+    assert job.wait(240) and job.phase.value == "cancelled"
     page.run()
     assert "It was stopped." in words(page)
     assert page.button(key="knock-out")

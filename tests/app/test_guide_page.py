@@ -8,7 +8,7 @@ from app.sections.tour import DISMISSED
 
 
 def opened(**params: str) -> AppTest:
-    page = AppTest.from_file(server.FRAME, default_timeout=60).run()
+    page = AppTest.from_file(server.FRAME, default_timeout=240).run()
     page.switch_page("../pages/guide.py")
     for name, value in params.items():
         page.query_params[name] = value

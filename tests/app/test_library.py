@@ -285,7 +285,7 @@ def test_a_trace_of_another_engine_becomes_a_study_with_what_was_understood(plac
     (taken,) = exchange.take_in([("routes.npz", file.getvalue())], Given(experts=4, k=1), visitor="")
     assert (taken.format, taken.tokens) == ("plain", 40)
     job = library.running_studies().live(taken.id)
-    assert job is None or job.wait(120)
+    assert job is None or job.wait(240)
     entry = entry_of(taken.id, "", ())
     assert (entry.kind, entry.state, entry.tokens) == ("import", "ready", 40)
     assert entry.order.understood == taken.understood != ()

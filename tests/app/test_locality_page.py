@@ -24,7 +24,7 @@ def opened(monkeypatch, tmp_path):
     settings.cache_clear()
     st.cache_resource.clear()
     server.shelf().store.put(OTHER, build_record([" word"] * 30))
-    page = AppTest.from_file(server.FRAME, default_timeout=120)
+    page = AppTest.from_file(server.FRAME, default_timeout=240)
 
     def open_page(**params: str) -> AppTest:
         page.switch_page("../pages/locality.py")

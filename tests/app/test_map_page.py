@@ -21,7 +21,7 @@ def opened(monkeypatch, tmp_path):
     """Opens the page on a server with the bundled models."""
 
     def open_page(**params: str) -> AppTest:
-        page = AppTest.from_file(server.FRAME, default_timeout=60).run()
+        page = AppTest.from_file(server.FRAME, default_timeout=240).run()
         page.switch_page(PAGE)
         for name, value in params.items():
             page.query_params[name] = value

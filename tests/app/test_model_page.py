@@ -35,8 +35,8 @@ def opened(monkeypatch, tmp_path):
         monkeypatch.setenv("GATESCOPE_CACHE_DIR", str(tmp_path / "captures"))
         _forget()
         if is_awaited:
-            assert server.tracer(settings().model).loading.wait(120)
-        page = AppTest.from_file(server.FRAME, default_timeout=60).run()
+            assert server.tracer(settings().model).loading.wait(240)
+        page = AppTest.from_file(server.FRAME, default_timeout=240).run()
         page.switch_page(PAGE)
         for name, value in params.items():
             page.query_params[name] = value
@@ -146,7 +146,7 @@ def test_a_model_is_not_read_by_the_page_that_waits_for_it(opened, tiny_model, m
 
     def slow(self, tick):
         readers.append(threading.current_thread())
-        may_go_on.wait(60)
+        may_go_on.wait(240)
         return usual(self, tick)
 
     monkeypatch.setattr("app.tracer.Tracer._read_model", slow)
@@ -156,7 +156,7 @@ def test_a_model_is_not_read_by_the_page_that_waits_for_it(opened, tiny_model, m
         assert drawn(page) == []
     finally:
         may_go_on.set()
-    assert server.tracer(settings().model).loading.wait(120)
+    assert server.tracer(settings().model).loading.wait(240)
     page.run()
     assert "checks passed" in words(page)
     assert [one.name for one in readers] == ["gatescope-worker"]
@@ -211,7 +211,7 @@ def test_another_model_is_chosen_and_kept_in_the_address(opened, tiny_model, tmp
     page = opened(tiny_model, others=str(other), c="abcdefghijklmnop", t="3")
     assert facts(page)["Name"] == tiny_model.name
     page.selectbox(key="model").select(str(other)).run()
-    assert server.tracer(str(other)).loading.wait(120)
+    assert server.tracer(str(other)).loading.wait(240)
     page.run()
     assert facts(page)["Name"] == "other"
     assert set(page.query_params) == {"m"}, "a capture and its pins are of the model before"

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import threading
 import zlib
 
 import pytest
@@ -26,7 +27,7 @@ def place(tiny_model, tmp_path_factory):
         patch.setenv("GATESCOPE_CACHE_DIR", str(folder))
         patch.setenv("GATESCOPE_MAX_PROMPT_TOKENS", "64")
         _forget()
-        assert server.tracer(settings().model).loading.wait(120)
+        assert server.tracer(settings().model).loading.wait(240)
         yield folder
         _forget()
 
@@ -38,7 +39,7 @@ def _forget():
 
 @pytest.fixture
 def page(place):  # noqa: ARG001 - the page is opened there
-    return AppTest.from_file(server.FRAME, default_timeout=60)
+    return AppTest.from_file(server.FRAME, default_timeout=240)
 
 
 def run_text(page: AppTest, text: str) -> AppTest:
@@ -50,7 +51,7 @@ def settled(page: AppTest) -> AppTest:
     """The page once its pass has ended: the browser's polling is what does this outside of a test."""
     job = page.session_state["asked"].job if "asked" in page.session_state else None
     if job is not None:
-        assert job.wait(60)
+        assert job.wait(240)
         page.run()
     assert not page.exception
     return page
@@ -100,7 +101,7 @@ def test_a_text_that_is_run_is_shown_with_its_most_striking_cell_pinned(page):
 def test_the_same_text_in_another_session_does_not_run_the_model(page, monkeypatch):
     run_text(page.run(), TEXT)
     monkeypatch.setattr("hooks.capture", lambda *_, **__: pytest.fail("the model ran again"))
-    other = run_text(AppTest.from_file(server.FRAME, default_timeout=60).run(), TEXT)
+    other = run_text(AppTest.from_file(server.FRAME, default_timeout=240).run(), TEXT)
     assert capture_of(other) == capture_of(page)
 
 
@@ -147,7 +148,7 @@ def test_an_example_fills_the_box_and_runs(page):
 
 def test_a_link_opens_at_the_pinned_token_of_the_same_view(page):
     capture = capture_of(run_text(page.run(), TEXT))
-    link = AppTest.from_file(server.FRAME, default_timeout=60)
+    link = AppTest.from_file(server.FRAME, default_timeout=240)
     for name, value in {"c": capture, "t": "2", "l": "1", "view": "entropy"}.items():
         link.query_params[name] = value
     settled(link.run())
@@ -239,8 +240,8 @@ def test_another_model_reads_the_same_text(tiny_model, tmp_path, monkeypatch):
     monkeypatch.setenv("GATESCOPE_MODELS", str(other))
     _forget()
     for name in settings().offered:
-        assert server.tracer(name).loading.wait(120)
-    page = AppTest.from_file(server.FRAME, default_timeout=60).run()
+        assert server.tracer(name).loading.wait(240)
+    page = AppTest.from_file(server.FRAME, default_timeout=240).run()
     first = capture_of(run_text(page, TEXT))
     page.selectbox(key="model").select(str(other)).run()
     settled(page.run())
@@ -259,8 +260,8 @@ def test_a_model_that_does_not_load_says_why_and_can_be_tried_again(monkeypatch,
         patch.setenv("GATESCOPE_MODEL", str(tmp_path / "nothing"))
         patch.setattr("hooks.load_model", refuse)
         _forget()
-        page = AppTest.from_file(server.FRAME, default_timeout=60).run()
-        server.tracer(settings().model).loading.wait(60)
+        page = AppTest.from_file(server.FRAME, default_timeout=240).run()
+        server.tracer(settings().model).loading.wait(240)
         page.run()
         assert "no such folder" in page.error[0].value
         assert button(page, "Try again")
@@ -269,11 +270,15 @@ def test_a_model_that_does_not_load_says_why_and_can_be_tried_again(monkeypatch,
 
 @pytest.mark.usefixtures("place")
 def test_the_first_picture_does_not_wait_for_the_model(monkeypatch):
-    settled(AppTest.from_file(server.FRAME, default_timeout=60).run())
+    settled(AppTest.from_file(server.FRAME, default_timeout=240).run())
     _forget()
-    monkeypatch.setattr("app.tracer.Tracer._read_model", lambda _self, _tick: __import__("time").sleep(3))
-    page = AppTest.from_file(server.FRAME, default_timeout=60).run()
-    assert server.tracer(settings().model).model is None
-    assert FIRST_SIGHT in words(page)
+    may_go_on = threading.Event()
+    monkeypatch.setattr("app.tracer.Tracer._read_model", lambda _self, _tick: may_go_on.wait(240) and None)
+    try:
+        page = AppTest.from_file(server.FRAME, default_timeout=240).run()
+        assert not server.tracer(settings().model).loading.is_over
+        assert FIRST_SIGHT in words(page)
+    finally:
+        may_go_on.set()
     monkeypatch.undo()
     _forget()

@@ -74,7 +74,7 @@ def place(tmp_path_factory):
         store.put(SMALL, build_record(PIECES))
         store.put(OTHER, build_record([*PIECES[:5], " other", " end"]))
         store.put(CORPUS, corpus())
-        assert server.tracer(settings().model).loading.wait(120)
+        assert server.tracer(settings().model).loading.wait(240)
         yield
         _forget()
 
@@ -86,7 +86,7 @@ def _forget():
 
 def opened(page: PageFile, params: dict[str, str]) -> AppTest:
     """The page at an address, as a new session sees it."""
-    shown = AppTest.from_file(server.FRAME, default_timeout=60)
+    shown = AppTest.from_file(server.FRAME, default_timeout=240)
     for name, value in params.items():
         shown.query_params[name] = value
     if page is not PAGES[0]:

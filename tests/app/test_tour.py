@@ -85,7 +85,7 @@ def shown(page: AppTest) -> str:
 
 
 def test_the_tour_is_hidden_and_stays_so():
-    page = AppTest.from_function(_script, default_timeout=60)
+    page = AppTest.from_function(_script, default_timeout=240)
     page.query_params["t"], page.query_params["l"] = "3", "2"
     page.run()
     assert not page.exception
@@ -104,7 +104,7 @@ def _arrived():
 
 def test_where_a_question_leads_it_is_answered():
     expert = stops("sift-softmax")[1]
-    page = AppTest.from_function(_arrived, default_timeout=60)
+    page = AppTest.from_function(_arrived, default_timeout=240)
     page.query_params["c"] = expert.parts["capture"]
     page.query_params["l"], page.query_params["e"] = str(expert.parts["layer"]), str(expert.parts["expert"])
     page.run()
@@ -117,7 +117,7 @@ def test_where_a_question_leads_it_is_answered():
 
 def test_the_first_question_is_answered_over_its_own_state():
     prompt = stops("sift-softmax")[0]
-    page = AppTest.from_function(_script, default_timeout=60)
+    page = AppTest.from_function(_script, default_timeout=240)
     page.query_params["c"] = prompt.parts["capture"]
     page.query_params["t"], page.query_params["l"] = str(prompt.parts["token"]), str(prompt.parts["layer"])
     page.run()
@@ -125,7 +125,7 @@ def test_the_first_question_is_answered_over_its_own_state():
 
 
 def test_the_links_are_addresses_of_their_states():
-    page = AppTest.from_function(_links, default_timeout=60)
+    page = AppTest.from_function(_links, default_timeout=240)
     page.query_params["c"], page.query_params["s"], page.query_params["f"] = (
         "probe.sift-softmax",
         "domain:law",

@@ -1,7 +1,6 @@
 """From text to capture: the model runs once a recipe, and trouble with the store loses nothing."""
 
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -13,6 +12,9 @@ from app.tracer import Hit, Shelf, Tracer, explained, identify
 from cache.store import Store
 from hooks import CaptureOptions, capture, load_model
 from routing.errors import CaptureNotFoundError, ModelNotFoundError, PromptError
+
+PATIENCE = 120
+"""Seconds after which what should have happened never will, on a machine however busy."""
 
 
 class Stage:
@@ -29,7 +31,7 @@ class Stage:
         return load_model(name, **options)
 
     def capture(self, model, text, options, *, on_progress):
-        assert self.go.wait(10)
+        assert self.go.wait(PATIENCE)
         self.captured.append((text, options))
         return capture(model, text, options, on_progress=on_progress)
 
@@ -59,7 +61,7 @@ def start(stage, settings, tiny_model):  # noqa: ARG001 - it stands before the l
 
     def make(shelf):
         started.append(Tracer(str(tiny_model), settings=settings, shelf=shelf))
-        assert started[-1].loading.wait(60)
+        assert started[-1].loading.wait(PATIENCE)
         return started[-1]
 
     yield make
@@ -75,7 +77,7 @@ def tracer(start, shelf):
 def done(asked: Hit | Job) -> Hit:
     if isinstance(asked, Hit):
         return asked
-    assert asked.wait(10)
+    assert asked.wait(PATIENCE)
     assert asked.phase is Phase.DONE, asked.error
     return asked.result
 
@@ -210,19 +212,18 @@ def test_a_model_that_does_not_load_says_why_and_may_be_tried_again(stage, start
     assert (tracer.loading.phase, tracer.loading.error, tracer.model) == (Phase.FAILED, stage.load_error, None)
     stage.load_error = None
     tracer.reload()
-    assert tracer.loading.wait(60)
+    assert tracer.loading.wait(PATIENCE)
     assert tracer.model is not None
 
 
 def test_making_a_tracer_does_not_wait_for_the_weights(settings, shelf, monkeypatch, tiny_model):
     let = threading.Event()
-    monkeypatch.setattr(hooks, "load_model", lambda name, **options: let.wait(10) and load_model(name, **options))
-    began = time.monotonic()
+    monkeypatch.setattr(hooks, "load_model", lambda name, **options: let.wait(PATIENCE) and load_model(name, **options))
     tracer = Tracer(str(tiny_model), settings=settings, shelf=shelf)
-    assert time.monotonic() - began < 5
+    assert not tracer.loading.is_over
     assert tracer.model is None
     let.set()
-    assert tracer.loading.wait(60)
+    assert tracer.loading.wait(PATIENCE)
     tracer.close()
 
 

@@ -22,9 +22,9 @@ def test_it_is_found_before_the_model_is_loaded_and_again_afterwards(tmp_path, t
     monkeypatch.setattr("app.tracer.model_source", lambda _name: tiny_model)
     shelf = Shelf(Store(tmp_path))
     tracer = Tracer("small", settings=load_settings(cache_dir=tmp_path), shelf=shelf)
-    assert tracer.loading.wait(60)
+    assert tracer.loading.wait(240)
     asked = tracer.request(WELCOME_TEXT, CaptureOptions(), "one")
-    assert asked.wait(60)
+    assert asked.wait(240)
     made = asked.result
     tracer.close()
 
@@ -34,7 +34,7 @@ def test_it_is_found_before_the_model_is_loaded_and_again_afterwards(tmp_path, t
     other.adopt(made.record)
     recalled = other.recall(WELCOME_TEXT)
     assert recalled.id != made.id  # each server has a secret of its own
-    assert other.loading.wait(60)
+    assert other.loading.wait(240)
     again = other.request(WELCOME_TEXT, CaptureOptions(), "one")
     assert isinstance(again, Hit)
     assert again.id == recalled.id

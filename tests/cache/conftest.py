@@ -1,9 +1,11 @@
 """A record to keep, and processes of our own that keep it."""
 
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -71,8 +73,8 @@ def same() -> Callable[[RoutingRecord, RoutingRecord], bool]:
 
 
 @pytest.fixture
-def process(tmp_path: Path, record: RoutingRecord) -> Callable[..., subprocess.Popen]:
-    """Start Python on a few lines that know `Store`, `folder` and `record`."""
+def process(tmp_path: Path, record: RoutingRecord) -> Iterator[Callable[..., subprocess.Popen]]:
+    """Start Python on a few lines that know `Store`, `folder` and `record`; what still runs at the end is killed."""
     (tmp_path / "record.parquet").write_bytes(encode(record))
     head = (
         "import sys; from pathlib import Path; from cache.schema import decode; from cache.store import Store\n"
@@ -80,8 +82,10 @@ def process(tmp_path: Path, record: RoutingRecord) -> Callable[..., subprocess.P
         "folder = Path(sys.argv[1]); record = decode(Path(sys.argv[2]).read_bytes())\n"
     )
 
+    started = []
+
     def start(lines: str, folder: Path, *prefix: str, saved: Path = tmp_path / "record.parquet") -> subprocess.Popen:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [*prefix, sys.executable, "-c", head + lines, str(folder), str(saved)],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -89,5 +93,29 @@ def process(tmp_path: Path, record: RoutingRecord) -> Callable[..., subprocess.P
             stderr=subprocess.PIPE,
             text=True,
         )
+        started.append(process)
+        return process
 
-    return start
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+
+
+@pytest.fixture
+def kill_in_mid_write() -> Callable[[subprocess.Popen, Callable[[], bool]], None]:
+    """Kill a process while something is so: it is held first, so that it is still so when the process dies."""
+
+    def kill(writer: subprocess.Popen, is_so: Callable[[], bool]) -> None:
+        while writer.poll() is None:
+            if is_so():
+                writer.send_signal(signal.SIGSTOP)
+                os.waitid(os.P_PID, writer.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+                if is_so():
+                    break
+                writer.send_signal(signal.SIGCONT)
+            time.sleep(0.0002)
+        writer.kill()
+
+    return kill

@@ -101,7 +101,7 @@ def test_a_failed_check_fails_the_command_with_json_too(odd, capsys):
 
 def test_json_is_one_object_with_the_keys_that_are_documented(folder):
     command = [sys.executable, "-m", "hooks", "check", str(folder), "--json", "--device", "cpu"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["passed"] is True

@@ -16,7 +16,7 @@ def test_models_read_by_several_threads_have_the_weights_of_their_files():
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(120)
+        thread.join(240)
     assert sorted(model.name for model in loaded) == sorted(folder.name for folder in folders)
     for model in loaded:
         kept, held = load_file(BUNDLED_MODELS[model.name] / "model.safetensors"), model.model.state_dict()

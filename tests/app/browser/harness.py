@@ -2,21 +2,23 @@
 
 import json
 import os
+import random
 import re
 import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 from app.export import read_trace_csv
 from app.navigation import find_pages
@@ -27,10 +29,14 @@ FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-
 FLAGS += ["--disable-background-networking", "--disable-component-update"]
 AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
 SERIOUS = ("serious", "critical")
-PATIENCE_MS = 60_000
+PATIENCE_MS = 120_000
+"""After which what should have happened never will, on a machine however busy."""
 
 PROBING = re.compile(r"/\w+/_stcore/(health|host-config)$")
 """Where Streamlit's client first looks for its server when a page is opened by its address: a 404, by design."""
+
+LONGEST_NEWS = 100_000
+"""Bytes of the messages in which a server says that a run of a page has begun or ended; longer ones are pictures."""
 
 NOT_OURS = ["[data-testid=stSidebarNavItems]"]
 """What axe-core finds in Streamlit's own parts and nobody here can change: the list of pages in a narrow window."""
@@ -39,34 +45,56 @@ NOT_OURS = ["[data-testid=stSidebarNavItems]"]
 @contextmanager
 def serving(folder: Path, **settings: str) -> Iterator[str]:
     """A dashboard of its own on a free port, its captures in a fresh folder; its log is free of tracebacks."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     own = {"GATESCOPE_CACHE_DIR": str(folder / "captures")} | settings
-    command = [sys.executable, "-m", "streamlit", "run", "streamlit_app.py", "--server.port", str(port)]
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(command, cwd=ROOT, env=os.environ | own, stdout=log, stderr=log)
-        try:
-            wait_for(f"http://127.0.0.1:{port}/_stcore/health", server)
-            yield f"http://127.0.0.1:{port}/"
-        finally:
-            server.terminate()
-            server.wait(20)
+    command = [sys.executable, "-m", "streamlit", "run", "streamlit_app.py"]
+    with answering(command, folder / "log", os.environ | own) as url:
+        yield f"{url}/"
     said = (folder / "log").read_text()
     assert "Traceback" not in said, said[said.find("Traceback") :][:4000]
 
 
-def wait_for(url: str, server: subprocess.Popen) -> None:
-    """Return when the server answers."""
-    end = time.monotonic() + 60
+@contextmanager
+def answering(command: list[str], log: Path, environment: Mapping[str, str]) -> Iterator[str]:
+    """The address of a Streamlit server that answers; it is started anew where another took its port meanwhile."""
+    with log.open("wb") as written:
+        for _ in range(5):
+            port = free_port()
+            served = [*command, f"--server.port={port}"]
+            server = subprocess.Popen(served, cwd=ROOT, env=environment, stdout=written, stderr=written)
+            try:
+                if answers(port, server):
+                    yield f"http://127.0.0.1:{port}"
+                    return
+            finally:
+                server.terminate()
+                try:
+                    server.wait(60)
+                except subprocess.TimeoutExpired:
+                    server.kill()
+                    server.wait()
+    raise TimeoutError(f"the dashboard did not start: {log.read_text()[-2000:]}")
+
+
+def free_port() -> int:
+    """A port nobody listens at, out of those that a system gives to nobody who asks for any (Linux: above 32767)."""
+    while True:
+        port = random.SystemRandom().randrange(20_000, 32_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
+def answers(port: int, server: subprocess.Popen) -> bool:
+    """Whether a server comes to answer at its port, before it ends or time is up."""
+    end = time.monotonic() + PATIENCE_MS / 1000
     while time.monotonic() < end and server.poll() is None:
         try:
-            urllib.request.urlopen(url, timeout=2).close()
-        except (urllib.error.URLError, OSError):
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=10).close()
+        except OSError:
             time.sleep(0.2)
         else:
-            return
-    raise TimeoutError("the dashboard did not start")
+            return server.poll() is None
+    return False
 
 
 @pytest.fixture(scope="session")
@@ -112,8 +140,7 @@ class People:
         """One more page of the same person."""
         page = context.new_page()
         page.set_default_timeout(PATIENCE_MS)
-        page.received = []
-        page.sent = []
+        page.received, page.sent, page.runs = [], [], []
         page.on("console", self._hear)
         page.on("pageerror", lambda error: self._note(str(error)))
         page.on("dialog", lambda dialog: (self._note(f"dialog: {dialog.message}"), dialog.dismiss()))
@@ -141,9 +168,23 @@ class People:
             self.hosts.add(parts.hostname or url)
 
     def _tap(self, page, wire) -> None:
+        """Keep what passes, and of a wire that was opened last, what became of the runs that were asked for."""
         self._note_host(wire.url)
-        wire.on("framereceived", lambda frame: page.received.append(frame))
-        wire.on("framesent", lambda frame: page.sent.append(frame))
+        runs = page.runs = []
+
+        def receive(frame) -> None:
+            page.received.append(frame)
+            if isinstance(frame, bytes) and len(frame) < LONGEST_NEWS:
+                said = ForwardMsg.FromString(frame).WhichOneof("type")
+                runs.extend({"new_session": ["begun"], "script_finished": ["ended"]}.get(said, []))
+
+        def send(frame) -> None:
+            page.sent.append(frame)
+            if isinstance(frame, bytes) and BackMsg.FromString(frame).WhichOneof("type") == "rerun_script":
+                runs.append("asked")
+
+        wire.on("framereceived", receive)
+        wire.on("framesent", send)
 
 
 @pytest.fixture
@@ -189,9 +230,21 @@ def errors(page) -> list[str]:
 
 
 def settled(page) -> None:
-    """Wait until the page has stood still for a moment."""
+    """Wait until the page has stood still for a moment, and the server has done all that it was asked for."""
+    end = time.monotonic() + PATIENCE_MS / 1000
     page.evaluate("window.gsSettled = undefined")
     page.wait_for_function(SETTLED)
+    while not is_answered(page.runs):
+        assert time.monotonic() < end, f"the server never came to the end of it: {page.runs}"
+        page.wait_for_timeout(50)
+        page.evaluate("window.gsSettled = undefined")
+        page.wait_for_function(SETTLED)
+
+
+def is_answered(runs: list[str]) -> bool:
+    """Whether a run began after the last one was asked for, and has ended."""
+    asked = max((at for at, said in enumerate(runs) if said == "asked"), default=0)
+    return runs[-1:] == ["ended"] and "begun" in runs[asked:]
 
 
 def at_rest(page) -> None:

@@ -35,7 +35,7 @@ def test_pointing_at_a_figure_sends_nothing(visit, name):
     figures = [*carpets(page).get_by_test_id("matrix").all(), *page.locator(".js-plotly-plot").all()]
     for figure in figures:
         figure.scroll_into_view_if_needed()
-        page.wait_for_timeout(300)
+        settled(page)
         page.sent.clear()
         page.received.clear()
         box = figure.bounding_box()
@@ -76,7 +76,6 @@ def test_the_keys_do_what_they_say(visit):
     said = [readout.inner_text()]
     for key in (".", ".", ",", "n"):
         page.keyboard.press(key)
-        page.wait_for_timeout(100)
         said.append(readout.inner_text())
     assert said[1] != said[0] and said[2] != said[1], "full stop goes on"
     assert said[3].split("·")[0] == said[1].split("·")[0], "comma goes back to where the last full stop began"

@@ -1,16 +1,13 @@
 """A server on the page of matrices, and a reader who notes whatever goes wrong."""
 
 import os
-import socket
-import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.app.browser.harness import PATIENCE_MS, ROOT, answering
 from tests.app.components.driving import READY
 
 HERE = Path(__file__).parent
@@ -19,31 +16,11 @@ HERE = Path(__file__).parent
 @pytest.fixture(scope="session")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Streamlit server on the page of matrices."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", str(HERE / "carpet_app.py"), f"--server.port={port}"]
+    command = [sys.executable, "-m", "streamlit", "run", str(HERE / "carpet_app.py")]
     command += ["--server.headless=true", "--server.fileWatcherType=none", "--browser.gatherUsageStats=false"]
-    root = HERE.parents[2]
-    log = (tmp_path_factory.mktemp("streamlit") / "log.txt").open("w")
-    environment = os.environ | {"PYTHONPATH": str(root)}
-    with log, subprocess.Popen(command, cwd=root, env=environment, stdout=log, stderr=log) as server:
-        try:
-            _wait_for(f"http://127.0.0.1:{port}/_stcore/health")
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            server.terminate()
-
-
-def _wait_for(url: str) -> None:
-    """Return when the server answers; a server that never does fails the test."""
-    for _ in range(150):
-        try:
-            with urllib.request.urlopen(url):
-                return
-        except OSError:
-            time.sleep(0.2)
-    pytest.fail(f"no answer from {url}")
+    log = tmp_path_factory.mktemp("streamlit") / "log.txt"
+    with answering(command, log, os.environ | {"PYTHONPATH": str(ROOT)}) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
@@ -65,14 +42,16 @@ def visit(browser, contexts: dict, address: str):
         if (profile := repr(options)) not in contexts:
             contexts[profile] = browser.new_context(**options)
         page = contexts[profile].new_page()
+        page.set_default_timeout(PATIENCE_MS)
         pages.append(page)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("dialog", lambda dialog: (complaints.append(dialog.message), dialog.dismiss()))
         page.frames_in, page.frames_out = [], []
         page.on("websocket", lambda wire: _tap(page, wire))
         page.goto(f"{address}/?show={show}&pin={pin}")
-        page.wait_for_selector(READY, timeout=60_000)
+        page.wait_for_selector(READY)
         page.get_by_text("Release from Python").wait_for()
+        page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
         page.wait_for_timeout(300)
         return page
 

@@ -1,0 +1,105 @@
+"""Files that appear whole: written under names that no reader looks for, and what is left of them when a writer dies.
+
+    .NAME.@HOST.*.tmp   what is to become NAME, written on HOST
+
+A writer holds a lock on its file, which ends with its process, however that ends. So those of dead writers on one's own
+machine are told from others at once. What was written on other machines, whose locks need not be seen here, or where
+there are no locks, counts as left behind after an hour.
+"""
+
+import os
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+from socket import gethostname
+
+STALE_SECONDS = 3600
+
+
+def write_whole(path: Path, content: bytes | memoryview, *, is_first: bool = False) -> None:
+    """A file that appears whole, on the disk and under its name, or not at all; if `is_first`, where none is yet."""
+    descriptor, made = _locked_file(path)
+    lock = os.dup(descriptor) if os.name != "nt" else None  # there, what is open cannot be renamed
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        if is_first:
+            _name_first(made, path)
+        else:
+            made.replace(path)
+    finally:
+        made.unlink(missing_ok=True)
+        if lock is not None:
+            os.close(lock)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what writers that died have left behind in a folder."""
+    for path in folder.glob(".*.tmp"):
+        with suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > STALE_SECONDS:
+                path.unlink()
+            elif _own_mark() in path.name:
+                _remove_if_dead(path)
+
+
+def _name_first(made: Path, path: Path) -> None:
+    """Give a file its name unless another has it; where the disk knows no links, whoever comes last has it."""
+    try:
+        path.hardlink_to(made)
+    except FileExistsError:
+        return
+    except OSError:
+        made.replace(path)
+
+
+def _own_mark() -> str:
+    return f".@{gethostname()}."
+
+
+def _locked_file(path: Path) -> tuple[int, Path]:
+    """A new file, locked; another one where somebody took it for left behind before it was."""
+    while True:
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}{_own_mark()}", suffix=".tmp", dir=path.parent)
+        try:
+            _lock(descriptor)
+            if _is_still(Path(name), descriptor):
+                return descriptor, Path(name)
+            os.close(descriptor)
+        except BaseException:
+            os.close(descriptor)
+            Path(name).unlink(missing_ok=True)
+            raise
+
+
+def _remove_if_dead(path: Path) -> None:
+    """Remove a file that nobody holds a lock on."""
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        if _lock(descriptor, waits=False) and _is_still(path, descriptor):
+            path.unlink()
+    finally:
+        os.close(descriptor)
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _lock(descriptor: int, *, waits: bool = True) -> bool:
+    """Whether an open file is locked now, until it is closed; it is not where another has it, or there are no locks."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX if waits else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
