@@ -184,12 +184,16 @@ def _row(store: "Store", entry: "Entry") -> dict[str, Any]:
 
 def _verified(paths: list[Path]) -> Iterator[tuple[str, str | None]]:
     """Everything under these paths by name, each with what is wrong with it."""
+    from app.study.results import AGAIN, is_analysed
+    from cache import sums
     from cache.store import Store
     from cache.study import is_study
 
     for path in paths:
         if is_study(path):
             yield from _verified_study(path)
+        elif is_analysed(path):
+            yield from ((f"{path}/{name}", wrong) for name, wrong in sums.verify(path, do=AGAIN))
         elif path.is_file():
             yield str(path), _problem(path)
         elif path.is_dir():
@@ -199,21 +203,25 @@ def _verified(paths: list[Path]) -> Iterator[tuple[str, str | None]]:
 
 
 def _verified_study(path: Path) -> Iterator[tuple[str, str | None]]:
-    """Every block of a study: its checksums, and whether its routes decode."""
-    from cache.study import ROUTES, SCORES, StudyFolder
+    """Every block of a study: its checksums, and whether its routes and counts decode; then what it lacks."""
+    from analysis.tally_file import from_bytes
+    from cache.study import COUNTS, ROUTES, SCORES, StudyFolder
 
     study = StudyFolder.open(path)
+    lacks = study.lacking()  # before what is found damaged is set aside
     for block, wrong in study.verify():
         yield f"{path} block {block.number}", wrong
     for block in study.finished().values():
         problem = None
-        for kind in (ROUTES, SCORES):
+        for kind in (ROUTES, SCORES, COUNTS):
             if kind in block.parts and problem is None:
                 try:
-                    study.routes(block, kind)
+                    from_bytes(study.part(block, kind)) if kind == COUNTS else study.routes(block, kind)
                 except (GatescopeError, OSError, ValueError, KeyError, TypeError) as error:
                     problem = f"its {kind} do not decode: {error}"
         yield f"{path} block {block.number}", problem
+    for lack in lacks:
+        yield str(path), lack
 
 
 def _problem(path: Path) -> str | None:

@@ -3,7 +3,6 @@
 Nothing here is a use of a capture: listing leaves the order in which a full store removes them as it is.
 """
 
-import json
 import shutil
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
@@ -20,10 +19,10 @@ from app.labels import LabelBook
 from app.settings import settings
 from app.sources import CAPTURED, shipped_ids, shipped_name
 from app.study.job import CHOSEN, Studies
-from app.study.order import Order, clean_name, read_order, write_json, write_order
+from app.study.order import Order, clean_name, read_order, write_order
 from cache.folder import is_capture_id
 from cache.partial import PartialRecord
-from cache.study import RECIPE, ROUTES, StudyFolder
+from cache.study import ROUTES, StudyFolder, is_study
 from cache.upkeep import used_bytes
 from models import BUNDLED_MODELS
 from routing.errors import CaptureNotFoundError, GatescopeError, OptionError
@@ -130,7 +129,8 @@ def rename(entry: Entry, visitor: str, *, name: str, tags: str) -> None:
         return
     folder = server.studies() / entry.id
     write_order(folder, replace(entry.order, name=said))
-    _rename_study(folder / CAPTURED / RECIPE, said)
+    if is_study(folder / CAPTURED):
+        StudyFolder.open(folder / CAPTURED).rename(said)
     kept.forget(entry.id)
 
 
@@ -313,13 +313,6 @@ def _recorded(partial: PartialRecord) -> str:
     if "margin" in partial.columns:
         return "experts, weights, margins"
     return "experts, weights" if partial.has_weights else "experts"
-
-
-def _rename_study(recipe: Path, name: str) -> None:
-    """The name that pages show is the recipe's; it is no part of what decides the routes."""
-    if recipe.exists():
-        said = json.loads(recipe.read_text("utf-8"))
-        write_json(recipe, said | {"corpus": name})
 
 
 def _time(written: str, folder: Path) -> datetime:

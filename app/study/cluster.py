@@ -241,6 +241,7 @@ def capture_on_cluster(
     for block in workers.capture(missing(), folder, plan):
         done = done._replace(tokens=done.tokens + block.tokens, left_out=done.left_out + len(block.left_out))
         on_progress(done._replace(seconds=time.monotonic() - started))
+    folder.end(done.blocks)
     return done._replace(seconds=time.monotonic() - started)
 
 

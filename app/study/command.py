@@ -41,6 +41,9 @@ def analyze(
     logits: Annotated[
         bool, typer.Option(help="Keep all router scores while counting: more metrics, more memory.")
     ] = False,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Of a captured study that is not whole: analyse the blocks that are.")
+    ] = False,
     counts_only: Annotated[bool, typer.Option(help="Write nothing that holds text or tokens.")] = False,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, mps or spread.")] = None,
     dtype: Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.")] = None,
@@ -51,6 +54,7 @@ def analyze(
     with errors_shown():
         from app.settings import load_settings
         from app.study.run import Chosen, study_of_folder
+        from app.study.wholeness import part_of
         from cache.study import StudyFolder, is_study
 
         given = {"model": model or None, "device": device, "dtype": dtype}
@@ -67,7 +71,9 @@ def analyze(
             folder = StudyFolder.open(corpus)
             recipe = folder.recipe()
             with _progress() as tell:
-                found = study_of_folder(folder, chosen, on_progress=tell)
+                found = study_of_folder(folder, chosen, partial=partial, on_progress=tell)
+            if found.lacks:
+                _err.print(part_of(found.lacks), highlight=False, markup=False)
             named = {"model": found.tally.provenance.model, "corpus": Path(str(recipe["corpus"])).name}
         else:
             found = _run(settings, _documents(corpus, limit), chosen, {"max_new_tokens": new_tokens, "logits": logits})
@@ -129,6 +135,7 @@ def write(study: "Study", out: Path, *, model: str, corpus: str, counts_only: bo
     from app.study import results
     from app.study.report import report
     from app.study.tables import about, names_tokens, tables
+    from cache.sums import write_sums
 
     said, names = about(study, model=model, corpus=corpus), []
     with _folder(out) as partial:
@@ -140,8 +147,9 @@ def write(study: "Study", out: Path, *, model: str, corpus: str, counts_only: bo
         (partial / "study.json").write_text(json.dumps(said, indent=1, default=str), encoding="utf-8")
         kept = {key: one for key, one in study.results.items() if not (counts_only and names_tokens(one))}
         (partial / results.NAME).write_bytes(results.to_bytes(kept))
-        (partial / "tally.npz").write_bytes(to_bytes(without_words(study.tally) if counts_only else study.tally))
+        (partial / results.TALLY).write_bytes(to_bytes(without_words(study.tally) if counts_only else study.tally))
         (partial / "report.html").write_text(report(study, said), encoding="utf-8")
+        write_sums(partial)
     return names
 
 

@@ -76,6 +76,7 @@ def capture_through(
             folder.write(block, parts)
             tokens, left_out = tokens + block.tokens, left_out + len(left.left_out)
     check_end(there, blocks)
+    folder.end(blocks)
     return Progress(seen, blocks, found, tokens, left_out, time.monotonic() - started)
 
 
