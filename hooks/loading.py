@@ -14,7 +14,7 @@ from hooks.model import LoadedModel
 from hooks.probing import probe_inputs
 from hooks.routers import read_routers
 from hooks.selfcheck import check
-from hooks.weights import check_memory, check_weights, fingerprint, resolve
+from hooks.weights import check_fingerprint, check_memory, check_weights, fingerprint, resolve
 from routing.errors import ModelMemoryError, ModelNotFoundError, OptionError, WeightsError
 
 SPREAD = "spread"
@@ -46,15 +46,15 @@ def load_model(
     place = choose_device(device)
     folder = resolve(str(name), revision)
     files = check_weights(folder.path)
+    digest = fingerprint(folder.path, files.paths)
+    check_fingerprint(folder.path, digest)
     number = choose_dtype(dtype, place, files.parameters, files.stored)
     if device != SPREAD:
         check_memory(files.parameters * number.itemsize, place, folder.name)
     with _reading:
         model = _read(folder.path, number, None if device == SPREAD else place, trust_remote_code)
     tokenizer = AutoTokenizer.from_pretrained(folder.path, local_files_only=True, trust_remote_code=trust_remote_code)
-    return attach(
-        model, tokenizer, name=folder.name, revision=folder.revision, digest=fingerprint(folder.path, files.paths)
-    )
+    return attach(model, tokenizer, name=folder.name, revision=folder.revision, digest=digest)
 
 
 def attach(
