@@ -25,7 +25,7 @@ from cache.partial import PartialRecord
 from cache.study import ROUTES, StudyFolder, is_study
 from cache.upkeep import used_bytes
 from models import BUNDLED_MODELS
-from routing.errors import CaptureNotFoundError, GatescopeError, OptionError
+from routing.errors import CaptureNotFoundError, GatescopeError, OptionError, StoreError
 
 Kind = Literal["shipped", "text", "study", "import"]
 State = Literal["ready", "waiting", "running", "stopped", "failed"]
@@ -142,9 +142,24 @@ def remove(entry: Entry) -> None:
     if entry.kind == "text":
         server.shelf().remove(entry.id)
     else:
-        shutil.rmtree(server.studies() / entry.id, ignore_errors=True)
+        _remove_study(server.studies() / entry.id)
     label_book().forget(entry.id)
     kept.forget(entry.id)
+
+
+def _remove_study(folder: Path) -> None:
+    """Errors: StoreError where some of it stays; what is said of it then stays too, so that it can be tried again."""
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        if folder.exists():  # another removed a part of it first
+            _remove_study(folder)
+    except OSError as error:
+        raise StoreError(
+            f"the study cannot be deleted: {error.strerror or error}",
+            expected="a folder that the server may change",
+            do="ask who runs the server to give its folder back to it, and delete it again",
+        ) from error
 
 
 def entry_of(id: str, visitor: str, opened: Collection[str]) -> Entry:
