@@ -1,19 +1,17 @@
 """`python -m app analyze`: a corpus through a model, and every metric of it as tables and one page."""
 
-import errno
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from routing.errors import OptionError, StorageFullError, StoreError
+from routing.errors import OptionError
 from routing.record import Document
 
 if TYPE_CHECKING:  # torch takes seconds to import
@@ -53,6 +51,7 @@ def analyze(
 
     with errors_shown():
         from app.settings import load_settings
+        from app.study.out_folder import check_out
         from app.study.run import Chosen, study_of_folder
         from app.study.wholeness import part_of
         from cache.study import StudyFolder, is_study
@@ -67,6 +66,7 @@ def analyze(
             seed=seed,
             words=not counts_only,
         )
+        check_out(out)
         if is_study(corpus):
             folder = StudyFolder.open(corpus)
             recipe = folder.recipe()
@@ -133,12 +133,13 @@ def write(study: "Study", out: Path, *, model: str, corpus: str, counts_only: bo
     from analysis.tally_file import to_bytes
     from app.export import write_csv
     from app.study import results
+    from app.study.out_folder import replacing
     from app.study.report import report
     from app.study.tables import about, names_tokens, tables
     from cache.sums import write_sums
 
     said, names = about(study, model=model, corpus=corpus), []
-    with _folder(out) as partial:
+    with replacing(out) as partial:
         (partial / "tables").mkdir()
         for name, frame in tables(study, counts_only=counts_only):
             write_csv(frame, partial / "tables" / f"{name}.csv")
@@ -151,26 +152,3 @@ def write(study: "Study", out: Path, *, model: str, corpus: str, counts_only: bo
         (partial / "report.html").write_text(report(study, said), encoding="utf-8")
         write_sums(partial)
     return names
-
-
-@contextmanager
-def _folder(out: Path) -> Iterator[Path]:
-    """A new folder that takes the place of `out` once everything is in it; an older study is replaced."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=".study-", dir=out.parent) as name:
-            partial = Path(name) / "new"
-            partial.mkdir()
-            yield partial
-            if out.exists():
-                if not (out / "study.json").exists() and any(out.iterdir()):
-                    raise OptionError(
-                        f"{out} holds other files", expected="an empty folder, or an older study", do="name another"
-                    )
-                out.rename(Path(name) / "old")
-            partial.rename(out)
-    except OSError as error:
-        kind = StorageFullError if error.errno in (errno.ENOSPC, errno.EDQUOT) else StoreError
-        raise kind(
-            f"{out}: {error.strerror or error}", expected="a folder with room to write into", do="choose another --out"
-        ) from None

@@ -32,8 +32,9 @@ def import_trace(
 ) -> None:
     """Read routes that vLLM, SGLang, llama.cpp or a trainer recorded, and keep them as a study."""
     from app.cli import errors_shown
+    from app.study.capture_command import going_on
 
-    with errors_shown():
+    with errors_shown(), going_on(out):
         from cache.importers import Given, read_trace
         from cache.study import StudyFolder
 
