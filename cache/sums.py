@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from routing.errors import StoreError
+from routing.files import no_file
 
 NAME = "SHA256SUMS"
 _LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
@@ -34,6 +35,8 @@ def read_checked(folder: Path, name: str, *, do: str) -> bytes:
     Errors: StoreError, which says what to `do`.
     """
     try:
+        if said := no_file(folder / name):
+            raise OSError(f"it is {said}")
         content = (folder / name).read_bytes()
     except OSError as error:
         raise _damaged(folder, f"{name} cannot be read: {error.strerror or error}", do) from error

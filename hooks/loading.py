@@ -10,6 +10,7 @@ import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
+from hooks.config_limits import check_config
 from hooks.model import LoadedModel
 from hooks.probing import probe_inputs
 from hooks.routers import read_routers
@@ -45,6 +46,7 @@ def load_model(
     """
     place = choose_device(device)
     folder = resolve(str(name), revision)
+    check_config(folder.path)
     files = check_weights(folder.path)
     digest = fingerprint(folder.path, files.paths)
     check_fingerprint(folder.path, digest)

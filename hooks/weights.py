@@ -112,7 +112,7 @@ def _first_line(refusal: BaseException) -> str:
 
 def check_weights(path: Path) -> WeightFiles:
     """Read every safetensors header and compare it with its file's length. Errors: WeightsError."""
-    files = sorted(path.glob("*.safetensors"))
+    files = sorted(file for file in path.glob("*.safetensors") if file.is_file())
     _check_complete(path, files)
     parameters, kinds = 0, Counter[str]()
     for file in files:
