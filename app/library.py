@@ -19,7 +19,7 @@ from app.labels import LabelBook
 from app.settings import settings
 from app.sources import CAPTURED, shipped_ids, shipped_name
 from app.study.job import CHOSEN, Studies
-from app.study.order import Order, clean_name, read_order, write_order
+from app.study.order import ORDER, Order, clean_name, read_order, write_order
 from cache.folder import is_capture_id
 from cache.partial import PartialRecord
 from cache.study import ROUTES, StudyFolder, is_study
@@ -303,6 +303,8 @@ def _read_end(path: Path, size: int) -> dict[str, Any]:
 def _said_of_study(folder: Path, order: Order | None) -> dict[str, Any]:
     """What a study's folder says of it: what was asked, and what is whole of it."""
     said: dict[str, Any] = {"name": order.name if order else folder.name, "kind": "study", "problem": ""}
+    if order is None and (folder / ORDER).exists():
+        said["problem"] = f"what was asked of it ({ORDER}) cannot be read: delete it, and begin it again"
     said |= {"kind": "import"} if order is not None and order.imported else {}
     said |= {"model": order.model, "documents": order.documents} if order else {}
     said |= {"when": _time(order.created if order else "", folder), "size_bytes": _size(folder)}
