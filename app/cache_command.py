@@ -1,7 +1,6 @@
 """`python -m app cache`: what captures are kept, whether they are intact, what may go, and their routes as a table."""
 
 import json
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from routing.errors import CaptureNotFoundError, GatescopeError, OptionError, StoreError
+from routing.errors import CaptureNotFoundError, GatescopeError, StoreError
 
 if TYPE_CHECKING:  # pyarrow takes a moment to import
     from cache.store import Entry, Store
@@ -59,10 +58,11 @@ def verify(
     The exit code is 1 where anything is not intact.
     """
     from app.cli import errors_shown
+    from app.verifying import verified
 
     wrong = checked = 0
     with errors_shown():
-        for what, problem in _verified(paths or [_folder(folder)]):
+        for what, problem in verified(paths or [_folder(folder)]):
             checked += 1
             if problem is not None:
                 wrong += 1
@@ -132,10 +132,13 @@ def export(
     from app.cli import errors_shown
 
     with errors_shown():
+        from app.verifying import check_in_folder
         from cache.folder import is_capture_id
         from cache.long_form import export_long
 
         stored = is_capture_id(capture) and not Path(capture).exists()
+        if not stored:
+            check_in_folder(Path(capture))
         try:
             rows = export_long(_store(folder).path(capture) if stored else Path(capture), out)
         except FileNotFoundError:
@@ -180,52 +183,6 @@ def _row(store: "Store", entry: "Entry") -> dict[str, Any]:
             return row | made | {"text": text}
     except (GatescopeError, OSError) as error:
         return row | {"problem": error.found if isinstance(error, GatescopeError) else str(error)}
-
-
-def _verified(paths: list[Path]) -> Iterator[tuple[str, str | None]]:
-    """Everything under these paths by name, each with what is wrong with it."""
-    from cache.store import Store
-    from cache.study import is_study
-
-    for path in paths:
-        if is_study(path):
-            yield from _verified_study(path)
-        elif path.is_file():
-            yield str(path), _problem(path)
-        elif path.is_dir():
-            yield from ((entry.id, error.found if error else None) for entry, error in Store(path).verify())
-        else:
-            raise OptionError(f"nothing at {path}", expected="a study, a capture or a folder of them", do="check it")
-
-
-def _verified_study(path: Path) -> Iterator[tuple[str, str | None]]:
-    """Every block of a study: its checksums, and whether its routes decode."""
-    from cache.study import ROUTES, SCORES, StudyFolder
-
-    study = StudyFolder.open(path)
-    for block, wrong in study.verify():
-        yield f"{path} block {block.number}", wrong
-    for block in study.finished().values():
-        problem = None
-        for kind in (ROUTES, SCORES):
-            if kind in block.parts and problem is None:
-                try:
-                    study.routes(block, kind)
-                except (GatescopeError, OSError, ValueError, KeyError, TypeError) as error:
-                    problem = f"its {kind} do not decode: {error}"
-        yield f"{path} block {block.number}", problem
-
-
-def _problem(path: Path) -> str | None:
-    """What is wrong with one file."""
-    from cache.partial import PartialRecord
-
-    try:
-        with PartialRecord(path) as partial:
-            partial.verify()
-    except GatescopeError as error:
-        return error.found
-    return None
 
 
 def _say(line: str) -> None:

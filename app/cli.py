@@ -22,6 +22,7 @@ from app.study.command import analyze
 from app.study.engine_command import capture_from
 from app.study.import_command import import_trace
 from routing.errors import GatescopeError, OptionError, PromptError, StorageFullError, StoreError
+from routing.files import no_file
 
 if TYPE_CHECKING:  # torch takes seconds to import: --help and --version must not wait for it
     from app.settings import Settings
@@ -121,6 +122,8 @@ def trace(
 
 def _read_text(path: Path) -> str:
     """The text of a file, exactly (a byte order mark aside). Errors: PromptError."""
+    if path != Path("-") and (said := no_file(path)):
+        raise PromptError(f"{path} is {said}", expected="a text file", do="pipe the text: --prompt-file -")
     try:
         raw = sys.stdin.buffer.read() if path == Path("-") else path.read_bytes()
         return raw.decode("utf-8-sig")

@@ -5,12 +5,11 @@
 Each visitor names things alone: a name tells what somebody looked at, and is shown to others only where it is shared.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from app.study.order import clean_name, write_json
+from app.study.order import clean_name, read_json, write_json
 from cache.keys import check_capture_id
 
 FOLDER = "library"
@@ -49,10 +48,10 @@ class LabelBook:
     def of(self, id: str) -> Labels:
         """What is said of a capture: nothing, where nothing can be read."""
         try:
-            said = json.loads(self._path(id).read_text("utf-8"))
+            said = read_json(self._path(id))
             called = {who: Called(name=each["name"], tags=tuple(each["tags"])) for who, each in said["called"].items()}
             return Labels(owner=str(said["owner"]), is_shared=said["is_shared"] is True, called=called)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return Labels()
 
     def call(self, id: str, visitor: str, *, name: str, tags: str) -> None:

@@ -3,7 +3,6 @@
 Nothing here is a use of a capture: listing leaves the order in which a full store removes them as it is.
 """
 
-import json
 import shutil
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
@@ -20,13 +19,13 @@ from app.labels import LabelBook
 from app.settings import settings
 from app.sources import CAPTURED, shipped_ids, shipped_name
 from app.study.job import CHOSEN, Studies
-from app.study.order import Order, clean_name, read_order, write_json, write_order
+from app.study.order import ORDER, Order, clean_name, read_order, write_order
 from cache.folder import is_capture_id
 from cache.partial import PartialRecord
-from cache.study import RECIPE, ROUTES, StudyFolder
+from cache.study import ROUTES, StudyFolder, is_study
 from cache.upkeep import used_bytes
 from models import BUNDLED_MODELS
-from routing.errors import CaptureNotFoundError, GatescopeError, OptionError
+from routing.errors import CaptureNotFoundError, GatescopeError, OptionError, StoreError
 
 Kind = Literal["shipped", "text", "study", "import"]
 State = Literal["ready", "waiting", "running", "stopped", "failed"]
@@ -130,7 +129,8 @@ def rename(entry: Entry, visitor: str, *, name: str, tags: str) -> None:
         return
     folder = server.studies() / entry.id
     write_order(folder, replace(entry.order, name=said))
-    _rename_study(folder / CAPTURED / RECIPE, said)
+    if is_study(folder / CAPTURED):
+        StudyFolder.open(folder / CAPTURED).rename(said)
     kept.forget(entry.id)
 
 
@@ -142,9 +142,24 @@ def remove(entry: Entry) -> None:
     if entry.kind == "text":
         server.shelf().remove(entry.id)
     else:
-        shutil.rmtree(server.studies() / entry.id, ignore_errors=True)
+        _remove_study(server.studies() / entry.id)
     label_book().forget(entry.id)
     kept.forget(entry.id)
+
+
+def _remove_study(folder: Path) -> None:
+    """Errors: StoreError where some of it stays; what is said of it then stays too, so that it can be tried again."""
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        if folder.exists():  # another removed a part of it first
+            _remove_study(folder)
+    except OSError as error:
+        raise StoreError(
+            f"the study cannot be deleted: {error.strerror or error}",
+            expected="a folder that the server may change",
+            do="ask who runs the server to give its folder back to it, and delete it again",
+        ) from error
 
 
 def entry_of(id: str, visitor: str, opened: Collection[str]) -> Entry:
@@ -288,6 +303,8 @@ def _read_end(path: Path, size: int) -> dict[str, Any]:
 def _said_of_study(folder: Path, order: Order | None) -> dict[str, Any]:
     """What a study's folder says of it: what was asked, and what is whole of it."""
     said: dict[str, Any] = {"name": order.name if order else folder.name, "kind": "study", "problem": ""}
+    if order is None and (folder / ORDER).exists():
+        said["problem"] = f"what was asked of it ({ORDER}) cannot be read: delete it, and begin it again"
     said |= {"kind": "import"} if order is not None and order.imported else {}
     said |= {"model": order.model, "documents": order.documents} if order else {}
     said |= {"when": _time(order.created if order else "", folder), "size_bytes": _size(folder)}
@@ -313,13 +330,6 @@ def _recorded(partial: PartialRecord) -> str:
     if "margin" in partial.columns:
         return "experts, weights, margins"
     return "experts, weights" if partial.has_weights else "experts"
-
-
-def _rename_study(recipe: Path, name: str) -> None:
-    """The name that pages show is the recipe's; it is no part of what decides the routes."""
-    if recipe.exists():
-        said = json.loads(recipe.read_text("utf-8"))
-        write_json(recipe, said | {"corpus": name})
 
 
 def _time(written: str, folder: Path) -> datetime:

@@ -19,14 +19,16 @@ from numpy.typing import NDArray
 from analysis.metrics import METRICS
 from analysis.registry import BOTH, Ask, Result
 from analysis.tally import Facet, Tally, tally, token_facets
-from analysis.tally_file import from_bytes
 from app.kept import Kept
 from app.state import Span, View
 from app.study.capturing import first_routes
+from app.study.order import read_order
 from app.study.results import NAME as RESULTS
-from app.study.results import Results, read_results
+from app.study.results import TALLY, Results, lacked, read_results, read_table, read_tally
 from app.study.run import KEPT_TOKENS
+from app.study.wholeness import part_of, shortly
 from cache.study import StudyFolder
+from cache.sums import has
 from models import BUNDLED_MODELS
 from models.box import history, probed, welcome
 from routing.errors import CaptureNotFoundError, OptionError, StoreError
@@ -36,7 +38,6 @@ Kind = Literal["text", "corpus"]
 LIVE_RESAMPLES = 200
 """Resamples of documents where a metric is computed while the reader waits; what was analysed before has its own."""
 
-TALLY = "tally.npz"
 CAPTURED, ANALYSED = "capture", "analysis"
 """The two parts of a study's folder: the routes, and the results."""
 
@@ -114,7 +115,7 @@ def read_shipped(id: str) -> Source:
         return Source(id=id, name=shipped_name(id), kind="text", record=welcome(model))
     if what == "probe":
         analysed = BUNDLED_MODELS[model] / "captures" / "probe"
-        found = analysed if (analysed / RESULTS).exists() else None
+        found = analysed if has(analysed, RESULTS) else None
         return Source(id=id, name=shipped_name(id), kind="corpus", record=probed(model), analysis=found)
     step = int(what.removeprefix("step"))
     record = next(moment.record for moment in history(model) if moment.step == step)
@@ -136,9 +137,21 @@ def read_study(id: str, folder: Path) -> Source:
         name=str(captured.recipe().get("corpus", id)),
         kind="corpus",
         record=record,
-        analysis=analysed if (analysed / RESULTS).exists() else None,
+        analysis=analysed if has(analysed, RESULTS) else None,
         is_cut=len(record.documents) < documents,
+        notice=_not_whole(folder, captured),
     )
+
+
+def _not_whole(folder: Path, captured: StudyFolder) -> str:
+    """What must be said of a study that lacks some of its corpus; nothing where it is whole."""
+    order, analysed = read_order(folder), folder / ANALYSED
+    if lacks := lacked(analysed):
+        return part_of(lacks)
+    lacks = tuple(captured.lacking(is_ended=order is not None and order.state == "done"))
+    if lacks and has(analysed, RESULTS):
+        return f"The routes of this study are no longer whole, and what is computed now lacks some: {shortly(lacks)}."
+    return part_of(lacks) if lacks else ""
 
 
 def scope_of(source: Source, view: View) -> Scope:
@@ -232,8 +245,8 @@ def _analysed(source: Source) -> Results:
 
 def tally_of(source: Source, name: str, scope: Scope = WHOLE) -> Tally:
     """What a metric needs of a scope's routes. The whole of a study was counted when it was analysed."""
-    if scope.is_whole and source.analysis is not None and (file := source.analysis / TALLY).exists():
-        return _tallies.get((source.id, TALLY), lambda: from_bytes(file.read_bytes()))
+    if scope.is_whole and (folder := source.analysis) is not None and has(folder, TALLY):
+        return _tallies.get((source.id, TALLY), lambda: read_tally(folder / TALLY))
     needs = METRICS[name].needs
     key = (source.id, needs, replace(scope, facet="own"))
     return _tallies.get(key, lambda: tally(counted(source, scope), only=needs))
@@ -241,9 +254,9 @@ def tally_of(source: Source, name: str, scope: Scope = WHOLE) -> Tally:
 
 def table(source: Source, name: str) -> pd.DataFrame | None:
     """A table that was made when the study was analysed, such as `composition.domain`; None where there is none."""
-    if source.analysis is None or not (file := source.analysis / "tables" / f"{name}.parquet").exists():
+    if (folder := source.analysis) is None:
         return None
-    return _results.get((source.id, "table", name), lambda: pd.read_parquet(file))
+    return _results.get((source.id, "table", name), lambda: read_table(folder, name))
 
 
 def own_tokens(source: Source, scope: Scope = WHOLE) -> int:

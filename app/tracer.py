@@ -20,6 +20,7 @@ from routing.errors import (
     CaptureNotFoundError,
     GatescopeError,
     ModelError,
+    OptionError,
     PromptError,
     StoreError,
 )
@@ -246,13 +247,27 @@ def _recipe(made: Provenance) -> dict[str, str | int | float | bool | None]:
     return {**made.options, **ran_on, **made.versions}
 
 
-def explained(error: BaseException, *, log: str = "the server's log") -> GatescopeError:
+SERVER_LOG = "the server's log"
+
+
+def explained(error: BaseException, *, log: str = SERVER_LOG) -> GatescopeError:
     """Any error as the three parts a page or a command line shows; `log` is where the rest of it is found."""
     if isinstance(error, GatescopeError):
         return error
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return GatescopeError(
             f"memory ran out ({error})", expected="room for the whole pass", do="shorten the text, or record less"
+        )
+    if isinstance(error, OSError) and error.strerror:
+        name = str(error.filename or "a file")
+        return StoreError(
+            f"{Path(name).name if log == SERVER_LOG else name}: {error.strerror}",  # visitors are told of no folders
+            expected="a file or folder that this user may read and write",
+            do="give it to this user, or name another",
+        )
+    if isinstance(error, OverflowError):
+        return OptionError(
+            f"a number out of range: {error}", expected="numbers that fit into 64 bits", do="choose a smaller one"
         )
     return GatescopeError(
         f"{type(error).__name__}: {error}",

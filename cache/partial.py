@@ -37,6 +37,7 @@ from cache.schema import (
 from cache.seal import MAGIC, SEAL_BYTES, complaint
 from routing import Document, Provenance, RouterRule, RoutingRecord
 from routing.errors import CaptureDamagedError, OptionError, RecordError, StoreError
+from routing.files import no_file
 
 _UNREADABLE = (pa.ArrowException, OSError, KeyError, TypeError, ValueError, AttributeError)
 
@@ -103,6 +104,8 @@ class PartialRecord(Rows):
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
+        if said := no_file(self.path):
+            raise _no_capture(self.path, f"it is {said}")
         try:
             self._map = pa.memory_map(str(self.path))
         except FileNotFoundError:
@@ -210,7 +213,7 @@ def _no(found: str, expected: str) -> OptionError:
     return OptionError(found, expected=expected, do="ask for what the capture holds")
 
 
-def _no_capture(path: Path, error: Exception) -> StoreError:
+def _no_capture(path: Path, error: Exception | str) -> StoreError:
     return StoreError(
         f"{path} cannot be read as a capture: {error}", expected="a whole capture", do="check the path and the file"
     )

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from routing import Document, Provenance, RouterRule, RoutingRecord
 from routing.errors import RecordError, StoreError
+from routing.row_counts import read_fault, row_fault
 
 SCHEMA_VERSION = 2
 ROW_GROUP_TOKENS = 131_072
@@ -112,6 +113,7 @@ def decode(data: bytes | memoryview | pa.Buffer, *, checks_pages: bool = False) 
     file = open_parquet(data, checks_pages=checks_pages)
     about, texts = read_about(file), read_texts(file)
     table = _migrated(file.read(), about.version)
+    _check_rows(read_fault(file.metadata, table.num_rows))
     arrays = {name: read_array(table, name, np.dtype(kind), about.sizes) for name, kind in about.arrays.items()}
     absent: dict[str, Any] = {"weight_tlk": None}
     return RoutingRecord(
@@ -136,6 +138,7 @@ def open_parquet(data: bytes | memoryview | pa.Buffer, *, checks_pages: bool = F
 def read_about(file: pq.ParquetFile) -> About:
     """What the file says of itself. Errors: StoreError where a newer version wrote it, RecordError for another file."""
     said = _said(file)
+    _check_rows(row_fault(file.metadata))
     return About(
         version=said["schema_version"],
         layers=tuple(RouterRule(**rule) for rule in said["layers"]),
@@ -155,6 +158,12 @@ def read_texts(file: pq.ParquetFile) -> Texts:
         documents=tuple(Document(**document) for document in said["documents"]),
         pieces={int(token): piece for token, piece in said["pieces"].items()},
     )
+
+
+def _check_rows(fault: str) -> None:
+    """Errors: RecordError where a file says another number of rows than it holds."""
+    if fault:
+        raise RecordError(fault, expected="as many rows as it says", do="pass a file that `encode` wrote")
 
 
 def _said(file: pq.ParquetFile) -> dict[str, Any]:

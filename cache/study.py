@@ -1,6 +1,7 @@
 """A study on disk: the routing of a corpus in blocks, each written once and whole: it may be killed at any moment.
 
     <folder>/capture.json           the recipe: what the study was made with; written first, never changed
+    <folder>/end.json               how many blocks there are: the corpus was read to its end, and nothing written since
     <folder>/blocks/00000042.json   block 42 is whole: what is in it, what was left out, and the checksum of each part
     <folder>/blocks/00000042.routes     its routing, as Parquet (see `cache.schema`); absent where only counts are kept
     <folder>/blocks/00000042.scores     the same with all router scores, of the documents drawn for it
@@ -11,51 +12,36 @@
 
 A block's parts are on the disk before its .json is, and every file takes its name only when it is whole. So a block
 without a .json was never written, whatever lies there, and is captured again. Blocks may be written by any number of
-processes and machines that share the folder, in any order; the same block written twice is the same.
+processes and machines that share the folder, in any order; the same block written twice is the same. Each .json holds
+a checksum of what it says, that of a block in its own study alone.
 """
 
 import errno
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from cache.block import Block, read_block, said_of
+from cache.checksum import CHECKSUM, digest_of, is_intact, with_checksum
 from cache.schema import decode
 from cache.temporary import sweep, write_whole
 from routing.errors import CaptureDamagedError, GatescopeError, OptionError, StorageFullError, StoreError
 from routing.record import RoutingRecord
 
-RECIPE = "capture.json"
-VERSION = 1
+RECIPE, END = "capture.json", "end.json"
+VERSION = 2
+NOTHING_SEALED = 1
+"""The version whose recipe and blocks carry no checksum of their own; they are read as they are."""
 ROUTES, SCORES, COUNTS = "routes", "scores", "counts"
 _OWN = re.compile(rf"[0-9]{{8}}\.(json|{ROUTES}|{SCORES}|{COUNTS})|\..*\.tmp")
 
 Recipe = Mapping[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Block:
-    """One block that is whole.
-
-    documents   captured, each part of a text that was cut counted
-    read        documents of the corpus that begin here: each is captured, or named in `left_out` with the reason
-    was_cut     names of texts that were captured in parts, each with what became of the parts
-    digest      of the documents as they were read: the same corpus gives the same
-    parts       SHA-256 and size of each part, by its kind
-    """
-
-    number: int
-    documents: int
-    tokens: int
-    digest: str
-    read: int = 0
-    left_out: tuple[tuple[str, str], ...] = ()
-    was_cut: tuple[tuple[str, str], ...] = ()
-    parts: Mapping[str, tuple[str, int]] = field(default_factory=dict)
 
 
 class StudyFolder:
@@ -79,7 +65,7 @@ class StudyFolder:
             study.blocks_folder.mkdir(parents=True, exist_ok=True)
             study.sweep()
             if not path.exists():
-                write_whole(path, json.dumps({"version": VERSION, **recipe}, indent=1).encode(), is_first=True)
+                write_whole(path, _spelt({"version": VERSION, **recipe}), is_first=True)
         study._check_same(recipe)
         return study
 
@@ -96,26 +82,43 @@ class StudyFolder:
         """What the study was made with. Errors: StoreError where a newer Gatescope wrote it, or it cannot be read."""
         try:
             found: dict[str, Any] = json.loads((self.folder / RECIPE).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise _unreadable(self.folder / RECIPE, str(error)) from error
         if not isinstance(found, dict):
             raise _unreadable(self.folder / RECIPE, "it holds no object")
-        if found.get("version") != VERSION:
+        version = found.get("version")
+        if version not in (NOTHING_SEALED, VERSION) or isinstance(version, bool):
             raise StoreError(
-                f"{self.folder / RECIPE} is of version {found.get('version')!r}",
+                f"{self.folder / RECIPE} is of version {version!r}",
                 expected=f"version {VERSION}",
                 do="open it with the Gatescope that wrote it",
             )
+        if (version != NOTHING_SEALED or CHECKSUM in found) and not is_intact(found):
+            raise _unreadable(self.folder / RECIPE, "its checksum does not match")
         return found
+
+    def rename(self, corpus: str) -> None:
+        """Call the corpus otherwise: its name is no part of what decides the routes."""
+        said = self.recipe()
+        with _explained(self.folder):
+            write_whole(self.folder / RECIPE, _spelt(said | {"corpus": corpus}))
+
+    def end(self, blocks: int) -> None:
+        """Note that the corpus was read to its end, and how many blocks it is; writing a block takes the note away."""
+        with _explained(self.folder):
+            write_whole(
+                self.folder / END, json.dumps(with_checksum({"blocks": blocks}, within=self._mark()[0])).encode()
+            )
 
     def finished(self) -> dict[int, Block]:
         """Every block that is whole, by number: its parts are there and as long as they were (see `verify`)."""
-        blocks = (_block(path) for path in self._said())
+        blocks = self._read().values()
         return {block.number: block for block in blocks if block is not None and not self._torn(block)}
 
     def block(self, number: int) -> Block | None:
         """One block, if it is whole."""
-        block = _block(self._part(number, "json"))
+        mark, is_sealed = self._mark()
+        block = read_block(self._part(number, "json"), study=mark, is_sealed=is_sealed)
         return None if block is None or self._torn(block) else block
 
     def troubles(self) -> list[str]:
@@ -123,23 +126,36 @@ class StudyFolder:
 
         A block that is named here is not whole, and the next capture makes it anew.
         """
-        found = []
-        for path in self._said():
-            block = _block(path)
-            found += [f"{path} cannot be read"] if block is None else self._torn(block)
-        foreign = [path for path in self.blocks_folder.iterdir() if not _OWN.fullmatch(path.name)]
-        return found + [f"{path} is no file of a study, and is left alone" for path in sorted(foreign)]
+        held = self.blocks_folder.iterdir() if self.blocks_folder.is_dir() else ()
+        foreign = [path for path in held if not _OWN.fullmatch(path.name)]
+        return self._damage() + [f"{path} is no file of a study, and is left alone" for path in sorted(foreign)]
+
+    def lacking(self, *, is_ended: bool = False) -> list[str]:
+        """What the study lacks of its corpus; nothing where it is whole. `is_ended` where its end is known otherwise.
+
+        Blocks that are torn or were never captured, and, while it is captured, that the end has not come.
+        """
+        there = set(self._read_numbers())
+        blocks = self._blocks_in_all()
+        past = max(there, default=-1) + 1
+        found = self._damage() + _gaps(there, max(past, blocks or 0))
+        if blocks is None and not is_ended:
+            found.append(f"its capture has not come to its end: {len(self.finished()):,} blocks are whole so far")
+        elif blocks is not None and past > blocks:
+            found.append(f"block {past - 1} lies behind its end, which is at {blocks:,} blocks")
+        return found
 
     def write(self, block: Block, parts: Mapping[str, bytes | memoryview]) -> Block:
         """Write a block: its parts, then the file that says it is whole. Nothing is half-written."""
         sums = {}
         with _explained(self.folder):
+            (self.folder / END).unlink(missing_ok=True)
             self._part(block.number, "json").unlink(missing_ok=True)  # what it called whole is replaced now
             for kind, content in parts.items():
                 write_whole(self._part(block.number, kind), content)
                 sums[kind] = (hashlib.sha256(content).hexdigest(), len(content))
             whole = Block(**{**asdict(block), "parts": sums})
-            write_whole(self._part(block.number, "json"), json.dumps(asdict(whole)).encode())
+            write_whole(self._part(block.number, "json"), said_of(whole, study=self._mark()[0]))
         return whole
 
     def routes(self, block: Block, kind: str = ROUTES) -> RoutingRecord:
@@ -160,14 +176,15 @@ class StudyFolder:
         if content is None:
             raise self._set_aside(block, path, "is gone")
         if hashlib.sha256(content).hexdigest() != block.parts[kind][0]:
-            if _block(self._part(block.number, "json")) != block:
+            if self._read().get(self._part(block.number, "json")) != block:
                 raise _unreadable(path, "its block is being written anew", expected="a study at rest", do="try again")
             raise self._set_aside(block, path, f"has {len(content):,} bytes whose checksum does not match")
         return content
 
     def keep_sum(self, blocks: Iterable[Block], kind: str, content: bytes) -> None:
         """Keep what one kind of part adds up to over some blocks, in place of what was kept of others."""
-        named = f"{kind}-{_sum_of(blocks, kind)}-{hashlib.sha256(content).hexdigest()[:16]}"
+        mark = _sum_of(blocks, kind)
+        named = f"{kind}-{mark}-{_checksum(mark, content)}"
         with _explained(self.folder):
             write_whole(self.folder / named, content)
             for path in self.folder.glob(f"{kind}-*-*"):
@@ -177,16 +194,16 @@ class StudyFolder:
     def kept_sum(self, blocks: Iterable[Block], kind: str) -> bytes | None:
         """What was kept of exactly these blocks, as they are now; None where nothing was, or it was altered since."""
         with _explained(self.folder):
-            for path in self.folder.glob(f"{kind}-{_sum_of(blocks, kind)}-*"):
+            mark = _sum_of(blocks, kind)
+            for path in self.folder.glob(f"{kind}-{mark}-*"):
                 content = path.read_bytes()
-                if path.name.endswith(hashlib.sha256(content).hexdigest()[:16]):
+                if path.name == f"{kind}-{mark}-{_checksum(mark, content)}":
                     return content
         return None
 
     def verify(self) -> Iterator[tuple[Block, str]]:
         """Read every byte; each block that is damaged, with what is wrong. Damaged parts are set aside."""
-        for path in self._said():
-            block = _block(path)
+        for path, block in self._read().items():
             if block is None:
                 nothing = Block(number=int(path.stem), documents=0, tokens=0, digest="")
                 yield nothing, self._set_aside(nothing, path, "cannot be read").found
@@ -204,15 +221,44 @@ class StudyFolder:
             for folder in (self.folder, self.blocks_folder):
                 sweep(folder)
 
-    def _said(self) -> list[Path]:
-        """The files that say of a block that it is whole."""
-        return sorted(self.blocks_folder.glob(f"{'[0-9]' * 8}.json"))
+    def _read(self) -> dict[Path, Block | None]:
+        """The files that say of a block that it is whole, each with what it says; None where that cannot be read."""
+        paths = sorted(self.blocks_folder.glob(f"{'[0-9]' * 8}.json"))
+        mark, is_sealed = self._mark() if paths else ("", True)
+        return {path: read_block(path, study=mark, is_sealed=is_sealed) for path in paths}
+
+    def _read_numbers(self) -> list[int]:
+        """The numbers of the blocks that are there, torn ones too."""
+        return [int(path.stem) for path in self._read()]
+
+    def _mark(self) -> tuple[str, bool]:
+        """What tells this study from others, and whether all it says of its blocks must carry a checksum."""
+        said = self.recipe()
+        own = {name: value for name, value in said.items() if name not in ("corpus", "version", CHECKSUM)}
+        return digest_of(own), said["version"] != NOTHING_SEALED
+
+    def _blocks_in_all(self) -> int | None:
+        """How many blocks the corpus is; None where its end was not reached, or that cannot be read."""
+        try:
+            said = json.loads((self.folder / END).read_text(encoding="utf-8"))
+            return int(said["blocks"]) if is_intact(said, within=self._mark()[0]) else None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return None
+
+    def _damage(self) -> list[str]:
+        """What is torn, or cannot be read."""
+        found = []
+        for path, block in self._read().items():
+            named = path.relative_to(self.folder)
+            found += [f"{named} cannot be read"] if block is None else self._torn(block)
+        return found
 
     def _torn(self, block: Block) -> list[str]:
         """Which parts of a block are gone, or not as long as they were."""
         sizes = {kind: (_size(self._part(block.number, kind)), size) for kind, (_, size) in block.parts.items()}
         return [
-            f"{self._part(block.number, kind)} " + ("is gone" if is_now < 0 else f"has {is_now:,} of {was:,} bytes")
+            f"{self.blocks_folder.name}/{block.number:08}.{kind} "
+            + ("is gone" if is_now < 0 else f"has {is_now:,} of {was:,} bytes")
             for kind, (is_now, was) in sizes.items()
             if is_now != was
         ]
@@ -248,8 +294,9 @@ class StudyFolder:
             )
 
     def _check_same(self, recipe: Recipe) -> None:
-        kept, asked = self.recipe(), json.loads(json.dumps({"version": VERSION, **recipe}))
-        differing = [name for name in sorted({*kept, *asked}) if kept.get(name) != asked.get(name)]
+        kept, asked = self.recipe(), json.loads(json.dumps(dict(recipe)))
+        names = sorted({*kept, *asked} - {"version", CHECKSUM})
+        differing = [name for name in names if kept.get(name) != asked.get(name)]
         if differing:
             said = "; ".join(f"{name} was {kept.get(name)!r} and is {asked.get(name)!r}" for name in differing)
             raise OptionError(
@@ -264,24 +311,33 @@ def is_study(folder: Path | str) -> bool:
     return (Path(folder) / RECIPE).is_file()
 
 
-def _block(path: Path) -> Block | None:
-    """What a block's file says; None where it says nothing that can be read, as if it were not there."""
-    try:
-        said = json.loads(path.read_text(encoding="utf-8"))
-        for list_of in ("left_out", "was_cut"):
-            said[list_of] = tuple((name, reason) for name, reason in said.get(list_of, ()))
-        said["parts"] = {kind: (digest, int(size)) for kind, (digest, size) in said["parts"].items()}
-        block = Block(**said)
-        is_its_own = f"{block.number:08}" == path.stem and all(kind.isidentifier() for kind in block.parts)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
-    return block if is_its_own else None
+def _gaps(there: Collection[int], blocks: int) -> list[str]:
+    """Which blocks of so many are not there, each run of them in a sentence.
+
+    >>> _gaps({0, 3, 4}, 8)
+    ['blocks 1 to 2 are not there', 'blocks 5 to 7 are not there']
+    """
+    edges = sorted({-1, *there, blocks})
+    holes = [(before + 1, after - 1) for before, after in pairwise(edges) if after - before > 1]
+    return [
+        f"block {first} is not there" if first == last else f"blocks {first} to {last} are not there"
+        for first, last in holes
+    ]
+
+
+def _spelt(recipe: Recipe) -> bytes:
+    return json.dumps(with_checksum(json.loads(json.dumps(dict(recipe)))), indent=1).encode()
 
 
 def _sum_of(blocks: Iterable[Block], kind: str) -> str:
     """A name for one kind of part of all these blocks together, whatever their order."""
     parts = sorted((block.number, block.parts[kind][0]) for block in blocks if kind in block.parts)
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def _checksum(mark: str, content: bytes) -> str:
+    """Of a sum, and of what it is the sum of."""
+    return hashlib.sha256(mark.encode() + content).hexdigest()[:16]
 
 
 def _size(path: Path) -> int:

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, cast
 import pyarrow as pa
 
 from corpora.place import Place
+from routing.files import no_file
 
 MAX_ROW_BYTES = 64 * 2**20
 """The longest row: it is held in memory whole. 64 MiB is a long novel a hundred times over."""
@@ -29,6 +30,7 @@ def opened(path: Path) -> Iterator[io.BufferedReader]:
     Errors      RowError (of line 0) when it cannot be opened or unpacked, is empty, or holds no text
     """
     place = Place(path)
+    check_file(place)
     try:
         with _unpacked(path) as stream:
             yield _as_utf8(stream, place)
@@ -38,6 +40,13 @@ def opened(path: Path) -> Iterator[io.BufferedReader]:
         if error.errno is None:  # pyarrow's way to say that a stream is torn
             raise _damaged(place, error) from error
         raise unreadable(place, error) from error
+
+
+def check_file(place: Place) -> None:
+    """Errors: RowError for a pipe or a device: a corpus is read more than once, and to its end."""
+    if said := no_file(Path(place.path)):
+        do = "write what comes through it into a file first"
+        raise place.error(f"it is {said}", expected="a file", do=do, reason="no file")
 
 
 def unreadable(place: Place, error: OSError) -> Exception:

@@ -10,11 +10,12 @@ import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
+from hooks.config_limits import check_config
 from hooks.model import LoadedModel
 from hooks.probing import probe_inputs
 from hooks.routers import read_routers
 from hooks.selfcheck import check
-from hooks.weights import check_memory, check_weights, fingerprint, resolve
+from hooks.weights import check_fingerprint, check_memory, check_weights, fingerprint, resolve
 from routing.errors import ModelMemoryError, ModelNotFoundError, OptionError, WeightsError
 
 SPREAD = "spread"
@@ -45,16 +46,17 @@ def load_model(
     """
     place = choose_device(device)
     folder = resolve(str(name), revision)
+    check_config(folder.path)
     files = check_weights(folder.path)
+    digest = fingerprint(folder.path, files.paths)
+    check_fingerprint(folder.path, digest)
     number = choose_dtype(dtype, place, files.parameters, files.stored)
     if device != SPREAD:
         check_memory(files.parameters * number.itemsize, place, folder.name)
     with _reading:
         model = _read(folder.path, number, None if device == SPREAD else place, trust_remote_code)
     tokenizer = AutoTokenizer.from_pretrained(folder.path, local_files_only=True, trust_remote_code=trust_remote_code)
-    return attach(
-        model, tokenizer, name=folder.name, revision=folder.revision, digest=fingerprint(folder.path, files.paths)
-    )
+    return attach(model, tokenizer, name=folder.name, revision=folder.revision, digest=digest)
 
 
 def attach(

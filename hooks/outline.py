@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from transformers import AutoConfig
 
+from hooks.config_limits import check_config
 from hooks.find import experts_paths
 from hooks.loading import model_class
 from hooks.site import block_of, stack_of
@@ -27,6 +28,7 @@ def outline(name: str | Path, *, revision: str = "") -> tuple[RouterRule, ...]:
     Errors: ModelNotFoundError, DenseModelError; RouterOutputError where the numbers are nowhere to be read.
     """
     path = resolve(str(name), revision, files=("config.json",)).path
+    check_config(path)
     try:
         config = AutoConfig.from_pretrained(path, local_files_only=True)
         kind = model_class(config)

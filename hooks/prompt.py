@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hooks.chat import as_turn
 from routing.errors import OptionError, PromptError
 
 if TYPE_CHECKING:  # the model counts the tokens of a prompt, so it imports this file
@@ -51,19 +52,12 @@ def tokenise(tokenizer: Any, text: str, *, chat: bool) -> Prompt:
     if not chat:
         ids = tokenizer(text, verbose=False)["input_ids"]
         return Prompt(tuple(ids), (False,) * len(ids))
-    rendered = _as_turn(tokenizer, text)
+    rendered = as_turn(tokenizer, text)
     encoded = tokenizer(rendered, add_special_tokens=False, return_offsets_mapping=tokenizer.is_fast, verbose=False)
     ids = tuple(encoded["input_ids"])
-    start = len(_as_turn(tokenizer, PLACE).partition(PLACE)[0])
+    start = len(as_turn(tokenizer, PLACE).partition(PLACE)[0])
     inside = next((own for own in (text, text.strip()) if rendered.startswith(own, start)), None)
     if inside is None or not tokenizer.is_fast:
         return Prompt(ids, (False,) * len(ids))
     end = start + len(inside)
     return Prompt(ids, tuple(not (low < end and high > start) for low, high in encoded["offset_mapping"]))
-
-
-def _as_turn(tokenizer: Any, text: str) -> str:
-    """The text as one user turn, ready for the model's answer."""
-    turn = [{"role": "user", "content": text}]
-    rendered: str = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
-    return rendered

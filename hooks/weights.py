@@ -26,6 +26,8 @@ PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "tokenizer
 DTYPE_NAMES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 WHOLE_FILE = 2**30  # files up to this size are hashed whole; of larger ones, evenly spread blocks
 BLOCKS, BLOCK = 64, 2**20
+FINGERPRINT = "fingerprint.txt"
+"""Where a folder says the fingerprint of its files; the bundled models do."""
 CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
@@ -110,7 +112,7 @@ def _first_line(refusal: BaseException) -> str:
 
 def check_weights(path: Path) -> WeightFiles:
     """Read every safetensors header and compare it with its file's length. Errors: WeightsError."""
-    files = sorted(path.glob("*.safetensors"))
+    files = sorted(file for file in path.glob("*.safetensors") if file.is_file())
     _check_complete(path, files)
     parameters, kinds = 0, Counter[str]()
     for file in files:
@@ -195,6 +197,20 @@ def fingerprint(path: Path, files: tuple[Path, ...]) -> str:
             digest.update(f"{file.name}:{file.stat().st_size}:".encode())
             _hash_into(digest, file)
     return digest.hexdigest()[:16]
+
+
+def check_fingerprint(path: Path, found: str) -> None:
+    """Errors: WeightsError where a folder says another fingerprint than its files have."""
+    try:
+        said = (path / FINGERPRINT).read_text(encoding="utf-8", errors="replace").strip()
+    except FileNotFoundError:
+        return
+    if said != found:
+        raise WeightsError(
+            f"the files in {path} have the fingerprint {found}, and {FINGERPRINT} says {said[:40]!r}",
+            expected="weights, configuration and tokenizer as they were exported",
+            do=f"restore the folder; if you changed the model on purpose, remove {FINGERPRINT}",
+        )
 
 
 def _hash_into(digest: "hashlib._Hash", file: Path) -> None:

@@ -3,12 +3,14 @@
 captures/welcome.gsr          the text a first visitor sees
 captures/probe.gsr            the probe set
 captures/history/<step>.gsr   some of the probe set at steps of the training, routes alone
+captures/SHA256SUMS           the checksums of all of them
 """
 
 from pathlib import Path
 from typing import NamedTuple
 
 from cache.schema import decode
+from cache.sums import read_checked
 from models import BUNDLED_MODELS
 from routing.errors import ModelNotFoundError
 from routing.record import RoutingRecord
@@ -57,10 +59,11 @@ def history(name: str) -> list[Moment]:
 
 
 def _read(path: Path) -> RoutingRecord:
-    try:
-        return decode(path.read_bytes())
-    except OSError as error:
-        raise _missing(path) from error
+    folder = next(each for each in path.parents if each.name == "captures")
+    if not path.exists():
+        raise _missing(path)
+    do = "restore the file, or run: python -m models.ship NAME"
+    return decode(read_checked(folder, path.relative_to(folder).as_posix(), do=do))
 
 
 def _missing(path: Path) -> ModelNotFoundError:

@@ -10,6 +10,7 @@ import torch
 import typer
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
 
+from hooks.weights import FINGERPRINT, fingerprint
 from models import BUNDLED_MODELS
 from models.architecture import architecture
 from models.corpus import DEFAULT_FOLDER
@@ -54,6 +55,7 @@ def export(weights: Path, tokenizer: PreTrainedTokenizerFast, folder: Path) -> N
         for path in Path(scratch).iterdir():
             path.chmod(0o644)
             shutil.move(path, folder / path.name)
+    (folder / FINGERPRINT).write_text(fingerprint(folder, (folder / "model.safetensors",)) + "\n", encoding="utf-8")
 
 
 def _forget_origin(path: Path) -> None:

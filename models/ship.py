@@ -15,6 +15,7 @@ import typer
 from transformers import PreTrainedTokenizerFast
 
 from cache.schema import encode
+from cache.sums import write_sums
 from corpora import domains, languages, probe
 from hooks import LoadedModel, attach, capture, capture_corpus, load_model
 from models import BUNDLED_MODELS
@@ -81,6 +82,7 @@ def ship(model: LoadedModel, run: Path, folder: Path) -> Iterator[Path]:
             path.unlink()
         for moment in over_training(run, model.tokenizer):
             yield _write(past / f"{moment.step:06d}.gsr", moment.record)
+    write_sums(folder)
 
 
 def _write(path: Path, record: RoutingRecord) -> Path:

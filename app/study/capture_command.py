@@ -53,7 +53,7 @@ def capture(
     """Run a corpus through a model and keep its routing. Stopped at any moment, the same command goes on."""
     from app.cli import errors_shown
 
-    with errors_shown(), _going_on(out):
+    with errors_shown(), going_on(out):
         from app.settings import load_settings
         from app.study.blocks import Share
         from app.study.capturing import Detail, Long, Plan
@@ -94,12 +94,15 @@ def _check(name: str, given: str, known: tuple[Word, ...]) -> Word:
 
 
 @contextmanager
-def _going_on(out: Path) -> Iterator[None]:
+def going_on(out: Path) -> Iterator[None]:
     """Ctrl-C says what is left, and how to go on."""
+    from cache.study import is_study
+
     try:
         yield
     except KeyboardInterrupt:
-        _err.print(f"stopped; the same command goes on with what is whole in {out}", highlight=False, markup=False)
+        goes_on = f"stopped; the same command goes on with what is whole in {out}"
+        _err.print(goes_on if is_study(out) else "stopped; nothing was written", highlight=False, markup=False)
         raise SystemExit(130) from None  # errors_shown would take typer's own for a failure
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from analysis.tally import Tally, merge_all, tally, without_words
 from analysis.tally_file import from_bytes, to_bytes
 from app.study.blocks import MOST_CHARACTERS, WHOLE, Seen, Share, Texts, cut, digest_of, halves, name_of
+from app.study.wholeness import check_whole
 from cache.schema import encode
 from cache.study import COUNTS, ROUTES, SCORES, Block, StudyFolder
 from routing.errors import OptionError, PromptError
@@ -131,6 +132,7 @@ def capture_study(
         if writing is not None:
             writing.result()
     check_end(there, blocks)
+    folder.end(blocks)
     return Progress(seen, blocks, found, tokens, left_out, time.monotonic() - started)
 
 
@@ -307,8 +309,18 @@ def check_same(block: Block, texts: Texts) -> None:
         )
 
 
-def whole_tally(folder: StudyFolder, on_progress: Callable[[int, int], None] = lambda _done, _total: None) -> Tally:
-    """The tallies of all blocks as one. Errors: OptionError for a study without any; CaptureDamagedError."""
+def whole_tally(
+    folder: StudyFolder,
+    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+    *,
+    partial: bool = False,
+) -> Tally:
+    """The tallies of all blocks as one; if `partial`, of those that are whole, whatever is missing.
+
+    Errors: StoreError for a study that is not whole; OptionError for one without any block; CaptureDamagedError.
+    """
+    if not partial:
+        check_whole(folder)
     blocks = blocks_with_counts(folder)
     kept = folder.kept_sum(blocks, COUNTS)
     return from_bytes(kept) if kept is not None else added_up(folder, blocks, on_progress)

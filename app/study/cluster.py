@@ -206,6 +206,7 @@ def capture_on_cluster(
         done = done._replace(tokens=done.tokens + block.tokens, left_out=done.left_out + len(block.left_out))
         on_progress(done._replace(seconds=time.monotonic() - started))
     folder.sweep()  # of workers that were lost
+    folder.end(done.blocks)
     return done._replace(seconds=time.monotonic() - started)
 
 

@@ -1,19 +1,17 @@
 """`python -m app analyze`: a corpus through a model, and every metric of it as tables and one page."""
 
-import errno
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from routing.errors import OptionError, StorageFullError, StoreError
+from routing.errors import OptionError
 from routing.record import Document
 
 if TYPE_CHECKING:  # torch takes seconds to import
@@ -41,6 +39,9 @@ def analyze(
     logits: Annotated[
         bool, typer.Option(help="Keep all router scores while counting: more metrics, more memory.")
     ] = False,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Of a captured study that is not whole: analyse the blocks that are.")
+    ] = False,
     counts_only: Annotated[bool, typer.Option(help="Write nothing that holds text or tokens.")] = False,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, mps or spread.")] = None,
     dtype: Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.")] = None,
@@ -50,7 +51,9 @@ def analyze(
 
     with errors_shown():
         from app.settings import load_settings
+        from app.study.out_folder import check_out
         from app.study.run import Chosen, study_of_folder
+        from app.study.wholeness import part_of
         from cache.study import StudyFolder, is_study
 
         given = {"model": model or None, "device": device, "dtype": dtype}
@@ -63,11 +66,14 @@ def analyze(
             seed=seed,
             words=not counts_only,
         )
+        check_out(out)
         if is_study(corpus):
             folder = StudyFolder.open(corpus)
             recipe = folder.recipe()
             with _progress() as tell:
-                found = study_of_folder(folder, chosen, on_progress=tell)
+                found = study_of_folder(folder, chosen, partial=partial, on_progress=tell)
+            if found.lacks:
+                _err.print(part_of(found.lacks), highlight=False, markup=False)
             named = {"model": found.tally.provenance.model, "corpus": Path(str(recipe["corpus"])).name}
         else:
             found = _run(settings, _documents(corpus, limit), chosen, {"max_new_tokens": new_tokens, "logits": logits})
@@ -127,11 +133,13 @@ def write(study: "Study", out: Path, *, model: str, corpus: str, counts_only: bo
     from analysis.tally_file import to_bytes
     from app.export import write_csv
     from app.study import results
+    from app.study.out_folder import replacing
     from app.study.report import report
     from app.study.tables import about, names_tokens, tables
+    from cache.sums import write_sums
 
     said, names = about(study, model=model, corpus=corpus), []
-    with _folder(out) as partial:
+    with replacing(out) as partial:
         (partial / "tables").mkdir()
         for name, frame in tables(study, counts_only=counts_only):
             write_csv(frame, partial / "tables" / f"{name}.csv")
@@ -140,29 +148,7 @@ def write(study: "Study", out: Path, *, model: str, corpus: str, counts_only: bo
         (partial / "study.json").write_text(json.dumps(said, indent=1, default=str), encoding="utf-8")
         kept = {key: one for key, one in study.results.items() if not (counts_only and names_tokens(one))}
         (partial / results.NAME).write_bytes(results.to_bytes(kept))
-        (partial / "tally.npz").write_bytes(to_bytes(without_words(study.tally) if counts_only else study.tally))
+        (partial / results.TALLY).write_bytes(to_bytes(without_words(study.tally) if counts_only else study.tally))
         (partial / "report.html").write_text(report(study, said), encoding="utf-8")
+        write_sums(partial)
     return names
-
-
-@contextmanager
-def _folder(out: Path) -> Iterator[Path]:
-    """A new folder that takes the place of `out` once everything is in it; an older study is replaced."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=".study-", dir=out.parent) as name:
-            partial = Path(name) / "new"
-            partial.mkdir()
-            yield partial
-            if out.exists():
-                if not (out / "study.json").exists() and any(out.iterdir()):
-                    raise OptionError(
-                        f"{out} holds other files", expected="an empty folder, or an older study", do="name another"
-                    )
-                out.rename(Path(name) / "old")
-            partial.rename(out)
-    except OSError as error:
-        kind = StorageFullError if error.errno in (errno.ENOSPC, errno.EDQUOT) else StoreError
-        raise kind(
-            f"{out}: {error.strerror or error}", expected="a folder with room to write into", do="choose another --out"
-        ) from None

@@ -34,8 +34,9 @@ def capture_from(
 ) -> None:
     """Run a corpus through llama.cpp, or through a server, and keep the routing like any other study."""
     from app.cli import errors_shown
+    from app.study.capture_command import going_on
 
-    with errors_shown():
+    with errors_shown(), going_on(out):
         from app.study.blocks import Share
         from app.study.capture_command import corpus_of, tell
         from app.study.capturing import Plan
@@ -76,6 +77,7 @@ def capture_through(
             folder.write(block, parts)
             tokens, left_out = tokens + block.tokens, left_out + len(left.left_out)
     check_end(there, blocks)
+    folder.end(blocks)
     return Progress(seen, blocks, found, tokens, left_out, time.monotonic() - started)
 
 

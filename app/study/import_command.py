@@ -1,7 +1,7 @@
 """`python -m app import`: routes that another engine recorded, as a study like any other."""
 
-from collections.abc import Iterator
-from hashlib import blake2b
+from collections.abc import Callable, Iterator
+from hashlib import blake2b, file_digest, sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,8 +32,9 @@ def import_trace(
 ) -> None:
     """Read routes that vLLM, SGLang, llama.cpp or a trainer recorded, and keep them as a study."""
     from app.cli import errors_shown
+    from app.study.capture_command import going_on
 
-    with errors_shown():
+    with errors_shown(), going_on(out):
         from cache.importers import Given, read_trace
         from cache.study import StudyFolder
 
@@ -46,15 +47,36 @@ def import_trace(
             layers = outline(model)
         given = Given(layers=layers, model=model, experts=experts, k=slots, on_fault=bad)
         records, report = read_trace(trace, given, format=format)
+        with _err.status(f"reading {trace}"):
+            digest = digest_of(trace)
         recipe = {"imported": report.format, "corpus": str(trace.resolve()), "model": model, "detail": "weights"}
+        recipe |= {"experts": experts, "slots": slots, "bad": bad, "trace_sha256": digest}
         folder = StudyFolder.create(out, recipe)
         with _err.status(f"reading {trace} as {report.format}"):
-            written(records, folder)
+            written(records, folder, is_same=lambda: digest_of(trace) == digest)
         tell(report, folder)
 
 
-def written(records: Iterator[RoutingRecord], folder: "StudyFolder") -> None:
+def digest_of(trace: Path) -> str:
+    """SHA-256 of a trace: of a folder, of the names and bytes of all its files. Errors: TraceError."""
+    whole = sha256()
+    try:
+        for path in sorted(each for each in trace.rglob("*") if each.is_file()) if trace.is_dir() else [trace]:
+            with path.open("rb") as file:
+                content = file_digest(file, "sha256").digest()
+            whole.update(f"{path.relative_to(trace).as_posix()}\0".encode("utf-8", "surrogateescape") + content)
+    except OSError as error:
+        found = f"{error.filename or trace}: {error.strerror or error}"
+        raise TraceError(found, expected="a trace that this user may read", do="check the path") from error
+    return whole.hexdigest()
+
+
+def written(
+    records: Iterator[RoutingRecord], folder: "StudyFolder", *, is_same: Callable[[], bool] = lambda: True
+) -> None:
     """Records as blocks of some BLOCK_TOKENS tokens, counted. Errors: TraceError where there are none; StoreError."""
+    from app.study.capturing import check_end
+
     number, held = 0, list[RoutingRecord]()
     for record in records:
         if held and sum(each.tokens for each in held) + record.tokens > BLOCK_TOKENS:
@@ -65,6 +87,11 @@ def written(records: Iterator[RoutingRecord], folder: "StudyFolder") -> None:
         _write(number, joined(held), folder)
     elif not number:
         raise TraceError("no routes in the trace", expected="at least one token", do="check what was recorded")
+    check_end(folder.finished(), number + 1)
+    if not is_same():
+        found = "the trace changed while it was read"
+        raise TraceError(found, expected="one that nobody writes any more", do="import it again, with another --out")
+    folder.end(number + 1)
 
 
 def _write(number: int, record: RoutingRecord, folder: "StudyFolder") -> None:

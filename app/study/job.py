@@ -27,6 +27,7 @@ from app.study.capturing import (
 from app.study.command import write
 from app.study.order import TEXTS, Order, Record, read_order, read_texts, write_order, write_texts
 from app.study.run import Chosen, study_of_folder
+from app.study.wholeness import check_whole
 from app.tracer import Tracer, explained
 from cache.study import Block, StudyFolder
 from routing.errors import CaptureCancelledError, ModelError, OptionError, QueueFullError
@@ -182,7 +183,9 @@ class Studies:
             doing.characters = doing.of_characters = max(doing.of_characters, 1)
             tick(done, total)
 
-        found = study_of_folder(StudyFolder.open(folder / CAPTURED), self._chosen, on_progress=tell)
+        study = StudyFolder.open(folder / CAPTURED)
+        check_whole(study, name=order.name, do="go on with it, or begin it again")
+        found = study_of_folder(study, self._chosen, on_progress=tell)
         tick(1, 1)
         model = order.model or found.tally.provenance.model
         write(found, folder / ANALYSED, model=model, corpus=order.name, counts_only=False)
@@ -215,6 +218,7 @@ class _Capturing:
             if tokens > OVER * most_tokens:
                 raise _too_many(tokens, most_tokens)
         check_end(there, number + 1)
+        study.end(number + 1)
 
     def _plan(self, documents: Sequence[Document]) -> tuple[Plan, dict[str, Any]]:
         """How the corpus is captured: as it was begun, else as fits the model."""

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from cache.checksum import CHECKSUM, is_intact, with_checksum
 from cache.keys import check_capture_id
 from routing.errors import GatescopeError, StoreError
 from routing.record import Document
@@ -96,11 +97,23 @@ def clean_name(name: str) -> str:
 def read_order(folder: Path) -> Order | None:
     """The order in a study's folder; None where there is none that can be read."""
     try:
-        said = json.loads((folder / ORDER).read_text("utf-8"))
+        said = read_json(folder / ORDER)
         lists = {name: tuple(said.get(name, ())) for name in ("problem", "understood", "missing", "left_out")}
         return Order(**said | lists | {"id": check_capture_id(folder.name)})
-    except (OSError, ValueError, TypeError, AttributeError, GatescopeError):
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError, GatescopeError):
         return None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """What `write_json` wrote, now or before it wrote checksums. Errors: ValueError where it was altered; OSError."""
+    return _intact(json.loads(path.read_text("utf-8")))
+
+
+def _intact(said: Any) -> dict[str, Any]:
+    """Errors: ValueError, TypeError."""
+    if not isinstance(said, dict) or (CHECKSUM in said and not is_intact(said)):
+        raise ValueError("its checksum does not match")
+    return {name: value for name, value in said.items() if name != CHECKSUM}
 
 
 def write_order(folder: Path, order: Order) -> None:
@@ -109,12 +122,12 @@ def write_order(folder: Path, order: Order) -> None:
 
 
 def write_json(path: Path, said: Mapping[str, Any]) -> None:
-    """A file that appears whole, in a folder that is made where it is missing. Errors: StoreError."""
+    """A file that appears whole, in a folder that is made where it is missing, with a checksum. Errors: StoreError."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            json.dump(said, stream, indent=1)
+            json.dump(with_checksum(json.loads(json.dumps(dict(said)))), stream, indent=1)
         Path(temporary).replace(path)
     except OSError as error:
         raise _unwritable(path, error) from error

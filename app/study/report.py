@@ -13,6 +13,7 @@ from analysis.common_support import CommonSupport
 from analysis.profiles import OTHER
 from analysis.registry import AXES, METRICS, Result
 from app.study.run import Study, Supported
+from app.study.wholeness import part_of
 from routing.groups import layer_names
 
 STYLE = """
@@ -79,9 +80,10 @@ def _counted(name: str, counts: dict[str, int]) -> str:
 
 
 def _warned(study: Study) -> str:
-    if not study.warnings:
+    if not (study.warnings or study.lacks):
         return ""
-    shown = "".join(
+    shown = f'<div class="warning">{escape(part_of(study.lacks))}</div>' if study.lacks else ""
+    shown += "".join(
         f'<div class="warning">{escape(each.sentence)} <small>{escape(each.do)}</small></div>'
         for each in study.warnings
     )

@@ -1,20 +1,36 @@
-"""Results as a file: every metric's arrays as they were computed, for pages and programs that draw them again."""
+"""A folder of results: every metric's arrays as they were computed, for pages and programs that draw them again.
+
+Its files are read with their checksums (see `cache.sums`); a folder of an older version has none, and is read as it is.
+"""
 
 import io
 import json
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 
 from analysis.registry import Result
-from routing.errors import StoreError
+from analysis.tally import Tally
+from analysis.tally_file import from_bytes as tally_from_bytes
+from cache.sums import NAME as SUMS
+from cache.sums import has, read_checked
+from routing.errors import RecordError, StoreError
 
-NAME = "results.npz"
+NAME, TALLY, ABOUT = "results.npz", "tally.npz", "study.json"
+AGAIN = "analyse the study again"
 ARRAYS = ("value", "low", "high", "null", "p", "q")
 
+_UNREADABLE = (
+    OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, MemoryError,
+    NotImplementedError, RecursionError, RuntimeError, zipfile.BadZipFile, zlib.error, StoreError, RecordError,
+)  # fmt: skip
 Results = Mapping[tuple[str, str], Result]
 """By name of the metric, and by what groups are told: domain, language or nothing."""
 
@@ -32,15 +48,55 @@ def to_bytes(results: Results) -> bytes:
 
 
 def read_results(path: Path) -> dict[tuple[str, str], Result]:
-    """The results that `to_bytes` wrote. Errors: StoreError where the file cannot be read."""
+    """The results that `to_bytes` wrote. Errors: StoreError where the file is not what was written."""
+    content = read_checked(path.parent, path.name, do=AGAIN)
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
             about = json.loads(file["about"].tobytes())
             return {(each["name"], each["by"]): _result(file, number, each) for number, each in enumerate(about)}
-    except (OSError, ValueError, KeyError) as error:
-        raise StoreError(
-            f"{path} cannot be read: {error}", expected="results of a study", do="analyse the study again"
-        ) from error
+    except _UNREADABLE as error:
+        raise _damaged(path, error) from error
+
+
+def read_tally(path: Path) -> Tally:
+    """The tally of a study. Errors: StoreError where the file is not what was written."""
+    content = read_checked(path.parent, path.name, do=AGAIN)
+    try:
+        return tally_from_bytes(content)
+    except _UNREADABLE as error:
+        raise _damaged(path, error) from error
+
+
+def read_table(folder: Path, name: str) -> pd.DataFrame | None:
+    """A table of a study; None where it has none of that name. Errors: as `read_results`."""
+    path = f"tables/{name}.parquet"
+    if not has(folder, path):
+        return None
+    content = read_checked(folder, path, do=AGAIN)
+    try:
+        return pd.read_parquet(io.BytesIO(content))
+    except (*_UNREADABLE, pa.ArrowException) as error:
+        raise _damaged(folder / path, error) from error
+
+
+def is_analysed(folder: Path) -> bool:
+    """Whether a folder holds the results of a study, or should."""
+    return (folder / SUMS).exists() or ((folder / NAME).exists() and (folder / ABOUT).exists())
+
+
+def lacked(folder: Path) -> tuple[str, ...]:
+    """What the study lacked of its corpus when it was analysed. Errors: as `read_results`."""
+    if not has(folder, ABOUT):
+        return ()
+    try:
+        return tuple(map(str, json.loads(read_checked(folder, ABOUT, do=AGAIN)).get("lacks", ())))
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise _damaged(folder / ABOUT, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> StoreError:
+    said = f"{path} cannot be read: {error or type(error).__name__}"
+    return StoreError(said, expected="results of a study", do=AGAIN)
 
 
 def _result(file: Any, number: int, about: dict[str, Any]) -> Result:

@@ -70,7 +70,7 @@ class Study:
     `composition` holds, by label, of how many tokens it speaks, and layer by layer how much of what experts tell of the
     label the words alone explain; `common_support`, by label, what they tell under one mix of words. `warnings` are
     known artefacts found in what was recorded. `words` are, by layer and expert, the words most surely its own; `more`
-    are tables of a preset; `near` says who is near whom by routing.
+    are tables of a preset; `near` says who is near whom by routing. `lacks` says what a study that is not whole lacks.
     """
 
     tally: Tally
@@ -83,6 +83,7 @@ class Study:
     words: tuple[tuple[tuple[Word, ...], ...], ...] = ()
     more: dict[str, pd.DataFrame] = field(default_factory=dict)
     near: Near | None = None
+    lacks: tuple[str, ...] = ()
 
     @property
     def labels(self) -> dict[str, Counter[str]]:
@@ -124,11 +125,20 @@ def study(
 
 
 def study_of_folder(
-    folder: StudyFolder, chosen: Chosen, *, on_progress: Progress = lambda _what, _done, _total: None
+    folder: StudyFolder,
+    chosen: Chosen,
+    *,
+    partial: bool = False,
+    on_progress: Progress = lambda _what, _done, _total: None,
 ) -> Study:
-    """The same of a corpus that was captured before. Errors: CaptureDamagedError; OptionError for a folder of none."""
-    whole = whole_tally(folder, lambda done, total: on_progress("adding up", done, total))
-    return computed(whole, first_routes(folder, KEPT_TOKENS), chosen, on_progress=on_progress)
+    """The same of a corpus that was captured before; if `partial`, of its blocks that are whole, saying what it lacks.
+
+    Errors: StoreError for a study that is not whole; CaptureDamagedError; OptionError for a folder of none.
+    """
+    lacks = tuple(folder.lacking()) if partial else ()
+    whole = whole_tally(folder, lambda done, total: on_progress("adding up", done, total), partial=partial)
+    found = computed(whole, first_routes(folder, KEPT_TOKENS), chosen, on_progress=on_progress)
+    return replace(found, lacks=lacks)
 
 
 def computed(whole: Tally, record: RoutingRecord | None, chosen: Chosen, *, on_progress: Progress) -> Study:

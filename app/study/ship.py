@@ -10,10 +10,10 @@ from pathlib import Path
 
 from analysis.tally import tally
 from analysis.tally_file import to_bytes
-from app.sources import TALLY
 from app.study import results
 from app.study.run import Chosen, computed
 from app.study.tables import about, tables
+from cache.sums import write_sums
 from models import BUNDLED_MODELS
 from models.box import folder_of, probed
 
@@ -28,14 +28,16 @@ def ship(name: str, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "tables").mkdir(parents=True)
     (folder / results.NAME).write_bytes(results.to_bytes(study.results))
-    (folder / TALLY).write_bytes(to_bytes(study.tally))
+    (folder / results.TALLY).write_bytes(to_bytes(study.tally))
     said = about(study, model=name, corpus="probe")
     (folder / "study.json").write_text(json.dumps(said, indent=1, default=str), encoding="utf-8")
     for title, frame in tables(study, counts_only=False):
         if title.partition(".")[0] in TABLES:
             frame.to_parquet(folder / "tables" / f"{title}.parquet", index=False)
+    write_sums(folder)
 
 
 if __name__ == "__main__":
     for name in BUNDLED_MODELS:
         ship(name, folder_of(name) / "probe")
+        write_sums(folder_of(name))

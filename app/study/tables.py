@@ -175,6 +175,7 @@ def about(study: Study, *, model: str, corpus: str) -> dict[str, object]:
     return {
         "model": model,
         "corpus": corpus,
+        "lacks": list(study.lacks),
         "provenance": asdict(whole.provenance),
         "documents": whole.documents,
         "units": len(whole.units),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from cache.importers.importer import Given, Importer, Report
 from routing.errors import TraceError
+from routing.files import no_file
 from routing.record import RoutingRecord
 
 __all__ = ["Given", "Importer", "Report", "importers", "read_trace"]
@@ -33,6 +34,9 @@ def read_trace(
     path = Path(path)
     if not path.exists():
         raise TraceError(f"no file or folder {path}", expected="a recorded trace", do="check the path")
+    for each in sorted(path.iterdir()) if path.is_dir() else [path]:
+        if said := no_file(each):
+            raise TraceError(f"{each} is {said}", expected="files", do="write the trace into a file first")
     known = importers()
     fitting = [each for each in known if (each.name == format if format else each.detect(path))]
     if len(fitting) != 1:

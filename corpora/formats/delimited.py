@@ -13,11 +13,15 @@ SEPARATORS = ",;\t|"
 """What may stand between cells; the header line tells which, by having most of it."""
 
 
+MOST_ROW_LINES = 100_000
+"""Lines of one row: more are no row, but a quotation mark that nobody closed."""
+
+
 class _Lines:
     """The lines of a stream as text. Unlike a generator it goes on after a line that is not UTF-8."""
 
     def __init__(self, stream: io.BufferedReader, path: Path) -> None:
-        self._raw, self._path, self.number = lines(stream), path, 0
+        self._raw, self._path, self.number, self.row_begins = lines(stream), path, 0, 1
 
     def __iter__(self) -> "_Lines":
         return self
@@ -26,6 +30,11 @@ class _Lines:
         raw = next(self._raw)
         self.number += 1
         place = Place(self._path, self.number)
+        if self.number - self.row_begins >= MOST_ROW_LINES:
+            self.row_begins = self.number
+            found = f"a row of more than {MOST_ROW_LINES:,} lines, from line {place.line - MOST_ROW_LINES:,} on"
+            do = 'look for a " that is never closed'
+            raise place.error(found, expected="rows of a few lines", do=do, reason="too long")
         if len(raw) > MAX_ROW_BYTES:
             found, do = f"a line longer than {MAX_ROW_BYTES >> 20} MiB", "cut the text into documents"
             raise place.error(found, expected="rows that fit into memory", do=do, reason="too long")
@@ -91,7 +100,8 @@ def _rows(path: Path, header: tuple[str, ...], separator: str) -> Iterator[Row]:
         reader = _reader(texts, separator)
         next(reader)
         while True:
-            place = Place(path, texts.number + 1)
+            texts.row_begins = texts.number + 1
+            place = Place(path, texts.row_begins)
             try:
                 cells = _cells(reader, place)
             except StopIteration:

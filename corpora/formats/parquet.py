@@ -8,8 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from corpora.formats import Cut, Row, Table, corpus_format
-from corpora.opening import unreadable
+from corpora.opening import check_file, unreadable
 from corpora.place import Place
+from routing.row_counts import read_fault, row_fault
 
 BATCH = 256
 """Rows decoded at a time."""
@@ -37,13 +38,21 @@ def _leaves(field: pa.Field, before: str) -> Iterator[str]:
 def _open(path: Path) -> Iterator[pq.ParquetFile]:
     """The file, its pages read as they are needed."""
     place = Place(path)
+    check_file(place)
     try:
         with pq.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False, page_checksum_verification=True) as file:
+            _check(place, row_fault(file.metadata))
             yield file
     except pa.ArrowException as error:
         raise _damaged(place, error) from error
     except OSError as error:
         raise (unreadable(place, error) if error.errno else _damaged(place, error)) from error
+
+
+def _check(place: Place, fault: str) -> None:
+    """Errors: RowError where the file says another number of rows than it holds."""
+    if fault:
+        raise place.error(fault, expected="as many rows as it says", do="write it again", reason="damaged file")
 
 
 def _damaged(place: Place, error: Exception) -> Exception:
@@ -58,3 +67,4 @@ def _rows(path: Path, wanted: tuple[str, ...]) -> Iterator[Row]:
             for row in batch.to_pylist():
                 number += 1
                 yield Place(path, number, "row"), row
+        _check(Place(path), read_fault(file.metadata, number))

@@ -152,6 +152,7 @@ def test_a_study_is_verified_block_by_block(tmp_path, make_record):
     for number in range(3):
         block = Block(number=number, documents=1, tokens=record.tokens, digest=f"{number}")
         study.write(block, {"routes": encode(record)})
+    study.end(3)
     assert run("verify", tmp_path / "study").stdout == "3 checked, 0 not intact\n"
     path = study.blocks_folder / "00000001.routes"
     data = bytearray(path.read_bytes())

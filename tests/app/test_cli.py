@@ -129,3 +129,8 @@ def test_a_failure_while_writing_leaves_the_earlier_files_as_they_were(tiny_mode
     assert "No space left" in done.stderr
     assert (tmp_path / "trace.csv").read_text() == "earlier"
     assert [name for name in files_below(tmp_path) if "partial" in name or "counts" in name] == []
+
+
+def test_a_text_is_not_read_from_a_device_that_never_ends(tmp_path):
+    ran = CliRunner().invoke(app, ["trace", "--prompt-file", "/dev/zero", "--out", str(tmp_path / "out")])
+    assert ran.exit_code == 1 and "/dev/zero is a device" in ran.output and "--prompt-file -" in ran.output

@@ -24,7 +24,7 @@ from cache.schema import encode
 from cache.seal import seal
 from cache.study import StudyFolder
 from routing import Document
-from routing.errors import CaptureNotFoundError, OptionError, TraceError
+from routing.errors import CaptureNotFoundError, OptionError, StoreError, TraceError
 from tests.app.conftest import build_record
 
 FIRST, SECOND = "firstcaptureaaaa", "secondcaptureaaa"
@@ -208,6 +208,19 @@ def test_what_is_removed_is_gone_from_disk_and_memory(place):
     begin_study("studyaaaaaaaaaaa", "", state="stopped")
     remove(entry_of("studyaaaaaaaaaaa", "", ()))
     assert not (server.studies() / "studyaaaaaaaaaaa").exists()
+
+
+def test_a_study_that_cannot_be_deleted_is_said_and_keeps_its_labels(place, tmp_path):
+    place()
+    begin_study("studyaaaaaaaaaaa", "", state="stopped")
+    folder = server.studies() / "studyaaaaaaaaaaa"
+    folder.rename(tmp_path / "elsewhere")
+    folder.symlink_to(tmp_path / "elsewhere")  # what a link points to is not removed
+    entry = entry_of("studyaaaaaaaaaaa", "", ())
+    rename(entry, "", name="mine", tags="")
+    with pytest.raises(StoreError, match="the study cannot be deleted"):
+        remove(entry)
+    assert entry_of("studyaaaaaaaaaaa", "", ()).name == "mine" and (tmp_path / "elsewhere").is_dir()
 
 
 def test_usage_is_what_lies_on_the_disk(place):

@@ -232,6 +232,8 @@ def test_making_a_tracer_does_not_wait_for_the_weights(settings, shelf, monkeypa
     [
         (PromptError("no text", expected="some", do="type"), "no text"),
         (MemoryError("3 GB"), "memory ran out (3 GB)"),
+        (PermissionError(13, "Permission denied", "/srv/models/config.json"), "config.json: Permission denied"),
+        (OverflowError("int too large to convert"), "a number out of range: int too large to convert"),
         (ZeroDivisionError("division by zero"), "ZeroDivisionError: division by zero"),
     ],
 )
@@ -240,3 +242,10 @@ def test_every_error_has_three_parts(error, found):
     assert shown.found == found
     assert shown.expected
     assert shown.do
+    assert ("nobody foresaw" in shown.expected) == isinstance(error, ZeroDivisionError)
+
+
+def test_the_command_line_names_the_whole_path_and_a_page_the_file_alone():
+    denied = PermissionError(13, "Permission denied", "/srv/models/config.json")
+    assert explained(denied, log="the traceback").found == "/srv/models/config.json: Permission denied"
+    assert "/srv" not in str(explained(denied))

@@ -1,6 +1,7 @@
 """Part of a capture is what the whole has there, and comes without touching the rest."""
 
 import io
+import os
 import sys
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from cache.schema import decode, encode
 from cache.seal import SEAL_BYTES
 from cache.store import Store
 from routing.errors import CaptureDamagedError, CaptureNotFoundError, OptionError, StoreError
+from tests.parquet_forgery import forge_rows
 
 HUGE_PAGE = 2 << 20  # the kernel maps files in pieces of up to this size
 ID = "abcdefghij234567"
@@ -255,3 +257,17 @@ def test_no_tokens_are_no_tokens(tmp_path, record):
         assert partial.ids([1]).shape == (0, 1, record.slots)
         assert partial.column("token").shape == (0,)
         assert sum(rows.tokens for rows in partial.row_groups()) == 0
+
+
+def test_a_pipe_is_no_capture(tmp_path):
+    os.mkfifo(tmp_path / "pipe.gsr")
+    with pytest.raises(StoreError, match="it is a pipe"):
+        PartialRecord(tmp_path / "pipe.gsr")
+
+
+@pytest.mark.parametrize("where", ["first", "last"])
+def test_a_capture_that_says_another_number_of_rows_is_none(path, where):
+    path.write_bytes(encode(decode(path.read_bytes()).take(slice(0, 250))))  # one row group
+    forge_rows(path, 250, 240, where=where)
+    with pytest.raises(StoreError, match="rows"):
+        PartialRecord(path)

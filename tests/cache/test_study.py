@@ -149,7 +149,8 @@ def test_a_block_that_is_being_written_anew_is_not_taken_for_damaged(study, reco
 @pytest.mark.parametrize(
     ("content", "found"),
     [
-        (json.dumps({"version": 2, **MADE}), "is of version 2"),
+        (json.dumps({"version": 3, **MADE}), "is of version 3"),
+        (json.dumps({"version": 2, **MADE}), "its checksum does not match"),
         ('{"version": 1, "mod', "cannot be read"),
         ("[1]", "it holds no object"),
         ("", "cannot be read"),

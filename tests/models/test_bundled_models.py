@@ -1,6 +1,7 @@
 """What the models that ship promise: they load, are small, learned, use their experts, and their cards are true."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from models.card import render
 from models.evidence import is_passage, labels, losses
 from models.export import narrowed
 from models.ship import texts_over_training
+from routing.errors import WeightsError
 
 NAMES = tuple(BUNDLED_MODELS)
 PERMUTATIONS = 1999
@@ -76,6 +78,19 @@ def test_encoding_puts_the_start_mark_first_and_decodes_every_script(folder):
         ids = tokenizer(document.text)["input_ids"]
         assert ids[0] == tokenizer.bos_token_id
         assert tokenizer.decode(ids, skip_special_tokens=True) == document.text
+
+
+@pytest.mark.parametrize("which", ["model.safetensors", "tokenizer.json", "config.json"])
+def test_a_model_with_one_bit_flipped_is_refused(folder, tmp_path, which):
+    for file in (each for each in folder.iterdir() if each.is_file()):
+        shutil.copy(file, tmp_path)
+    content = bytearray((tmp_path / which).read_bytes())
+    at = len(content) - 5_001 if which == "model.safetensors" else content.index(b"5")  # a weight; a digit
+    content[at] ^= 1
+    (tmp_path / which).write_bytes(content)
+    with pytest.raises(WeightsError, match=r"have the fingerprint .* and fingerprint\.txt says") as caught:
+        load_model(tmp_path)
+    assert "restore the folder" in caught.value.do
 
 
 def test_the_shipped_capture_is_of_these_weights_and_this_probe_set(loaded, captured):

@@ -8,6 +8,8 @@ from cache.importers.importer import Given
 from routing.errors import RecordError, TraceError
 from routing.router import RouterRule
 
+MOST_LAYERS = 4096
+"""More than ten times those of any model there is; each takes its time."""
 LARGEST = 65_535  # experts of a layer: their ids are kept in 16 bits, of which the largest number is an empty slot
 OWN = ("layer", "block", "experts", "k")
 MORE = tuple(item.name for item in fields(RouterRule) if item.name not in OWN)
@@ -33,6 +35,7 @@ def rules_of(seen: Seen, given: Given, where: str) -> tuple[RouterRule, ...]:
 
     `where` names the file.
     """
+    check_count(seen.count, where)
     if not seen.count or not seen.slots:
         raise _differs(where, f"{seen.count} layers of {seen.slots} slots", "at least one of each")
     if seen.k and max(seen.k) != seen.slots:
@@ -41,6 +44,12 @@ def rules_of(seen: Seen, given: Given, where: str) -> tuple[RouterRule, ...]:
         _compare(seen, given, where)
         return given.layers
     return tuple(_rule(seen, given, layer, where) for layer in range(seen.count))
+
+
+def check_count(count: int, where: str) -> None:
+    """Errors: TraceError for more layers than any model has."""
+    if count > MOST_LAYERS:
+        raise _differs(where, f"{count:,} layers", f"at most {MOST_LAYERS:,}")
 
 
 def _compare(seen: Seen, given: Given, where: str) -> None:

@@ -29,6 +29,7 @@ from cache.importers.reading.rows import ABSENT
 from cache.importers.reading.vocabulary import Vocabulary
 from routing.errors import TraceError
 from routing.record import Document
+from routing.row_counts import read_fault, row_fault
 
 KEY = b"trace"
 UNREADABLE = ABSENT - 1  # an id that stands for a missing value: no expert, and not an empty slot either
@@ -59,6 +60,8 @@ def plain_parquet(path: Path, given: Given, report: Report) -> Iterator[Table]:
     except _BROKEN as error:
         raise _unreadable(path, error) from error
     with file:
+        if fault := row_fault(file.metadata):
+            raise _unreadable(path, fault)
         schema = file.schema_arrow
         known = [name for name in schema.names if name in (*PER_TOKEN, *labels) or _LAYER.fullmatch(name)]
         for name in sorted(set(schema.names) - set(known)):
@@ -139,7 +142,7 @@ def _width(file: pq.ParquetFile, name: str, path: Path) -> int:
     return len(first.column(0)[0].as_py() or ()) if first is not None and first.num_rows else 0
 
 
-def _unreadable(path: Path, error: Exception) -> TraceError:
+def _unreadable(path: Path, error: Exception | str) -> TraceError:
     return TraceError(f"{path}: {error}", expected="a whole Parquet file", do="write or copy it again")
 
 
@@ -172,6 +175,8 @@ class _Columns:
             for batch in file.iter_batches(batch_size=rows, columns=list(names)):
                 yield self._part(batch, names)
                 self._row += batch.num_rows
+            if fault := read_fault(file.metadata, self._row):
+                raise _unreadable(self.path, fault)
         except _BROKEN as error:
             raise _unreadable(self.path, error) from error
 

@@ -7,7 +7,7 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from cache.importers.reading.layers import MORE, Seen
+from cache.importers.reading.layers import MORE, Seen, check_count
 from routing.errors import TraceError
 from routing.record import Document
 from routing.router import RouterRule, Score, Stack
@@ -61,6 +61,7 @@ def document_of(id: str, said: Mapping[str, str]) -> Document:
 
 def layers_said(said: Mapping[str, Any], count: int, slots: int, where: str) -> Seen:
     """What a file says of its layers: one value for all of them, or one for each."""
+    check_count(count, where)
     values = {name: _for_each(name, value, count, where) for name, value in said.items()}
     more = {name: [_typed(name, each, where) for each in values[name]] for name in values if name in MORE}
     whole = {name: [_whole(name, each, where) for each in values.get(name, ())] for name in ("block", "k", "experts")}

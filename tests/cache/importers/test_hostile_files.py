@@ -3,8 +3,10 @@
 import ast
 import io
 import json
+import os
 import pickle
 import struct
+import time
 import zipfile
 
 import numpy as np
@@ -15,6 +17,7 @@ import pytest
 from cache.importers import importers, read_trace
 from cache.importers.importer import Given
 from routing.errors import TraceError
+from tests.parquet_forgery import forge_rows
 
 IDS = np.arange(24).reshape(4, 3, 2) % 8
 
@@ -264,3 +267,33 @@ def test_a_format_that_is_named_wrongly_is_refused_in_our_own_words(tmp_path, na
     for path in tmp_path.iterdir():
         with pytest.raises(TraceError):
             list(read_trace(path, Given(experts=8, k=2), format=name)[0])
+
+
+@pytest.mark.parametrize("name", ["a.npz", "folder"])
+def test_a_pipe_is_told_before_it_is_opened(tmp_path, name):
+    (tmp_path / "folder").mkdir()
+    pipe = tmp_path / name if name != "folder" else tmp_path / name / "a.jsonl"
+    os.mkfifo(pipe)
+    with pytest.raises(TraceError, match="is a pipe"):
+        read_all(tmp_path / name)
+
+
+@pytest.mark.parametrize("layers", [5_000, 200_000])
+def test_more_layers_than_any_model_has_are_told_at_once(tmp_path, layers):
+    np.savez_compressed(tmp_path / "a.npz", ids=np.zeros((1, layers, 1), np.uint8))
+    started = time.process_time()
+    with pytest.raises(TraceError, match=f"{layers:,} layers"):
+        read_all(tmp_path / "a.npz")
+    assert time.process_time() - started < 2
+
+
+@pytest.mark.parametrize("said", [100, 3_000, 10**9, 2**40])
+@pytest.mark.parametrize("where", ["first", "last"])
+def test_a_table_that_says_another_number_of_rows_is_refused(tmp_path, said, where):
+    rows, path = 1_234, tmp_path / "a.parquet"
+    ids = pa.FixedSizeListArray.from_arrays(np.arange(2 * rows) % 8, 2)
+    pq.write_table(pa.table({"ids_layer0": ids, "token": np.arange(rows)}), path, store_schema=True)
+    assert sum(record.tokens for record in read_all(path)) == rows
+    forge_rows(path, rows, said, where=where)
+    with pytest.raises(TraceError, match="rows"):
+        read_all(path)
