@@ -13,8 +13,9 @@ from analysis.tally import Tally, merge_all, tally, without_words
 from analysis.tally_file import from_bytes, to_bytes
 from app.study.blocks import MOST_CHARACTERS, WHOLE, Seen, Share, Texts, cut, digest_of, halves, name_of
 from app.study.wholeness import check_whole
+from cache.block import Block
 from cache.schema import encode
-from cache.study import COUNTS, ROUTES, SCORES, Block, StudyFolder
+from cache.study import COUNTS, ROUTES, SCORES, StudyFolder
 from routing.errors import OptionError, PromptError
 from routing.record import Document, RoutingRecord, joined
 

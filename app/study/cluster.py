@@ -22,7 +22,8 @@ from app.study.blocks import WHOLE, Seen, Share, Texts, cut
 from app.study.capturing import Plan, Progress, blocks_with_counts, check_end, is_there
 from app.study.crew import MOST_LOSSES, Crew, Lost, last_line
 from app.study.worker import Answer, Place, Replica, Worker, count_blocks, merge_counts, raised
-from cache.study import COUNTS, Block, StudyFolder
+from cache.block import Block
+from cache.study import COUNTS, StudyFolder
 from routing.errors import GatescopeError, OptionError
 from routing.record import Document
 

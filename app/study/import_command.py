@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from hashlib import blake2b, file_digest, sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -49,7 +49,12 @@ def import_trace(
         records, report = read_trace(trace, given, format=format)
         with _err.status(f"reading {trace}"):
             digest = digest_of(trace)
-        recipe = {"imported": report.format, "corpus": str(trace.resolve()), "model": model, "detail": "weights"}
+        recipe: dict[str, Any] = {
+            "imported": report.format,
+            "corpus": str(trace.resolve()),
+            "model": model,
+            "detail": "weights",
+        }
         recipe |= {"experts": experts, "slots": slots, "bad": bad, "trace_sha256": digest}
         folder = StudyFolder.create(out, recipe)
         with _err.status(f"reading {trace} as {report.format}"):
@@ -97,8 +102,9 @@ def written(
 def _write(number: int, record: RoutingRecord, folder: "StudyFolder") -> None:
     from analysis.tally import tally
     from analysis.tally_file import to_bytes
+    from cache.block import Block
     from cache.schema import encode
-    from cache.study import COUNTS, ROUTES, Block
+    from cache.study import COUNTS, ROUTES
 
     routes = encode(record)
     digest = blake2b(routes, digest_size=16).hexdigest()

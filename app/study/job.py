@@ -29,7 +29,8 @@ from app.study.order import TEXTS, Order, Record, read_order, read_texts, write_
 from app.study.run import Chosen, study_of_folder
 from app.study.wholeness import check_whole
 from app.tracer import Tracer, explained
-from cache.study import Block, StudyFolder
+from cache.block import Block
+from cache.study import StudyFolder
 from routing.errors import CaptureCancelledError, ModelError, OptionError, QueueFullError
 from routing.record import Document
 

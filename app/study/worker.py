@@ -12,7 +12,8 @@ from analysis.tally import Tally
 from app.settings import Settings, model_source
 from app.study.blocks import Texts
 from app.study.capturing import Plan, added_up, capture_block, merged, packed
-from cache.study import Block, StudyFolder, is_study
+from cache.block import Block
+from cache.study import StudyFolder, is_study
 from routing.errors import GatescopeError, OptionError
 
 if TYPE_CHECKING:  # torch takes seconds to import

@@ -9,8 +9,9 @@ from typer.testing import CliRunner
 from analysis.tally import tally
 from analysis.tally_file import to_bytes
 from app.cli import app
+from cache.block import Block
 from cache.schema import encode
-from cache.study import COUNTS, ROUTES, Block, StudyFolder
+from cache.study import COUNTS, ROUTES, StudyFolder
 from routing import Document
 
 

@@ -12,9 +12,10 @@ import pytest
 from typer.testing import CliRunner
 
 from app.cli import app
+from cache.block import Block
 from cache.schema import encode
 from cache.store import Store
-from cache.study import Block, StudyFolder
+from cache.study import StudyFolder
 from routing import Document
 
 A, B, C = "a" * 16, "b" * 16, "c" * 16

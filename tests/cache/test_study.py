@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from cache.block import Block
 from cache.schema import encode
-from cache.study import COUNTS, RECIPE, ROUTES, SCORES, Block, StudyFolder, is_study
+from cache.study import COUNTS, RECIPE, ROUTES, SCORES, StudyFolder, is_study
 from routing.errors import CaptureDamagedError, OptionError, StoreError
 
 ROOT = Path(__file__).parents[2]
@@ -212,7 +213,7 @@ def test_one_block_is_found_where_it_is_whole(study):
 
 def run(lines: str, *arguments: object, prefix: tuple[str, ...] = ()) -> subprocess.Popen:
     """Python on a few lines that know `StudyFolder`, `Block`, `folder` and whatever else is passed as `given`."""
-    head = "import sys\nfrom pathlib import Path\nfrom cache.study import StudyFolder, Block\n"
+    head = "import sys\nfrom pathlib import Path\nfrom cache.block import Block\nfrom cache.study import StudyFolder\n"
     head += "from routing.errors import *\nfolder, given = Path(sys.argv[1]), sys.argv[2:]\n"
     return subprocess.Popen(
         [*prefix, sys.executable, "-c", head + lines, *map(str, arguments)],

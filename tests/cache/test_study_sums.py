@@ -2,7 +2,8 @@
 
 import pytest
 
-from cache.study import Block, StudyFolder
+from cache.block import Block
+from cache.study import StudyFolder
 
 KIND = "counts"
 
