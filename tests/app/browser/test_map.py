@@ -1,8 +1,10 @@
 """The map under a mouse: a click pins a document, a lasso lets only some count, and the table does it without one."""
 
 import re
+from xml.etree import ElementTree
 
 import pytest
+from PIL import Image
 
 from tests.app.browser.harness import settled
 
@@ -44,3 +46,19 @@ def test_a_lasso_lets_only_some_documents_count(page):
     assert page.get_by_text("drawn in full; the others are faint").count()
     said = page.get_by_text(re.compile(r"^N = [\d,]+ tokens of [\d,]+ documents, drawn")).inner_text()
     assert 0 < int(re.search(r"of ([\d,]+) documents", said)[1].replace(",", "")) < 552
+
+
+def test_the_chart_is_saved_with_its_caption_as_a_picture_of_either_kind(page):
+    page.get_by_test_id("stMain").get_by_role("button", name="Save").first.click()
+    saved = {}
+    for kind in ("PNG", "SVG"):
+        with page.expect_download() as started:
+            page.get_by_role("button", name=f"Picture ({kind})").first.click()
+        saved[kind] = started.value.path()
+    svg = ElementTree.parse(saved["SVG"]).getroot()
+    assert len(svg.findall("{*}svg")) >= 2
+    assert " ".join(line.text for line in svg.findall("{*}text"))
+    width, height = (float(svg.get(side)) for side in ("width", "height"))
+    with Image.open(saved["PNG"]) as png:
+        assert png.size == (int(2 * width), int(2 * height))
+        assert len(png.convert("RGB").getcolors(1 << 24)) > 10

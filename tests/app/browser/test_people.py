@@ -104,3 +104,17 @@ def test_two_readers_of_one_capture_pin_each_their_own(visit):
         for name in PATHS:
             go_to(page, name)
             assert f"t={token}" in page.url, name
+
+
+def test_the_tokens_are_counted_while_the_text_is_typed(visit):
+    page = visit()
+    at_rest(page)
+    box = page.get_by_role("textbox", name="Your text")
+    counts = []
+    for words in ("one", " two three four five six seven"):
+        box.press_sequentially(words)
+        page.wait_for_timeout(400)
+        settled(page)
+        counts.append(page.get_by_text(re.compile(r"^[\d,]+ of [\d,]+ tokens$")).inner_text())
+    first, second = (int(said.split()[0].replace(",", "")) for said in counts)
+    assert 0 < first < second
