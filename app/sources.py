@@ -26,7 +26,7 @@ from app.study.capturing import first_routes
 from app.study.results import NAME as RESULTS
 from app.study.results import Results, read_results
 from app.study.run import KEPT_TOKENS
-from cache.study import StudyFolder
+from cache.study import StudyFolder, is_study
 from models import BUNDLED_MODELS
 from models.box import history, probed, welcome
 from routing.errors import CaptureNotFoundError, OptionError, StoreError
@@ -123,7 +123,7 @@ def read_shipped(id: str) -> Source:
 
 def read_study(id: str, folder: Path) -> Source:
     """A captured and analysed corpus. Errors: CaptureNotFoundError, StoreError."""
-    if not (folder / CAPTURED).exists():
+    if not is_study(folder / CAPTURED):  # of one that begins, the folder stands before the recipe
         raise CaptureNotFoundError(f"no study {id}", expected="one of this server's", do="open the Library")
     captured = StudyFolder.open(folder / CAPTURED)
     record = first_routes(captured, KEPT_TOKENS)
