@@ -27,7 +27,7 @@ from app.study.results import NAME as RESULTS
 from app.study.results import TALLY, Results, lacked, read_results, read_table, read_tally
 from app.study.run import KEPT_TOKENS
 from app.study.wholeness import part_of, shortly
-from cache.study import StudyFolder
+from cache.study import StudyFolder, is_study
 from cache.sums import has
 from models import BUNDLED_MODELS
 from models.box import history, probed, welcome
@@ -124,7 +124,7 @@ def read_shipped(id: str) -> Source:
 
 def read_study(id: str, folder: Path) -> Source:
     """A captured and analysed corpus. Errors: CaptureNotFoundError, StoreError."""
-    if not (folder / CAPTURED).exists():
+    if not is_study(folder / CAPTURED):  # of one that begins, the folder stands before the recipe
         raise CaptureNotFoundError(f"no study {id}", expected="one of this server's", do="open the Library")
     captured = StudyFolder.open(folder / CAPTURED)
     record = first_routes(captured, KEPT_TOKENS)

@@ -120,8 +120,8 @@ class Studies:
         """Start a study again from where it stopped. Errors: OptionError for none; StoreError, QueueFullError."""
         folder = self.folder / id
         order = self._order(folder)
-        job = self.queue.submit(id, lambda tick: self._work(folder, tick), watcher=WATCHER)
-        with self._lock:
+        with self._lock:  # the worker, which may begin at once, waits for it before it counts
+            job = self.queue.submit(id, lambda tick: self._work(folder, tick), watcher=WATCHER)
             if self._live.get(id) is not job:
                 self._live[id], self._doing[id] = job, Doing(of_documents=order.documents)
         return job

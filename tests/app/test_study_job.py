@@ -31,7 +31,7 @@ from cache.study import ROUTES, StudyFolder, is_study
 from corpora import probe
 from hooks import capture_corpus
 from routing import Document
-from routing.errors import OptionError
+from routing.errors import CaptureNotFoundError, OptionError
 
 FEW = Chosen(metrics=("load_gini",), by=(), resamples=20)
 ID, OTHER = "studyaaaaaaaaaaa", "studybbbbbbbbbbb"
@@ -141,6 +141,39 @@ def test_a_study_that_is_cancelled_keeps_its_blocks_and_goes_on_from_there(studi
     assert read_order(studies.folder / ID).state == "done"
     assert kept.items() <= {path: path.stat().st_mtime_ns for path in next(iter(kept)).parent.glob("*.routes")}.items()
     assert same_routes(read_study(ID, studies.folder / ID).record, capture_corpus(tracer.model, TEXTS_READ))
+
+
+def test_what_a_study_is_at_is_counted_where_its_worker_begins_before_the_caller_goes_on(studies, monkeypatch):
+    begun, let, submit = threading.Event(), threading.Event(), studies.queue.submit
+
+    def late(*given, **more):
+        """The caller is put off, as on a busy machine, until the worker has begun and had time to go on."""
+        job = submit(*given, **more)
+        wait_until(lambda: read_order(studies.folder / ID).state == "running")
+        begun.wait(0.3)
+        return job
+
+    def captured(model, texts, plan):
+        if texts.number == 1:
+            begun.set()
+            let.wait(PATIENCE)
+        return capture_block(model, texts, plan)
+
+    monkeypatch.setattr(studies.queue, "submit", late)
+    monkeypatch.setattr("app.study.job.capture_block", captured)
+    job = studies.begin(order(), TEXTS_READ)
+    assert begun.wait(PATIENCE)
+    try:
+        assert studies.doing(ID).documents > 0
+    finally:
+        let.set()
+    assert job.wait(PATIENCE)
+
+
+def test_a_study_without_a_recipe_yet_is_not_found(studies):
+    (studies.folder / ID / CAPTURED / "blocks").mkdir(parents=True)
+    with pytest.raises(CaptureNotFoundError):
+        read_study(ID, studies.folder / ID)
 
 
 def test_a_prompt_waits_for_one_block_and_never_for_a_study(studies, tracer):
