@@ -48,6 +48,7 @@ class ListReading:
     empty_when: str = "where fewer experts ran"
     weighs_input: bool = False
     skips: bool = False
+    takes_weights: bool = False
 
     def logits(self, router: nn.Module, given: Tensor, answer: Any) -> Tensor:
         """The router's score of every expert."""
