@@ -141,8 +141,8 @@ def test_near_ties_flip_first_only_beyond_the_interval():
 def test_where_everything_flips_near_ties_cannot_be_first():
     every = Flips(np.ones(2), np.ones(2), np.ones(2), np.array([0.01, 0.5]), np.array([20, 20]), 0.99998)
     assert margin_words(every, population="", whose="A").takeaway == (
-        "Cannot be told, since nearly every choice flips: of the closest tenth of the choices 100.0% flip, of the firmest "
-        "100.0%; of all, 100.0%."
+        "Cannot be told, since nearly every choice flips: of the closest tenth of the choices 100.0% flip, of the "
+        "firmest 100.0%; of all, 100.0%."
     )
 
 
