@@ -49,15 +49,17 @@ def pairs_elsewhere(
     Memory and time grow with the tokens and with `most`, not with the number of pairs.
     """
     order_n, order_m = np.argsort(first_t, kind="stable"), np.argsort(second_t, kind="stable")
-    words, begin_v, count_v = np.unique(first_t[order_n], return_index=True, return_counts=True)
-    sorted_m = second_t[order_m]
-    there_v = np.searchsorted(sorted_m, words)
-    across_v = np.searchsorted(sorted_m, words, side="right") - there_v
-    end_v = np.cumsum(count_v.astype(np.int64) * across_v)
+    found_v, begin_v, count_v = np.unique(first_t[order_n], return_index=True, return_counts=True)
+    word_v: NDArray[np.int64] = np.asarray(found_v, np.int64)
+    sorted_m = second_t[order_m].astype(np.int64)
+    there_v = np.searchsorted(sorted_m, word_v)
+    across_v = np.searchsorted(sorted_m, word_v, side="right") - there_v
+    end_v: NDArray[np.int64] = np.cumsum(count_v.astype(np.int64) * across_v)
     total = int(end_v[-1]) if len(end_v) else 0
     number_p = _drawn(total, most + len(found.first_n), seed)
     word_p = np.searchsorted(end_v, number_p, side="right")
-    within_p = number_p - (end_v - count_v * across_v)[word_p]
+    start_v: NDArray[np.int64] = end_v - count_v * across_v
+    within_p = number_p - start_v[word_p]
     one_p = order_n[begin_v[word_p] + within_p // across_v[word_p]]
     two_p = order_m[there_v[word_p] + within_p % across_v[word_p]]
     partner_n = np.full(len(first_t), -1)

@@ -6,6 +6,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from hooks.readings import Reading
 from hooks.routes import NO_EXPERT, Routes, Wanted
 from hooks.search.expert_lists import ListReading
 from hooks.site import Site
@@ -71,14 +72,15 @@ def _replaced(site: Site, routes: Routes, intervention: Intervention, ids_nk: Te
 
 def _with_own_weights(site: Site, routes: Routes) -> Routes:
     """The routes of a block that makes its weights itself, from the scores of the experts it is sent to."""
-    wanted = routes.wanted
-    if wanted is None or not torch.equal(routes.weights_nk, wanted.weights_nk):
+    wanted, reading = routes.wanted, site.reading
+    has_own = wanted is not None and torch.equal(routes.weights_nk, wanted.weights_nk)
+    if not has_own or not isinstance(reading, Reading):
         raise OptionError(
             f"other weights, or an empty slot, for {site.name}, which makes its weights itself",
             expected="other ids alone, with the weights as they came",
             do="send the tokens to other experts instead",
         )
-    ids_nk, weights_nk = site.reading.ids((routes.ids_nk,), routes.logits_ne)
+    ids_nk, weights_nk = reading.ids((routes.ids_nk,), routes.logits_ne)
     return routes._replace(ids_nk=ids_nk, weights_nk=weights_nk)
 
 
