@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from analysis.load import count_by
 from analysis.permutation import q_values
+from analysis.prefixes import first_of_prefix
 from analysis.shares import ratio
 from analysis.statistics import bootstrap
 from routing import RoutingRecord
@@ -97,7 +98,14 @@ def overlap(first: RoutingRecord, second: RoutingRecord) -> NDArray[np.float32]:
     >>> overlap(record([0, 1], [2, 3]), record([7, 1], [3, 2])).ravel().tolist()
     [0.5, 1.0]
     """
-    one_tlk, two_tlk = first.ids_tlk, second.ids_tlk
+    return overlap_of_rows(first, second, np.arange(first.tokens), np.arange(second.tokens))
+
+
+def overlap_of_rows(
+    first: RoutingRecord, second: RoutingRecord, first_n: NDArray[np.intp], second_n: NDArray[np.intp]
+) -> NDArray[np.float32]:
+    """`overlap` of pairs of tokens, in any order and as often as they come: (pairs, layers)."""
+    one_tlk, two_tlk = first.ids_tlk[first_n], second.ids_tlk[second_n]
     filled_tlk, other_tlk = one_tlk != first.empty, two_tlk != second.empty
     common_tl = np.zeros(one_tlk.shape[:2], np.int32)
     for slot in range(two_tlk.shape[2]):
@@ -256,10 +264,13 @@ def load_shift(first: RoutingRecord, second: RoutingRecord, *, resamples: int = 
     """Which experts have more work in the first capture than in the second, of the same tokens?
 
     Shapes      Records of the same tokens and layers, to (layers, experts).
-    Undefined   NaN beyond a layer's experts; p, q and interval for fewer than two documents.
+    Undefined   NaN beyond a layer's experts; p, q and interval for fewer than two documents. Tokens whose whole past an
+                earlier document had too are left out: they are no further observation (`analysis.prefixes`).
     Not this    A count of tokens that moved: as many may come as go.
     Source      Sign flips of paired documents, Fisher 1935; p as Phipson and Smyth 2010; q, Benjamini and Hochberg.
     """
+    counts_t = first_of_prefix(first)
+    first, second = first.take(counts_t), second.take(counts_t)
     one_dle, two_dle = _counts(first), _counts(second)
     tokens_d = np.bincount(first.document_t, minlength=len(first.documents)).astype(np.int64)
     moved_dle = one_dle - two_dle
@@ -310,6 +321,8 @@ def near_ties(first: RoutingRecord, second: RoutingRecord) -> NDArray[np.bool_] 
     """Where a margin of either is below `near_tie_step`, so that rounding alone may flip it; None without margins.
 
     Shapes      Records of as many tokens and layers to (tokens, layers).
+    Not this    All that rounding flips, nor a bound of it: noise that comes with the hidden state grows with depth and
+                is larger than a step.
     """
     margins = [each.margin_tl for each in (first, second) if each.margin_tl is not None]
     if not margins:

@@ -8,6 +8,7 @@ numbers are little-endian. Apache Arrow reads all of it; readers that do not kno
 
     token document position flag [loss] [predicted]     one number per row
     ids_layerN weight_layerN logit_layerN               k, k and E numbers per row
+    [wanted_ids_layerN wanted_weight_layerN]            k and k, of captures made inside an intervention
     rejected margin entropy lse                         one number per layer and row
 
 Everything else is in the file's metadata. Under the key `gatescope` as JSON: layers, provenance, the names of the
@@ -30,7 +31,11 @@ from routing import Document, Provenance, RouterRule, RoutingRecord
 from routing.errors import RecordError, StoreError
 from routing.row_counts import read_fault, row_fault
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+PLAIN_VERSION = 2
+"""What a record is written as that holds nothing of version 3, so that programs of version 2 read it too."""
+
+SINCE_THREE = frozenset({"wanted_ids_tlk", "wanted_weight_tlk"})
 ROW_GROUP_TOKENS = 131_072
 
 
@@ -43,6 +48,7 @@ class Migration(NamedTuple):
 
 MIGRATIONS: dict[int, Migration] = {
     1: Migration(said=dict),  # the texts stood beside the rest, uncompressed: `texts` finds them there
+    2: Migration(said=dict),  # what routers wanted was not kept where something else ran
 }
 """By the version of a file, how it becomes one of the next."""
 
@@ -108,13 +114,15 @@ def encode(record: RoutingRecord) -> memoryview:
 def decode(data: bytes | memoryview | pa.Buffer, *, checks_pages: bool = False) -> RoutingRecord:
     """The record that `encode` wrote, now or in an older version.
 
-    Errors: StoreError where a newer version wrote it, RecordError where it breaks a rule.
+    Arrays that this program does not know are left out. Errors: StoreError where a newer version wrote it, RecordError
+    where it breaks a rule.
     """
     file = open_parquet(data, checks_pages=checks_pages)
     about, texts = read_about(file), read_texts(file)
     table = _migrated(file.read(), about.version)
     _check_rows(read_fault(file.metadata, table.num_rows))
-    arrays = {name: read_array(table, name, np.dtype(kind), about.sizes) for name, kind in about.arrays.items()}
+    known = {name: kind for name, kind in about.arrays.items() if name in RoutingRecord.__dataclass_fields__}
+    arrays = {name: read_array(table, name, np.dtype(kind), about.sizes) for name, kind in known.items()}
     absent: dict[str, Any] = {"weight_tlk": None}
     return RoutingRecord(
         **(absent | arrays),
@@ -203,7 +211,7 @@ def _describe(record: RoutingRecord) -> dict[bytes, bytes]:
     try:
         plain = json.dumps(texts, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
         about = {
-            "schema_version": SCHEMA_VERSION,
+            "schema_version": SCHEMA_VERSION if SINCE_THREE & dict(record.arrays()).keys() else PLAIN_VERSION,
             "slots": record.slots,
             "arrays": {name: array.dtype.name for name, array in record.arrays()},
             "layers": [asdict(rule) for rule in record.layers],

@@ -1,6 +1,6 @@
 """A capture: text goes in, a RoutingRecord comes out, prompt and generated tokens in one."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from hooks.model import LoadedModel
 from hooks.options import CaptureOptions
 from hooks.pieces import pieces
 from hooks.prompt import Prompt, encode
-from hooks.sink import RouteSink
+from hooks.sink import RouteSink, alike, interventions
 from hooks.translation import translation_steps
 from routing.errors import OptionError
 from routing.record import Document, Flag, RoutingRecord
@@ -66,7 +66,7 @@ def capture_batch(
             for step in _steps(model, prompts, options, side)
             if step.stack in stacks
         ]
-    return _record(model, documents, options, _joined(passes))
+    return _record(model, documents, options.as_dict() | interventions(sink), _joined(passes))
 
 
 def _steps(model: LoadedModel, prompts: Sequence[Prompt], options: CaptureOptions, side: str) -> Iterator[Step]:
@@ -107,6 +107,7 @@ def _counter(on_progress: Progress | None, total: int) -> Callable[[], None]:
 
 def _joined(passes: Sequence[Columns]) -> Columns:
     """The columns of all forward passes, rows by document and position, what the encoder read before the rest."""
+    passes = alike(passes)
     columns = {name: np.concatenate([one[name] for one in passes]) for name in passes[0]}
     is_decoder_t = (columns["flag_t"] & Flag.ENCODER) == 0
     order_t = np.lexsort((columns["position_t"], is_decoder_t, columns["document_t"]))
@@ -114,13 +115,13 @@ def _joined(passes: Sequence[Columns]) -> Columns:
 
 
 def _record(
-    model: LoadedModel, documents: tuple[Document, ...], options: CaptureOptions, columns: Columns
+    model: LoadedModel, documents: tuple[Document, ...], options: Mapping[str, Any], columns: Columns
 ) -> RoutingRecord:
     ids = np.union1d(columns["token_t"], columns.get("predicted_t", columns["token_t"]))
     return RoutingRecord(
         **columns,
         documents=documents,
         layers=model.layers,
-        provenance=model.provenance(options.as_dict()),
+        provenance=model.provenance(options),
         pieces=pieces(model.tokenizer, ids[ids >= 0].tolist()),
     )

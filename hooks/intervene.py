@@ -7,20 +7,27 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hooks.changing import Intervention
 from hooks.probing import forward
 from hooks.recorder import Recorder, Sink
 from hooks.routes import Routes
 
 
-def run(model: Any, recorder: Recorder, sink: Sink, inputs: Mapping[str, Any]) -> Tensor:
-    """One forward pass with `sink` in place; what the model put out, one row per token."""
+def run(model: Any, recorder: Recorder, intervention: Intervention, inputs: Mapping[str, Any]) -> Tensor:
+    """One forward pass with an intervention in place; what the model put out, one row per token."""
+    with recorder.changing(intervention):
+        return forward(model, inputs)
+
+
+def watched(model: Any, recorder: Recorder, sink: Sink, inputs: Mapping[str, Any]) -> Tensor:
+    """One forward pass told to `sink`; what the model put out, one row per token."""
     with recorder.recording(sink):
         return forward(model, inputs)
 
 
 @dataclass(frozen=True)
 class Reroute:
-    """A sink that sends row `row` of layer `layer` to `expert` instead of its strongest one, and leaves the rest alone.
+    """Sends row `row` of layer `layer` to `expert` instead of its strongest one, and leaves the rest alone.
 
     Where every expert is already in use, the row's strongest weight is set to 0 instead.
     """
@@ -29,7 +36,7 @@ class Reroute:
     row: int
     expert: int
 
-    def layer(self, layer: int, routes: Routes) -> tuple[Tensor, Tensor] | None:
+    def change(self, layer: int, routes: Routes) -> tuple[Tensor, Tensor] | None:
         """Called by the recorder; changes one route of one layer."""
         if layer != self.layer_index:
             return None

@@ -14,7 +14,6 @@ from hooks.model import LoadedModel
 from hooks.probing import input_device
 from hooks.prompt import tokenise
 from hooks.routes import Routes
-from hooks.search.expert_lists import ListReading
 from routing.errors import OptionError
 
 MOST_TOKENS = 256
@@ -23,12 +22,12 @@ MOST_TOKENS = 256
 
 @dataclass(frozen=True)
 class Silenced:
-    """A sink that gives one expert of one layer the weight 0 and leaves the others' weights as they are."""
+    """An intervention that gives one expert of one layer the weight 0 and leaves the others' weights as they are."""
 
     layer_index: int
     expert: int
 
-    def layer(self, layer: int, routes: Routes) -> tuple[Tensor, Tensor] | None:
+    def change(self, layer: int, routes: Routes) -> tuple[Tensor, Tensor] | None:
         """Called by the recorder; None, which changes nothing, in every other layer."""
         if layer != self.layer_index:
             return None
@@ -57,15 +56,15 @@ def losses_without(
     for number, text in enumerate(texts):
         ids_s = torch.tensor(tokenise(model.tokenizer, text, chat=False).ids[:MOST_TOKENS])
         tokens_d[number] = max(len(ids_s) - 1, 0)
-        for at, sink in enumerate(silenced):
+        for at, one in enumerate(silenced):
             if on_progress is not None:
                 on_progress(number * len(silenced) + at, len(texts) * len(silenced))
-            loss_xd[at, number] = _loss(model, sink, ids_s) if len(ids_s) > 1 else 0.0
+            loss_xd[at, number] = _loss(model, one, ids_s) if len(ids_s) > 1 else 0.0
     return loss_xd, tokens_d
 
 
-def _loss(model: LoadedModel, sink: Silenced, ids_s: Tensor) -> float:
-    logits_sv = run(model.model, model.recorder, sink, {"input_ids": ids_s[None].to(input_device(model.model))})
+def _loss(model: LoadedModel, silenced: Silenced, ids_s: Tensor) -> float:
+    logits_sv = run(model.model, model.recorder, silenced, {"input_ids": ids_s[None].to(input_device(model.model))})
     return float(cross_entropy(logits_sv[:-1], ids_s[1:].to(logits_sv.device), reduction="sum"))
 
 
@@ -74,9 +73,9 @@ def _check(model: LoadedModel, layer: int) -> None:
         raise OptionError(
             f"{model.name} predicts no next token", expected="a causal language model", do="choose another model"
         )
-    if isinstance(model.sites[layer].reading, ListReading):
+    if not model.sites[layer].reading.takes_weights:
         raise OptionError(
-            f"{model.name} calls its experts one by one, so that their weights cannot be changed from outside",
+            f"{model.name} hands no weights to the experts of layer {layer}, so that none can be changed from outside",
             expected="a router or an experts module that hands weights on",
             do="load the model with its experts in one module, or do without the knock-out",
         )

@@ -21,6 +21,7 @@ class Reading:
     empty_when = ""  # why a slot may stay empty, in words that follow "empty"
     weighs_input = False  # whether the weight is a factor of the expert's input rather than of its output
     skips = False  # whether the last option of the router means no expert
+    takes_weights = True  # whether the experts are given their weights from outside, so that others can be given
     leading = 1  # arguments of the experts before the choice: the hidden states
 
     def logits(self, answer: Any, at: int | None) -> Tensor:
@@ -43,6 +44,7 @@ class AnswerReading:
     empty_when = ""
     weighs_input = False
     skips = False
+    takes_weights = True
 
     def routes(self, router: nn.Module, answer: Any) -> Routes:
         """Everything the router decided."""
@@ -110,6 +112,7 @@ class ProductKeyReading(Reading):
     """Experts are rows of an embedding, found by the sum of two keys' scores (Doge)."""
 
     leading = 0
+    takes_weights = False
 
     def logits(self, answer: Any, _at: int | None) -> Tensor:
         """The sum of both keys' scores for each of keys × keys experts."""
@@ -140,7 +143,7 @@ class InputWeightReading(AnswerReading):
 
     def answer(self, answer: Any, ids_nk: Tensor, weights_nk: Tensor) -> Any:
         """Scores with other experts let through."""
-        return torch.zeros_like(answer[0]).scatter(1, ids_nk, weights_nk), answer[1]
+        return torch.zeros_like(answer[0]).scatter_add(1, ids_nk, weights_nk), answer[1]
 
 
 class SortedReading(AnswerReading):

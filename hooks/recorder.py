@@ -2,37 +2,43 @@
 
 Installing, running and removing hooks on a model that several threads share mixes their captures. Here the hooks are
 permanent and look up the sinks of the current context: with none, a hook costs that one look-up.
+
+Interventions change routes before the experts run, one after another in the order in which they were opened. Sinks see
+what came of it, whether they were opened before or after, and beside it what the router itself chose.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
 
+from hooks.changing import Changed, Intervention, changed, name_of, to_execute
 from hooks.readings import AnswerReading, Reading
 from hooks.routes import Routes
 from hooks.search.expert_lists import ListReading, marks
 from hooks.site import Site
-from routing.errors import RouterOutputError
+from routing.errors import OptionError, RouterOutputError
 
-Changed = tuple[Tensor, Tensor]
+_INSTALLED: "WeakSet[Recorder]" = WeakSet()
 
 
 class Sink(Protocol):
-    """Receives one MoE layer's routing as it happens; may hand back changed routes."""
+    """Receives one MoE layer's routing as it happens, after every change to it."""
 
-    def layer(self, layer: int, routes: Routes) -> Changed | None:
-        """Called once per MoE layer and forward pass, before its experts run; (ids, weights) returned replace them."""
+    def layer(self, layer: int, routes: Routes) -> None:
+        """Called once per MoE layer and forward pass, before its experts run."""
 
 
 class _Pass:
     """What one context's hooks have seen and not yet handed over."""
 
-    def __init__(self, sinks: tuple[Sink, ...]) -> None:
-        self.sinks = sinks
+    def __init__(self, sinks: tuple[Sink, ...], interventions: tuple[Intervention, ...]) -> None:
+        self.sinks, self.interventions = sinks, interventions
+        self.names = tuple(name_of(each) for each in interventions)
         self.answers: dict[int, Any] = {}
         self.rows: dict[int, Tensor | None] = {}
         self.called: dict[int, dict[int, Tensor]] = {}
@@ -45,15 +51,44 @@ class Recorder:
         self._now: ContextVar[_Pass | None] = ContextVar("now", default=None)
         self._handles: list[Any] = []
         self._last: list[tuple[Any, int]] = []
+        self._modules = _modules(sites)
         for site in sites:
             self._install(site)
+        _INSTALLED.add(self)
+
+    @staticmethod
+    def on(sites: Sequence[Site]) -> "Recorder | None":
+        """The hooks that are on these very modules already: interventions and sinks of one model must meet in one."""
+        modules = _modules(sites)
+        return next((each for each in list(_INSTALLED) if each._handles and each._modules == modules), None)
 
     @contextmanager
     def recording(self, sink: Sink) -> Iterator[None]:
         """Send everything this context's forward passes route to `sink`, beside the sinks already open."""
+        with self._with(_Pass((*self._sinks, sink), self.interventions)):
+            yield
+
+    @contextmanager
+    def changing(self, intervention: Intervention) -> Iterator[None]:
+        """Change what this context's forward passes route, after the interventions already open."""
+        with self._with(_Pass(self._sinks, (*self.interventions, intervention))):
+            yield
+
+    @property
+    def interventions(self) -> tuple[Intervention, ...]:
+        """Those open in this context, in the order in which they act."""
+        now = self._now.get()
+        return now.interventions if now else ()
+
+    @property
+    def _sinks(self) -> tuple[Sink, ...]:
+        now = self._now.get()
+        return now.sinks if now else ()
+
+    @contextmanager
+    def _with(self, now: _Pass) -> Iterator[None]:
         self._come_last()
-        before = self._now.get()
-        token = self._now.set(_Pass((*(before.sinks if before else ()), sink)))
+        token = self._now.set(now)
         try:
             yield
         finally:
@@ -113,8 +148,8 @@ class Recorder:
                 return None
             if not isinstance(site.reading, AnswerReading):
                 return None
-            changed = _told(now, site, site.reading.routes(module, answer))
-            return None if changed is None else site.reading.answer(answer, *changed)
+            others = _told(now, site, site.reading.routes(module, answer))
+            return None if others is None else site.reading.answer(answer, *others)
 
         return hook
 
@@ -135,8 +170,8 @@ class Recorder:
                 raise _no_logits(site)
             logits_ne = reading.logits(now.answers.pop(site.layer), site.logits_at)
             ids_nk, weights_nk = reading.ids(call, logits_ne)
-            changed = _told(now, site, Routes(logits_ne, ids_nk, weights_nk))
-            return None if changed is None else ((*head, *reading.call(call, *changed)), {})
+            others = _told(now, site, Routes(logits_ne, ids_nk, weights_nk))
+            return None if others is None else ((*head, *reading.call(call, *others)), {})
 
         return hook
 
@@ -171,14 +206,20 @@ class Recorder:
 
 
 def _told(now: _Pass, site: Site, routes: Routes) -> Changed | None:
-    """Every open sink told of one layer's routes, in the units of the block's output; what the last changed, if any."""
-    changed = None
+    """One layer's routes, in the units of the block's output, changed and told to every sink; None if nobody changed.
+
+    Errors: OptionError for a sink that hands something back; as `changed`.
+    """
     weights_nk = routes.weights_nk.detach()
     weights_nk = weights_nk if site.output_scale == 1.0 else weights_nk * site.output_scale
-    routes = Routes(routes.logits_ne.detach(), routes.ids_nk, weights_nk, now.rows.pop(site.layer, None))
+    own = Routes(routes.logits_ne.detach(), routes.ids_nk, weights_nk, now.rows.pop(site.layer, None))
+    routes = changed(now.interventions, now.names, site, own) if now.interventions else own
+    told = routes if routes is own else routes._replace(weights_nk=routes.weights_nk.detach())
     for sink in now.sinks:
-        changed = sink.layer(site.layer, routes) or changed
-    return None if changed is None else (changed[0], (changed[1] / site.output_scale).to(weights_nk.dtype))
+        if sink.layer(site.layer, told) is not None:  # type: ignore[func-returns-value]  # whoever expects more
+            raise _not_changed_here(sink)
+    is_same = routes.ids_nk is own.ids_nk and routes.weights_nk is own.weights_nk
+    return None if is_same or routes.wanted is None else to_execute(routes, routes.wanted, site.output_scale)
 
 
 def eagerly(hook: Callable[..., Any]) -> Callable[..., Any]:
@@ -206,3 +247,16 @@ def _no_logits(site: Site) -> RouterOutputError:
         expected="the router to run before its experts in every forward pass",
         do="run the model eagerly: compiled or fused kernels bypass modules",
     )
+
+
+def _not_changed_here(sink: Sink) -> OptionError:
+    return OptionError(
+        f"{type(sink).__name__}.layer handed something back, as if to change the routes",
+        expected="a sink, which only receives them",
+        do="name the method `change` and open it with `Recorder.changing`",
+    )
+
+
+def _modules(sites: Sequence[Site]) -> list[tuple[nn.Module | None, ...]]:
+    """The modules that hooks stand on."""
+    return [(site.router, site.experts, *site.experts_list) for site in sites]

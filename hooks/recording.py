@@ -21,7 +21,7 @@ from hooks.rows.book import Book
 from hooks.rows.followed import core_of, followed_model
 from hooks.rows.sequences import Text, gathered
 from hooks.rules import Learnt
-from hooks.sink import RouteSink
+from hooks.sink import RouteSink, interventions
 from routing.errors import OptionError, RouterOutputError
 from routing.record import Document, Flag, Provenance, RoutingRecord
 
@@ -29,8 +29,8 @@ from routing.record import Document, Flag, Provenance, RoutingRecord
 class Recording:
     """What one `with record(model)` block has seen so far; it can be read while the block is still running."""
 
-    def __init__(self, book: Book, learnt: Sequence[Learnt], provenance: Provenance) -> None:
-        self._book, self._learnt, self._provenance = book, learnt, provenance
+    def __init__(self, book: Book, learnt: Sequence[Learnt], provenance: Provenance, sink: RouteSink) -> None:
+        self._book, self._learnt, self._provenance, self._sink = book, learnt, provenance, sink
         self._ended = ""
 
     @property
@@ -80,7 +80,7 @@ class Recording:
             raise _nothing(0)
 
     def _stated(self) -> Provenance:
-        options = dict(self._provenance.options) | {"recorded": "forward passes"}
+        options = dict(self._provenance.options) | {"recorded": "forward passes"} | interventions(self._sink)
         return replace(self._provenance, options=options | ({"ended": self._ended} if self._ended else {}))
 
 
@@ -101,7 +101,7 @@ def record(
     sink = RouteSink(followed.learnt, scores=scores, logits=logits)
     book = Book(sink, tuple(one.rule for one in followed.learnt), getattr(core, "config", None))
     stated = model.provenance() if isinstance(model, LoadedModel) else _provenance(core)
-    recording = Recording(book, followed.learnt, stated)
+    recording = Recording(book, followed.learnt, stated, sink)
     with followed.heard_by(wrapped, core, book, sink):
         try:
             yield recording

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hooks.find import find_sites
-from hooks.intervene import Watch, run
+from hooks.intervene import Watch, watched
 from hooks.probing import forward, probe_inputs
 from hooks.recorder import Recorder
 from hooks.rules import Learnt, learn
@@ -55,7 +55,7 @@ def read_routers(model: Any, inputs: Mapping[str, Any] | None = None) -> Routers
     try:
         found = find_sites(model, lambda: forward(model, inputs))
         recorder, watch = Recorder(found.sites), Watch()
-        output_nv = run(model, recorder, watch, inputs)
+        output_nv = watched(model, recorder, watch, inputs)
     finally:
         model.train(was_training)
     return Routers(

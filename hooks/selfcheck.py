@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hooks.formulas.weighing import tolerance
-from hooks.intervene import Reroute, Watch, run, unused_expert
+from hooks.intervene import Reroute, Watch, run, unused_expert, watched
 from hooks.probing import forward
 from hooks.routers import Routers
 from hooks.routes import NO_EXPERT, Routes
@@ -21,7 +21,7 @@ LEAK = 0.01  # how much of the change at a token may show before it (rounding of
 def check(routers: Routers) -> SelfCheckReport:
     """Run every claim on the probing pass. A failed claim is reported, never hidden."""
     second = Watch()
-    run(routers.model, routers.recorder, second, routers.inputs)
+    watched(routers.model, routers.recorder, second, routers.inputs)
     checks = (_routers(routers), *_formulas(routers), _repeats(routers.watch, second), _causes(routers))
     return SelfCheckReport(checks, tuple(_notes(routers)))
 
@@ -49,7 +49,7 @@ def _routers(routers: Routers) -> Check:
 
 
 def _well_formed(learnt: Learnt, routes: Routes) -> bool:
-    rule, (logits_ne, ids_nk, weights_nk, _) = learnt.rule, routes
+    rule, (logits_ne, ids_nk, weights_nk) = learnt.rule, routes[:3]
     in_range = bool(((ids_nk >= NO_EXPERT) & (ids_nk < rule.experts)).all())
     sorted_nk = ids_nk.sort(-1).values
     twice = bool(((sorted_nk.diff(dim=-1) == 0) & (sorted_nk[:, 1:] != NO_EXPERT)).any())
@@ -94,8 +94,8 @@ def _causes(routers: Routers) -> Check:
     for layer in layers:
         row, place = _row(routers, layer)
         routes = routers.watch.seen[layer]
-        sink = Reroute(layer, row, unused_expert(routes.ids_nk[row], routers.layers[layer].experts))
-        shift_n = _shift(routers, run(routers.model, routers.recorder, sink, routers.inputs))
+        elsewhere = Reroute(layer, row, unused_expert(routes.ids_nk[row], routers.layers[layer].experts))
+        shift_n = _shift(routers, run(routers.model, routers.recorder, elsewhere, routers.inputs))
         changes.append(float(shift_n.max() if place is None else shift_n[place]))
         if place and looks_back(place):
             leaks.append(float(_before(routers, shift_n, place).max()) / max(changes[-1], 1e-30))

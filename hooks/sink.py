@@ -40,12 +40,14 @@ class _Group(NamedTuple):
     rules: tuple[RouterRule, ...]
     reduced: Reduced
     rows_n: Tensor | None
+    is_changed: bool
 
 
 class RouteSink:
     """Collects one forward pass at a time; `flush` empties it. `on_layer` is called after each MoE layer.
 
     With `scores`, margin, entropy, log-sum-exp and the first rejected expert are kept; with `logits`, every score.
+    Where an intervention was open, what the router itself chose is kept too; `changed_by` names the interventions met.
     While the model runs, nothing waits for its device, and next to nothing is computed.
     """
 
@@ -59,6 +61,7 @@ class RouteSink:
     ) -> None:
         self._learnt, self._on_layer = learnt, on_layer
         self._keeps_scores, self._keeps_logits = scores, logits
+        self.changed_by: tuple[str, ...] = ()
         self._kinds = _numbered([kind_of(one) for one in learnt])
         self._rules = [one.rule for one in learnt]
         self._arrays = _Arrays(self._rules, scores=scores, logits=logits)
@@ -75,10 +78,12 @@ class RouteSink:
         """Keep one layer's routing of this pass."""
         if layer in self._rows:
             raise _uneven(self._rules[layer], "ran twice in one forward pass")
-        logits_ne, ids_nk, weights_nk, rows_n = routes
+        logits_ne, ids_nk, weights_nk = routes[:3]
         is_untraced = ids_nk.is_inference() or weights_nk.is_inference() or logits_ne.is_inference()
         if is_untraced:
-            routes = Routes(logits_ne.clone(), ids_nk.clone(), weights_nk.clone(), rows_n)
+            routes = routes._replace(logits_ne=logits_ne.clone(), ids_nk=ids_nk.clone(), weights_nk=weights_nk.clone())
+        if routes.wanted is not None:
+            self.changed_by = tuple(dict.fromkeys((*self.changed_by, *routes.wanted.changed_by)))
         self._rows[layer] = ids_nk.shape[0]
         self._held.append(_Held(layer, routes, () if is_untraced else _versions(routes)))
         self._held_size += logits_ne.numel()
@@ -111,10 +116,11 @@ class RouteSink:
         """Reduce what is held, layers that route alike together."""
         alike: dict[object, list[_Held]] = {}
         for held in self._held:
-            logits_ne, ids_nk, weights_nk, rows_n = held.routes
-            alone = None if rows_n is None else held.layer
+            logits_ne, ids_nk, weights_nk = held.routes[:3]
+            alone = None if held.routes.rows_n is None else held.layer
             dtypes = logits_ne.dtype, ids_nk.dtype, weights_nk.dtype
-            kind = self._kinds[held.layer], logits_ne.shape, logits_ne.device, dtypes, alone
+            is_changed = held.routes.wanted is not None
+            kind = self._kinds[held.layer], logits_ne.shape, logits_ne.device, dtypes, alone, is_changed
             alike.setdefault(kind, []).append(held)
         self._groups += [self._reduced(group) for group in alike.values()]
         self._held, self._held_size = [], 0
@@ -125,7 +131,27 @@ class RouteSink:
                 raise _uneven(self._rules[held.layer], "had its routing overwritten after its experts were called")
         layers = Layers([self._learnt[held.layer] for held in group], [held.routes for held in group])
         reduced = reduce(layers, scores=self._keeps_scores, logits=self._keeps_logits)
-        return _Group(tuple(self._rules[held.layer] for held in group), reduced, group[0].routes.rows_n)
+        first = group[0].routes
+        rules = tuple(self._rules[held.layer] for held in group)
+        return _Group(rules, reduced, first.rows_n, first.wanted is not None)
+
+
+def interventions(sink: RouteSink) -> dict[str, str]:
+    """What provenance says of the interventions that were open: nothing where none was."""
+    return {"intervention": "; ".join(sink.changed_by)} if sink.changed_by else {}
+
+
+def alike(passes: Sequence[Columns]) -> list[Columns]:
+    """Columns of passes in which an intervention was open, and of some in which none was, all with the same arrays."""
+    if not any("wanted_ids_tlk" in columns for columns in passes):
+        return list(passes)
+    return [with_what_was_wanted(columns) for columns in passes]
+
+
+def with_what_was_wanted(columns: Columns) -> Columns:
+    """The columns with what the router itself chose: what ran, where nothing else is said."""
+    ran = {"wanted_ids_tlk": columns["ids_tlk"].copy(), "wanted_weight_tlk": columns["weight_tlk"].copy()}
+    return ran | columns
 
 
 def _numbered(kinds: Sequence[object]) -> list[int]:
@@ -161,10 +187,12 @@ class _Arrays:
         if len(groups) == 1 and len(groups[0].rules) == len(self._rules) and groups[0].rows_n is None:
             columns = self._own(groups[0], keep_n)
         else:
-            columns = self._blank(int(np.count_nonzero(keep_n)))
+            columns = self._blank(int(np.count_nonzero(keep_n)), with_wanted=any(group.is_changed for group in groups))
             for group in groups:
                 self._fill(columns, group, keep_n)
-        self._check_finite(columns["weight_tlk"], "combine weight")
+        for name in ("weight_tlk", "wanted_weight_tlk"):
+            if name in columns:
+                self._check_finite(columns[name], "combine weight")
         return columns
 
     def _own(self, group: _Group, keep_n: NDArray[np.bool_]) -> Columns:
@@ -185,11 +213,15 @@ class _Arrays:
             if not is_expert_tl.all():
                 columns["margin_tl"][~is_known_tl] = np.nan
                 columns["rejected_tl"][~is_expert_tl] = self._empty
+        if group.is_changed:
+            own = number_tlc[..., : number_tlc.shape[-1] - experts * self._logits]
+            columns["wanted_ids_tlk"] = id_tlc[..., -k:].astype(self._dtype)
+            columns["wanted_weight_tlk"] = own[..., -k:]
         if self._logits:
             columns["logit_tle"] = number_tlc[..., -experts:]
         return columns
 
-    def _blank(self, tokens: int) -> Columns:
+    def _blank(self, tokens: int, *, with_wanted: bool) -> Columns:
         """Arrays of a pass in which no layer did anything."""
         shape = tokens, len(self._rules)
         columns = {
@@ -201,7 +233,7 @@ class _Arrays:
             columns["rejected_tl"] = np.full(shape, self._empty, self._dtype)
         if self._logits:
             columns["logit_tle"] = np.full((*shape, self._experts), np.nan, np.float16)
-        return columns
+        return with_what_was_wanted(columns) if with_wanted else columns
 
     def _fill(self, columns: Columns, group: _Group, keep_n: NDArray[np.bool_]) -> None:
         """Write what a group's layers did into the rows they saw; they may be narrower than others."""
@@ -211,7 +243,8 @@ class _Arrays:
             row_t = (keep_n.cumsum() - 1)[rows_n][keep_n[rows_n]]
             keep_n = keep_n[rows_n]
         at = row_t, _span([rule.layer for rule in group.rules])
-        for name, own in self._own(group, keep_n).items():
+        of_group = self._own(group, keep_n)
+        for name, own in (with_what_was_wanted(of_group) if "wanted_ids_tlk" in columns else of_group).items():
             place = (*at, slice(own.shape[2])) if own.ndim == 3 else at
             columns[name][place] = own
 

@@ -85,6 +85,8 @@ class RoutingRecord:
         entropy_tl   (tokens, layers)          float16, nats, of the normalised gate over all experts
         lse_tl       (tokens, layers)          float16, log-sum-exp of the raw logits
         logit_tle    (tokens, layers, experts) float16, raw; NaN beyond a layer's own number of experts
+        wanted_ids_tlk, wanted_weight_tlk      as ids_tlk and weight_tlk: what the router itself chose, where an
+                                               intervention changed what ran; rejected and margin are of these
         token_t, document_t, position_t        int32; document_t indexes `documents`, position_t restarts in each
         flag_t                                 uint8, see `Flag`
         loss_t, predicted_t                    float32 (NaN where there is no next token) and int32
@@ -111,11 +113,14 @@ class RoutingRecord:
     logit_tle: NDArray[np.float16] | None = None
     loss_t: NDArray[np.float32] | None = None
     predicted_t: NDArray[np.int32] | None = None
+    wanted_ids_tlk: NDArray[np.unsignedinteger] | None = None
+    wanted_weight_tlk: NDArray[np.float16] | None = None
 
     def __post_init__(self) -> None:
         _check_shapes(self)
-        _check_ids(self)
-        _check_weights(self)
+        _check_ids(self, self.ids_tlk)
+        _check_weights(self, self.ids_tlk, self.weight_tlk)
+        _check_wanted(self)
         _check_documents(self)
         for _, array in self.arrays():
             array.flags.writeable = False
@@ -216,6 +221,8 @@ def joined(records: Sequence[RoutingRecord]) -> RoutingRecord:
 _DTYPES: dict[str, tuple[type, ...]] = {
     "ids_tlk": (np.uint8, np.uint16),
     "rejected_tl": (np.uint8, np.uint16),
+    "wanted_ids_tlk": (np.uint8, np.uint16),
+    "wanted_weight_tlk": (np.float16,),
     "weight_tlk": (np.float16,),
     "margin_tl": (np.float16,),
     "entropy_tl": (np.float16,),
@@ -249,8 +256,9 @@ def _check_shapes(record: RoutingRecord) -> None:
             raise _broken(
                 f"{name} has shape {array.shape}", f"{expected}, to agree with ids_tlk {record.ids_tlk.shape}"
             )
-    if record.rejected_tl is not None and record.rejected_tl.dtype != record.ids_tlk.dtype:
-        raise _broken(f"rejected_tl is {record.rejected_tl.dtype}", f"the dtype of ids_tlk, {record.ids_tlk.dtype}")
+    for name, array in (("rejected_tl", record.rejected_tl), ("wanted_ids_tlk", record.wanted_ids_tlk)):
+        if array is not None and array.dtype != record.ids_tlk.dtype:
+            raise _broken(f"{name} is {array.dtype}", f"the dtype of ids_tlk, {record.ids_tlk.dtype}")
 
 
 def _axes_of_ids(record: RoutingRecord) -> tuple[int, int, int]:
@@ -267,9 +275,9 @@ def _axes_of_ids(record: RoutingRecord) -> tuple[int, int, int]:
     return shape
 
 
-def _check_ids(record: RoutingRecord) -> None:
+def _check_ids(record: RoutingRecord, ids_tlk: NDArray[np.unsignedinteger]) -> None:
     """Ids within the layer's experts, each at most once per token, empty slots last."""
-    ids_tlk, empty = record.ids_tlk, record.empty
+    empty = record.empty
     if record.experts > empty:
         raise _broken(f"{ids_tlk.dtype} ids for {record.experts} experts", "uint16 ids above 255 experts")
     for rule in record.layers:
@@ -291,13 +299,24 @@ def _raise_at(bad_tk: NDArray[np.bool_], value_tk: NDArray[np.number], rule: Rou
         raise _broken(f"{value_tk[token, slot]} at {where}", expected)
 
 
-def _check_weights(record: RoutingRecord) -> None:
+def _check_wanted(record: RoutingRecord) -> None:
+    """The router's own choice by the rules of what ran."""
+    if record.wanted_ids_tlk is not None:
+        _check_ids(record, record.wanted_ids_tlk)
+        _check_weights(record, record.wanted_ids_tlk, record.wanted_weight_tlk)
+    elif record.wanted_weight_tlk is not None:
+        raise _broken("wanted_weight_tlk without wanted_ids_tlk", "both or neither")
+
+
+def _check_weights(
+    record: RoutingRecord, ids_tlk: NDArray[np.unsignedinteger], weight_tlk: NDArray[np.float16] | None
+) -> None:
     """Finite weights in decreasing order, 0 exactly where the slot is empty."""
-    if record.weight_tlk is None:
+    if weight_tlk is None:
         return
     for rule in record.layers:
-        weight_tk = record.weight_tlk[:, rule.layer]
-        empty_tk = record.ids_tlk[:, rule.layer] == record.empty
+        weight_tk = weight_tlk[:, rule.layer]
+        empty_tk = ids_tlk[:, rule.layer] == record.empty
         _raise_at(~np.isfinite(weight_tk), weight_tk, rule, "a finite weight")
         _raise_at(empty_tk & (weight_tk != 0), weight_tk, rule, "weight 0 in an empty slot")
         rises_tk = (weight_tk[:, 1:] > weight_tk[:, :-1]) & ~empty_tk[:, 1:]

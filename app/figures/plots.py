@@ -40,7 +40,12 @@ def add_line(
     low: NDArray[np.floating] | None = None,
     high: NDArray[np.floating] | None = None,
 ) -> None:
-    """A line with a mark at each point and, where they are known, its 95 % interval as a band."""
+    """A line with a mark at each point and, where they are known, its 95 % interval as a band.
+
+    Nothing where no point is known: a legend names only what is drawn.
+    """
+    if not np.isfinite(np.asarray(y, np.float64)).any():
+        return
     if low is not None and high is not None:
         band = {"x": x, "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False}
         found.add_scatter(y=np.asarray(high, np.float32), **band)

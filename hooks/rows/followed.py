@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from contextvars import Context
 from dataclasses import replace
 from functools import wraps
 from typing import Any
@@ -31,6 +32,7 @@ class Followed:
         self.learnt = learnt
         self.passes = Passes()
         self._recorder: Recorder | None = None
+        self._is_shared = False
         self._own_methods: dict[str, Any] = {}
         self._users = 0
         self._lock = threading.Lock()
@@ -58,7 +60,8 @@ class Followed:
         with self._lock:
             self._users += 1
             if self._recorder is None:
-                self._recorder = Recorder(self.sites)
+                shared = Recorder.on(self.sites)
+                self._recorder, self._is_shared = shared or Recorder(self.sites), shared is not None
                 self._follow_generate(core)
             for path, module in entrances:
                 self.passes.hook(path, module)
@@ -71,7 +74,8 @@ class Followed:
                 for _, module in entrances:
                     self.passes.unhook(module)
                 if not self._users:
-                    recorder.close()
+                    if not self._is_shared:
+                        recorder.close()
                     self._recorder = None
                     self._leave_generate(core)
 
@@ -118,7 +122,7 @@ def _found(core: nn.Module, inputs: Mapping[str, Any] | None) -> tuple[tuple[Sit
     devices = sorted({each.device.index for each in core.parameters() if each.device.type == "cuda"})
     with torch.random.fork_rng(devices), torch.compiler.set_stance("force_eager"):
         try:
-            routers = read_routers(core, inputs)
+            routers = Context().run(read_routers, core, inputs)  # nobody's sinks and interventions take part
         finally:
             for module, mode in training:
                 module.training = mode

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hooks.sink import alike
+
 Columns = dict[str, NDArray[Any]]
 
 
@@ -132,7 +134,7 @@ def gathered(texts: Sequence[Text]) -> Columns:
         document.append(np.full(len(link.row_r), number))
         position.append(np.arange(first, first + len(link.row_r)))
     row_t = np.concatenate(row)
-    each = [columns for _, columns in passes.values()]
+    each = alike([columns for _, columns in passes.values()])
     columns = {name: np.concatenate([one[name] for one in each])[row_t] for name in each[0]}
     columns["document_t"] = np.concatenate(document).astype(np.int32)
     columns["position_t"] = np.concatenate(position).astype(np.int32)

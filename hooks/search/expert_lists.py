@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from hooks.formulas.gates import gate
 from hooks.routes import NO_EXPERT, Routes
 from hooks.search.router_search import tensors
+from hooks.search.silencing import Block, heard_with_and_without
 from routing.errors import RouterOutputError
 from routing.router import Score
 
@@ -48,6 +49,7 @@ class ListReading:
     empty_when: str = "where fewer experts ran"
     weighs_input: bool = False
     skips: bool = False
+    takes_weights: bool = False
 
     def logits(self, router: nn.Module, given: Tensor, answer: Any) -> Tensor:
         """The router's score of every expert."""
@@ -108,7 +110,7 @@ class ListProbe:
     outputs: list[tuple[str, nn.Module, Tensor, Any]] = field(default_factory=list)
     inputs: dict[int, Tensor] = field(default_factory=dict)
     results: dict[int, Tensor] = field(default_factory=dict)
-    call: tuple[tuple[Any, ...], dict[str, Any]] | None = None
+    change_nh: Tensor | None = None
 
     @property
     def holder_path(self) -> str:
@@ -132,25 +134,24 @@ def list_probes(model: nn.Module) -> Iterator[ListProbe]:
                 yield ListProbe(path, members)
 
 
+def silence_lists(model: nn.Module, probes: Sequence[ListProbe], run: Callable[[], object]) -> None:
+    """What the experts of each list change of their block's output, (tokens, hidden): two passes more."""
+    blocks = [Block(each.holder_path, model.get_submodule(each.holder_path), each.experts) for each in probes]
+    for probe, heard in zip(probes, heard_with_and_without(blocks, run), strict=True):
+        probe.change_nh = None if heard.change is None else heard.change.flatten(0, -2)
+
+
 def watch_lists(model: nn.Module, probes: Sequence[ListProbe], run: Callable[[], object]) -> None:
     """Run once with temporary hooks around every list and its neighbours."""
     with ExitStack() as hooks, torch.no_grad():
         for probe in probes:
             holder = model.get_submodule(probe.holder_path)
-            hooks.callback(holder.register_forward_pre_hook(_note_holder(probe), with_kwargs=True).remove)
             for number, expert in enumerate(probe.experts):
                 hooks.callback(expert.register_forward_hook(_note_expert(probe, number)).remove)
             for path, module in holder.named_modules(prefix=probe.holder_path):
                 if path != probe.holder_path and not f"{path}.".startswith(f"{probe.path}."):
                     hooks.callback(module.register_forward_hook(_note_answer(probe, path)).remove)
         run()
-
-
-def _note_holder(probe: ListProbe) -> Callable[..., None]:
-    def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        probe.call = (tuple(a.clone() if isinstance(a, Tensor) else a for a in args), kwargs)
-
-    return hook
 
 
 def _note_expert(probe: ListProbe, number: int) -> Callable[..., None]:
@@ -186,7 +187,7 @@ class Router(NamedTuple):
     misfit: float
 
 
-def router_of(model: nn.Module, probe: ListProbe) -> Router:
+def router_of(probe: ListProbe) -> Router:
     """The module beside a list whose answer explains which of its experts ran, and by which weights.
 
     Errors: RouterOutputError where none does.
@@ -198,7 +199,7 @@ def router_of(model: nn.Module, probe: ListProbe) -> Router:
             continue  # these are not the tokens the experts were given
         reading = _reading(module, given, answer, runs_ne)
         if reading is not None:
-            measured = _measured(model.get_submodule(probe.holder_path), probe, given, runs_ne)
+            measured = _measured(probe, given, runs_ne)
             return Router(path, module, reading, reading.logits(module, given, answer), answer, *measured)
     raise RouterOutputError(
         f"{probe.path} holds {len(probe.experts)} experts, but no module beside it returned ids or scores that explain "
@@ -240,9 +241,11 @@ def _picks(scores_ne: Tensor, runs_ne: Tensor) -> bool:
     return float((best_ne == runs_ne).all(-1).float().mean()) > 0.9
 
 
-def _measured(holder: nn.Module, probe: ListProbe, given: Tensor, runs_ne: Tensor) -> tuple[Tensor, Tensor, float]:
+def _measured(probe: ListProbe, given: Tensor, runs_ne: Tensor) -> tuple[Tensor, Tensor, float]:
     """Ids and weights of the experts in the block's output, solved for: nothing is taken from the router."""
-    change_nh = (_output(holder, probe, silenced=False) - _output(holder, probe, silenced=True)).float()
+    change_nh = probe.change_nh
+    if change_nh is None or len(change_nh) != len(given.flatten(0, -2)):
+        raise _no_sum(probe, "what it puts out has another shape")
     k = int(runs_ne.sum(-1).max())
     ids_nk = runs_ne.int().topk(k, dim=-1).indices
     marks_n, made_nkh = marks(given), change_nh.new_zeros(*ids_nk.shape, change_nh.shape[-1])
@@ -255,21 +258,13 @@ def _measured(holder: nn.Module, probe: ListProbe, given: Tensor, runs_ne: Tenso
     summed_nh = torch.einsum("nkh,nk->nh", made_nkh, weights_nk)
     misfit = float((summed_nh - change_nh).norm() / change_nh.norm())
     if not misfit < MISFIT:
-        raise RouterOutputError(
-            f"the output of {probe.holder_path} is no sum of its experts' outputs (off by {misfit:.0%})",
-            expected="a block that adds up what its experts give, each times a weight",
-            do="add an entry to hooks/families.py that says how this block is read",
-        )
+        raise _no_sum(probe, f"off by {misfit:.0%}")
     return ids_nk.where(runs_ne.gather(1, ids_nk), NO_EXPERT), weights_nk, misfit
 
 
-def _output(holder: nn.Module, probe: ListProbe, *, silenced: bool) -> Tensor:
-    """The block's output on the input it had, (tokens, hidden)."""
-    args, kwargs = probe.call or ((), {})
-    with ExitStack() as hooks, torch.no_grad():
-        if silenced:
-            for expert in probe.experts:
-                hooks.callback(expert.register_forward_hook(lambda _module, _inputs, output: output * 0).remove)
-        output = holder.forward(*(a.clone() if isinstance(a, Tensor) else a for a in args), **kwargs)
-    first: Tensor = output[0] if isinstance(output, (tuple, list)) else output
-    return first.flatten(0, -2)
+def _no_sum(probe: ListProbe, why: str) -> RouterOutputError:
+    return RouterOutputError(
+        f"the output of {probe.holder_path} is no sum of its experts' outputs ({why})",
+        expected="a block that adds up what its experts give, each times a weight",
+        do="add an entry to hooks/families.py that says how this block is read",
+    )

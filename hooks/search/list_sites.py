@@ -7,7 +7,17 @@ from torch import nn
 
 from hooks.formulas.weighing import weigh
 from hooks.routes import Routes
-from hooks.search.expert_lists import ListProbe, ListReading, Router, Weighed, list_probes, part, router_of, watch_lists
+from hooks.search.expert_lists import (
+    ListProbe,
+    ListReading,
+    Router,
+    Weighed,
+    list_probes,
+    part,
+    router_of,
+    silence_lists,
+    watch_lists,
+)
 from hooks.site import Site, block_of, stack_of
 from routing.errors import RouterOutputError
 
@@ -22,7 +32,8 @@ def list_sites(model: nn.Module, run: Callable[[], object]) -> tuple[Site, ...]:
     probes = list(list_probes(model))
     watch_lists(model, probes, run)
     chosen = [probe for probe in probes if probe.is_choice]
-    return tuple(_site(model, layer, probe, router_of(model, probe)) for layer, probe in enumerate(chosen))
+    silence_lists(model, chosen, run)
+    return tuple(_site(model, layer, probe, router_of(probe)) for layer, probe in enumerate(chosen))
 
 
 def _site(model: nn.Module, layer: int, probe: ListProbe, router: Router) -> Site:

@@ -127,7 +127,7 @@ def test_damaged_captures_are_named_and_set_aside(store, named):
 
 def test_a_capture_of_a_newer_version_is_not_intact_here_and_left_alone(store, named, monkeypatch):
     with monkeypatch.context() as newer:
-        newer.setattr("cache.schema.SCHEMA_VERSION", 99)
+        newer.setattr("cache.schema.PLAIN_VERSION", 99)
         store.put(A, named("one"))
     done = run("verify")
     assert done.exit_code == 1 and "schema version 99" in done.stdout

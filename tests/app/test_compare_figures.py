@@ -20,11 +20,12 @@ from app.figures.compare.aligned import (
     own_figures,
     sights,
 )
-from app.figures.compare.flips import cascade_words, margin_frame, margin_words
+from app.figures.compare.flips import cascade_plot, cascade_words, margin_frame, margin_words
 from app.figures.compare.relation import (
     diff_html,
     diff_words,
     kind_words,
+    left_out,
     line_of,
     overlap_frame,
     overlap_plot,
@@ -87,7 +88,12 @@ def test_the_overlap_names_its_ends_its_chance_and_its_ceiling():
     assert words.takeaway == (
         "40.0% of a token's experts are the same in layer 0, 25.0% in layer 1; chance gives 12.5%."
     )
-    assert "ceiling: A again, 99.00% and more" in words.null
+    assert "noise ceiling: A again, 99.00% to 100.00%" in words.null
+    same = line._replace(ceiling_l=np.ones(2), near_l=np.array([0.01, 0.04]))
+    words = overlap_words(same, question="?", population="")
+    assert words.null.endswith("noise ceiling: A again, 100.00% in every layer")
+    near = dict(words.says)["Near ties"]
+    assert near.startswith("1.00% to 4.00% of the tokens have a margin below") and "It bounds nothing" in near
     frame = overlap_frame(line)
     assert list(frame.columns) == ["layer", "overlap", "low", "high", "null", "ceiling"]
     assert len(overlap_plot(line).data) == 5
@@ -126,6 +132,18 @@ def test_near_ties_flip_first_only_beyond_the_interval():
     unsure = found._replace(low_b=np.array([0.2, 0.0]))
     assert margin_words(unsure, population="", whose="A").takeaway.startswith("Not beyond doubt")
     assert margin_frame(found)["null"].tolist() == [0.3, 0.3]
+    wide = found._replace(high_b=np.array([0.55, 0.46]))
+    assert margin_words(wide, population="", whose="A").takeaway.startswith("Not beyond doubt"), "as the firmest may"
+    fewer = found._replace(rate_b=rates[::-1], low_b=rates[::-1] - 0.05, high_b=rates[::-1] + 0.05)
+    assert margin_words(fewer, population="", whose="A").takeaway.startswith("No: of the closest tenth")
+
+
+def test_where_everything_flips_near_ties_cannot_be_first():
+    every = Flips(np.ones(2), np.ones(2), np.ones(2), np.array([0.01, 0.5]), np.array([20, 20]), 0.99998)
+    assert margin_words(every, population="", whose="A").takeaway == (
+        "Cannot be told, since nearly every choice flips: of the closest tenth of the choices 100.0% flip, of the "
+        "firmest 100.0%; of all, 100.0%."
+    )
 
 
 def test_the_cascade_names_where_changes_begin():
@@ -135,6 +153,22 @@ def test_the_cascade_names_where_changes_begin():
         "Most change first in layer 1 (20.0% of the tokens); after a change 80.0% change in the next layer too, after "
         "none 20.0%, apart beyond the interval in 1 of 1 layers."
     )
+
+
+def test_where_all_change_at_once_nothing_is_said_of_carrying_on():
+    nan = np.nan
+    found = Cascade(*map(np.array, ([1.0, 1.0], [nan, 1.0], [nan, 1.0], [nan, 1.0], [nan, nan], [1.0, 0.0])))
+    assert cascade_words(found, ["0", "1"], population="").takeaway == (
+        "Most change first in layer 0 (100.0% of the tokens). Whether changes carry on cannot be told: in no layer are "
+        "there 10 tokens that had not changed in the layer before."
+    )
+    assert "after none" not in [trace.name for trace in cascade_plot(found, ["0", "1"]).data]
+    assert "after a change" in [trace.name for trace in cascade_plot(found, ["0", "1"]).data]
+
+
+def test_what_was_not_counted_again_is_said():
+    assert left_out(0) == ""
+    assert left_out(1234) == "; 1,234 left out that an earlier document begins with too"
 
 
 def test_settling_names_the_first_step_with_half():

@@ -155,9 +155,29 @@ def _first_version(record: RoutingRecord) -> bytes:
 
 
 def test_a_newer_version_is_refused_with_both_versions_named(record):
-    with pytest.raises(StoreError, match="version 3") as caught:
-        decode(_said_otherwise(encode(record), schema_version=3))
-    assert "version 2" in caught.value.expected
+    with pytest.raises(StoreError, match="version 4") as caught:
+        decode(_said_otherwise(encode(record), schema_version=4))
+    assert "version 3" in caught.value.expected
+
+
+def test_only_a_record_of_changed_routes_needs_the_newest_program(record, same):
+    """Programs of version 2 refuse 3 by name; everything else stays readable to them."""
+    assert _version(encode(record)) == 2
+    changed = dataclasses.replace(
+        record, wanted_ids_tlk=record.ids_tlk.copy(), wanted_weight_tlk=record.weight_tlk.copy()
+    )
+    assert _version(encode(changed)) == 3
+    assert same(decode(encode(changed)), changed)
+
+
+def test_an_array_that_this_program_does_not_know_is_left_out(record, same):
+    known = json.loads(pq.read_schema(io.BytesIO(encode(record))).metadata[b"gatescope"])["arrays"]
+    data = _said_otherwise(encode(record), arrays={**known, "later_tlq": "float32"})
+    assert same(decode(data), record)
+
+
+def _version(data: memoryview) -> int:
+    return json.loads(pq.read_schema(io.BytesIO(data)).metadata[b"gatescope"])["schema_version"]
 
 
 @pytest.mark.parametrize("version", [None, 0, -1, "1", True, 1.0])
@@ -185,25 +205,26 @@ def later(monkeypatch):
         assert "slots" in said, "the step before has been taken"
         return said
 
-    monkeypatch.setattr(schema, "SCHEMA_VERSION", 4)
-    monkeypatch.setitem(schema.MIGRATIONS, 2, schema.Migration(said=named))
-    monkeypatch.setitem(schema.MIGRATIONS, 3, schema.Migration(said=checked, table=renamed))
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", 5)
+    monkeypatch.setattr(schema, "PLAIN_VERSION", 5)
+    monkeypatch.setitem(schema.MIGRATIONS, 3, schema.Migration(said=named))
+    monkeypatch.setitem(schema.MIGRATIONS, 4, schema.Migration(said=checked, table=renamed))
 
 
 @pytest.mark.usefixtures("later")
 def test_every_step_is_taken_in_order(record, same):
-    second = _said_otherwise(encode(record), schema_version=2, k=record.slots, slots=None, columns={"margin": "gap"})
-    third = _said_otherwise(encode(record), schema_version=3, columns={"margin": "gap"})
-    assert same(decode(second), record)
+    third = _said_otherwise(encode(record), schema_version=3, k=record.slots, slots=None, columns={"margin": "gap"})
+    fourth = _said_otherwise(encode(record), schema_version=4, columns={"margin": "gap"})
     assert same(decode(third), record)
+    assert same(decode(fourth), record)
     assert same(decode(encode(record)), record), "one of now is left alone"
 
 
 @pytest.mark.usefixtures("later")
 def test_a_step_that_is_missing_is_said(record, monkeypatch):
-    monkeypatch.delitem(schema.MIGRATIONS, 3)
-    with pytest.raises(RecordError, match="schema version 2"):
-        decode(_said_otherwise(encode(record), schema_version=2))
+    monkeypatch.delitem(schema.MIGRATIONS, 4)
+    with pytest.raises(RecordError, match="schema version 3"):
+        decode(_said_otherwise(encode(record), schema_version=3))
 
 
 def test_every_older_version_can_be_migrated():

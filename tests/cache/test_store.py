@@ -132,7 +132,7 @@ def test_bytes_with_a_right_checksum_that_are_no_record_are_damaged(store):
 
 
 def test_a_capture_of_a_newer_version_is_not_called_damaged(store, record, monkeypatch):
-    monkeypatch.setattr("cache.schema.SCHEMA_VERSION", 7)
+    monkeypatch.setattr("cache.schema.PLAIN_VERSION", 7)
     store.put(ID, record)
     monkeypatch.undo()
     with pytest.raises(StoreError, match="version 7") as caught:

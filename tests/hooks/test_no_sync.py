@@ -9,6 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import hooks
 from hooks.intervene import Reroute
+from hooks.knockout import Silenced
 from hooks.routes import Routes
 from hooks.sink import RouteSink
 
@@ -56,9 +57,17 @@ def test_a_pass_is_recorded_without_waiting(loaded, monkeypatch, held):
     assert sink.flush(torch.ones(24, dtype=torch.bool))["ids_tlk"].shape[0] == 24
 
 
-def test_a_sink_that_asks_for_a_number_is_caught(qwen):
-    with pytest.raises(WaitingError, match="_local_scalar_dense"):
-        run(qwen, Reroute(0, 3, 1))
+def test_a_pass_is_changed_without_waiting(loaded):
+    """The expert that nobody has, so that nothing but the recorder's own work is seen."""
+    sink = RouteSink(loaded.routers.learnt, logits=True)
+    with loaded.recorder.changing(Silenced(0, -7)):
+        run(loaded, sink)
+    assert sink.flush(torch.ones(24, dtype=torch.bool))["wanted_ids_tlk"].shape[0] == 24
+
+
+def test_an_intervention_that_asks_for_a_number_is_caught(qwen):
+    with qwen.recorder.changing(Reroute(0, 3, 1)), pytest.raises(WaitingError, match="_local_scalar_dense"):
+        run(qwen, RouteSink(qwen.routers.learnt))
 
 
 def test_tensors_without_any_numbers_are_reduced_but_not_handed_over(loaded, monkeypatch):

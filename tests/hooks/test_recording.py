@@ -358,10 +358,10 @@ EXAMPLES = re.findall(
 
 
 def test_the_documentation_has_examples():
-    assert len(EXAMPLES) == 5
+    assert len(EXAMPLES) == 6
 
 
-@pytest.mark.parametrize("number", range(5))
+@pytest.mark.parametrize("number", range(6))
 def test_the_documented_examples_run(own, tokenizer, tmp_path, number):
     inputs = tokenizer(["One text.", "Another, longer text."], padding=True, padding_side="left", return_tensors="pt")
     settings = TrainingArguments(

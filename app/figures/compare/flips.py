@@ -5,7 +5,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from analysis.compare import Cascade, Flips
+from analysis.compare import FEWEST, Cascade, Flips
 from app.figures.plots import NULL, A, B, add_line, plot
 from app.sections.figure import Words
 
@@ -13,11 +13,10 @@ from app.sections.figure import Words
 def margin_words(found: Flips, *, population: str, whose: str) -> Words:
     """How much more often the closest choices flip than the firmest."""
     close, firm = found.rate_b[0], found.rate_b[-1]
-    beyond = np.isfinite(found.low_b[0]) and found.low_b[0] > found.overall
     return Words(
         question="Do near ties flip first?",
         takeaway=(
-            f"{'Yes' if beyond else 'Not beyond doubt'}: of the closest tenth of the choices {close:.1%} flip, of the "
+            f"{_answer(found)}: of the closest tenth of the choices {close:.1%} flip, of the "
             f"firmest {firm:.1%}; of all, {found.overall:.1%}."
         )
         if found.overall > 0
@@ -32,6 +31,19 @@ def margin_words(found: Flips, *, population: str, whose: str) -> Words:
             ("Not this", "a cause: tokens whose router is undecided differ in more than their margin"),
         ),
     )
+
+
+SATURATED = 0.995
+"""Rate of all choices above which none is left that could flip less."""
+
+
+def _answer(found: Flips) -> str:
+    """Whether the closest tenth flips more than all and than the firmest, beyond the intervals of both."""
+    if found.overall > SATURATED:
+        return "Cannot be told, since nearly every choice flips"
+    if found.low_b[0] > found.overall and not found.low_b[0] <= found.high_b[-1]:
+        return "Yes"
+    return "No" if found.high_b[0] < found.overall else "Not beyond doubt"
 
 
 def margin_frame(found: Flips) -> pd.DataFrame:
@@ -70,15 +82,7 @@ def cascade_words(found: Cascade, names: list[str], *, population: str) -> Words
         said = "No set of experts changed in any layer"
     else:
         said = f"Most change first in layer {names[first]} ({found.first_l[first]:.1%} of the tokens)"
-        if np.isfinite(after) and np.isfinite(other):
-            said += f"; after a change {after:.1%} change in the next layer too, after none {other:.1%}"
-    apart = found.after_low_l[later] > found.else_l[later]
-    known = np.isfinite(found.after_low_l[later])
-    said += (
-        f", apart beyond the interval in {int((apart & known).sum())} of {int(known.sum())} layers"
-        if known.any()
-        else ""
-    )
+        said += _carried_on(found, after, other)
     return Words(
         question="Where do changes begin, and do they carry on?",
         takeaway=f"{said}.",
@@ -88,6 +92,22 @@ def cascade_words(found: Cascade, names: list[str], *, population: str) -> Words
         badge="observed",
         says=(("Not this", "a cause: what makes a token change in two layers may be the token"),),
     )
+
+
+def _carried_on(found: Cascade, after: float, other: float) -> str:
+    """What a change in the layer before does; that it cannot be told where (nearly) all changed, or none did."""
+    if not (np.isfinite(after) and np.isfinite(other)):
+        which = "had not" if np.isfinite(after) else "had"
+        return (
+            f". Whether changes carry on cannot be told: in no layer are there {FEWEST} tokens that {which} changed in "
+            "the layer before"
+            if len(found.rate_l) > 1
+            else ""
+        )
+    known_l = np.isfinite(found.after_low_l) & np.isfinite(found.else_l)
+    apart = int((found.after_low_l[known_l] > found.else_l[known_l]).sum())
+    beyond = f", apart beyond the interval in {apart} of {int(known_l.sum())} layers" if known_l.any() else ""
+    return f"; after a change {after:.1%} change in the next layer too, after none {other:.1%}{beyond}"
 
 
 def _mean(values: NDArray[np.floating]) -> float:

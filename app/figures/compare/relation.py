@@ -124,8 +124,16 @@ def diff_words(found: Alignment, population: str) -> Words:
     )
 
 
+def left_out(repeated: int) -> str:
+    """How many tokens were not counted again, as the end of a sentence on what was."""
+    return f"; {repeated:,} left out that an earlier document begins with too" if repeated else ""
+
+
 class Line(NamedTuple):
-    """Overlap by layer with what it is held against; `null_words` and `ceiling_words` say how those were made."""
+    """Overlap by layer with what it is held against; `null_words` and `ceiling_words` say how those were made.
+
+    `ceiling_l` is what a repeated run reaches, `near_l` the share of tokens with a margin below the format's step.
+    """
 
     names: tuple[str, ...]
     share_l: NDArray[np.float64]
@@ -136,6 +144,7 @@ class Line(NamedTuple):
     null_name: str = "chance"
     ceiling_l: NDArray[np.float64] | None = None
     ceiling_words: str = ""
+    near_l: NDArray[np.float64] | None = None
 
 
 def line_of(agreed: tuple[Agreement, ...], names: list[str]) -> Line:
@@ -165,7 +174,7 @@ def overlap_words(line: Line, *, question: str, population: str) -> Words:
         said += f"; {line.null_name} gives {np.nanmean(line.null_l):.1%}"
         null = f"dotted: {line.null_words}, {np.nanmin(line.null_l):.1%} to {np.nanmax(line.null_l):.1%}"
     if line.ceiling_l is not None:
-        null = f"{null} · ceiling: {line.ceiling_words}, {np.nanmin(line.ceiling_l):.2%} and more"
+        null = f"{null} · noise ceiling: {line.ceiling_words}, {_from_to(line.ceiling_l)}"
     return Words(
         question=question,
         takeaway=f"{said}.",
@@ -179,8 +188,27 @@ def overlap_words(line: Line, *, question: str, population: str) -> Words:
                 "of the two sets of experts of a token, over the larger of them; order and weights are left out",
             ),
             ("Interval", "95 %, over documents drawn anew" if line.low_l is not None else "none: one document"),
+            *_near_ties(line),
         ),
     )
+
+
+def _from_to(share_l: NDArray[np.float64]) -> str:
+    """The least and the most of some layers, once where they read alike."""
+    least, most = f"{np.nanmin(share_l):.2%}", f"{np.nanmax(share_l):.2%}"
+    return f"{least} in every layer" if least == most else f"{least} to {most}"
+
+
+def _near_ties(line: Line) -> tuple[tuple[str, str], ...]:
+    """How many choices are near ties, and that this is no bound of what noise changes."""
+    if line.near_l is None:
+        return ()
+    said = (
+        f"{_from_to(line.near_l)} of the tokens have a margin below the step of the coarser number format, so that "
+        "rounding the scores alone may flip them. It bounds nothing: most of what noise flips comes with the hidden "
+        "state, in tokens with wider margins. Only a repeated run tells how much of a difference is noise"
+    )
+    return (("Near ties", said),)
 
 
 def overlap_frame(line: Line) -> pd.DataFrame:

@@ -1,13 +1,16 @@
 """What the model loses without an expert, beside experts that are as busy."""
 
+import math
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from analysis.knockout import Loss
+from analysis.knockout import Loss, smallest_shown
 from app.figures.expert.forest import forest
 from app.sections.figure import Words
 
+MOST_TEXTS = 100_000
 QUESTION = "What does the model lose without it?"
 
 
@@ -26,7 +29,7 @@ def knockout_words(found: list[Loss], documents: int, tokens: int) -> Words:
     return Words(
         question=QUESTION,
         takeaway=(
-            f"Without expert {own.expert} the loss of a token rises by {own.rise:.3f} nats "
+            f"{_established(own)}Without expert {own.expert} the loss of a token rises by {own.rise:.3f} nats "
             f"(95 % interval {own.low:.3f} to {own.high:.3f}){beside}.{rank}"
         ),
         population=f"N = {tokens:,} predicted tokens of {documents} documents drawn from those that count",
@@ -34,10 +37,35 @@ def knockout_words(found: list[Loss], documents: int, tokens: int) -> Words:
         null="dotted: mean of the experts that are as busy",
         badge="causal" if own.low > 0 else "observed",
         says=(
+            (f"{documents} texts", what_texts_tell(own, documents)),
             ("Without", "its weight is set to 0 for every token; the others keep theirs, and none takes its place."),
             ("Controls", "the experts of this layer whose load is nearest to its own, on the same texts."),
             ("Not this", "what a model would lose that was trained without it."),
         ),
+    )
+
+
+def _established(own: Loss) -> str:
+    return "" if own.low > 0 or own.high < 0 else "Not established. "
+
+
+def what_texts_tell(own: Loss, documents: int) -> str:
+    """What so few texts can establish and what not, with the number that would be needed."""
+    if not np.isfinite(own.spread):
+        return "one text establishes nothing: there is no interval over documents."
+    least = f"only a rise of {smallest_shown(own.spread, documents):.2g} nats or more shows in four of five such draws"
+    if not np.isfinite(own.needed):
+        return f"the loss does not change on these texts; {least}."
+    size = f"about {max(2, math.ceil(own.needed)):,}" if own.needed < MOST_TEXTS else f"more than {MOST_TEXTS:,}"
+    if own.low > 0 or own.high < 0:
+        return (
+            f"they establish that the loss of such texts changes, its interval being clear of 0, not how much, nor "
+            f"where this expert ranks: {least}, and an effect of this size needs {size} texts (80 % power)."
+        )
+    return (
+        f"not established: the interval reaches 0. An effect of this size needs {size} texts (80 % power, two-sided "
+        f"test at 5 %, from the spread over these {documents}); with {documents}, {least}. That this expert matters is "
+        "not shown, and that it does not is not either."
     )
 
 

@@ -2,11 +2,14 @@
 
 from functools import partial
 
+import numpy as np
 import streamlit as st
 
+from analysis.prefixes import first_of_prefix
 from analysis.saturation import saturation
 from app import server
 from app.components import Pick, matrix
+from app.figures.compare.relation import left_out
 from app.figures.compare.settling import (
     Settling,
     settling,
@@ -84,8 +87,10 @@ def show_settling(page: Page, *, model: str) -> None:
     if not steps_of(model):
         return
     with answering(question):
-        found, tokens, documents = _histories.get((model, page.scope.facet), partial(_settled, model, page.scope.facet))
+        facet = page.scope.facet
+        found, tokens, documents, repeated = _histories.get((model, facet), partial(_settled, model, facet))
         population = f"N = {tokens:,} tokens of {documents:,} documents of the probe set, all of them"
+        population += left_out(repeated)
         words = settling_words(found, model=model, population=population)
         with figure(words, key="settling", frame=lambda: settling_frame(found), is_chart=True):
             chart(settling_plot(found), words, key="settling-chart")
@@ -105,17 +110,20 @@ def show_settling(page: Page, *, model: str) -> None:
             st.caption("Click a step to compare with it.")
 
 
-def _settled(model: str, facet: str) -> tuple[Settling, int, int]:
+def _settled(model: str, facet: str) -> tuple[Settling, int, int, int]:
     moments = history(model)
     rows_t = facet_mask(moments[-1].record, facet)
     if not rows_t.any():
         raise OptionError(
             "no token of that kind", expected="tokens that were read", do="let the text's own tokens count"
         )
-    records = [moment.record.take(rows_t) for moment in moments]
+    fresh_t = rows_t & first_of_prefix(moments[-1].record)
+    repeated = int(np.count_nonzero(rows_t) - np.count_nonzero(fresh_t))
+    records = [moment.record.take(fresh_t) for moment in moments]
     names = layer_names(records[-1].layers)
     steps, tokens = [moment.step for moment in moments], [moment.tokens for moment in moments]
-    return settling(steps, tokens, saturation(records), names), records[-1].tokens, len(records[-1].documents)
+    found = settling(steps, tokens, saturation(records), names)
+    return found, records[-1].tokens, len(records[-1].documents), repeated
 
 
 def _take_step(steps: list[str], pick: Pick | None) -> None:

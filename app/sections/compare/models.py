@@ -4,7 +4,9 @@ import streamlit as st
 
 from analysis.compare import Relation, paired
 from analysis.first_choices import Shared, shared_information
+from analysis.prefixes import first_of_prefix
 from app.components import matrix
+from app.figures.compare.relation import left_out
 from app.figures.compare.unlike import (
     REFUSAL,
     SIGHTS,
@@ -100,13 +102,17 @@ def _shared(page: Page, other: Source, found: Relation) -> None:
         rows_t = facet_mask(first, page.scope.facet)
         if not rows_t.any():
             raise OptionError("no token of that kind", expected="some", do="let other tokens count, in the side column")
-        return shared_information(first.take(rows_t), second.take(rows_t)), int(rows_t.sum())
+        fresh_t = rows_t & first_of_prefix(first)
+        shared = shared_information(first.take(fresh_t), second.take(fresh_t))
+        return shared, int(fresh_t.sum()), int(rows_t.sum() - fresh_t.sum())
 
     with st.spinner("Dealing tokens anew within their documents", show_time=True):
-        shared, every = _kept.get((page.source.id, other.id, page.scope), compute)
+        shared, every, repeated = _kept.get((page.source.id, other.id, page.scope), compute)
     names, others = (layer_names(each.record.layers) for each in (page.source, other))
     drawn = "" if shared.tokens == every else f", drawn from {every:,}"
-    said = f"N = {shared.tokens:,} tokens of {shared.documents:,} documents that both have read{drawn}"
+    said = (
+        f"N = {shared.tokens:,} tokens of {shared.documents:,} documents that both have read{drawn}{left_out(repeated)}"
+    )
     words = shared_words(shared, names, others, population=said)
     with figure(words, key="shared", frame=lambda: shared_frame(shared, names, others)):
         matrix(

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 
 from analysis.alignment import Alignment, align
 from analysis.compare import overlap
+from analysis.elsewhere import Elsewhere, same_word_elsewhere
 from app import server
 from app.figures.compare.aligned import aligned
 from app.figures.compare.relation import (
@@ -25,7 +26,6 @@ from routing.errors import OptionError
 from routing.groups import layer_names
 from routing.record import RoutingRecord
 
-FEWEST_PAIRS = 20
 _alignments = Kept(32)
 
 
@@ -40,7 +40,7 @@ def show_texts(page: Page, other: Source) -> None:
         with figure(words, key="diff"):
             st.html(diff_html(first, second, found))
         with answering("Do the tokens that stay keep their experts?"):
-            _overlap(page, first, second, found)
+            _overlap(page, first, second, found, key)
         with answering("Which tokens went elsewhere?"):
             if not len(found.first_n):
                 raise OptionError(
@@ -68,14 +68,14 @@ def _other_document(page: Page, other: Source) -> int:
     return int(chosen)
 
 
-def _overlap(page: Page, first: RoutingRecord, second: RoutingRecord, found: Alignment) -> None:
+def _overlap(page: Page, first: RoutingRecord, second: RoutingRecord, found: Alignment, about: tuple) -> None:
     """Overlap of the tokens that stay, over what the same words share in other contexts."""
     rows_n = _counting(page, first, found)
     if not rows_n.any():
         raise OptionError("no token that counts and that both texts have", expected="some", do="let more tokens count")
     one, two = first.take(found.first_n[rows_n]), second.take(found.second_n[rows_n])
     share_l = overlap(one, two).astype(np.float64).mean(axis=0)
-    null_l, how = _baseline(page, first, second, found)
+    null_l, how = _baseline(page, first, second, found, about)
     line = Line(tuple(layer_names(first.layers)), share_l, None, None, null_l, how, "the same word elsewhere")
     begun = min(found.begun_alike, len(found.first_n))
     said = f"N = {int(rows_n.sum()):,} tokens that both have, {begun:,} of them before the first change"
@@ -112,7 +112,7 @@ def _before_change(first: RoutingRecord, second: RoutingRecord, begun: int) -> N
 
 
 def _baseline(
-    page: Page, first: RoutingRecord, second: RoutingRecord, found: Alignment
+    page: Page, first: RoutingRecord, second: RoutingRecord, found: Alignment, about: tuple
 ) -> tuple[NDArray[np.float64] | None, str]:
     """What the same word shares in another context: over the model's probe set, else over these two texts."""
     corpus = server.corpus_of(page.view.model)
@@ -120,18 +120,9 @@ def _baseline(
         source = server.find_source(corpus)
         if source.record.provenance.fingerprint == first.provenance.fingerprint:
             return measure(source, "same_word_overlap").value, "the same word in other documents of the probe set"
-    one_n, two_n = _elsewhere(first, second, found)
-    if len(one_n) < FEWEST_PAIRS:
+    key = (*about, "elsewhere")
+    apart: Elsewhere = _alignments.get(key, lambda: same_word_elsewhere(first, second, found))
+    if apart.share_l is None:
         return None, ""
-    share_l = overlap(first.take(one_n), second.take(two_n)).astype(np.float64).mean(axis=0)
-    return share_l, f"the same word at another place of these two texts ({len(one_n):,} pairs)"
-
-
-def _elsewhere(
-    first: RoutingRecord, second: RoutingRecord, found: Alignment
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Pairs of tokens of one id that do not stand together."""
-    same_nm = first.token_t[:, None] == second.token_t[None, :]
-    same_nm[found.first_n, found.second_n] = False
-    one_n, two_n = np.nonzero(same_nm)
-    return one_n[:50_000], two_n[:50_000]
+    drawn = f"{apart.pairs:,} pairs" + (f" drawn from {apart.every:,}" if apart.pairs < apart.every else "")
+    return apart.share_l, f"the same word at another place of these two texts ({drawn})"

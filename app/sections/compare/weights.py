@@ -8,6 +8,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from analysis.compare import Relation, cascade, flips_by_margin, load_shift, near_ties, paired, same_documents
+from analysis.prefixes import first_of_prefix
 from analysis.saturation import agreement
 from app import server
 from app.components import Pick, matrix
@@ -21,6 +22,7 @@ from app.figures.compare.flips import (
     margin_words,
 )
 from app.figures.compare.relation import (
+    left_out,
     line_of,
     overlap_frame,
     overlap_plot,
@@ -50,12 +52,14 @@ class Both(NamedTuple):
 
     first: RoutingRecord
     second: RoutingRecord
+    repeated: int
 
     @property
     def population(self) -> str:
-        """What is compared."""
+        """What is compared, and how many tokens were left out because an earlier document began alike."""
         documents = len(np.unique(self.first.document_t))
-        return f"N = {self.first.tokens:,} tokens of {documents:,} document{'s' * (documents != 1)} that A and B share"
+        of = f"N = {self.first.tokens:,} tokens of {documents:,} document{'s' * (documents != 1)} that A and B share"
+        return of + left_out(self.repeated)
 
 
 def show_weights(page: Page, other: Source, found: Relation) -> None:
@@ -84,7 +88,9 @@ def _both(page: Page, other: Source, found: Relation) -> Both:
             rows_t &= (first.position_t >= span.first) & (first.position_t <= span.last)
         if not rows_t.any():
             raise OptionError("no token of that kind", expected="some", do="let other tokens count, in the side column")
-        return Both(first.take(rows_t), second.take(rows_t))
+        fresh_t = rows_t & first_of_prefix(first)
+        repeated = int(np.count_nonzero(rows_t) - np.count_nonzero(fresh_t))
+        return Both(first.take(fresh_t), second.take(fresh_t), repeated)
 
     return _kept.get((page.source.id, other.id, page.scope, "both"), cut)
 
@@ -102,26 +108,23 @@ def _overlap(page: Page, other: Source, both: Both, key: Key) -> None:
     agreed = _kept.get((*key, "agreement"), lambda: agreement(both.first, both.second, resamples=1000))
     line = line_of(agreed, names)
     with st.spinner("Looking for a repeated run"):
-        ceiling = _ceiling(page, other, both, key)
+        ceiling = _ceiling(page, other, key)
     line = line if ceiling is None else line._replace(ceiling_l=ceiling[0], ceiling_words=ceiling[1])
+    near_tl = near_ties(both.first, both.second)
+    line = line if near_tl is None else line._replace(near_l=near_tl.mean(axis=0))
     question = "In which layers do the choices differ?"
     words = overlap_words(line, question=question, population=both.population)
     with figure(words, key="overlap", frame=lambda: overlap_frame(line), is_chart=True):
         chart(overlap_plot(line), words, key="overlap-chart")
 
 
-def _ceiling(page: Page, other: Source, both: Both, key: Key) -> tuple[NDArray[np.float64], str] | None:
-    """What the same recipe reaches when it is repeated; else, what it would if every near tie fell the other way."""
+def _ceiling(page: Page, other: Source, key: Key) -> tuple[NDArray[np.float64], str] | None:
+    """What the same recipe reaches when it is repeated: nothing else tells how much of a difference is noise."""
     repeat = repeat_of(page.source, other)
-    if repeat is not None:
-        share_l = _kept.get((*key, "repeat", repeat.id), lambda: _repeated(page.source, repeat))
-        return share_l, f"A captured again ({repeat.name})"
-    if both.first.margin_tl is None:
+    if repeat is None:
         return None
-    near_tl = near_ties(both.first, both.second)
-    if near_tl is None:
-        return None
-    return 1 - near_tl.mean(axis=0), "what is left of A if every near tie fell the other way, its whole set"
+    share_l = _kept.get((*key, "repeat", repeat.id), lambda: _repeated(page.source, repeat))
+    return share_l, f"A captured again ({repeat.name})"
 
 
 def _repeated(source: Source, repeat: Source) -> NDArray[np.float64]:

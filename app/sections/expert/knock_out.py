@@ -53,7 +53,8 @@ def _offer(page: Page, chosen: Chosen, texts: list[str], *, was_stopped: bool = 
     said = "It was stopped. " if was_stopped else ""
     st.caption(
         f"{said}The model reads {len(texts)} texts of this capture again, as it is, without this expert, and without "
-        "each of four that are as busy. It waits its turn behind other work of the model."
+        "each of four that are as busy. So few texts show large effects only: how many this one would need is said "
+        "with the result. It waits its turn behind other work of the model."
     )
     st.button("Take it away", icon=":material/science:", on_click=_ask, args=(page, chosen, texts), key="knock-out")
 
