@@ -256,9 +256,9 @@ def _check_shapes(record: RoutingRecord) -> None:
             raise _broken(
                 f"{name} has shape {array.shape}", f"{expected}, to agree with ids_tlk {record.ids_tlk.shape}"
             )
-    for name, array in (("rejected_tl", record.rejected_tl), ("wanted_ids_tlk", record.wanted_ids_tlk)):
-        if array is not None and array.dtype != record.ids_tlk.dtype:
-            raise _broken(f"{name} is {array.dtype}", f"the dtype of ids_tlk, {record.ids_tlk.dtype}")
+    for name, ids in (("rejected_tl", record.rejected_tl), ("wanted_ids_tlk", record.wanted_ids_tlk)):
+        if ids is not None and ids.dtype != record.ids_tlk.dtype:
+            raise _broken(f"{name} is {ids.dtype}", f"the dtype of ids_tlk, {record.ids_tlk.dtype}")
 
 
 def _axes_of_ids(record: RoutingRecord) -> tuple[int, int, int]:

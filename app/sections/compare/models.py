@@ -97,7 +97,7 @@ def _shared(page: Page, other: Source, found: Relation) -> None:
             do="capture the text of A with the other model as well",
         )
 
-    def compute() -> tuple[Shared, int]:
+    def compute() -> tuple[Shared, int, int]:
         first, second = paired(page.source.record, other.record, pairs)
         rows_t = facet_mask(first, page.scope.facet)
         if not rows_t.any():

@@ -1,5 +1,7 @@
 """The same model, two texts: tokens aligned by what stays, and what a changed context did to their routes."""
 
+from typing import Any
+
 import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
@@ -68,7 +70,7 @@ def _other_document(page: Page, other: Source) -> int:
     return int(chosen)
 
 
-def _overlap(page: Page, first: RoutingRecord, second: RoutingRecord, found: Alignment, about: tuple) -> None:
+def _overlap(page: Page, first: RoutingRecord, second: RoutingRecord, found: Alignment, about: tuple[Any, ...]) -> None:
     """Overlap of the tokens that stay, over what the same words share in other contexts."""
     rows_n = _counting(page, first, found)
     if not rows_n.any():
@@ -112,7 +114,7 @@ def _before_change(first: RoutingRecord, second: RoutingRecord, begun: int) -> N
 
 
 def _baseline(
-    page: Page, first: RoutingRecord, second: RoutingRecord, found: Alignment, about: tuple
+    page: Page, first: RoutingRecord, second: RoutingRecord, found: Alignment, about: tuple[Any, ...]
 ) -> tuple[NDArray[np.float64] | None, str]:
     """What the same word shares in another context: over the model's probe set, else over these two texts."""
     corpus = server.corpus_of(page.view.model)
