@@ -48,7 +48,7 @@ class LabelBook:
     def of(self, id: str) -> Labels:
         """What is said of a capture: nothing, where nothing can be read."""
         try:
-            said = read_json(self._path(id))
+            said = read_json(self._path(id), within=id)
             called = {who: Called(name=each["name"], tags=tuple(each["tags"])) for who, each in said["called"].items()}
             return Labels(owner=str(said["owner"]), is_shared=said["is_shared"] is True, called=called)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -76,7 +76,7 @@ class LabelBook:
         return self.folder / f"{check_capture_id(id)}.json"
 
     def _write(self, id: str, labels: Labels) -> None:
-        write_json(self._path(id), asdict(labels))
+        write_json(self._path(id), asdict(labels), within=id)
 
 
 def tags_of(text: str) -> tuple[str, ...]:

@@ -119,14 +119,14 @@ def check_in_folder(path: Path) -> None:
             do = "run the capture again: it makes the blocks that are missing"
             raise StoreError(f"{path} is of no whole block", expected="a part of a block that is whole", do=do)
         folder.part(block, kind)
-    elif (path.parent / sums.NAME).exists() and path.is_file():
+    elif (path.parent / sums.NAME).exists() and sums.has(path.parent, path.name):
         sums.read_checked(path.parent, path.name, do="restore the file")
 
 
 def _unread(label: Path) -> str | None:
     """What is wrong with what is said of a capture."""
     try:
-        read_json(label)
+        read_json(label, within=label.stem)
     except (OSError, ValueError, TypeError, RecursionError) as error:
         return f"cannot be read: {error}"
     return None

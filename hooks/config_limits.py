@@ -22,7 +22,7 @@ def check_config(path: Path) -> None:
     A configuration that is no JSON is left to transformers, which says what is wrong with it.
     """
     file = path / "config.json"
-    if (size := file.stat().st_size) > MOST_BYTES:
+    if file.is_file() and (size := file.stat().st_size) > MOST_BYTES:
         raise _too_much(path, f"a config.json of {size:,} bytes", f"at most {MOST_BYTES:,}")
     try:
         said = json.loads(file.read_text(encoding="utf-8"))

@@ -205,6 +205,8 @@ def check_fingerprint(path: Path, found: str) -> None:
         said = (path / FINGERPRINT).read_text(encoding="utf-8", errors="replace").strip()
     except FileNotFoundError:
         return
+    except OSError as error:
+        said = error.strerror or str(error)
     if said != found:
         raise WeightsError(
             f"the files in {path} have the fingerprint {found}, and {FINGERPRINT} says {said[:40]!r}",

@@ -7,10 +7,12 @@
 """
 
 import gzip
+import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -97,49 +99,55 @@ def clean_name(name: str) -> str:
 def read_order(folder: Path) -> Order | None:
     """The order in a study's folder; None where there is none that can be read."""
     try:
-        said = read_json(folder / ORDER)
+        said = read_json(folder / ORDER, within=folder.name)
         lists = {name: tuple(said.get(name, ())) for name in ("problem", "understood", "missing", "left_out")}
         return Order(**said | lists | {"id": check_capture_id(folder.name)})
     except (OSError, ValueError, TypeError, AttributeError, RecursionError, GatescopeError):
         return None
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """What `write_json` wrote, now or before it wrote checksums. Errors: ValueError where it was altered; OSError."""
-    return _intact(json.loads(path.read_text("utf-8")))
+def read_json(path: Path, *, within: str) -> dict[str, Any]:
+    """What `write_json` wrote of `within`, now or before it wrote checksums.
 
-
-def _intact(said: Any) -> dict[str, Any]:
-    """Errors: ValueError, TypeError."""
-    if not isinstance(said, dict) or (CHECKSUM in said and not is_intact(said)):
+    Errors: ValueError where it was altered, or is of something else; OSError.
+    """
+    said = json.loads(path.read_text("utf-8"))
+    if not isinstance(said, dict) or (CHECKSUM in said and not is_intact(said, within=within)):
         raise ValueError("its checksum does not match")
     return {name: value for name, value in said.items() if name != CHECKSUM}
 
 
 def write_order(folder: Path, order: Order) -> None:
     """Write it, whole or not at all. Errors: StoreError."""
-    write_json(folder / ORDER, asdict(order))
+    write_json(folder / ORDER, asdict(order), within=folder.name)
 
 
-def write_json(path: Path, said: Mapping[str, Any]) -> None:
-    """A file that appears whole, in a folder that is made where it is missing, with a checksum. Errors: StoreError."""
+def write_json(path: Path, said: Mapping[str, Any], *, within: str) -> None:
+    """A file that appears whole, in a folder that is made where it is missing, with a checksum. Errors: StoreError.
+
+    `within` is the id of what it speaks of: under another's name it is not read.
+    """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            json.dump(with_checksum(json.loads(json.dumps(dict(said)))), stream, indent=1)
+            json.dump(with_checksum(json.loads(json.dumps(dict(said))), within=within), stream, indent=1)
         Path(temporary).replace(path)
     except OSError as error:
         raise _unwritable(path, error) from error
 
 
 def write_texts(folder: Path, documents: Sequence[Document]) -> None:
-    """Keep the documents until they are captured. Errors: StoreError."""
+    """Keep the documents until they are captured, and behind them a checksum. Errors: StoreError."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with gzip.open(folder / TEXTS, "wt", compresslevel=3, encoding="ascii") as file:
+            digest = hashlib.sha256()
             for document in documents:
-                file.write(json.dumps(asdict(document)) + "\n")
+                line = json.dumps(asdict(document)) + "\n"
+                digest.update(line.encode("ascii"))
+                file.write(line)
+            file.write(json.dumps({CHECKSUM: digest.hexdigest()}) + "\n")
     except OSError as error:
         raise _unwritable(folder / TEXTS, error) from error
 
@@ -148,13 +156,33 @@ def read_texts(folder: Path) -> tuple[Document, ...]:
     """The documents that were kept. Errors: StoreError."""
     try:
         with gzip.open(folder / TEXTS, "rt", encoding="ascii") as file:
-            return tuple(Document(**json.loads(line)) for line in file)
-    except (OSError, EOFError, ValueError, TypeError) as error:
+            return _documents(file)
+    except (OSError, EOFError, ValueError, TypeError, AttributeError, zlib.error, RecursionError) as error:
         raise StoreError(
             f"the texts of study {folder.name} cannot be read: {error}",
             expected="the texts it was begun with",
             do="delete it, and begin it again",
         ) from error
+
+
+def _documents(lines: Iterable[str]) -> tuple[Document, ...]:
+    """Errors: ValueError, TypeError where there is none, or the last line is not the checksum of those before it.
+
+    Texts that an older version kept have no such line.
+    """
+    digest, found = hashlib.sha256(), list[Document]()
+    rest = iter(lines)
+    for line in rest:
+        said = json.loads(line)
+        if said.keys() == {CHECKSUM}:
+            if said[CHECKSUM] != digest.hexdigest() or next(rest, None) is not None:
+                raise ValueError("their checksum does not match")
+            break
+        digest.update(line.encode("ascii"))
+        found.append(Document(**said))
+    if not found:
+        raise ValueError("there is none")
+    return tuple(found)
 
 
 def _unwritable(path: Path, error: OSError) -> StoreError:
