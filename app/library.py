@@ -14,9 +14,9 @@ from typing import Any, Literal, NamedTuple
 import pandas as pd
 import streamlit as st
 
-from app import kept, server
-from app.kept import Kept
+from app import memo, server
 from app.labels import LabelBook
+from app.memo import MemoCache
 from app.settings import settings
 from app.sources import CAPTURED, shipped_ids, shipped_name
 from app.study.job import CHOSEN, Studies
@@ -33,7 +33,7 @@ State = Literal["ready", "waiting", "running", "stopped", "failed"]
 KINDS: dict[Kind, str] = {"shipped": "ships with a model", "text": "text", "study": "study", "import": "imported"}
 SHOWN_WORDS = 60
 
-_seen = Kept(4096)
+_seen = MemoCache()
 """What files say of themselves, by path, time and size: they never change."""
 
 
@@ -90,7 +90,7 @@ def running_studies() -> Studies:
         server.tracer,
         limit=chosen.queue_limit,
         most_tokens=chosen.max_study_tokens,
-        drop=kept.forget,
+        drop=memo.invalidate,
         chosen=CHOSEN,
     )
 
@@ -131,7 +131,7 @@ def rename(entry: Entry, visitor: str, *, name: str, tags: str) -> None:
     folder = server.studies() / entry.id
     write_order(folder, replace(entry.order, name=said))
     _rename_study(folder / CAPTURED / RECIPE, said)
-    kept.forget(entry.id)
+    memo.invalidate(entry.id)
 
 
 def remove(entry: Entry) -> None:
@@ -144,7 +144,7 @@ def remove(entry: Entry) -> None:
     else:
         shutil.rmtree(server.studies() / entry.id, ignore_errors=True)
     label_book().forget(entry.id)
-    kept.forget(entry.id)
+    memo.invalidate(entry.id)
 
 
 def entry_of(id: str, visitor: str, opened: Collection[str]) -> Entry:

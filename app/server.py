@@ -9,7 +9,7 @@ import streamlit as st
 from streamlit.runtime import exists, get_instance
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from app.kept import Kept
+from app.memo import MemoCache
 from app.settings import settings
 from app.sources import Kind, Source, read_shipped, read_study, shipped_ids
 from app.tracer import Hit, Shelf, Tracer
@@ -23,8 +23,7 @@ log = logging.getLogger(__name__)
 FRAME = Path(__file__).parent / "sections" / "frame.py"
 """The script every session runs. No folder called `pages` lies beside it: Streamlit would take that for its own."""
 
-SOURCES_READ = 8
-_sources = Kept(SOURCES_READ)
+_sources = MemoCache()
 
 MODELS_LOADED = 2
 """How many models are in memory at once; the one used longest ago makes room."""

@@ -20,7 +20,7 @@ from analysis.metrics import METRICS
 from analysis.registry import BOTH, Ask, Result
 from analysis.tally import Facet, Tally, tally, token_facets
 from analysis.tally_file import from_bytes
-from app.kept import Kept
+from app.memo import MemoCache
 from app.state import Span, View
 from app.study.capturing import first_routes
 from app.study.results import NAME as RESULTS
@@ -40,7 +40,7 @@ TALLY = "tally.npz"
 CAPTURED, ANALYSED = "capture", "analysis"
 """The two parts of a study's folder: the routes, and the results."""
 
-_routes, _tallies, _results = Kept(8), Kept(8), Kept(2048)
+_routes, _tallies, _results = MemoCache(), MemoCache(), MemoCache()
 """What was computed last. Keys are ids, names and scopes, never arrays: no capture can be taken for another."""
 
 FACETS: dict[str, tuple[Facet, ...]] = {

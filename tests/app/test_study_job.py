@@ -14,7 +14,7 @@ import pytest
 
 from analysis.metrics import METRICS
 from app.jobs import Phase
-from app.kept import forget
+from app.memo import invalidate
 from app.settings import load_settings
 from app.sources import ANALYSED, CAPTURED, measure, read_study
 from app.study.estimate import length_of, speed_of
@@ -49,10 +49,10 @@ def tracer(tiny_model, tmp_path_factory):
 
 @pytest.fixture
 def studies(tracer, tmp_path):
-    made = Studies(tmp_path, lambda _name: tracer, limit=4, most_tokens=100_000, drop=forget, chosen=FEW)
+    made = Studies(tmp_path, lambda _name: tracer, limit=4, most_tokens=100_000, drop=invalidate, chosen=FEW)
     yield made
     made.close()
-    forget(ID)
+    invalidate(ID)
 
 
 def order(id: str = ID, *, characters: int = 2000, documents=TEXTS_READ, **more) -> Order:
