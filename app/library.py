@@ -17,14 +17,13 @@ import streamlit as st
 from app import memo, server
 from app.labels import LabelBook
 from app.memo import MemoCache
+from app.quota import size_of_folder, study_folders
 from app.settings import settings
 from app.sources import CAPTURED, shipped_ids, shipped_name
 from app.study.job import CHOSEN, Studies
 from app.study.order import Order, clean_name, read_order, write_json, write_order
-from cache.folder import is_capture_id
 from cache.partial import PartialRecord
 from cache.study import RECIPE, ROUTES, StudyFolder
-from cache.upkeep import used_bytes
 from models import BUNDLED_MODELS
 from routing.errors import CaptureNotFoundError, GatescopeError, OptionError
 
@@ -91,6 +90,7 @@ def running_studies() -> Studies:
         limit=chosen.queue_limit,
         most_tokens=chosen.max_study_tokens,
         drop=memo.invalidate,
+        check_room=server.quota().make_room,
         chosen=CHOSEN,
     )
 
@@ -115,9 +115,8 @@ def is_listed(entry: Entry, opened: Collection[str], *, everything: bool) -> boo
 
 def usage() -> Usage:
     """What captures and studies take."""
-    chosen = settings()
-    studies = sum(_size(folder) for folder in _study_folders())
-    return Usage(used_bytes(chosen.cache_dir), studies, chosen.quota_bytes)
+    quota = server.quota()
+    return Usage(quota.captures(), quota.studies(), quota.most_bytes)
 
 
 def rename(entry: Entry, visitor: str, *, name: str, tags: str) -> None:
@@ -217,7 +216,7 @@ def _captures(visitor: str, opened: Collection[str]) -> Iterator[Entry]:
 def _studies(visitor: str) -> Iterator[Entry]:
     """Studies and imported traces, begun or whole."""
     book = label_book()
-    for folder in _study_folders():
+    for folder in study_folders(server.studies()):
         order, labels = read_order(folder), book.of(folder.name)
         called = labels.seen_by(visitor)
         said = _said_of_study(folder, order)
@@ -252,13 +251,6 @@ def _is_own(owner: str, visitor: str, *, is_open: bool = False) -> bool:
     return owner == visitor if owner else is_open
 
 
-def _study_folders() -> list[Path]:
-    place = server.studies()
-    if not place.is_dir():
-        return []
-    return [folder for folder in sorted(place.iterdir()) if is_capture_id(folder.name) and folder.is_dir()]
-
-
 def _said(path: Path) -> dict[str, Any]:
     """What the end of a capture's file says of it."""
     try:
@@ -290,7 +282,7 @@ def _said_of_study(folder: Path, order: Order | None) -> dict[str, Any]:
     said: dict[str, Any] = {"name": order.name if order else folder.name, "kind": "study", "problem": ""}
     said |= {"kind": "import"} if order is not None and order.imported else {}
     said |= {"model": order.model, "documents": order.documents} if order else {}
-    said |= {"when": _time(order.created if order else "", folder), "size_bytes": _size(folder)}
+    said |= {"when": _time(order.created if order else "", folder), "size_bytes": size_of_folder(folder)}
     try:
         study = StudyFolder.open(folder / CAPTURED)
         recipe = study.recipe()
@@ -327,16 +319,6 @@ def _time(written: str, folder: Path) -> datetime:
         return datetime.fromisoformat(written)
     except ValueError:
         return datetime.fromtimestamp(folder.stat().st_mtime, UTC)
-
-
-def _size(folder: Path) -> int:
-    total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_size if path.is_file() else 0
-        except OSError:
-            continue
-    return total
 
 
 def _words(text: str) -> str:

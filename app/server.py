@@ -10,6 +10,7 @@ from streamlit.runtime import exists, get_instance
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from app.memo import MemoCache
+from app.quota import STUDIES, Quota
 from app.settings import settings
 from app.sources import Kind, Source, read_shipped, read_study, shipped_ids
 from app.tracer import Hit, Shelf, Tracer
@@ -32,13 +33,19 @@ MODELS_LOADED = 2
 @st.cache_resource(max_entries=1, show_spinner=False)
 def shelf() -> Shelf:
     """The captures of this server. Errors: StoreError when their folder cannot be used."""
+    room = quota()
+    return Shelf(Store(room.folder, quota_bytes=room.most_bytes, beside=room.studies))
+
+
+def quota() -> Quota:
+    """What captures and studies may take together."""
     chosen = settings()
-    return Shelf(Store(chosen.cache_dir, quota_bytes=chosen.quota_bytes))
+    return Quota(chosen.cache_dir, chosen.quota_bytes)
 
 
 def studies() -> Path:
     """The folder of this server's studies, each in a folder named by its id."""
-    return settings().cache_dir / "studies"
+    return settings().cache_dir / STUDIES
 
 
 def find_source(id: str) -> Source:

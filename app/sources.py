@@ -157,14 +157,14 @@ def documents_of(record: RoutingRecord, chosen: str) -> tuple[int, ...]:
     """
     kind, _, what = chosen.partition(":")
     if kind == "documents":
-        found = [n for part in what.split(".") for n in _numbers(part) if n < len(record.documents)]
+        found = _numbers(what, len(record.documents))
     else:
         found = [number for number, document in enumerate(record.documents) if getattr(document, kind) == what]
     if not found:
         raise OptionError(
             f"no documents of the slice {chosen}", expected=f"some of {len(record.documents):,}", do="release the slice"
         )
-    return tuple(dict.fromkeys(found))
+    return tuple(found)
 
 
 def slice_of(numbers: Sequence[int]) -> str:
@@ -182,9 +182,18 @@ def slice_of(numbers: Sequence[int]) -> str:
     return "documents:" + ".".join(f"{a}-{b}" if b > a else f"{a}" for a, b in runs)
 
 
-def _numbers(part: str) -> range:
-    first, _, last = part.partition("-")
-    return range(int(first), min(int(last or first), int(first) + 100_000) + 1)
+def _numbers(ranges: str, documents: int) -> list[int]:
+    """The numbers that ranges such as `0-2.7` name, of so many documents: in order, each once.
+
+    >>> _numbers("7.1-99999.0-2", 5)
+    [0, 1, 2, 3, 4]
+    """
+    ends = [part.partition("-") for part in ranges.split(".")]
+    found, following = list[int](), 0
+    for first, last in sorted((int(first), int(last or first)) for first, _, last in ends):
+        found.extend(range(max(first, following), min(last + 1, documents)))
+        following = max(following, last + 1)
+    return found
 
 
 def counted(source: Source, scope: Scope) -> RoutingRecord:

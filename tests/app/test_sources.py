@@ -1,5 +1,7 @@
 """Where numbers come from: ids are told apart, scopes count what they say, what was analysed is what is computed."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -61,6 +63,16 @@ def test_a_slice_by_label_and_by_number_names_its_documents(corpus):
 def test_numbers_of_documents_read_back_from_their_slice(numbers):
     record = build_record(["a"] * 9, document_t=np.arange(9, dtype=np.int32), documents=(Document("x"),) * 9)
     assert documents_of(record, slice_of(numbers)) == tuple(sorted(numbers))
+
+
+def test_a_link_that_names_the_same_documents_many_times_costs_no_more_than_once(corpus):
+    """201 ranges of 100,000 numbers each, as long as a link may be: 20 million steps where each is counted out."""
+    ranges = ".".join(["0-99999"] * 201)
+    started = time.process_time()
+    assert documents_of(corpus.record, f"documents:{ranges}") == (0, 1, 2)
+    assert time.process_time() - started < 0.05
+    assert documents_of(corpus.record, "documents:2.1-9999999.0") == (0, 1, 2)
+    assert documents_of(corpus.record, "documents:2-1.0-0.2") == (0, 2)
 
 
 def test_a_scope_counts_the_tokens_of_its_documents_range_and_facet(corpus):

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from analysis.metrics import METRICS
-from app.jobs import Phase
+from app.jobs import JobQueue, Phase
 from app.memo import invalidate
 from app.settings import load_settings
 from app.sources import ANALYSED, CAPTURED, measure, read_study
@@ -30,7 +30,7 @@ from cache.study import ROUTES, StudyFolder, is_study
 from corpora import probe
 from hooks import capture_corpus
 from routing import Document
-from routing.errors import OptionError
+from routing.errors import OptionError, StorageFullError
 
 FEW = Chosen(metrics=("load_gini",), by=(), resamples=20)
 ID, OTHER = "studyaaaaaaaaaaa", "studybbbbbbbbbbb"
@@ -162,6 +162,67 @@ def test_studies_run_one_after_another_and_a_waiting_one_can_be_cancelled(studie
     assert first.wait(PATIENCE)
     assert first.phase is Phase.DONE
     assert not (studies.folder / OTHER / CAPTURED).exists()
+
+
+def test_a_study_whose_worker_is_first_shows_how_far_it_is(tracer, tmp_path):
+    """The worker runs the whole study before `begin` comes back from the queue."""
+
+    class WaitingQueue(JobQueue):
+        def submit(self, key, work, *, watcher):
+            job = super().submit(key, work, watcher=watcher)
+            wait_until(lambda: finished(tmp_path))
+            return job
+
+    made = Studies(tmp_path, lambda _name: tracer, limit=4, most_tokens=100_000, chosen=FEW)
+    made.queue.close()
+    made.queue = WaitingQueue(limit=4)
+    made.begin(order(), TEXTS_READ)
+    doing = made.doing(ID)
+    assert doing is None or doing.documents > 0
+    assert made._doing[ID].documents > 0
+    assert made._live[ID].wait(PATIENCE)
+    made.close()
+
+
+def test_a_study_cancelled_while_its_model_waits_to_load_leaves_the_loading_to_others(tiny_model, tmp_path):
+    let = threading.Event()
+
+    class SlowTracer(Tracer):
+        def _load(self):
+            self.queue.submit("gate", lambda _tick: let.wait(60), watcher=self.name)
+            return super()._load()
+
+    slow = SlowTracer(
+        str(tiny_model), settings=load_settings(cache_dir=tmp_path / "cache"), shelf=Shelf(Store(tmp_path / "cache"))
+    )
+    made = Studies(tmp_path / "studies", lambda _name: slow, limit=4, most_tokens=100_000, chosen=FEW)
+    job = made.begin(order(), TEXTS_READ[:2])
+    wait_until(lambda: (doing := made.doing(ID)) is not None and doing.what == "reading the model")
+    made.cancel(ID)
+    assert job.wait(30)
+    assert job.phase is Phase.CANCELLED
+    let.set()
+    assert slow.loading.wait(60)
+    assert slow.loading.phase is Phase.DONE
+    assert slow.model is not None
+    made.close()
+    slow.close()
+
+
+def test_a_study_that_outgrows_its_room_ends_and_goes_on_when_there_is_more(studies):
+    rooms = [None, StorageFullError("full", expected="room", do="make some")]
+
+    def check_room() -> None:
+        if rooms and (answer := rooms.pop(0)) is not None:
+            raise answer
+
+    studies._check_room = check_room
+    assert studies.begin(order(), TEXTS_READ).wait(PATIENCE)
+    said = read_order(studies.folder / ID)
+    assert (said.state, said.error.found) == ("failed", "full")
+    assert len(finished(studies.folder)) == 2
+    assert studies.go_on(ID).wait(PATIENCE)
+    assert read_order(studies.folder / ID).state == "done"
 
 
 def test_the_same_study_begun_twice_is_one(studies):
