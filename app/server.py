@@ -13,6 +13,7 @@ from app.memo import MemoCache
 from app.quota import STUDIES, Quota
 from app.settings import settings
 from app.sources import Kind, Source, read_shipped, read_study, shipped_ids
+from app.study.order import clean_name
 from app.tracer import Hit, Shelf, Tracer
 from cache.store import Store
 from models import BUNDLED_MODELS
@@ -64,7 +65,8 @@ def source_of(hit: Hit) -> Source:
     """A captured text, or an imported trace, as a source."""
     documents = hit.record.documents
     kind: Kind = "text" if len(documents) < 2 else "corpus"
-    name = documents[0].text if len(documents) == 1 and documents[0].text else f"{len(documents):,} documents"
+    said = clean_name(documents[0].text) if len(documents) == 1 else ""
+    name = said or f"{len(documents):,} document{'s' * (len(documents) != 1)}"
     return Source(id=hit.id, name=name, kind=kind, record=hit.record, notice=hit.notice)
 
 

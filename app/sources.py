@@ -23,6 +23,7 @@ from analysis.tally_file import from_bytes
 from app.memo import MemoCache
 from app.state import Span, View
 from app.study.capturing import first_routes
+from app.study.order import clean_name
 from app.study.results import NAME as RESULTS
 from app.study.results import Results, read_results
 from app.study.run import KEPT_TOKENS
@@ -133,7 +134,7 @@ def read_study(id: str, folder: Path) -> Source:
     analysed = folder / ANALYSED
     return Source(
         id=id,
-        name=str(captured.recipe().get("corpus", id)),
+        name=clean_name(str(captured.recipe().get("corpus", id))) or id,
         kind="corpus",
         record=record,
         analysis=analysed if (analysed / RESULTS).exists() else None,
