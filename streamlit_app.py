@@ -1,9 +1,27 @@
-"""The dashboard's server: `streamlit run streamlit_app.py`. Safe headers, and the model loads from the start."""
+"""The dashboard's server: `streamlit run streamlit_app.py`. Judged requests, safe headers, models that load at once."""
+
+import sys
 
 import streamlit as st
 from starlette.middleware import Middleware
 
+from app.guard import RequestGuard, ask_nobody_outside
 from app.headers import SafeHeaders
+from app.navigation import first_page_route
 from app.server import FRAME, lifespan
+from app.settings import settings
+from app.visitor import check_visitors
+from routing.errors import OptionError
 
-streamlit_app = st.App(FRAME, middleware=[Middleware(SafeHeaders)], lifespan=lifespan)
+ask_nobody_outside()
+try:
+    check_visitors(settings(), has_tokens=bool(st.get_option("server.enableXsrfProtection")))
+except OptionError as error:
+    sys.exit(f"Gatescope does not start: {error}")
+
+streamlit_app = st.App(
+    FRAME,
+    middleware=[Middleware(SafeHeaders), Middleware(RequestGuard)],
+    routes=[first_page_route(str(st.get_option("server.baseUrlPath")))],
+    lifespan=lifespan,
+)

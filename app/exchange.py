@@ -20,6 +20,7 @@ from app.settings import settings
 from app.sources import CAPTURED, Source
 from app.study.import_command import written
 from app.study.order import Order, clean_name, now, write_order
+from app.study.request import RESULTS_BYTES
 from app.study.upload import MOST_FILES, safe_name
 from cache.folder import SUFFIX
 from cache.importers import Given, Report, importers, read_trace
@@ -122,11 +123,12 @@ def take_own(name: str, content: bytes, *, visitor: str) -> Taken:
     said = "the seal holds" if is_checked else "the file was renamed, so its seal says nothing; its pages were checked"
     report = Report(format="gsr", documents=len(record.documents), tokens=record.tokens)
     report.understood += [said, f"made by {record.provenance.engine} with {record.provenance.model}"]
-    id = _new_id(sha256(content).digest(), "gsr")
+    id = _new_id(sha256(content).digest(), "gsr", visitor)
     if len(record.documents) > 1:
         _keep_study(id, _within(iter([record])), report, called, visitor)
     else:
-        server.shelf().keep(id, record)
+        notice = server.shelf().keep(id, record).notice
+        report.missing += [notice] if notice else []
         label_book().own(id, visitor)
     return _taken(id, report)
 
@@ -142,7 +144,7 @@ def take_trace(files: Sequence[File], given: Given, *, visitor: str, format: str
         path = place if len(files) > 1 else next(place.iterdir())
         try:
             records, report = read_trace(path, given, format=format)
-            id = _new_id(whole.digest(), f"{given.model} {given.experts} {given.k} {format}")
+            id = _new_id(whole.digest(), f"{given.model} {given.experts} {given.k} {format}", visitor)
             _keep_study(id, _within(records), report, path.name if len(files) == 1 else "a trace", visitor)
         except GatescopeError as error:
             parts = (error.found, error.expected, error.do)
@@ -157,9 +159,13 @@ def formats() -> dict[str, str]:
 
 
 def _within(records: Iterator[RoutingRecord]) -> Iterator[RoutingRecord]:
-    """Records, as long as they are not too many for a visitor. Errors: OptionError."""
-    tokens, most = 0, settings().max_study_tokens
+    """Records, as long as they are not too many for a visitor, nor for the disk. Errors: OptionError; StorageFullError.
+
+    What is read in between has been written: room is looked for again before each.
+    """
+    tokens, most, quota = 0, settings().max_study_tokens, server.quota()
     for record in records:
+        quota.make_room(RESULTS_BYTES)
         tokens += record.tokens
         if tokens > most:
             do = "import fewer, or on the command line: python -m app import"
@@ -197,6 +203,7 @@ def _keep_study(id: str, records: Iterator[RoutingRecord], report: Report, name:
             folder / CAPTURED, {"imported": report.format, "corpus": called, "model": "", "detail": "weights"}
         )
         written(records, study)
+        server.quota().make_room(RESULTS_BYTES)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -239,9 +246,10 @@ def _line(text: str) -> str:
     return said if len(said) <= MOST_LINE else f"{said[: MOST_LINE - 1]}…"
 
 
-def _new_id(digest: bytes, how: str) -> str:
-    """The id of an import: of its bytes, and of how they were read."""
-    return capture_id(fingerprint="", text=digest.hex(), options={"imported": how}, secret=_secret())
+def _new_id(digest: bytes, how: str, visitor: str) -> str:
+    """The id of an import: of its bytes, how they were read, and whose it is. Two visitors never share an import."""
+    options = {"imported": how} | ({"owner": visitor} if visitor else {})
+    return capture_id(fingerprint="", text=digest.hex(), options=options, secret=_secret())
 
 
 def _secret() -> bytes:

@@ -1,13 +1,16 @@
 """How many weights an expert of a captured model has, where its configuration is at hand."""
 
-from app.kept import Kept
+from app.memo import MemoCache
 from app.settings import settings
 from app.torch_import import import_hooks
 from models import BUNDLED_MODELS
-from routing.errors import GatescopeError, OptionError
+from routing.errors import GatescopeError, ModelError, OptionError
 from routing.record import RoutingRecord
 
-_sizes = Kept(32)
+RETRY_SECONDS = 60.0
+"""How long after a failure that may pass, as one of the network, the configuration is not looked for again."""
+
+_sizes = MemoCache()
 
 
 def known_weights(record: RoutingRecord) -> tuple[int, ...] | None:
@@ -19,9 +22,10 @@ def known_weights(record: RoutingRecord) -> tuple[int, ...] | None:
     name = record.provenance.model
     if name not in BUNDLED_MODELS and name not in settings().offered:
         return None
+    revision = record.provenance.revision
     try:
-        found = _sizes.get((name, record.provenance.revision), lambda: _weights(name, record.provenance.revision))
-    except OptionError:
+        found = _sizes.get((name, revision), lambda: _weights(name, revision), retry_after=RETRY_SECONDS)
+    except GatescopeError:
         return None
     return found if len(found) == len(record.layers) else None
 
@@ -32,7 +36,11 @@ def _weights(name: str, revision: str) -> tuple[int, ...]:
 
     try:
         return expert_weights(BUNDLED_MODELS.get(name, name), revision=revision)
-    except (GatescopeError, OSError, ImportError) as error:
-        raise OptionError(
-            f"the size of the experts of {name}: {error}", expected="its configuration", do="type the sizes"
-        ) from error
+    except ModelError:  # no network, no permission yet: that may pass
+        raise
+    except OSError as error:
+        found = f"the configuration of {name} cannot be read: {error}"
+        raise ModelError(found, expected="its configuration", do="type the sizes, or try again") from error
+    except (GatescopeError, ImportError) as error:
+        found = f"the size of the experts of {name}: {error}"
+        raise OptionError(found, expected="its configuration", do="type the sizes") from error

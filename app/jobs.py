@@ -123,13 +123,25 @@ class JobQueue:
         self._thread.join(CLOSING_SECONDS)
 
     def _refuse_when_full(self) -> None:
-        ahead = len(self._waiting)
-        if self._closed or ahead > self._limit or (ahead == self._limit and self._running is not None):
+        """With the lock held: those that nobody waits for any more make room first."""
+        if self._is_full():
+            self._drop_unwatched()
+        if self._closed or self._is_full():
             raise QueueFullError(
-                f"{ahead} captures are waiting" if not self._closed else "this worker was closed",
+                f"{len(self._waiting)} captures are waiting" if not self._closed else "this worker was closed",
                 expected=f"at most {self._limit} waiting behind the running one",
                 do="try again in a moment",
             )
+
+    def _is_full(self) -> bool:
+        return len(self._waiting) >= self._limit + (self._running is None)
+
+    def _drop_unwatched(self) -> None:
+        """With the lock held: end the waiting jobs whose watchers have been out of sight for too long."""
+        for job in list(self._waiting):
+            self._drop_absent(job)
+            if not job.watchers:
+                self._cancel(job)
 
     def _cancel(self, job: Job[Any]) -> None:
         """With the lock held: forget the key at once, so that asking again starts afresh."""
@@ -183,6 +195,7 @@ class JobQueue:
     def _tick(self, job: Job[Any], done: int, total: int) -> None:
         job.progress = (done, total)
         with self._changed:
+            self._drop_unwatched()
             self._drop_absent(job)
             if job.watchers:
                 return

@@ -5,14 +5,19 @@
 Each visitor names things alone: a name tells what somebody looked at, and is shown to others only where it is shared.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from app.study.order import clean_name, read_json, write_json
 from cache.keys import check_capture_id
+from routing.errors import StoreError
 
-FOLDER = "library"
+FOLDER, LOCK = "library", ".lock"
+LOCK_SECONDS = 10.0
 MOST_TAGS, MOST_TAG = 12, 30
 
 
@@ -56,27 +61,41 @@ class LabelBook:
 
     def call(self, id: str, visitor: str, *, name: str, tags: str) -> None:
         """Name and tag a capture, tags with commas between."""
-        labels = self.of(id)
         said = Called(name=clean_name(name), tags=tags_of(tags))
-        self._write(id, replace(labels, called={**labels.called, visitor: said}))
+        self._change(id, lambda labels: replace(labels, called={**labels.called, visitor: said}))
 
     def share(self, id: str, visitor: str, *, is_shared: bool) -> None:
-        """Let others find it, or no longer."""
-        self._write(id, replace(self.of(id), owner=visitor, is_shared=is_shared))
+        """Let others find it, or no longer; what was nobody's is the visitor's from then on."""
+        self._change(id, lambda labels: replace(labels, owner=labels.owner or visitor, is_shared=is_shared))
 
     def own(self, id: str, visitor: str) -> None:
-        """Note whose it is."""
-        self._write(id, replace(self.of(id), owner=visitor))
+        """Note whose it is, unless it is somebody's."""
+        self._change(id, lambda labels: replace(labels, owner=labels.owner or visitor))
 
     def forget(self, id: str) -> None:
         """Remove what is said of it."""
-        self._path(id).unlink(missing_ok=True)
+        with self._locked(id) as path:
+            path.unlink(missing_ok=True)
+
+    def _change(self, id: str, change: Callable[[Labels], Labels]) -> None:
+        """Read, change and write with nobody in between, in whichever thread or process."""
+        with self._locked(id) as path:
+            write_json(path, asdict(change(self.of(id))), within=id)
+
+    @contextmanager
+    def _locked(self, id: str) -> Iterator[Path]:
+        path = self._path(id)
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with FileLock(self.folder / LOCK, timeout=LOCK_SECONDS):
+                yield path
+        except (Timeout, OSError) as error:
+            found = f"the labels in {self.folder.name} cannot be changed: {error}"
+            expected = "a folder that this user may write, and nobody who holds its lock for long"
+            raise StoreError(found, expected=expected, do="try again") from error
 
     def _path(self, id: str) -> Path:
         return self.folder / f"{check_capture_id(id)}.json"
-
-    def _write(self, id: str, labels: Labels) -> None:
-        write_json(self._path(id), asdict(labels), within=id)
 
 
 def tags_of(text: str) -> tuple[str, ...]:

@@ -13,17 +13,16 @@ from typing import Any, Literal, NamedTuple
 import pandas as pd
 import streamlit as st
 
-from app import kept, server
-from app.kept import Kept
+from app import memo, server
 from app.labels import LabelBook
+from app.memo import MemoCache
+from app.quota import size_of_folder, study_folders
 from app.settings import settings
 from app.sources import CAPTURED, shipped_ids, shipped_name
 from app.study.job import CHOSEN, Studies
 from app.study.order import ORDER, Order, clean_name, read_order, write_order
-from cache.folder import is_capture_id
 from cache.partial import PartialRecord
 from cache.study import ROUTES, StudyFolder, is_study
-from cache.upkeep import used_bytes
 from models import BUNDLED_MODELS
 from routing.errors import CaptureNotFoundError, GatescopeError, OptionError, StoreError
 
@@ -32,7 +31,7 @@ State = Literal["ready", "waiting", "running", "stopped", "failed"]
 KINDS: dict[Kind, str] = {"shipped": "ships with a model", "text": "text", "study": "study", "import": "imported"}
 SHOWN_WORDS = 60
 
-_seen = Kept(4096)
+_seen = MemoCache()
 """What files say of themselves, by path, time and size: they never change."""
 
 
@@ -89,7 +88,8 @@ def running_studies() -> Studies:
         server.tracer,
         limit=chosen.queue_limit,
         most_tokens=chosen.max_study_tokens,
-        drop=kept.forget,
+        drop=memo.invalidate,
+        check_room=server.quota().make_room,
         chosen=CHOSEN,
     )
 
@@ -114,9 +114,8 @@ def is_listed(entry: Entry, opened: Collection[str], *, everything: bool) -> boo
 
 def usage() -> Usage:
     """What captures and studies take."""
-    chosen = settings()
-    studies = sum(_size(folder) for folder in _study_folders())
-    return Usage(used_bytes(chosen.cache_dir), studies, chosen.quota_bytes)
+    quota = server.quota()
+    return Usage(quota.captures(), quota.studies(), quota.most_bytes)
 
 
 def rename(entry: Entry, visitor: str, *, name: str, tags: str) -> None:
@@ -131,7 +130,7 @@ def rename(entry: Entry, visitor: str, *, name: str, tags: str) -> None:
     write_order(folder, replace(entry.order, name=said))
     if is_study(folder / CAPTURED):
         StudyFolder.open(folder / CAPTURED).rename(said)
-    kept.forget(entry.id)
+    memo.invalidate(entry.id)
 
 
 def remove(entry: Entry) -> None:
@@ -144,7 +143,7 @@ def remove(entry: Entry) -> None:
     else:
         _remove_study(server.studies() / entry.id)
     label_book().forget(entry.id)
-    kept.forget(entry.id)
+    memo.invalidate(entry.id)
 
 
 def _remove_study(folder: Path) -> None:
@@ -232,7 +231,7 @@ def _captures(visitor: str, opened: Collection[str]) -> Iterator[Entry]:
 def _studies(visitor: str) -> Iterator[Entry]:
     """Studies and imported traces, begun or whole."""
     book = label_book()
-    for folder in _study_folders():
+    for folder in study_folders(server.studies()):
         order, labels = read_order(folder), book.of(folder.name)
         called = labels.seen_by(visitor)
         said = _said_of_study(folder, order)
@@ -265,13 +264,6 @@ def _is_own(owner: str, visitor: str, *, is_open: bool = False) -> bool:
     if settings().library_lists == "all":
         return True
     return owner == visitor if owner else is_open
-
-
-def _study_folders() -> list[Path]:
-    place = server.studies()
-    if not place.is_dir():
-        return []
-    return [folder for folder in sorted(place.iterdir()) if is_capture_id(folder.name) and folder.is_dir()]
 
 
 def _said(path: Path) -> dict[str, Any]:
@@ -307,7 +299,7 @@ def _said_of_study(folder: Path, order: Order | None) -> dict[str, Any]:
         said["problem"] = f"what was asked of it ({ORDER}) cannot be read: delete it, and begin it again"
     said |= {"kind": "import"} if order is not None and order.imported else {}
     said |= {"model": order.model, "documents": order.documents} if order else {}
-    said |= {"when": _time(order.created if order else "", folder), "size_bytes": _size(folder)}
+    said |= {"when": _time(order.created if order else "", folder), "size_bytes": size_of_folder(folder)}
     try:
         study = StudyFolder.open(folder / CAPTURED)
         recipe = study.recipe()
@@ -337,16 +329,6 @@ def _time(written: str, folder: Path) -> datetime:
         return datetime.fromisoformat(written)
     except ValueError:
         return datetime.fromtimestamp(folder.stat().st_mtime, UTC)
-
-
-def _size(folder: Path) -> int:
-    total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_size if path.is_file() else 0
-        except OSError:
-            continue
-    return total
 
 
 def _words(text: str) -> str:

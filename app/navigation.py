@@ -12,6 +12,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from starlette.requests import Request
+from starlette.responses import RedirectResponse
+from starlette.routing import Route
+
 from routing.errors import OptionError
 
 PAGES = Path(__file__).parent / "pages"
@@ -48,6 +52,20 @@ def _found(paths: tuple[Path, ...]) -> tuple[PageFile, ...]:
     """Read once: the navigation is asked for by every link."""
     pages = [read_page(path) for path in paths if path.name != "__init__.py"]
     return tuple(sorted(pages, key=lambda page: (page.order, page.path.name)))
+
+
+def first_page_route(base: str = "") -> Route:
+    """The way from the first page's own name to the bare address, where Streamlit shows it, with the rest of a link.
+
+    `base` is the path below which the server lies.
+    """
+
+    def go(request: Request) -> RedirectResponse:
+        query = f"?{request.url.query}" if request.url.query else ""
+        return RedirectResponse(f"./{query}")
+
+    inner = base.strip("/")
+    return Route(f"{f'/{inner}' if inner else ''}/{find_pages()[0].address}", go)
 
 
 def read_page(path: Path) -> PageFile:

@@ -9,9 +9,11 @@ import streamlit as st
 from streamlit.runtime import exists, get_instance
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from app.kept import Kept
+from app.memo import MemoCache
+from app.quota import STUDIES, Quota
 from app.settings import settings
 from app.sources import Kind, Source, read_shipped, read_study, shipped_ids
+from app.study.order import clean_name
 from app.tracer import Hit, Shelf, Tracer
 from cache.store import Store
 from models import BUNDLED_MODELS
@@ -23,8 +25,7 @@ log = logging.getLogger(__name__)
 FRAME = Path(__file__).parent / "sections" / "frame.py"
 """The script every session runs. No folder called `pages` lies beside it: Streamlit would take that for its own."""
 
-SOURCES_READ = 8
-_sources = Kept(SOURCES_READ)
+_sources = MemoCache()
 
 MODELS_LOADED = 2
 """How many models are in memory at once; the one used longest ago makes room."""
@@ -33,13 +34,19 @@ MODELS_LOADED = 2
 @st.cache_resource(max_entries=1, show_spinner=False)
 def shelf() -> Shelf:
     """The captures of this server. Errors: StoreError when their folder cannot be used."""
+    room = quota()
+    return Shelf(Store(room.folder, quota_bytes=room.most_bytes, beside=room.studies))
+
+
+def quota() -> Quota:
+    """What captures and studies may take together."""
     chosen = settings()
-    return Shelf(Store(chosen.cache_dir, quota_bytes=chosen.quota_bytes))
+    return Quota(chosen.cache_dir, chosen.quota_bytes)
 
 
 def studies() -> Path:
     """The folder of this server's studies, each in a folder named by its id."""
-    return settings().cache_dir / "studies"
+    return settings().cache_dir / STUDIES
 
 
 def find_source(id: str) -> Source:
@@ -58,7 +65,8 @@ def source_of(hit: Hit) -> Source:
     """A captured text, or an imported trace, as a source."""
     documents = hit.record.documents
     kind: Kind = "text" if len(documents) < 2 else "corpus"
-    name = documents[0].text if len(documents) == 1 and documents[0].text else f"{len(documents):,} documents"
+    said = clean_name(documents[0].text) if len(documents) == 1 else ""
+    name = said or f"{len(documents):,} document{'s' * (len(documents) != 1)}"
     return Source(id=hit.id, name=name, kind=kind, record=hit.record, notice=hit.notice)
 
 

@@ -51,7 +51,11 @@ class Settings(BaseSettings):
     cache_dir: Path = Field(default_factory=default_cache_dir)
     """Folder of the captures."""
     quota_bytes: int | None = Field(default=2_000_000_000, ge=1_000_000)
-    """Most bytes the captures may take together; beyond, those used longest ago go. `none` means no limit."""
+    """Most bytes that captures, studies and imports may take together; beyond, the captures used longest ago go, and
+    where that is not enough nothing more is taken. `none` means no limit."""
+    memory_bytes: int = Field(default=1_000_000_000, ge=1_000_000)
+    """Most memory, in bytes, for what was read and computed last, beside the models: computed numbers, tallies, and the
+    routes of studies. An answer larger than that is computed whenever it is asked for."""
     max_prompt_chars: int = Field(default=40_000, ge=1, le=2_000_000)
     """Longest text the prompt box takes, in characters."""
     max_prompt_tokens: int = Field(default=2_048, ge=1, le=1_000_000)

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from analysis.metrics import METRICS
 from analysis.registry import BOTH, Ask, Result
 from analysis.tally import Facet, Tally, tally, token_facets
-from app.kept import Kept
+from app.memo import MemoCache
 from app.state import Span, View
 from app.study.capturing import first_routes
-from app.study.order import read_order
+from app.study.order import clean_name, read_order
 from app.study.results import NAME as RESULTS
 from app.study.results import TALLY, Results, lacked, read_results, read_table, read_tally
 from app.study.run import KEPT_TOKENS
@@ -41,7 +41,7 @@ LIVE_RESAMPLES = 200
 CAPTURED, ANALYSED = "capture", "analysis"
 """The two parts of a study's folder: the routes, and the results."""
 
-_routes, _tallies, _results = Kept(8), Kept(8), Kept(2048)
+_routes, _tallies, _results = MemoCache(), MemoCache(), MemoCache()
 """What was computed last. Keys are ids, names and scopes, never arrays: no capture can be taken for another."""
 
 FACETS: dict[str, tuple[Facet, ...]] = {
@@ -134,7 +134,7 @@ def read_study(id: str, folder: Path) -> Source:
     analysed = folder / ANALYSED
     return Source(
         id=id,
-        name=str(captured.recipe().get("corpus", id)),
+        name=clean_name(str(captured.recipe().get("corpus", id))) or id,
         kind="corpus",
         record=record,
         analysis=analysed if has(analysed, RESULTS) else None,
@@ -170,14 +170,14 @@ def documents_of(record: RoutingRecord, chosen: str) -> tuple[int, ...]:
     """
     kind, _, what = chosen.partition(":")
     if kind == "documents":
-        found = [n for part in what.split(".") for n in _numbers(part) if n < len(record.documents)]
+        found = _numbers(what, len(record.documents))
     else:
         found = [number for number, document in enumerate(record.documents) if getattr(document, kind) == what]
     if not found:
         raise OptionError(
             f"no documents of the slice {chosen}", expected=f"some of {len(record.documents):,}", do="release the slice"
         )
-    return tuple(dict.fromkeys(found))
+    return tuple(found)
 
 
 def slice_of(numbers: Sequence[int]) -> str:
@@ -195,9 +195,18 @@ def slice_of(numbers: Sequence[int]) -> str:
     return "documents:" + ".".join(f"{a}-{b}" if b > a else f"{a}" for a, b in runs)
 
 
-def _numbers(part: str) -> range:
-    first, _, last = part.partition("-")
-    return range(int(first), min(int(last or first), int(first) + 100_000) + 1)
+def _numbers(ranges: str, documents: int) -> list[int]:
+    """The numbers that ranges such as `0-2.7` name, of so many documents: in order, each once.
+
+    >>> _numbers("7.1-99999.0-2", 5)
+    [0, 1, 2, 3, 4]
+    """
+    ends = [part.partition("-") for part in ranges.split(".")]
+    found, following = list[int](), 0
+    for first, last in sorted((int(first), int(last or first)) for first, _, last in ends):
+        found.extend(range(max(first, following), min(last + 1, documents)))
+        following = max(following, last + 1)
+    return found
 
 
 def counted(source: Source, scope: Scope) -> RoutingRecord:

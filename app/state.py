@@ -20,6 +20,8 @@ FACETS = ("own", "prompt", "generated", "format")
 """Which tokens count: the text's own (read and written), only one kind of these, or special and template ones."""
 
 LABELS = ("domain", "language")
+MOST_UNKNOWN = 3
+"""How many unknown parameters of an address are named."""
 
 Value = TypeVar("Value")
 
@@ -127,6 +129,7 @@ def read_view(params: Mapping[str, str], *, quantities: tuple[str, ...], models:
         slice=said.matching("s", _SLICE, "a slice such as domain:code, language:de or documents:0-4.9"),
         by=said.choice("by", LABELS),
     )
+    said.unknown()
     return replace(view, problems=tuple(said.problems))
 
 
@@ -134,7 +137,7 @@ class _Said:
     """The parameters of an address, read one by one; what is wrong with them gathers in `problems`."""
 
     def __init__(self, params: Mapping[str, str]) -> None:
-        self._params, self.problems = params, list[str]()
+        self._params, self._asked, self.problems = params, set[str](), list[str]()
 
     def matching(self, name: str, pattern: re.Pattern[str], wanted: str) -> str | None:
         """The value, if it has the form."""
@@ -154,13 +157,22 @@ class _Said:
 
     def choice(self, name: str, allowed: tuple[str, ...]) -> str:
         """One of some words, else the first of them."""
+        self._asked.add(name)
         value = self._params.get(name, allowed[0])
         if value in allowed:
             return value
         self.problems.append(f"{name}={_shown(value)} is not one of {', '.join(allowed)}; {allowed[0]} is shown.")
         return allowed[0]
 
+    def unknown(self) -> None:
+        """Say which parameters nothing was read from."""
+        names = [name for name in self._params if name not in self._asked]
+        self.problems += [f"{_shown(name)} is no part of an address here." for name in names[:MOST_UNKNOWN]]
+        if len(names) > MOST_UNKNOWN:
+            self.problems.append(f"Nor are {len(names) - MOST_UNKNOWN} more.")
+
     def _read(self, name: str, read: Callable[[str], Value | None], wanted: str) -> Value | None:
+        self._asked.add(name)
         value = self._params.get(name)
         found = None if value is None else read(value)
         if value is not None and found is None:

@@ -123,8 +123,11 @@ class Tracer:
             self.loading = self._load()
 
     def count_tokens(self, text: str, *, chat: bool = False) -> int:
-        """How many tokens a prompt has for this model, those of the tokenizer and of the chat template included."""
-        return self._model().count_tokens(text, chat=chat) if text else 0
+        """How many tokens a prompt has for this model, those of the tokenizer and of the chat template included.
+
+        White space alone is no prompt: it has none.
+        """
+        return self._model().count_tokens(text, chat=chat) if text.strip() else 0
 
     def identify(self, text: str, options: "CaptureOptions") -> str:
         """The id of the capture that this text and these options give."""

@@ -1,7 +1,8 @@
 """Who is looking: one key for everybody on a server that one person uses, else one for each browser.
 
 A browser is known by the token that Streamlit gives it against forged requests: a random one, kept in a cookie until
-the browser is closed. What is made of it here cannot be turned back into it.
+the browser is closed. What is made of it here cannot be turned back into it. A browser that keeps no cookies is known
+for as long as its page is open.
 """
 
 import hmac
@@ -10,8 +11,10 @@ from hashlib import sha256
 
 import streamlit as st
 
-from app.settings import settings
+from app.server import watcher
+from app.settings import Settings, settings
 from cache.keys import server_secret
+from routing.errors import OptionError
 
 EVERYBODY = ""
 COOKIE = "_streamlit_xsrf"
@@ -23,7 +26,18 @@ def visitor() -> str:
     if settings().library_lists == "all":
         return EVERYBODY
     cookie = st.context.cookies.get(COOKIE)
-    return key_of(cookie if isinstance(cookie, str) else "", server_secret(settings().cache_dir))
+    known_by = cookie if isinstance(cookie, str) and cookie else f"session {watcher()}"
+    return key_of(known_by, server_secret(settings().cache_dir))
+
+
+def check_visitors(chosen: Settings, *, has_tokens: bool) -> None:
+    """Refuse to serve many visitors who cannot be told apart. Errors: OptionError."""
+    if chosen.library_lists == "shared" and not has_tokens:
+        raise OptionError(
+            "library_lists is shared, and server.enableXsrfProtection is false: browsers have no token to be known by",
+            expected="protection against forged requests, so that each browser has captures of its own",
+            do="remove STREAMLIT_SERVER_ENABLE_XSRF_PROTECTION, or set GATESCOPE_LIBRARY_LISTS=all",
+        )
 
 
 def key_of(cookie: str, secret: bytes) -> str:

@@ -15,7 +15,7 @@ used in the last minutes stays: the write is refused instead.
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -50,7 +50,8 @@ class Store:
 
     `quota_bytes` bounds what the captures take together, those set aside and those being written included; None leaves
     it to the disk. `when_full` says whether a write then removes what was used longest ago, or is refused. What was
-    written or read in the last `recent_seconds` is never removed for another.
+    written or read in the last `recent_seconds` is never removed for another. `beside` says how many bytes of something
+    else count against the same quota.
     Errors      CaptureNotFoundError, CaptureDamagedError, StorageFullError; StoreError when the folder cannot be used.
     """
 
@@ -61,9 +62,10 @@ class Store:
         quota_bytes: int | None = None,
         when_full: Literal["evict", "refuse"] = "evict",
         recent_seconds: float = RECENT_SECONDS,
+        beside: Callable[[], int] = lambda: 0,
     ) -> None:
         self.folder, self.quota_bytes = Path(folder), quota_bytes
-        self.when_full, self.recent_seconds = when_full, recent_seconds
+        self.when_full, self.recent_seconds, self._beside = when_full, recent_seconds, beside
         with explained(self.folder):
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             with suppress(OSError):  # where nothing may be removed, captures may still be read
@@ -187,7 +189,7 @@ class Store:
         """Remove others until this one fits, or nothing at all where it could not. Errors: StorageFullError."""
         if self.quota_bytes is None:
             return
-        excess = used_bytes(self.folder, but=id) - self.quota_bytes
+        excess = used_bytes(self.folder, but=id) + self._beside() - self.quota_bytes
         if excess <= 0:
             return
         others = spare(self.folder, recent_seconds=self.recent_seconds, but=id) if self.when_full == "evict" else []

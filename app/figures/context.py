@@ -6,6 +6,9 @@ from html import escape
 from app.figures.card import visible
 from routing.record import Flag, RoutingRecord
 
+_TURNING = {code: f"‹{code:04X}›" for code in (0x61C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+"""Characters that turn the direction of what follows, a sentence of ours included; each as its number."""
+
 REACH = 8
 """Tokens shown on either side."""
 
@@ -43,7 +46,7 @@ def around(record: RoutingRecord, row: int, reach: int) -> tuple[int, int]:
 
 def quoted(record: RoutingRecord, token_id: int, *, most: int = 24) -> str:
     """A token's text in quotation marks, in one line; plain text."""
-    piece = record.piece(token_id).replace("\n", "⏎").replace("\t", "⇥")
+    piece = record.piece(token_id).replace("\n", "⏎").replace("\t", "⇥").translate(_TURNING)
     return f"“{piece if len(piece) <= most else piece[: most - 1] + '…'}”"
 
 

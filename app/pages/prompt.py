@@ -86,11 +86,12 @@ def _after_a_moment(tracer: Tracer) -> Hit | None:
 
 def _introduced(source: Source, view: View) -> View:
     """Say what the reader should know before the picture; the view with its pins checked against the capture."""
-    if view.capture is None:
-        layer, token = striking_cell(source.record, view.quantity) or (None, None)
-        view = replace(view, token=token, layer=layer)
-        first_visit(view)
     view, _ = checked(source, view)
+    if view.capture is None:
+        if view.token is None and view.layer is None:
+            layer, token = striking_cell(source.record, view.quantity) or (None, None)
+            view = replace(view, token=token, layer=layer)
+        first_visit(view)
     answer(address.here(), view)
     show_notices(tuple(filter(None, (asked().notice, *view.problems))))
     aside.show(source, reference_of(view), view, counts=False)

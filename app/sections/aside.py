@@ -11,6 +11,7 @@ from app.sections import address
 from app.settings import settings
 from app.sources import Source, document_of, shipped_ids, shipped_name
 from app.state import View
+from app.study.order import clean_name
 from routing.groups import layer_names
 
 NOTHING = "none"
@@ -104,7 +105,9 @@ def _slices(source: Source) -> dict[str, str]:
     for kind in ("domain", "language"):
         counts = Counter(getattr(document, kind) for document in source.record.documents)
         if len(counts) > 1:
-            found |= {f"{kind}:{name}": f"{name} ({number:,})" for name, number in sorted(counts.items()) if name}
+            found |= {
+                f"{kind}:{name}": f"{clean_name(name)} ({number:,})" for name, number in sorted(counts.items()) if name
+            }
     return found
 
 

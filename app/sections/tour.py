@@ -9,7 +9,7 @@ from app import server
 from app.components.links import linked
 from app.figures.tour import Stop, leaning_stop, parting_stop, taker_stop
 from app.figures.trace import views
-from app.kept import Kept
+from app.memo import MemoCache
 from app.sections import address
 from app.sections.messages import plain, show_error
 from app.sources import document_of, measure, shipped_ids, shipped_name, table
@@ -24,7 +24,7 @@ STYLE = """<style>
 .tour a { font-weight: 600; display: inline-block; min-height: 24px; }
 .tour.brief { display: flex; flex-wrap: wrap; gap: .1rem 1.4rem; }
 </style>"""
-_found = Kept(8)
+_found = MemoCache()
 
 
 def first_visit(view: View) -> None:

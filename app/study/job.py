@@ -89,6 +89,7 @@ class Studies:
     find_tracer     the model of a name, loaded or loading
     drop            is told the id of a study whose results changed
     chosen          what is computed of each
+    check_room      raises StorageFullError where studies and captures take more than they may
     """
 
     def __init__(
@@ -100,9 +101,11 @@ class Studies:
         most_tokens: int,
         drop: Callable[[str], None] = lambda _: None,
         chosen: Chosen = CHOSEN,
+        check_room: Callable[[], None] = lambda: None,
     ) -> None:
         self.folder, self.queue = folder, JobQueue(limit=limit, name="gatescope-studies")
         self._find_tracer, self._most_tokens, self._drop, self._chosen = find_tracer, most_tokens, drop, chosen
+        self._check_room = check_room
         # Guards _live and _doing: the pages' threads and the worker change them.
         self._lock = threading.Lock()
         self._live: dict[str, Job[None]] = {}
@@ -120,10 +123,11 @@ class Studies:
         """Start a study again from where it stopped. Errors: OptionError for none; StoreError, QueueFullError."""
         folder = self.folder / id
         order = self._order(folder)
-        with self._lock:  # the worker, which may begin at once, waits for it before it counts
-            job = self.queue.submit(id, lambda tick: self._work(folder, tick), watcher=WATCHER)
+        doing = Doing(of_documents=order.documents)
+        with self._lock:  # held until both are noted: the worker may begin at once
+            job = self.queue.submit(id, lambda tick: self._work(folder, doing, tick), watcher=WATCHER)
             if self._live.get(id) is not job:
-                self._live[id], self._doing[id] = job, Doing(of_documents=order.documents)
+                self._live[id], self._doing[id] = job, doing
         return job
 
     def cancel(self, id: str) -> None:
@@ -157,12 +161,12 @@ class Studies:
             raise OptionError(f"no study {folder.name}", expected="one that was begun here", do="begin it again")
         return order
 
-    def _work(self, folder: Path, tick: Tick) -> None:
+    def _work(self, folder: Path, doing: Doing, tick: Tick) -> None:
         """Capture, then analyse; whatever becomes of it is written beside it."""
         order = replace(self._order(folder), state="running", problem=())
         write_order(folder, order)
         try:
-            self._run(order, folder, tick)
+            self._run(order, folder, doing, tick)
         except CaptureCancelledError:
             write_order(folder, replace(self._order(folder), state="stopped"))
             raise
@@ -172,11 +176,10 @@ class Studies:
         write_order(folder, replace(self._order(folder), state="done"))
         (folder / TEXTS).unlink(missing_ok=True)
 
-    def _run(self, order: Order, folder: Path, tick: Tick) -> None:
-        with self._lock:
-            doing = self._doing.setdefault(order.id, Doing(of_documents=order.documents))
+    def _run(self, order: Order, folder: Path, doing: Doing, tick: Tick) -> None:
         if not order.imported and (folder / TEXTS).exists():
-            _Capturing(order, folder, self._find_tracer, doing, tick).run(self._most_tokens)
+            capturing = _Capturing(order, folder, self._find_tracer, doing, tick)
+            capturing.run(self._most_tokens, self._check_room)
         self._drop(order.id)
 
         def tell(metric: str, done: int, total: int) -> None:
@@ -202,8 +205,11 @@ class _Capturing:
         self._order, self._folder, self._find_tracer = order, folder, find_tracer
         self._doing, self._tick = doing, tick
 
-    def run(self, most_tokens: int) -> None:
-        """Capture every block that is not there yet. Errors: as `capture_study`; OptionError for too many tokens."""
+    def run(self, most_tokens: int, check_room: Callable[[], None]) -> None:
+        """Capture every block that is not there yet.
+
+        Errors: as `capture_study`; OptionError for too many tokens; StorageFullError. Blocks that are whole stay.
+        """
         documents = read_texts(self._folder)
         self._doing.of_documents = len(documents)
         self._doing.of_characters = sum(len(document.text) for document in documents)
@@ -218,6 +224,7 @@ class _Capturing:
             self._note(texts, block, time.monotonic() - started if is_new else None)
             if tokens > OVER * most_tokens:
                 raise _too_many(tokens, most_tokens)
+            check_room()
         check_end(there, number + 1)
         study.end(number + 1)
 
@@ -263,7 +270,12 @@ class _Capturing:
             except QueueFullError:
                 self._pause(AGAIN_SECONDS)
                 continue
-            if self._awaited(tracer, job) and job.phase is Phase.DONE:
+            try:
+                self._await(job)
+            except CaptureCancelledError:
+                tracer.queue.leave(job, tracer.name)  # its place is given up
+                raise
+            if job.phase is Phase.DONE:
                 return job.result  # type: ignore[return-value]  # what the question gave
             if job.phase is Phase.FAILED and job.error is not None:
                 raise job.error
@@ -275,21 +287,16 @@ class _Capturing:
             do="go on with the study when fewer people use the server",
         )
 
-    def _awaited(self, tracer: Tracer, job: Job[Any]) -> bool:
-        """Wait until a job is over; its place is given up when the study is cancelled."""
-        try:
-            while not job.wait(PATIENCE_SECONDS):
-                self._tick(self._doing.documents, self._doing.of_documents)
-        except CaptureCancelledError:
-            tracer.queue.leave(job, tracer.name)
-            raise
-        return True
+    def _await(self, job: Job[Any]) -> None:
+        """Wait until a job is over. Errors: CaptureCancelledError when the study is cancelled meanwhile."""
+        while not job.wait(PATIENCE_SECONDS):
+            self._tick(self._doing.documents, self._doing.of_documents)
 
     def _loaded(self) -> Tracer:
         """The model's queue, once the model is there. Errors: as `hooks.load_model`."""
         tracer = self._find_tracer(self._order.model)
         tracer.reload()
-        self._awaited(tracer, tracer.loading)
+        self._await(tracer.loading)  # others wait for it too: a study that is cancelled leaves it alone
         if tracer.loading.phase is Phase.FAILED and tracer.loading.error is not None:
             raise tracer.loading.error
         return tracer

@@ -84,8 +84,8 @@ def part_of(
     return tuple(kept)
 
 
-def refusal(estimate: Estimate, settings: Settings, *, used_bytes: int) -> GatescopeError | None:
-    """Why this server does not take a study; None where it does."""
+def refusal(estimate: Estimate, settings: Settings, *, room: int | None) -> GatescopeError | None:
+    """Why this server does not take a study; None where it does. `room` is what the quota leaves, None: no quota."""
     if not estimate.documents:
         return OptionError("no documents", expected="at least one", do="choose or upload some")
     if estimate.documents > settings.max_study_documents:
@@ -100,11 +100,10 @@ def refusal(estimate: Estimate, settings: Settings, *, used_bytes: int) -> Gates
             expected=f"at most {settings.max_study_tokens:,} in a study here",
             do="choose fewer or shorter documents, or capture them on the command line: python -m app capture",
         )
-    room = None if settings.quota_bytes is None else settings.quota_bytes - used_bytes
     if room is not None and (estimate.size_bytes or 0) > room:
         return OptionError(
             f"about {estimate.size_bytes:,} bytes",
-            expected=f"at most {max(room, 0):,}, what the quota leaves",
+            expected=f"at most {room:,}, what the quota leaves",
             do="delete studies or captures, or record less",
         )
     return None

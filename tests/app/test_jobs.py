@@ -223,6 +223,48 @@ def test_a_watcher_out_of_sight_for_too_long_counts_as_gone(monkeypatch):
     queue.close()
 
 
+def test_waiting_jobs_of_closed_tabs_make_room_for_who_is_there(monkeypatch):
+    """Three of three places are taken by tabs; two of them are closed while a long pass runs that ticks not once."""
+    monkeypatch.setattr(jobs, "ABSENCE_SECONDS", 0.05)
+    closed = set()
+    queue = JobQueue(limit=3, is_present=lambda watcher: watcher not in closed)
+    running, work = Gate(steps=1), Gate(steps=1)
+    queue.submit("running", running, watcher="here")
+    assert running.began.wait(10)
+    waiting = [queue.submit(name, Gate(), watcher=name) for name in ("one", "two", "three")]
+    with pytest.raises(QueueFullError):
+        queue.submit("new", work, watcher="here")
+    closed |= {"one", "three"}
+    time.sleep(0.1)
+    new = queue.submit("new", work, watcher="here")
+    assert [job.phase for job in waiting] == [Phase.CANCELLED, Phase.WAITING, Phase.CANCELLED]
+    assert queue.position(new) == 2
+    queue.leave(waiting[1], "two")
+    for gate in (running, work):
+        gate.open()
+    assert new.wait(10)
+    queue.close()
+
+
+def test_a_running_pass_sees_who_has_left_the_queue_behind_it(monkeypatch):
+    monkeypatch.setattr(jobs, "ABSENCE_SECONDS", 0.05)
+    closed = set()
+    queue = JobQueue(limit=3, is_present=lambda watcher: watcher not in closed)
+    running = Gate(steps=3)
+    queue.submit("running", running, watcher="here")
+    assert running.began.wait(10)
+    left, stays = (queue.submit(name, Gate(), watcher=name) for name in ("left", "stays"))
+    assert queue.position(stays) == 2
+    closed.add("left")
+    time.sleep(0.1)
+    running.open(1)
+    _until(lambda: queue.position(stays) == 1)
+    assert left.phase is Phase.CANCELLED
+    queue.leave(stays, "stays")
+    running.open(2)
+    queue.close()
+
+
 def test_a_reload_shorter_than_the_allowance_keeps_the_pass(monkeypatch):
     monkeypatch.setattr(jobs, "ABSENCE_SECONDS", 60)
     queue = JobQueue(limit=3, is_present=lambda _watcher: False)

@@ -147,6 +147,10 @@ def test_a_quoted_token_stays_on_one_line(make_record):
     assert len(quoted(record, 1)) == 26
 
 
+def test_a_quoted_token_does_not_turn_the_sentence_around_it(make_record):
+    assert quoted(make_record(["\u202egnp", "\u2066a\u2069"]), 0) == "“‹202E›gnp”"
+
+
 HOSTILE = '"><img src=x onerror=alert(1)><script>alert(2)</script>'
 
 

@@ -3,8 +3,14 @@
 import csv
 import io
 import json
+import os
+import subprocess
+import sys
+import threading
+import time
 import zipfile
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,18 +19,18 @@ import streamlit as st
 from app import exchange, library, server
 from app.labels import LabelBook, tags_of
 from app.library import Entry, entries, entry_of, is_listed, remove, rename, usage
-from app.settings import settings
+from app.settings import load_settings, settings
 from app.sources import CAPTURED
 from app.study.import_command import written
 from app.study.order import Order, write_order
 from app.study.run import Chosen
-from app.visitor import key_of
+from app.visitor import check_visitors, key_of, visitor
 from cache.importers import Given
 from cache.schema import encode
 from cache.seal import seal
 from cache.study import StudyFolder
 from routing import Document
-from routing.errors import CaptureNotFoundError, OptionError, StoreError, TraceError
+from routing.errors import CaptureNotFoundError, OptionError, StorageFullError, StoreError, TraceError
 from tests.app.conftest import build_record
 
 FIRST, SECOND = "firstcaptureaaaa", "secondcaptureaaa"
@@ -255,6 +261,55 @@ def test_a_browser_is_known_by_its_token_whatever_its_mask():
     assert len({key_of(text, secret) for text in ("", "2|zz|1", "x" * 9999)}) == 3
 
 
+def test_two_who_name_one_thing_at_once_are_both_heard(tmp_path):
+    """Each of eight threads and a second process names the same capture many times, and gives it tags of its own."""
+    names = [f"visitor{number}" for number in range(8)]
+
+    def name_it(who: str) -> None:
+        for count in range(10):
+            LabelBook(tmp_path).call(FIRST, who, name=f"{who} {count}", tags=who)
+
+    other = "from pathlib import Path; from app.labels import LabelBook\n"
+    other += (
+        f"for n in range(30): LabelBook(Path({str(tmp_path)!r})).call({FIRST!r}, 'process', name=f'x{{n}}', tags='')"
+    )
+    process = subprocess.Popen([sys.executable, "-c", other], cwd=Path(__file__).parents[2])
+    threads = [threading.Thread(target=name_it, args=(who,)) for who in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert process.wait(60) == 0
+    called = LabelBook(tmp_path).of(FIRST).called
+    assert {who: called[who].name for who in called} == {who: f"{who} 9" for who in names} | {"process": "x29"}
+
+
+def test_what_is_owned_stays_with_its_first_owner(tmp_path):
+    book = LabelBook(tmp_path)
+    book.own(FIRST, "ann")
+    book.own(FIRST, "bob")
+    assert book.of(FIRST).owner == "ann"
+    book.share(FIRST, "bob", is_shared=True)
+    assert (book.of(FIRST).owner, book.of(FIRST).is_shared) == ("ann", True)
+
+
+def test_many_visitors_who_cannot_be_told_apart_are_not_served():
+    shared, alone = (load_settings(library_lists=lists) for lists in ("shared", "all"))
+    with pytest.raises(OptionError, match="enableXsrfProtection is false"):
+        check_visitors(shared, has_tokens=False)
+    check_visitors(shared, has_tokens=True)
+    check_visitors(alone, has_tokens=False)
+
+
+def test_a_browser_without_cookies_is_known_by_its_page_alone(place, monkeypatch):
+    place(shared=True)
+    keys = []
+    for session in ("one", "two", "one"):
+        monkeypatch.setattr("app.visitor.watcher", lambda session=session: session)
+        keys.append(visitor())
+    assert keys[0] == keys[2] != keys[1]
+
+
 # -- files out and in ---------------------------------------------------------------------------------------------
 
 
@@ -269,6 +324,113 @@ def test_a_capture_goes_out_and_comes_in_the_same_under_an_id_of_its_own(place):
     for (name, one), (_, other) in zip(source.record.arrays(), back.arrays(), strict=True):
         assert np.array_equal(one, other, equal_nan=one.dtype.kind == "f"), name
     assert back.documents == source.record.documents
+
+
+def two_documents() -> bytes:
+    """A file of 100 tokens in two documents: it is imported as a study."""
+    both = replace(
+        build_record(["a"] * 100),
+        document_t=np.repeat(np.int32([0, 1]), 50),
+        position_t=np.tile(np.arange(50, dtype=np.int32), 2),
+        documents=(Document("a"), Document("b")),
+    )
+    body = encode(both)
+    return seal("a", body) + bytes(body)
+
+
+@pytest.mark.parametrize("kind", ["capture", "study", "trace"])
+def test_a_file_that_two_visitors_import_is_each_ones_own(place, kind):
+    place(shared=True)
+    file = io.BytesIO()
+    np.savez(file, ids=np.random.default_rng(0).integers(0, 4, (40, 2, 1)).astype(np.uint8), token=np.arange(40))
+    name, content = {
+        "capture": ("a.gsr", exchange.file_of(server.find_source(FIRST))),
+        "study": ("a.gsr", two_documents()),
+        "trace": ("routes.npz", file.getvalue()),
+    }[kind]
+    given = Given(experts=4, k=1) if kind == "trace" else Given()
+
+    def imported(visitor: str) -> str:
+        (taken,) = exchange.take_in([(name, content)], given, visitor=visitor)
+        job = library.running_studies().live(taken.id)
+        assert job is None or job.wait(120)
+        return taken.id
+
+    ann, bob = imported("ann"), imported("bob")
+    assert ann != bob
+    assert entry_of(ann, "ann", ()).is_own
+    assert entry_of(bob, "bob", ()).is_own
+    with pytest.raises(CaptureNotFoundError):
+        entry_of(ann, "bob", ())
+    remove(entry_of(bob, "bob", ()))
+    tokens = server.find_source(ann).record.tokens
+    assert tokens == {"capture": 3, "study": 100, "trace": 40}[kind]
+    assert imported("ann") == ann
+
+
+def test_an_import_is_held_to_the_quota_and_leaves_nothing(place, monkeypatch):
+    monkeypatch.setattr(exchange, "RESULTS_BYTES", 0)
+    place(quota_bytes="1000000")
+    random = np.random.default_rng(0)
+    file = io.BytesIO()
+    ids = np.argsort(random.random((20_000, 8, 64)), axis=-1)[..., :8].astype(np.uint8)  # 1.3 MB, and nothing to pack
+    np.savez(file, ids=ids, token=np.arange(20_000))
+    with pytest.raises((TraceError, StorageFullError), match="more than 1,000,000 bytes"):
+        exchange.take_in([("routes.npz", file.getvalue())], Given(experts=64, k=8), visitor="")
+    assert usage().studies == 0
+
+
+def test_captures_and_studies_are_held_to_one_quota_together(place):
+    """Of 1,000,000 bytes a study takes 900,000, so captures have 100,000: the second one of 60,000 has no room."""
+    store = place(quota_bytes="1000000")
+    begin_study("studyaaaaaaaaaaa", "", state="stopped")
+    order = server.studies() / "studyaaaaaaaaaaa" / "order.json"
+    (order.parent / "blocks").write_bytes(bytes(900_000 - order.stat().st_size))
+    quota = server.quota()
+    assert (quota.studies(), usage().total) == (900_000, 900_000 + usage().captures)
+    random = np.random.default_rng(0)
+
+    def capture() -> None:
+        ids = random.permuted(np.tile(np.arange(60, dtype=np.uint8), (1000, 1)), axis=1)
+        store.put(
+            "".join(random.choice(list("abcdefgh"), 16)),
+            build_record(
+                ["x"] * 1000,
+                ids_tlk=ids[:, None],
+                layers=1,
+                experts=60,
+                k=60,
+                rejected_tl=None,
+                margin_tl=None,
+                entropy_tl=None,
+            ),
+        )
+
+    capture()
+    left = 100_000 - usage().captures
+    assert 0 < left < 60_000
+    with pytest.raises(StorageFullError):
+        capture()
+    assert quota.room() == left
+    quota.make_room(left)
+    with pytest.raises(StorageFullError, match=f"at most {left:,}|more than 1,000,000"):
+        quota.make_room(left + 1)
+
+
+def test_captures_used_long_ago_go_where_a_study_needs_room(place):
+    store = place(quota_bytes="1000000")
+    quota, path = server.quota(), store.path(FIRST)
+    taken = usage().captures
+    assert quota.room() == 1_000_000 - taken  # both were written a moment ago
+    hour_ago = time.time() - 3600
+    os.utime(path, (hour_ago, hour_ago))
+    size = path.stat().st_size
+    assert quota.room() == 1_000_000 - taken + size
+    quota.make_room(1_000_000 - taken)
+    assert store.has(FIRST)
+    quota.make_room(1_000_000 - taken + 1)
+    assert not store.has(FIRST)
+    assert store.has(SECOND)
 
 
 def test_a_renamed_file_is_taken_and_an_altered_one_is_not(place):

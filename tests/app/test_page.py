@@ -105,6 +105,33 @@ def test_the_same_text_in_another_session_does_not_run_the_model(page, monkeypat
     assert capture_of(other) == capture_of(page)
 
 
+@pytest.mark.parametrize("text", ["", "   \n", "\t"])
+def test_white_space_alone_is_counted_as_no_token(page, text):
+    page.run()
+    page.text_area(key="text").set_value(text).run()
+    assert "0 of 64 tokens" in words(page)
+
+
+def test_every_part_of_an_address_that_cannot_be_used_is_said_also_where_nothing_was_captured(page):
+    page.query_params.update({"c": "zzzz", "t": "-5", "l": "999", "k": "abc"})
+    said = words(settled(page.run()))
+    for part in ("c='zzzz'", "t='-5'", "There is no layer 999", "'k' is no part of an address"):
+        assert part in said
+    assert FIRST_SIGHT in said
+
+
+def test_a_pin_of_a_link_without_a_capture_is_that_of_the_example(page):
+    page.query_params.update({"t": "3", "l": "1"})
+    assert "Token 3" in words(settled(page.run()))
+
+
+def test_a_text_that_turns_the_direction_of_writing_names_its_capture_neutrally(page):
+    run_text(page.run(), "\u202eabc def\u2066 ghi")
+    shown = page.sidebar.selectbox(key="capture-a")
+    assert "abc def ghi" in shown.options
+    assert not any(letter in name for name in shown.options for letter in "\u202e\u2066")
+
+
 def test_no_text_is_refused_in_three_parts(page):
     run_text(page.run(), "  \n ")
     assert "Found: no text" in page.error[0].value.replace("**", "")

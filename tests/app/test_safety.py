@@ -19,6 +19,7 @@ SOURCES = sorted((ROOT / "app").rglob("*.py"))
         ("server", "enableCORS", True),
         ("server", "enableAgentApi", False),
         ("browser", "gatherUsageStats", False),
+        ("browser", "serverAddress", "localhost"),
         ("client", "showErrorDetails", "type"),
         ("runner", "magicEnabled", False),
     ],

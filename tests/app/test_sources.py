@@ -1,5 +1,7 @@
 """Where numbers come from: ids are told apart, scopes count what they say, what was analysed is what is computed."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from analysis.metrics import METRICS
 from analysis.registry import Ask
 from analysis.tally import tally
 from analysis.tally_file import to_bytes
-from app.kept import Kept, forget
+from app.memo import invalidate
 from app.sources import (
     TALLY,
     Scope,
@@ -42,7 +44,7 @@ def corpus():
         documents=tuple(Document("x", id=id, domain=domain, language=language) for id, domain, language in LABELS),
     )
     yield Source(id="hand", name="by hand", kind="corpus", record=record)
-    forget("hand")
+    invalidate("hand")
 
 
 def view(**parts: object) -> View:
@@ -61,6 +63,16 @@ def test_a_slice_by_label_and_by_number_names_its_documents(corpus):
 def test_numbers_of_documents_read_back_from_their_slice(numbers):
     record = build_record(["a"] * 9, document_t=np.arange(9, dtype=np.int32), documents=(Document("x"),) * 9)
     assert documents_of(record, slice_of(numbers)) == tuple(sorted(numbers))
+
+
+def test_a_link_that_names_the_same_documents_many_times_costs_no_more_than_once(corpus):
+    """201 ranges of 100,000 numbers each, as long as a link may be: 20 million steps where each is counted out."""
+    ranges = ".".join(["0-99999"] * 201)
+    started = time.process_time()
+    assert documents_of(corpus.record, f"documents:{ranges}") == (0, 1, 2)
+    assert time.process_time() - started < 0.05
+    assert documents_of(corpus.record, "documents:2.1-9999999.0") == (0, 1, 2)
+    assert documents_of(corpus.record, "documents:2-1.0-0.2") == (0, 2)
 
 
 def test_a_scope_counts_the_tokens_of_its_documents_range_and_facet(corpus):
@@ -95,7 +107,7 @@ def test_captures_that_differ_in_one_route_are_never_taken_for_each_other():
     first, second = (measure(source, "relative_load", scope=Scope(facet="format")).value for source in sources)
     assert not np.array_equal(first, second)
     for source in sources:
-        forget(source.id)
+        invalidate(source.id)
 
 
 @pytest.mark.parametrize("model", ["sift-softmax", "sift-sigmoid"])
@@ -123,42 +135,3 @@ def test_every_shipped_id_can_be_read_and_no_other():
 def test_a_study_that_is_not_there_is_named(tmp_path):
     with pytest.raises(CaptureNotFoundError, match="no study abc"):
         read_study("abc", tmp_path)
-
-
-def test_what_is_kept_is_computed_once_and_the_oldest_goes():
-    kept, calls = Kept(2), []
-    for key in ("a", "b", "a", "c", "b"):
-        kept.get((key,), lambda key=key: calls.append(key))
-    assert calls == ["a", "b", "c", "b"]
-
-
-def test_what_cannot_be_had_is_not_tried_again_but_a_passing_trouble_is():
-    kept, calls = Kept(2), []
-
-    def refuse():
-        calls.append(1)
-        raise OptionError("no scores", expected="scores", do="record them")
-
-    def trip():
-        calls.append(2)
-        raise CaptureNotFoundError("gone", expected="there", do="wait")
-
-    for _ in range(2):
-        with pytest.raises(OptionError, match="no scores"):
-            kept.get(("a",), refuse)
-        with pytest.raises(CaptureNotFoundError):
-            kept.get(("b",), trip)
-    assert calls == [1, 2, 2]
-
-
-def test_what_is_removed_is_forgotten_wherever_it_was_kept():
-    one, other, calls = Kept(4), Kept(4), []
-    for kept in (one, other):
-        kept.get(("gone", 1), lambda: "a")
-        kept.get(("beside", "gone", Scope()), lambda: "b")
-        kept.get(("stays",), lambda: "c")
-    forget("gone")
-    for kept in (one, other):
-        for key in (("gone", 1), ("beside", "gone", Scope()), ("stays",)):
-            kept.get(key, lambda key=key: calls.append(key))
-    assert calls == [("gone", 1), ("beside", "gone", Scope())] * 2

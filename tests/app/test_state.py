@@ -121,3 +121,11 @@ def test_no_address_breaks_the_reader(params):
     found = read(**params)
     assert found.quantity in QUANTITIES
     assert found.model in MODELS
+
+
+def test_a_parameter_that_means_nothing_is_said():
+    assert read(k="abc", t="1").problems == ("'k' is no part of an address here.",)
+    many = read(**{f"x{number}": "1" for number in range(9)}).problems
+    assert many[:3] == tuple(f"'x{number}' is no part of an address here." for number in range(3))
+    assert many[3:] == ("Nor are 6 more.",)
+    assert len(read(**{"y" * 5000: "1"}).problems[0]) < 120

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from analysis.metrics import METRICS
-from app.jobs import Phase
-from app.kept import forget
+from app.jobs import JobQueue, Phase
+from app.memo import invalidate
 from app.settings import load_settings
 from app.sources import ANALYSED, CAPTURED, measure, read_study
 from app.study.capturing import capture_block
@@ -31,7 +31,7 @@ from cache.study import ROUTES, StudyFolder, is_study
 from corpora import probe
 from hooks import capture_corpus
 from routing import Document
-from routing.errors import CaptureNotFoundError, OptionError
+from routing.errors import CaptureNotFoundError, OptionError, StorageFullError
 
 FEW = Chosen(metrics=("load_gini",), by=(), resamples=20)
 ID, OTHER = "studyaaaaaaaaaaa", "studybbbbbbbbbbb"
@@ -51,10 +51,10 @@ def tracer(tiny_model, tmp_path_factory):
 
 @pytest.fixture
 def studies(tracer, tmp_path):
-    made = Studies(tmp_path, lambda _name: tracer, limit=4, most_tokens=100_000, drop=forget, chosen=FEW)
+    made = Studies(tmp_path, lambda _name: tracer, limit=4, most_tokens=100_000, drop=invalidate, chosen=FEW)
     yield made
     made.close()
-    forget(ID)
+    invalidate(ID)
 
 
 def order(id: str = ID, *, characters: int = 2000, documents=TEXTS_READ, **more) -> Order:
@@ -205,6 +205,67 @@ def test_studies_run_one_after_another_and_a_waiting_one_can_be_cancelled(studie
     assert first.wait(PATIENCE)
     assert first.phase is Phase.DONE
     assert not (studies.folder / OTHER / CAPTURED).exists()
+
+
+def test_a_study_whose_worker_is_first_shows_how_far_it_is(tracer, tmp_path):
+    """The worker runs the whole study before `begin` comes back from the queue."""
+
+    class WaitingQueue(JobQueue):
+        def submit(self, key, work, *, watcher):
+            job = super().submit(key, work, watcher=watcher)
+            wait_until(lambda: finished(tmp_path))
+            return job
+
+    made = Studies(tmp_path, lambda _name: tracer, limit=4, most_tokens=100_000, chosen=FEW)
+    made.queue.close()
+    made.queue = WaitingQueue(limit=4)
+    made.begin(order(), TEXTS_READ)
+    doing = made.doing(ID)
+    assert doing is None or doing.documents > 0
+    assert made._doing[ID].documents > 0
+    assert made._live[ID].wait(PATIENCE)
+    made.close()
+
+
+def test_a_study_cancelled_while_its_model_waits_to_load_leaves_the_loading_to_others(tiny_model, tmp_path):
+    let = threading.Event()
+
+    class SlowTracer(Tracer):
+        def _load(self):
+            self.queue.submit("gate", lambda _tick: let.wait(60), watcher=self.name)
+            return super()._load()
+
+    slow = SlowTracer(
+        str(tiny_model), settings=load_settings(cache_dir=tmp_path / "cache"), shelf=Shelf(Store(tmp_path / "cache"))
+    )
+    made = Studies(tmp_path / "studies", lambda _name: slow, limit=4, most_tokens=100_000, chosen=FEW)
+    job = made.begin(order(), TEXTS_READ[:2])
+    wait_until(lambda: (doing := made.doing(ID)) is not None and doing.what == "reading the model")
+    made.cancel(ID)
+    assert job.wait(30)
+    assert job.phase is Phase.CANCELLED
+    let.set()
+    assert slow.loading.wait(60)
+    assert slow.loading.phase is Phase.DONE
+    assert slow.model is not None
+    made.close()
+    slow.close()
+
+
+def test_a_study_that_outgrows_its_room_ends_and_goes_on_when_there_is_more(studies):
+    rooms = [None, StorageFullError("full", expected="room", do="make some")]
+
+    def check_room() -> None:
+        if rooms and (answer := rooms.pop(0)) is not None:
+            raise answer
+
+    studies._check_room = check_room
+    assert studies.begin(order(), TEXTS_READ).wait(PATIENCE)
+    said = read_order(studies.folder / ID)
+    assert (said.state, said.error.found) == ("failed", "full")
+    assert len(finished(studies.folder)) == 2
+    assert studies.go_on(ID).wait(PATIENCE)
+    assert read_order(studies.folder / ID).state == "done"
 
 
 def test_the_same_study_begun_twice_is_one(studies):

@@ -18,7 +18,7 @@ from app.figures.compare.settling import (
     settling_scale,
     settling_words,
 )
-from app.kept import Kept
+from app.memo import MemoCache
 from app.sections import address
 from app.sections.figure import answering, chart, figure
 from app.sections.looking import Page
@@ -28,7 +28,7 @@ from models.box import history
 from routing.errors import OptionError
 from routing.groups import layer_names
 
-_histories = Kept(8)
+_histories = MemoCache()
 EARLY = 3
 """Which step of a training is offered first: early, but not untrained."""
 

@@ -24,7 +24,7 @@ from app.figures.compare.unlike import (
     sight_plot,
     sight_words,
 )
-from app.kept import Kept
+from app.memo import MemoCache
 from app.sections.by_depth import beside, population
 from app.sections.compare.weights import within
 from app.sections.figure import answering, chart, figure
@@ -33,7 +33,7 @@ from app.sources import Source, facet_mask, measure
 from routing.errors import OptionError
 from routing.groups import layer_names
 
-_kept = Kept(16)
+_kept = MemoCache()
 
 
 def show_models(page: Page, other: Source, found: Relation) -> None:

@@ -1,10 +1,10 @@
 """How two captures relate, worked out once."""
 
 from analysis.compare import Relation, relation
-from app.kept import Kept
+from app.memo import MemoCache
 from app.sources import Source
 
-_relations = Kept(64)
+_relations = MemoCache()
 
 
 def related(source: Source, other: Source) -> Relation:

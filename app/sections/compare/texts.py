@@ -19,7 +19,7 @@ from app.figures.compare.relation import (
     overlap_plot,
     overlap_words,
 )
-from app.kept import Kept
+from app.memo import MemoCache
 from app.sections.compare.pair import show_pair
 from app.sections.figure import answering, chart, figure
 from app.sections.looking import Page
@@ -28,7 +28,7 @@ from routing.errors import OptionError
 from routing.groups import layer_names
 from routing.record import RoutingRecord
 
-_alignments = Kept(32)
+_alignments = MemoCache()
 
 
 def show_texts(page: Page, other: Source) -> None:

@@ -31,7 +31,7 @@ from app.figures.compare.relation import (
     shift_scale,
     shift_words,
 )
-from app.kept import Kept, Key
+from app.memo import Key, MemoCache
 from app.sections import address
 from app.sections.aside import seen
 from app.sections.compare.choice import model_of, steps_of
@@ -44,7 +44,7 @@ from routing.groups import layer_names
 from routing.record import RoutingRecord
 
 RESAMPLES = 200
-_kept = Kept(64)
+_kept = MemoCache()
 
 
 class Both(NamedTuple):

@@ -27,7 +27,7 @@ from app.figures.domains.groups import (
     told_plot,
     told_takeaway,
 )
-from app.kept import Kept
+from app.memo import MemoCache
 from app.sections import address
 from app.sections.by_depth import notes, of_b, population
 from app.sections.figure import Words, answering, chart, code_for, figure
@@ -47,7 +47,7 @@ ASKED = "words-asked"
 
 Make = Callable[[RoutingRecord, str, list[str]], pd.DataFrame]
 
-_tables = Kept(16)
+_tables = MemoCache()
 """Tables made here, by source, what they are, label and scope."""
 
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from analysis.expert_words import Kind, Vocabulary, contexts, uses, vocabulary
 from app.components.links import linked
 from app.figures.expert import words as drawn
-from app.kept import Kept
+from app.memo import MemoCache
 from app.sections import address
 from app.sections.expert.choice import Chosen
 from app.sections.figure import answering, figure
@@ -17,7 +17,7 @@ from app.sources import counted, facet_mask
 from routing.errors import OptionError
 from routing.record import RoutingRecord
 
-_found = Kept(256)
+_found = MemoCache()
 
 
 def words(page: Page, chosen: Chosen) -> None:

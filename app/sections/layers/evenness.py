@@ -15,7 +15,7 @@ from app.figures.layers.windows import (
     window_takeaway,
     windowed,
 )
-from app.kept import Kept
+from app.memo import MemoCache
 from app.sections.by_depth import notes, of_b, population
 from app.sections.figure import Words, answering, chart, code_for, figure
 from app.sections.looking import Page, headline
@@ -24,7 +24,7 @@ from app.sources import FACETS, counted, measure, tally_of
 from routing.errors import OptionError
 from routing.groups import layer_names
 
-_WARNINGS = Kept(64)
+_WARNINGS = MemoCache()
 """What was found to beware of, by source and scope."""
 
 

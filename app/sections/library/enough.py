@@ -13,7 +13,7 @@ from app.figures.library.enough import (
     enough_words,
     reliability_sentence,
 )
-from app.kept import Kept
+from app.memo import MemoCache
 from app.sections import aside
 from app.sections.figure import answering, chart, figure
 from app.sections.looking import Page, checked
@@ -24,7 +24,7 @@ from app.state import View
 from routing.groups import layer_names
 
 METRIC = "relative_load"
-_found = Kept(32)
+_found = MemoCache()
 
 
 def show_enough(view: View) -> None:

@@ -136,7 +136,7 @@ def _decide(tracer: Tracer, texts: Texts, visitor: str) -> None:
     st.markdown(plain(said_of(estimate, texts.twice, request.long)))
     if isinstance(speed, Job):
         _measuring(speed)
-    refused = refusal(estimate, settings(), used_bytes=library.usage().total)
+    refused = refusal(estimate, settings(), room=server.quota().room())
     if refused is not None:
         show_error(refused)
     there = _state_of(request, tracer)

@@ -19,7 +19,7 @@ from app.figures.locality.planner import (
     verdict,
 )
 from app.figures.spoken import bytes_words
-from app.kept import Kept
+from app.memo import MemoCache
 from app.sections.figure import Words, answering, chart, figure
 from app.sections.locality.hot_set import keep, kept_experts, names_of
 from app.sections.looking import Page
@@ -27,7 +27,7 @@ from app.sections.messages import plain
 from app.sources import LIVE_RESAMPLES, counted, facet_mask, measure
 
 MEMORY = "locality-memory"
-_depths = Kept(8)
+_depths = MemoCache()
 
 
 def show_plan(page: Page) -> None:

@@ -5,7 +5,7 @@ import numpy as np
 from analysis.document_points import document_points
 from analysis.projection import Layout, Points, neighbourhood, principal, purity, token_points
 from app.figures.map.points import Places, document_frame, token_frame
-from app.kept import Kept
+from app.memo import MemoCache
 from app.sources import FACETS, Scope, Source, counted
 from routing.errors import OptionError
 from routing.record import RoutingRecord
@@ -19,7 +19,7 @@ PLANES = {
     "principal components, on one thread: the same each time. Sizes of clusters and gaps between them mean nothing",
 }
 
-_places = Kept(48)
+_places = MemoCache()
 
 
 def places_of(source: Source, kind: str, plane: str, scope: Scope, layer: int | None) -> Places:

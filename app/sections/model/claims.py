@@ -13,7 +13,7 @@ from analysis.verdict import Evidence, Left, Verdict, left_of
 from app import server
 from app.components.links import linked
 from app.figures.model.claims import claims_frame, claims_list, claims_takeaway
-from app.kept import Kept
+from app.memo import MemoCache
 from app.navigation import find_pages
 from app.sections import address
 from app.sections.figure import Words, answering, figure
@@ -31,7 +31,7 @@ QUESTION = "What is said of such models, and does it hold of this one?"
 QUICK_TOKENS = 5_000
 """Tokens up to which claims are checked without being asked for, where nothing was analysed before."""
 
-_left = Kept(8)
+_left = MemoCache()
 
 
 def show_claims(view: View, model: "LoadedModel") -> None:

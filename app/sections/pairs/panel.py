@@ -23,7 +23,7 @@ from app.figures.pairs.lift import (
     partners,
     strongest_pair,
 )
-from app.kept import Kept
+from app.memo import MemoCache
 from app.sections import address
 from app.sections.by_depth import notes
 from app.sections.figure import Words, answering, code_for, figure
@@ -33,7 +33,7 @@ from app.sources import counted, facet_mask, measure
 from routing.errors import OptionError
 from routing.groups import layer_names
 
-_TESTS = Kept(64)
+_TESTS = MemoCache()
 """Tests of a layer's pairs, by source, scope and layer."""
 ORDERS: tuple[Order, ...] = ("clustered", "by number")
 

@@ -23,7 +23,7 @@ from app.figures.trace import (
     view_title,
     views,
 )
-from app.kept import Kept
+from app.memo import MemoCache
 from app.sections import address
 from app.sections.figure import parquet_bytes
 from app.sections.messages import plain
@@ -36,7 +36,7 @@ from routing.record import Flag, RoutingRecord
 if TYPE_CHECKING:  # torch takes seconds to import
     from hooks import Check
 
-_figures = Kept(64)
+_figures = MemoCache()
 
 
 def show(source: Source, view: View, tracer: Tracer) -> None:

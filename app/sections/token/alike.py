@@ -10,7 +10,7 @@ from app import server
 from app.components.links import linked
 from app.figures import alike
 from app.figures.context import quoted
-from app.kept import Kept
+from app.memo import MemoCache
 from app.sections import address
 from app.sections.figure import answering, chart, figure
 from app.sections.looking import Page
@@ -19,7 +19,7 @@ from app.sources import Scope, Source, counted, facet_mask
 from routing.errors import OptionError
 from routing.record import RoutingRecord
 
-_found = Kept(128)
+_found = MemoCache()
 
 
 def show(page: Page, record: RoutingRecord, number: int, token: int) -> None:
