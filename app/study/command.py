@@ -72,7 +72,7 @@ def analyze(
         else:
             found = _run(settings, _documents(corpus, limit), chosen, {"max_new_tokens": new_tokens, "logits": logits})
             named = {"model": settings.model, "corpus": corpus}
-        files = write(found, out, counts_only=counts_only, **named)
+        files = write(found, out, counts_only=counts_only, model=named["model"], corpus=named["corpus"])
         whole = found.tally
         _out.print(f"{whole.documents:,} documents, {int(whole.table('tokens').sum()):,} tokens; {len(files)} tables")
         _out.print(f"report   {out / 'report.html'}", highlight=False, markup=False)

@@ -73,19 +73,14 @@ def length_of(model: "LoadedModel", documents: Sequence[Document]) -> Length:
 
 def speed_of(model: "LoadedModel", documents: Sequence[Document], plan: Plan) -> Speed:
     """How fast some of the texts pass, and how large they become. Errors: OptionError where none can be read."""
-    read = 0
-    for number, most in TRIED:
-        few = _few(documents, number, most)
-        characters = sum(len(document.text) for document in few)
-        if characters == read:  # there is no more
+    texts = _few(documents, *TRIED[0], plan)
+    record, left, seconds = _timed(model, texts, plan)
+    for number, most in TRIED[1:]:
+        more = _few(documents, number, most, plan)
+        if seconds > TRIED_SECONDS or more.digest == texts.digest:
             break
-        read = characters
-        texts = next(cut(few, Seen(), plan.longest), None)
-        if texts is None:
-            raise OptionError("no text", expected="a text that says something", do="choose other documents")
+        texts = more
         record, left, seconds = _timed(model, texts, plan)
-        if seconds > TRIED_SECONDS:
-            break
     parts = packed(texts, record, left, plan).parts
     characters = sum(len(document.text) for document in record.documents)
     counts = len(parts.pop(COUNTS))
@@ -107,8 +102,12 @@ def _timed(model: "LoadedModel", texts: Texts, plan: Plan) -> tuple[RoutingRecor
     return record, left, fastest
 
 
-def _few(documents: Sequence[Document], number: int, characters: int) -> list[Document]:
+def _few(documents: Sequence[Document], number: int, characters: int, plan: Plan) -> Texts:
     """So many of the documents, spread over all, the beginning of each: about so many characters together."""
     drawn = np.unique(np.linspace(0, len(documents) - 1, min(number, len(documents))).astype(int))
     most = characters // max(len(drawn), 1)
-    return [replace(documents[number], text=documents[number].text[:most]) for number in drawn]
+    few = [replace(documents[number], text=documents[number].text[:most]) for number in drawn]
+    texts = next(cut(few, Seen(), plan.longest), None)
+    if texts is None:
+        raise OptionError("no text", expected="a text that says something", do="choose other documents")
+    return texts
