@@ -78,7 +78,7 @@ def analyze(
         else:
             found = _run(settings, _documents(corpus, limit), chosen, {"max_new_tokens": new_tokens, "logits": logits})
             named = {"model": settings.model, "corpus": corpus}
-        files = write(found, out, counts_only=counts_only, **named)
+        files = write(found, out, counts_only=counts_only, model=named["model"], corpus=named["corpus"])
         whole = found.tally
         _out.print(f"{whole.documents:,} documents, {int(whole.table('tokens').sum()):,} tokens; {len(files)} tables")
         _out.print(f"report   {out / 'report.html'}", highlight=False, markup=False)
@@ -124,8 +124,16 @@ def _progress() -> Iterator[Callable[[str, int, int], None]]:
         )
 
 
-def write(study: "Study", out: Path, *, model: str, corpus: str, counts_only: bool) -> list[str]:
-    """All files of a study, complete or not at all; the names of its tables.
+def write(
+    study: "Study",
+    out: Path,
+    *,
+    model: str,
+    corpus: str,
+    counts_only: bool,
+    on_file: Callable[[str], None] = lambda _name: None,
+) -> list[str]:
+    """All files of a study, complete or not at all; the names of its tables. `on_file` is told each before it is made.
 
     Errors: StorageFullError, StoreError.
     """
@@ -141,7 +149,9 @@ def write(study: "Study", out: Path, *, model: str, corpus: str, counts_only: bo
     said, names = about(study, model=model, corpus=corpus), []
     with replacing(out) as partial:
         (partial / "tables").mkdir()
+        on_file("tables")
         for name, frame in tables(study, counts_only=counts_only):
+            on_file(f"table {name}")
             write_csv(frame, partial / "tables" / f"{name}.csv")
             frame.to_parquet(partial / "tables" / f"{name}.parquet", index=False)
             names.append(name)
@@ -149,6 +159,7 @@ def write(study: "Study", out: Path, *, model: str, corpus: str, counts_only: bo
         kept = {key: one for key, one in study.results.items() if not (counts_only and names_tokens(one))}
         (partial / results.NAME).write_bytes(results.to_bytes(kept))
         (partial / results.TALLY).write_bytes(to_bytes(without_words(study.tally) if counts_only else study.tally))
+        on_file("report")
         (partial / "report.html").write_text(report(study, said), encoding="utf-8")
         write_sums(partial)
     return names

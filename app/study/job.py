@@ -55,7 +55,10 @@ Answer = TypeVar("Answer")
 
 @dataclass
 class Doing:
-    """What a study under way is at: documents captured of all, tokens and seconds of this run, metrics of all."""
+    """What a study under way is at: documents captured of all, tokens and seconds of this run, metrics of all.
+
+    `since` is when the step began that `what` names, by the monotonic clock; `is_writing`: all is computed.
+    """
 
     what: str = "waiting"
     documents: int = 0
@@ -67,6 +70,17 @@ class Doing:
     seconds: float = 0.0
     metrics: int = 0
     of_metrics: int = 0
+    is_writing: bool = False
+    since: float = 0.0
+
+    def begin(self, what: str) -> None:
+        """Note what is done from now on."""
+        self.what, self.since = what, time.monotonic()
+
+    @property
+    def step_seconds(self) -> float:
+        """How long it has been at this; 0 where nobody noted when it began."""
+        return time.monotonic() - self.since if self.since else 0.0
 
     @property
     def share(self) -> float:
@@ -183,7 +197,8 @@ class Studies:
         self._drop(order.id)
 
         def tell(metric: str, done: int, total: int) -> None:
-            doing.what, doing.metrics, doing.of_metrics = metric, done, total
+            doing.begin(metric)
+            doing.metrics, doing.of_metrics = done, total
             doing.characters = doing.of_characters = max(doing.of_characters, 1)
             tick(done, total)
 
@@ -192,7 +207,14 @@ class Studies:
         found = study_of_folder(study, self._chosen, on_progress=tell)
         tick(1, 1)
         model = order.model or found.tally.provenance.model
-        write(found, folder / ANALYSED, model=model, corpus=order.name, counts_only=False)
+        doing.is_writing = True
+
+        def tell_file(name: str) -> None:
+            doing.begin(name)
+            tick(1, 1)
+
+        out = folder / ANALYSED
+        write(found, out, model=model, corpus=order.name, counts_only=False, on_file=tell_file)
         self._drop(order.id)
 
 

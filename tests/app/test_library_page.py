@@ -247,6 +247,11 @@ def test_how_far_a_study_is_in_words():
     assert how_far(half, before=0) == "Captured 5 of 10 documents, 100 tokens; about 21 s left, then the metrics"
     assert half.share == 0.375
     last = Doing(what="Co-activation", characters=1, of_characters=1, metrics=3, of_metrics=4)
-    assert how_far(last, before=0) == "Computing 3 of 4: Co-activation"
+    assert how_far(last, before=0) == "Computing 4 of 4: Co-activation"  # three are done
     assert last.share == 0.9375
+    last.since = time.monotonic() - 70.5
+    assert how_far(last, before=0) == "Computing 4 of 4: Co-activation, for 71 s"
+    last.is_writing = True
+    last.begin("report")
+    assert how_far(last, before=0) == "Everything is computed. Writing the report"
     assert [duration(seconds) for seconds in (0, 89, 90, 5399, 5400)] == ["1 s", "90 s", "2 min", "90 min", "1.5 h"]

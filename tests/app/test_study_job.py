@@ -19,7 +19,7 @@ from app.settings import load_settings
 from app.sources import ANALYSED, CAPTURED, measure, read_study
 from app.study.capturing import capture_block
 from app.study.estimate import length_of, speed_of
-from app.study.job import Studies, block_characters, blocks, plan_for
+from app.study.job import Doing, Studies, block_characters, blocks, plan_for
 from app.study.order import TEXTS, Order, now, read_order, read_texts, write_order, write_texts
 from app.study.results import NAME as RESULTS
 from app.study.results import read_results
@@ -395,6 +395,48 @@ def test_the_tokens_of_few_texts_are_counted_and_of_many_estimated(tracer):
     assert abs(found.tokens - whole) < 2 * found.off
     assert length_of(tracer.model, [Document("word " * 5000)]).too_long == 1
     assert length_of(tracer.model, []) == (0, 0, 0)
+
+
+def test_the_estimate_of_time_is_about_what_capturing_takes(tracer, studies):
+    """Within a factor of three: the machine has other work; ten times would be another order."""
+    speed = speed_of(tracer.model, TEXTS_READ, plan_for("weights", "split"))
+    job = studies.begin(order(characters=131_072), TEXTS_READ)
+    assert job.wait(PATIENCE)
+    done = studies._doing[ID]
+    assert 1 / 3 < speed.seconds(done.tokens) / done.seconds < 3
+
+
+def test_the_time_of_a_pass_is_that_of_the_fastest(tracer, monkeypatch):
+    """Other work of the machine stalls the first timed pass for a second; it says nothing of the model."""
+    from app.study import estimate
+
+    captured, calls = estimate.capture_block, []
+
+    def stalled(*args):
+        calls.append(1)
+        if len(calls) % 3 == 2:
+            time.sleep(1)
+        return captured(*args)
+
+    monkeypatch.setattr(estimate, "capture_block", stalled)
+    found = speed_of(tracer.model, TEXTS_READ, plan_for("weights", "split"))
+    assert found.tokens_a_second > 2 * 12 * 250 / found.characters_a_token
+
+
+def test_what_is_written_at_the_end_is_told(studies):
+    told, write = [], Doing.begin
+
+    def begin(doing, what):
+        told.append((what, doing.is_writing))
+        write(doing, what)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Doing, "begin", begin)
+        assert studies.begin(order(), TEXTS_READ[:3]).wait(PATIENCE)
+    written = [what for what, is_writing in told if is_writing]
+    assert written[0] == "tables"
+    assert written[-1] == "report"
+    assert any(what.startswith("table load_gini") for what in written)
 
 
 def test_the_short_pass_tells_room_of_the_size_that_routes_take(tracer, studies):

@@ -15,6 +15,7 @@ from app.study.job import Doing
 from routing.errors import GatescopeError
 
 POLL_SECONDS = 1.0
+SLOW_SECONDS = 5.0
 OPEN_ON = ("layers", "domains", "prompt")
 BEGUN = "studies-begun"
 """In the session: ids of studies begun or gone on with here, which are shown until they are put away."""
@@ -64,13 +65,21 @@ def how_far(doing: Doing, *, before: int) -> str:
     """
     if before:
         return f"Waiting for {before} other stud{'y' if before == 1 else 'ies'}"
+    if doing.is_writing:
+        return f"Everything is computed. Writing the {doing.what}{_for_how_long(doing)}"
     if doing.of_metrics:
-        return f"Computing {doing.metrics} of {doing.of_metrics}: {doing.what}"
+        step = min(doing.metrics + 1, doing.of_metrics)
+        return f"Computing {step} of {doing.of_metrics}: {doing.what}{_for_how_long(doing)}"
     if doing.what != "capturing":
         return doing.what.capitalize()
     said = f"Captured {doing.documents:,} of {doing.of_documents:,} documents, {doing.tokens:,} tokens"
     left = doing.seconds_left
     return said if left is None else f"{said}; about {duration(left)} left, then the metrics"
+
+
+def _for_how_long(doing: Doing) -> str:
+    """How long a step has taken, where that is long enough to wonder."""
+    return f", for {duration(doing.step_seconds)}" if doing.step_seconds >= SLOW_SECONDS else ""
 
 
 def duration(seconds: float) -> str:

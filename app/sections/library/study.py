@@ -169,7 +169,8 @@ def said_of(estimate: Estimate, twice: int, long: str) -> str:
     about = "about " if length.off else ""
     said = f"{estimate.documents:,} documents, {about}{length.tokens:,} tokens{off}"
     if estimate.seconds is not None and estimate.size_bytes is not None:
-        said += f"; about {duration(estimate.seconds)} of the model's time, then the metrics"
+        said += f"; about {duration(estimate.seconds)} to capture them, as measured on a few of these texts"
+        said += " (the model is loaded already), then the metrics"
         said += f"; about {estimate.size_bytes / 1e6:,.0f} MB on the disk"
     said += "."
     if length.too_long:
