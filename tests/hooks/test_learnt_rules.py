@@ -73,6 +73,7 @@ def test_router_and_experts_are_where_the_survey_saw_them(name, survey):
             assert re.sub(r"(?<=\.)\d+(?=\.)", "{i}", site.experts_path) in paths["experts"]
 
 
+@pytest.mark.slow  # it reads all of them
 def test_the_table_of_families_in_the_docs_is_what_the_reader_finds():
     text = PAGE.read_text(encoding="utf-8")
     assert with_table(text) == text, "run python -m tests.hooks.families_table"

@@ -211,7 +211,8 @@ def test_a_training_step_with_checkpointing(model, plain, reentrant):
     "wraps", [pytest.param(True, id="wrapped", marks=pytest.mark.slow), pytest.param(False, id="in place")]
 )
 def test_compiled_inside_the_recording_or_not_yet_run(make_tiny, wraps):
-    plain, model = plainly(make_tiny("mixtral"), TEXTS[:2]), make_tiny("mixtral")
+    plain = plainly(make_tiny("mixtral", num_hidden_layers=2), TEXTS[:2])
+    model = make_tiny("mixtral", num_hidden_layers=2)
     if wraps:
         model = torch.compile(model, backend="eager")
     else:
@@ -240,19 +241,19 @@ def _quietly():
 
 @pytest.mark.usefixtures("fresh_compiler")
 def test_compiled_and_run_before_the_recording_is_refused_not_empty(make_tiny):
-    model = torch.compile(make_tiny("mixtral"), backend="eager")
+    model = torch.compile(make_tiny("mixtral", num_hidden_layers=1), backend="eager")
     ids = torch.tensor(TEXTS[:1])
     with torch.no_grad():
         model(ids)
     with (
-        pytest.raises(RouterOutputError, match="none of 3 MoE layers reported") as caught,
+        pytest.raises(RouterOutputError, match="none of 1 MoE layers? reported") as caught,
         record(model),
         torch.no_grad(),
     ):
         model(ids)
     assert "torch._dynamo.reset()" in caught.value.do
     torch._dynamo.reset()
-    alike(plainly(model, TEXTS[:1]), plainly(make_tiny("mixtral"), TEXTS[:1]))
+    alike(plainly(model, TEXTS[:1]), plainly(make_tiny("mixtral", num_hidden_layers=1), TEXTS[:1]))
 
 
 @pytest.mark.usefixtures("fresh_compiler")
