@@ -29,7 +29,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from cache.block import Block, read_block, said_of
+from cache.block import Block as Block  # as others know it
+from cache.block import read_block, said_of
 from cache.checksum import CHECKSUM, digest_of, is_intact, with_checksum
 from cache.schema import decode
 from routing.errors import CaptureDamagedError, GatescopeError, OptionError, StorageFullError, StoreError
