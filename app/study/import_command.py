@@ -49,8 +49,8 @@ def import_trace(
         records, report = read_trace(trace, given, format=format)
         with _err.status(f"reading {trace}"):
             digest = digest_of(trace)
-        how: dict[str, object] = {"model": model, "experts": experts, "slots": slots, "bad": bad, "trace_sha256": digest}
-        recipe = {"imported": report.format, "corpus": str(trace.resolve()), "detail": "weights", **how}
+        recipe: dict[str, object] = {"imported": report.format, "corpus": str(trace.resolve()), "model": model}
+        recipe |= {"detail": "weights", "experts": experts, "slots": slots, "bad": bad, "trace_sha256": digest}
         folder = StudyFolder.create(out, recipe)
         with _err.status(f"reading {trace} as {report.format}"):
             written(records, folder, is_same=lambda: digest_of(trace) == digest)
