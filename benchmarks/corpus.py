@@ -137,6 +137,7 @@ def replayed(name: str, tokens: int, detail: Detail, scores: float) -> Row:
         for blocks, record in enumerate(renamed(held, tokens), 1):
             texts_of_block = Texts(blocks - 1, record.documents, digest=str(blocks))
             study.write(*packed(texts_of_block, record, Left(), plan))
+        study.end(blocks)
         seconds, cpu_seconds = (now - before for now, before in zip(clocks(), then, strict=True))
         peak = resident("VmHWM") - base
         print_parts(held[0], seconds)

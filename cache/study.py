@@ -27,7 +27,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from cache.block import Block, read_block, said_of
+from cache.block import Block as Block  # as others know it
+from cache.block import read_block, said_of
 from cache.checksum import CHECKSUM, digest_of, is_intact, with_checksum
 from cache.schema import decode
 from cache.temporary import sweep, write_whole
@@ -128,19 +129,22 @@ class StudyFolder:
         """
         held = self.blocks_folder.iterdir() if self.blocks_folder.is_dir() else ()
         foreign = [path for path in held if not _OWN.fullmatch(path.name)]
-        return self._damage() + [f"{path} is no file of a study, and is left alone" for path in sorted(foreign)]
+        return self._damage(self._read()) + [
+            f"{path} is no file of a study, and is left alone" for path in sorted(foreign)
+        ]
 
     def lacking(self, *, is_ended: bool = False) -> list[str]:
         """What the study lacks of its corpus; nothing where it is whole. `is_ended` where its end is known otherwise.
 
         Blocks that are torn or were never captured, and, while it is captured, that the end has not come.
         """
-        there = set(self._read_numbers())
+        read = self._read()
+        there = {int(path.stem) for path in read}
         blocks = self._blocks_in_all()
         past = max(there, default=-1) + 1
-        found = self._damage() + _gaps(there, max(past, blocks or 0))
+        found = self._damage(read) + _gaps(there, max(past, blocks or 0))
         if blocks is None and not is_ended:
-            found.append(f"its capture has not come to its end: {len(self.finished()):,} blocks are whole so far")
+            found.append(f"its capture has not come to its end: {self._whole(read):,} blocks are whole so far")
         elif blocks is not None and past > blocks:
             found.append(f"block {past - 1} lies behind its end, which is at {blocks:,} blocks")
         return found
@@ -227,10 +231,6 @@ class StudyFolder:
         mark, is_sealed = self._mark() if paths else ("", True)
         return {path: read_block(path, study=mark, is_sealed=is_sealed) for path in paths}
 
-    def _read_numbers(self) -> list[int]:
-        """The numbers of the blocks that are there, torn ones too."""
-        return [int(path.stem) for path in self._read()]
-
     def _mark(self) -> tuple[str, bool]:
         """What tells this study from others, and whether all it says of its blocks must carry a checksum."""
         said = self.recipe()
@@ -245,10 +245,14 @@ class StudyFolder:
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
 
-    def _damage(self) -> list[str]:
+    def _whole(self, read: Mapping[Path, Block | None]) -> int:
+        """How many blocks are whole, of those that were read."""
+        return sum(block is not None and not self._torn(block) for block in read.values())
+
+    def _damage(self, read: Mapping[Path, Block | None]) -> list[str]:
         """What is torn, or cannot be read."""
         found = []
-        for path, block in self._read().items():
+        for path, block in read.items():
             named = path.relative_to(self.folder)
             found += [f"{named} cannot be read"] if block is None else self._torn(block)
         return found

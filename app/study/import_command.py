@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from hashlib import blake2b, file_digest, sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -49,13 +49,8 @@ def import_trace(
         records, report = read_trace(trace, given, format=format)
         with _err.status(f"reading {trace}"):
             digest = digest_of(trace)
-        recipe: dict[str, Any] = {
-            "imported": report.format,
-            "corpus": str(trace.resolve()),
-            "model": model,
-            "detail": "weights",
-        }
-        recipe |= {"experts": experts, "slots": slots, "bad": bad, "trace_sha256": digest}
+        recipe: dict[str, object] = {"imported": report.format, "corpus": str(trace.resolve()), "model": model}
+        recipe |= {"detail": "weights", "experts": experts, "slots": slots, "bad": bad, "trace_sha256": digest}
         folder = StudyFolder.create(out, recipe)
         with _err.status(f"reading {trace} as {report.format}"):
             written(records, folder, is_same=lambda: digest_of(trace) == digest)

@@ -228,6 +228,7 @@ def test_they_do_beyond_the_documents_that_a_tally_keeps_apart(model, tmp_path, 
     for texts_of_block in cut(texts(1200), Seen()):
         records.append(replace(few, documents=texts_of_block.documents))
         study.write(*packed(texts_of_block, records[-1], Left(), PLAN))
+    study.end(len(records))
     added = whole_tally(study)
     assert added.documents == 1200 and len(added.units) < 1200
     assert to_bytes(added) == to_bytes(tally(joined(records)))
@@ -239,6 +240,7 @@ def test_blocks_of_different_devices_are_added_up_and_joined(model, tmp_path):
     record = capture_corpus(model, moved.documents, batch_tokens=128)
     moved_record = replace(record, provenance=replace(record.provenance, device="cuda:1"))
     study.write(*packed(moved, moved_record, Left(), PLAN))
+    study.end(2)
     assert whole_tally(study).provenance.device == first_routes(study, 10**6).provenance.device == "cpu, cuda:1"
     assert whole_tally(study).documents == len(first_routes(study, 10**6).documents) == 8
 

@@ -246,7 +246,7 @@ def test_compiled_and_run_before_the_recording_is_refused_not_empty(make_tiny):
     with torch.no_grad():
         model(ids)
     with (
-        pytest.raises(RouterOutputError, match="none of 1 MoE layers? reported") as caught,
+        pytest.raises(RouterOutputError, match=r"none of 1 MoE layers? reported") as caught,
         record(model),
         torch.no_grad(),
     ):
