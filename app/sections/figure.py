@@ -11,7 +11,6 @@ What cannot be shown is said in the figure's place: what is missing, and what to
 import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -21,53 +20,13 @@ import streamlit as st
 from analysis.registry import METRICS
 from app.components.picture import picture
 from app.export import csv_bytes
+from app.figures.words import BADGES
+from app.figures.words import Words as Words
 from app.sections.messages import plain
 from app.sources import Source
 from routing.errors import GatescopeError
 
-BADGES = {
-    "": ("", ""),
-    "observed": ("gray", "What was counted here; no null was tried."),
-    "beyond null": ("green", "More than chance alone gives, by the null named under the figure."),
-    "replicated": ("violet", "Beyond chance, and again in documents it was not made from."),
-    "causal": ("orange", "The model's output changes when it is taken away."),
-}
-"""How far a claim goes: its colour, and what the word promises."""
-
 ROWS_SHOWN = 2_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class Words:
-    """What is said around a figure. Plain text: nothing in it is taken for markup.
-
-    question    the title, as a question
-    takeaway    one sentence computed from the data
-    population  what was counted: "N = 111,104 tokens of 552 documents"
-    unit, null  of the numbers; what chance alone would give, and how it was made
-    badge       one of `BADGES`
-    metric      a name of the registry: its definition is shown under About
-    says        further lines there: a word and its text
-    """
-
-    question: str
-    takeaway: str
-    population: str = ""
-    unit: str = ""
-    null: str = ""
-    badge: str = ""
-    metric: str = ""
-    says: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def foot(self) -> str:
-        """The line under the figure."""
-        return " · ".join(filter(None, (self.population, f"unit: {self.unit}" if self.unit else "", self.null)))
-
-    @property
-    def alt(self) -> str:
-        """What is said to who does not see the figure."""
-        return " ".join(filter(None, (self.question, self.takeaway, self.foot)))
 
 
 @contextmanager

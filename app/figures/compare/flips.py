@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 
 from analysis.compare import Cascade, Flips
 from app.figures.plots import NULL, A, B, add_line, plot
-from app.sections.figure import Words
+from app.figures.words import Words
 
 
 def margin_words(found: Flips, *, population: str, whose: str) -> Words:

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from analysis.expert_flow import PlaceLoad
 from analysis.registry import Result
 from app.figures.expert.forest import forest
-from app.sections.figure import Words
+from app.figures.words import Words
 from routing.errors import OptionError
 
 SURE = 0.05

@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 
 from analysis.knockout import Loss
 from app.figures.expert.forest import forest
-from app.sections.figure import Words
+from app.figures.words import Words
 
 QUESTION = "What does the model lose without it?"
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from analysis.near_tie import steps
 from app.figures.plots import NULL, A, B, add_line, plot
-from app.sections.figure import Words
+from app.figures.words import Words
 from routing.groups import layer_names
 from routing.record import RoutingRecord
 
