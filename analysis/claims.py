@@ -8,7 +8,7 @@ beside its reason. `NEEDED` lists the metrics that are read.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +17,14 @@ from analysis.permutation import q_values
 from analysis.registry import Result
 from analysis.teams import MEETINGS, OFTEN, by_rule, meetings_of_teams
 from analysis.verdict import (
+    COVERED,
     LEAST_DOCUMENTS,
     LEAST_TOKENS,
+    SPECIALIST_BITS,
     Evidence,
     Judge,
     Judgement,
+    Q,
     Row,
     Verdict,
     decided,
@@ -29,22 +32,13 @@ from analysis.verdict import (
     most,
     rows_of,
     span,
+    strength,
     undecided,
 )
-
-Q = 0.05
-"""False discoveries accepted among a model's layers, as is usual."""
 
 ACTIVE = 0.5
 """Half: a model that uses more of its weights on each token saves less than a factor of two. Mixtral 8x7B, which is not
 very sparse, uses 28 % (12.9 of 46.7 billion; arXiv 2401.04088)."""
-
-SPECIALIST_BITS = 0.5**2 / (2 * np.log(2))
-"""Bits that one choice tells of a group when the effect is large: w = 0.5 (Cohen 1988, chapter 7). The square of w is,
-to first order, 2 ln 2 times the information in bits."""
-
-COVERED = 0.05
-"""Share of the text that must be of words which several groups have, for anything to be said of the same word."""
 
 SAME = 0.9
 """Share of its experts that a word keeps which has "always" the same: our reading, one in ten may differ."""
@@ -138,28 +132,26 @@ def _by_language(found: Evidence) -> Judgement:
 
 def _by_label(found: Evidence, by: str, what: str) -> Judgement:
     """Whether experts tell a label at the same word: what words alone tell of it is no specialism."""
-    left, rows = found.left.get(by), rows_of(f"group_information by {by}", found.results["group_information", by])
+    left, told = found.left.get(by), found.results["group_information", by]
+    rows = rows_of(f"bits about the {by}", _plain(told))
     if left is None or left.covered < COVERED:
-        share = "unknown" if left is None else f"{left.covered:.1%}"
-        return undecided(
-            f"Too little of the text is of words that two {what}s have ({share}; {COVERED:.0%} is needed)."
-        )
+        return undecided(strength(left, by).says)
     q_l = q_values(left.p_l)
     sure_l = q_l <= Q
     rows += tuple(
-        Row(f"bits at the same word by {by}", layer, bits, null=null, q=q)
+        Row(f"bits about the {by} at the same word", layer, bits + null, null=null, q=q)
         for layer, (bits, null, q) in enumerate(
             zip(left.bits_l.tolist(), left.null_l.tolist(), q_l.tolist(), strict=True)
         )
     )
     holds = most(sure_l & (left.bits_l >= SPECIALIST_BITS))
-    weak = " A lean, but a slight one." if sure_l.any() and not holds else ""
+    in_all, by_words = span(left.bits_l + left.null_l, _bits), span(np.minimum(left.by_words_l, 1), _percent)
     figure = (
-        f"At the same word, one choice of an expert tells {span(left.bits_l, _bits)} bits about the {what} (q up to "
-        f"{np.nanmax(q_l):.2g}; {sure_l.sum()} of {len(q_l)} layers sure), on {left.covered:.0%} of the text.{weak} "
-        f"Of what experts tell in all, the words alone give {span(left.by_words_l, _percent)}."
+        f"{strength(left, by).says} That is {in_all} bits in all, on {left.covered:.0%} of the text. Of what experts "
+        f"tell in all, the words alone give {by_words}."
     )
-    return decided(holds, figure, f"Chance, {what}s dealt anew among documents: {span(left.null_l, _bits)} bits.", rows)
+    null = f"Chance, {what}s shuffled among documents: {span(left.null_l, _bits)} bits in all."
+    return decided(holds, figure, null, rows)
 
 
 def _same_word(found: Evidence) -> Judgement:
@@ -258,7 +250,7 @@ def _teams(found: Evidence) -> Judgement:
 
 def _edge(found: Evidence) -> Judgement:
     last, often = found.results["lru_hits", ""], found.results["lfu_hits", ""]
-    needed_l = np.fmin(_needed(last.value), _needed(often.value))
+    needed_l = np.fmin(experts_needed(last.value), experts_needed(often.value))
     experts_l = np.array([rule.experts for rule in found.layers], np.float64)
     rows = tuple(Row("experts for 90 % hits", layer, float(needed)) for layer, needed in enumerate(needed_l))
     if np.isnan(needed_l).any():
@@ -268,13 +260,21 @@ def _edge(found: Evidence) -> Judgement:
         f"{share:.0%} of the experts must be at hand for {HITS:.0%} of the requests to find theirs: "
         f"{span(needed_l, _whole)} of {span(experts_l, _whole)} in a layer, keeping those used last or most often."
     )
-    alone, mixed = (_needed(hits_lb).sum() / experts_l.sum() for hits_lb in (last.value, _null(last)))
+    quarter_l = np.maximum(experts_l // 4, 1).astype(int)
+    served_l = np.fmax(last.value, often.value)[np.arange(len(quarter_l)), quarter_l - 1]
+    figure += f" A quarter of them at hand serves {span(served_l, _percent)}."
+    alone, mixed = (experts_needed(hits_lb).sum() / experts_l.sum() for hits_lb in (last.value, _null(last)))
     null = f"Keeping those used last alone, {alone:.0%}; the same text in random order, {mixed:.0%}."
     return decided(bool(share <= FEW), figure, null, rows)
 
 
-def _needed(hits_lb: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The least number of experts to keep, by layer; NaN where all of them are too few."""
+def _plain(result: Result) -> Result:
+    """A result that chance is taken off, with it, so that it can stand beside it."""
+    return result if result.null is None else replace(result, value=result.value + result.null)
+
+
+def experts_needed(hits_lb: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The least number of experts to keep for `HITS` of the requests, by layer; NaN where all of them are too few."""
     reached_lb = hits_lb >= HITS
     return np.where(reached_lb.any(axis=1), reached_lb.argmax(axis=1) + 1.0, np.nan)
 

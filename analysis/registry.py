@@ -20,6 +20,7 @@ from analysis.tally import STATISTICS, Facet, Tally
 from routing.errors import OptionError
 
 UNSAID = -1
+EXCESS = "in excess of chance"
 BOTH = (Facet.PROMPT, Facet.GENERATED)
 AXES = {
     "l": "layer",
@@ -100,6 +101,11 @@ class Metric:
     source: str
     compute: Compute
     by: tuple[str, ...] = ()
+
+    @property
+    def is_excess(self) -> bool:
+        """Whether chance is taken off the values already: the null is then what was taken, nothing to hold them to."""
+        return self.unit.endswith(EXCESS)
 
     def __call__(self, tally: Tally, ask: Ask | None = None) -> Result:
         """The metric of a tally. Errors: OptionError where it lacks what is needed, or groups are asked in vain."""

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.composition import Composition
+from analysis.permutation import q_values
 from analysis.registry import Result
 from routing.parameters import Parameters
 from routing.router import RouterRule
@@ -19,6 +20,16 @@ LEAST_TOKENS = 200
 
 LEAST_DOCUMENTS = 20
 """Documents below which intervals over them are too narrow (`analysis.statistics.bootstrap`)."""
+
+Q = 0.05
+"""False discoveries accepted among a model's layers, as is usual."""
+
+SPECIALIST_BITS = 0.5**2 / (2 * np.log(2))
+"""Bits that one choice tells of a group when the effect is large: w = 0.5 (Cohen 1988, chapter 7). The square of w is,
+to first order, 2 ln 2 times the information in bits."""
+
+COVERED = 0.05
+"""Share of the text that must be of words which several groups have, for anything to be said of the same word."""
 
 MOST = 0.5
 """Share of its layers from which on a claim holds of a model."""
@@ -100,6 +111,56 @@ class Evidence:
 
 
 Judge = Callable[[Evidence], Judgement]
+
+
+class Strength(NamedTuple):
+    """What is known of a label at the same word: how much, in words, and in how many of the layers that are known."""
+
+    word: Literal["Real and large", "Real but slight", "Not established", "Not known"]
+    says: str
+
+
+def strength(left: Left | None, by: str) -> Strength:
+    """Whether documents of one domain (or language) are routed differently at the same word, and by how much.
+
+    Every page that answers this says it in these words. Large: half of the layers tell `SPECIALIST_BITS` and more.
+
+    >>> line = np.array([0.02, 0.04])
+    >>> strength(Left(bits_l=line, null_l=line, p_l=np.full(2, 0.01), by_words_l=line, covered=0.3), "domain").says
+    'Real but slight: at the same word, experts tell the domain in 2 of 2 layers (q ≤ 0.05), by 0.02 to 0.04 bits \
+beyond chance; 0.18 bits would be a large effect.'
+    """
+    if left is None or not left.covered >= COVERED or not np.isfinite(left.p_l).any():
+        share = 0.0 if left is None or not np.isfinite(left.covered) else left.covered
+        return Strength(
+            "Not known",
+            f"Not known: words that two {by}s have often are {100 * share:.2g} % of the text, and {100 * COVERED:g} % "
+            "are needed to say.",
+        )
+    sure_l = q_values(left.p_l) <= Q
+    known = int(np.isfinite(left.p_l).sum())
+    if not sure_l.any():
+        return Strength(
+            "Not established",
+            f"Not established: at the same word, experts tell the {by} no more than chance does (q above {Q}).",
+        )
+    large_l = sure_l & (left.bits_l >= SPECIALIST_BITS)
+    word: Literal["Real and large", "Real but slight"] = "Real and large" if most(large_l) else "Real but slight"
+    bits = span(left.bits_l[sure_l], "{:.2g}".format)
+    layers = f"{int(sure_l.sum())} of {known} layers (q ≤ {Q})"
+    says = f"{word}: at the same word, experts tell the {by} in {layers}, by {bits} bits beyond chance"
+    return Strength(word, f"{says}; {SPECIALIST_BITS:.2g} bits would be a large effect.")
+
+
+def left_of_columns(column: Callable[[str], NDArray[np.float64]]) -> Left:
+    """The same from the table of a composition, whose columns are had by name."""
+    return Left(
+        bits_l=column("given_words_excess_bits"),
+        null_l=column("given_words_null_mean_bits"),
+        p_l=column("given_words_p_value"),
+        by_words_l=column("share_excess"),
+        covered=float(column("covered").min()),
+    )
 
 
 def left_of(layers: tuple[Composition, ...]) -> Left:

@@ -128,7 +128,8 @@ def _texts(record: RoutingRecord, ids: NDArray[np.int32]) -> pd.Categorical:
 def write_csv(frame: pd.DataFrame, target: Path | IO[bytes]) -> None:
     """Write a table as UTF-8 CSV, text columns as JSON strings (see the head of this file)."""
     columns = {name: _cells(frame[name]) for name in frame.columns}
-    options = pyarrow.csv.WriteOptions(batch_size=65_536, quoting_style="needed", quoting_header="none")
+    header = "needed" if any(_QUOTED.search(str(name)) for name in columns) else "none"  # "needed" quotes all of them
+    options = pyarrow.csv.WriteOptions(batch_size=65_536, quoting_style="needed", quoting_header=header)
     pyarrow.csv.write_csv(pa.table(columns), target, options)
 
 
@@ -145,12 +146,14 @@ def _cells(column: pd.Series) -> pa.Array:
     if isinstance(column.dtype, pd.CategoricalDtype):
         names: Iterable[str] = column.cat.categories
         written = names if column.name in PLAIN else (json_text(name) for name in names)
-        return pa.DictionaryArray.from_arrays(column.cat.codes.to_numpy(), list(written)).dictionary_decode()
+        codes = column.cat.codes.to_numpy()
+        return pa.DictionaryArray.from_arrays(pa.array(codes, mask=codes < 0), list(written)).dictionary_decode()
     if column.dtype == object or isinstance(column.dtype, pd.StringDtype):
         return pa.array([_safe(value) for value in column], from_pandas=True)
     return pa.array(column.to_numpy(), from_pandas=True)
 
 
+_QUOTED = re.compile(r'[,"\r\n]')
 _FORMULA = re.compile(r"\s*[=+\-@]|[\t\r]")
 
 

@@ -7,10 +7,12 @@
 A `Scope` says which of its tokens count. Every number of a page is of one source and one scope.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -20,7 +22,7 @@ from analysis.metrics import METRICS
 from analysis.registry import BOTH, Ask, Result
 from analysis.tally import Facet, Tally, tally, token_facets
 from app.memo import MemoCache
-from app.state import Span, View
+from app.state import LABELS, Span, View
 from app.study.capturing import first_routes
 from app.study.order import clean_name, read_order
 from app.study.results import NAME as RESULTS
@@ -34,6 +36,7 @@ from models.box import history, probed, welcome
 from routing.errors import CaptureNotFoundError, OptionError, StoreError
 from routing.record import RoutingRecord
 
+Answer = TypeVar("Answer")
 Kind = Literal["text", "corpus"]
 LIVE_RESAMPLES = 200
 """Resamples of documents where a metric is computed while the reader waits; what was analysed before has its own."""
@@ -75,6 +78,7 @@ class Source:
 
     record      the routes at hand, of all documents or (`is_cut`) of the first ones of a large study
     analysis    folder of results that were computed before, if there is one
+    is_study    whether it is a folder of this server's studies
     """
 
     id: str
@@ -83,7 +87,55 @@ class Source:
     record: RoutingRecord
     analysis: Path | None = None
     is_cut: bool = False
+    is_study: bool = False
     notice: str = ""
+
+    @property
+    def counts(self) -> Path | None:
+        """The file of what was counted of the whole, if there is one."""
+        return self.analysis / TALLY if self.analysis is not None and has(self.analysis, TALLY) else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """What was read while a figure was computed: of which source, within which scope.
+
+    metric, by  a metric of the registry and its label; empty where a function was called instead
+    is_stored   whether it was read from what was computed before
+    code        Python that repeats a call, of `record` and `is_counted_t`; `imports` are the lines that it needs
+    """
+
+    source: Source
+    scope: Scope
+    metric: str = ""
+    by: str = ""
+    is_stored: bool = False
+    code: str = ""
+    imports: tuple[str, ...] = ()
+
+
+_READINGS: ContextVar[list[Reading] | None] = ContextVar("readings", default=None)
+
+
+@contextmanager
+def noting() -> Iterator[None]:
+    """Keep a list of what is read inside, for `noted`."""
+    before = _READINGS.set([])
+    try:
+        yield
+    finally:
+        _READINGS.reset(before)
+
+
+def note(reading: Reading) -> None:
+    """Add what was read; nothing where no figure is being computed."""
+    if (found := _READINGS.get()) is not None and reading not in found:
+        found.append(reading)
+
+
+def noted() -> tuple[Reading, ...]:
+    """What was read so far for the figure that is being computed, each once."""
+    return tuple(_READINGS.get() or ())
 
 
 def shipped_ids(model: str) -> list[str]:
@@ -140,6 +192,7 @@ def read_study(id: str, folder: Path) -> Source:
         analysis=analysed if has(analysed, RESULTS) else None,
         is_cut=len(record.documents) < documents,
         notice=_not_whole(folder, captured),
+        is_study=True,
     )
 
 
@@ -186,13 +239,22 @@ def slice_of(numbers: Sequence[int]) -> str:
     >>> slice_of([4, 0, 1, 2, 9])
     'documents:0-2.4.9'
     """
-    runs: list[list[int]] = []
+    return "documents:" + ".".join(f"{a}-{b}" if b > a else f"{a}" for a, b in runs(numbers))
+
+
+def runs(numbers: Sequence[int]) -> list[tuple[int, int]]:
+    """Numbers in order, as first and last of those that follow one another.
+
+    >>> runs([4, 0, 1, 2])
+    [(0, 2), (4, 4)]
+    """
+    found: list[tuple[int, int]] = []
     for number in sorted(set(numbers)):
-        if runs and number == runs[-1][1] + 1:
-            runs[-1][1] = number
+        if found and number == found[-1][1] + 1:
+            found[-1] = (found[-1][0], number)
         else:
-            runs.append([number, number])
-    return "documents:" + ".".join(f"{a}-{b}" if b > a else f"{a}" for a, b in runs)
+            found.append((number, number))
+    return found
 
 
 def _numbers(ranges: str, documents: int) -> list[int]:
@@ -238,10 +300,31 @@ def measure(source: Source, name: str, *, by: str = "", scope: Scope = WHOLE) ->
 
     Errors: OptionError where the capture lacks what the metric needs; found, expected and do say what.
     """
-    if scope == WHOLE and (before := _analysed(source).get((name, by))) is not None:
-        return before
+    before = _analysed(source).get((name, by)) if scope == WHOLE else None
+    found = _measured(source, name, by, scope) if before is None else before
+    note(Reading(source=source, scope=scope, metric=name, by=by, is_stored=before is not None))
+    return found
+
+
+def _measured(source: Source, name: str, by: str, scope: Scope) -> Result:
     asked = Ask(facets=FACETS[scope.facet], by=by, resamples=LIVE_RESAMPLES)
     return _results.get((source.id, name, by, scope), lambda: METRICS[name](tally_of(source, name, scope), asked))
+
+
+def call(
+    source: Source, scope: Scope, function: Callable[..., Answer], *arguments: Hashable, to: str = "found"
+) -> Answer:
+    """What a function says of a scope's routes, computed once, and noted as a call whose answer is named `to`.
+
+    It is given the record, the arguments, and as `is_counted_t` which tokens are of the facet.
+    """
+    name, said = function.__name__, "".join(f", {argument!r}" for argument in arguments)
+    code = f"{to} = {name}(record{said}, is_counted_t=is_counted_t)"
+    note(Reading(source=source, scope=scope, code=code, imports=(f"from {function.__module__} import {name}",)))
+    record = counted(source, scope)
+    mask_t = facet_mask(record, scope.facet)
+    key = (source.id, "call", name, scope, *arguments)
+    return _results.get(key, lambda: function(record, *arguments, is_counted_t=mask_t))
 
 
 def _analysed(source: Source) -> Results:
@@ -254,8 +337,8 @@ def _analysed(source: Source) -> Results:
 
 def tally_of(source: Source, name: str, scope: Scope = WHOLE) -> Tally:
     """What a metric needs of a scope's routes. The whole of a study was counted when it was analysed."""
-    if scope.is_whole and (folder := source.analysis) is not None and has(folder, TALLY):
-        return _tallies.get((source.id, TALLY), lambda: read_tally(folder / TALLY))
+    if scope.is_whole and (file := source.counts) is not None:
+        return _tallies.get((source.id, TALLY), lambda: read_tally(file))
     needs = METRICS[name].needs
     key = (source.id, needs, replace(scope, facet="own"))
     return _tallies.get(key, lambda: tally(counted(source, scope), only=needs))
@@ -265,12 +348,59 @@ def table(source: Source, name: str) -> pd.DataFrame | None:
     """A table that was made when the study was analysed, such as `composition.domain`; None where there is none."""
     if (folder := source.analysis) is None:
         return None
-    return _results.get((source.id, "table", name), lambda: read_table(folder, name))
+    found = _results.get((source.id, "table", name), lambda: read_table(folder, name))
+    if found is not None:
+        code = f'{name.replace(".", "_")} = pd.read_parquet(analysed / "tables" / "{name}.parquet")'
+        note(Reading(source=source, scope=WHOLE, is_stored=True, code=code, imports=("import pandas as pd",)))
+    return found
 
 
 def own_tokens(source: Source, scope: Scope = WHOLE) -> int:
     """How many tokens a scope has: special and template ones count only when they are asked for."""
     return int(np.count_nonzero(facet_mask(counted(source, scope), scope.facet)))
+
+
+class Size(NamedTuple):
+    """How many tokens and documents count; `is_all`: not only the first ones of a larger study."""
+
+    tokens: int
+    documents: int
+    is_all: bool
+
+
+def size_of(source: Source, scope: Scope) -> Size:
+    """How much a scope has: of a study that was analysed whole, all of it, not only the routes at hand."""
+    analysed = _analysed(source).get(("load_gini", "")) if source.is_cut and scope == WHOLE else None
+    if analysed is not None:
+        return Size(analysed.tokens, analysed.documents, is_all=True)
+    documents = 1 if scope.span else len(scope.documents or source.record.documents)
+    return Size(own_tokens(source, scope), documents, is_all=not source.is_cut)
+
+
+def scope_words(source: Source, scope: Scope) -> str:
+    """A scope in a few words.
+
+    >>> scope_words(read_shipped("welcome.sift-softmax"), Scope(documents=(0,), span=Span(3, 5), facet="prompt"))
+    'tokens 3 to 5 of document 0, prompt tokens'
+    """
+    if scope.span is not None and scope.documents is not None:
+        said = f"tokens {scope.span.first} to {scope.span.last} of document {scope.documents[0]}"
+    elif scope.documents is not None:
+        label = label_of(source, scope.documents)
+        said = f"{label[0]}:{label[1]}" if label is not None else slice_of(scope.documents)
+    else:
+        said = "all documents"
+    return said if scope.facet == WHOLE.facet else f"{said}, {scope.facet} tokens"
+
+
+def label_of(source: Source, numbers: tuple[int, ...]) -> tuple[str, str] | None:
+    """The label that these documents bear and no other does: its kind and itself; None where there is none."""
+    documents = source.record.documents
+    for by in LABELS:
+        label = getattr(documents[numbers[0]], by)
+        if label and numbers == tuple(at for at, each in enumerate(documents) if getattr(each, by) == label):
+            return by, label
+    return None
 
 
 def facet_mask(record: RoutingRecord, facet: str) -> NDArray[np.bool_]:

@@ -77,19 +77,21 @@ def leaning(tally: Tally, ask: Ask) -> Result:
     """How much larger the share of tokens that uses an expert is in one group than in all other documents.
 
     Units       1: every token of the group and no other; -1: the reverse. Documents without a label are among the
-                others. q is over the experts of a layer.
-    Undefined   NaN where either side has no tokens; p and q for a group of one document.
+                others. q is over the experts of a layer. The interval is over the documents of either side.
+    Undefined   NaN where either side has no tokens; interval, p and q where either has one document.
     Not this    Free of what the words explain: tokens differ between groups. See the composition of a record.
     """
     units = labelled(tally, ask)
     size = len(units.names)
     shape = (size, *units.count_ule.shape[1:])
-    value, null, p, q = (np.full(shape, np.nan) for _ in range(4))
+    value, low, high, null, p, q = (np.full(shape, np.nan) for _ in range(6))
     for g in range(size):
         value[g], null[g], p[g] = np.where(present_le(tally), _against_rest(units, g, ask), np.nan)
+        low[g], high[g] = np.where(present_le(tally), _ends_of_difference(units, g, ask), np.nan)
     for at in np.ndindex(shape[:2]):
         q[at] = q_values(p[at])
-    return result_of(units, value=value, **({"null": null, "p": p, "q": q} if ask.resamples else {}))
+    around = {"low": low, "high": high, "null": null, "p": p, "q": q}
+    return result_of(units, value=value, **(around if ask.resamples else {}))
 
 
 @metric(
@@ -249,16 +251,41 @@ def need_resamples(ask: Ask, name: str) -> None:
 
 def _against_rest(units: Labelled, group: int, ask: Ask) -> Tested:
     """Difference of token shares between a group and the others, with its null and two-sided p."""
-    two = units._replace(group_u=(units.group_u != group).astype(np.intp), names=("", ""))
-
-    def difference(count_bgle: NDArray[np.float64], tokens_bg: NDArray[np.float64]) -> NDArray[np.float64]:
-        share_bgle = ratio(count_bgle, tokens_bg[:, :, None, None])
-        return share_bgle[:, 0] - share_bgle[:, 1]
-
-    if ask.resamples and np.bincount(two.group_u, minlength=2).min() > 1:
-        return against_deals(two, difference, deals=ask.resamples, seed=ask.seed, either_side=True)
-    value = observed(two, difference)
+    two = _group_and_rest(units, group)
+    if ask.resamples and _both_have_several(two):
+        return against_deals(two, _difference, deals=ask.resamples, seed=ask.seed, either_side=True)
+    value = observed(two, _difference)
     return Tested(value, *np.full((2, *value.shape), np.nan))
+
+
+def _ends_of_difference(units: Labelled, group: int, ask: Ask) -> NDArray[np.float64]:
+    """Both ends of the interval of that difference, (2, layers, experts): documents of either side drawn anew."""
+    two = _group_and_rest(units, group)
+    if not ask.resamples or not _both_have_several(two):
+        return np.full((2, *units.count_ule.shape[1:]), np.nan)
+    found = bootstrap(
+        (two.count_ule, two.tokens_u),
+        _difference,
+        resamples=ask.resamples,
+        seed=ask.seed,
+        strata_u=two.group_u,
+        groups_u=two.group_u,
+        bounds=(-1.0, 1.0),
+    )
+    return np.stack([found.low, found.high])
+
+
+def _group_and_rest(units: Labelled, group: int) -> Labelled:
+    return units._replace(group_u=(units.group_u != group).astype(np.intp), names=("", ""))
+
+
+def _both_have_several(two: Labelled) -> bool:
+    return bool(np.bincount(two.group_u, minlength=2).min() > 1)
+
+
+def _difference(count_bgle: NDArray[np.float64], tokens_bg: NDArray[np.float64]) -> NDArray[np.float64]:
+    share_bgle = ratio(count_bgle, tokens_bg[:, :, None, None])
+    return share_bgle[:, 0] - share_bgle[:, 1]
 
 
 def _distances(tally: Tally, ask: Ask, distance: Distance) -> Result:

@@ -13,7 +13,7 @@ from app.figures.card import visible
 from app.figures.context import STYLE as CONTEXT_STYLE
 from app.figures.context import context
 from app.figures.plots import NULL, A, add_line, plot
-from app.sections.figure import Words
+from app.figures.words import Words
 from routing.groups import layer_names
 from routing.record import RoutingRecord
 

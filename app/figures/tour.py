@@ -10,6 +10,7 @@ import pandas as pd
 
 from analysis.registry import Result
 from analysis.tour import Parting, Taker
+from analysis.verdict import left_of_columns, strength
 from app.state import ViewParts
 from routing.record import RoutingRecord
 
@@ -73,11 +74,19 @@ def leaning_stop(
     here, points = share.value[at, layer, expert], 100 * sure_le[layer, expert]
     return Stop(
         question=f"Does {group} route differently?",
-        says=f"Yes: expert {expert} of layer {layer} works on {here:.0%} of the tokens of {group}, {points:.0f} points "
-        f"more than of other texts (q = {leaning.q[at, layer, expert]:.2g}).{_by_words(words, layer)}",
+        says=f"{_strength(words)}Most of all, expert {expert} of layer {layer} works on {here:.0%} of the tokens of "
+        f"{group}, {points:.0f} points more than of other texts (q = {leaning.q[at, layer, expert]:.2g})."
+        f"{_by_words(words, layer)}",
         page="domains",
         parts={"capture": capture, "by": "domain", "layer": layer, "expert": expert},
     )
+
+
+def _strength(words: pd.DataFrame | None) -> str:
+    """How much domains differ at the same word, as every page says it; nothing where that was not computed."""
+    if words is None:
+        return ""
+    return f"{strength(left_of_columns(lambda name: words[name].to_numpy(np.float64)), 'domain').says} "
 
 
 def _by_words(words: pd.DataFrame | None, layer: int) -> str:

@@ -38,6 +38,9 @@ EXPORT = (
 )
 
 
+CODE = "from analysis.metrics import METRICS\n\nmeasures = list(METRICS.values())"
+
+
 def main() -> None:
     """The page from top to bottom."""
     st.title("Where do I begin, and how do I read this?")
@@ -85,7 +88,7 @@ def _metrics(titles: dict[str, str], ways: dict[str, str]) -> None:
         takeaway=f"{len(found)} of {len(METRICS)} measures{' fit' if search else ''}, each with its unit, range, null "
         "and source.",
     )
-    with figure(words, key="measures", frame=lambda: metrics_frame(found)):
+    with figure(words, key="measures", code=CODE, frame=lambda: metrics_frame(found)):
         linked(metrics_list(found, ways, titles), key="guide-measures", on_follow=address.visit_link)
 
 

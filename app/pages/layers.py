@@ -6,7 +6,7 @@ import streamlit as st
 from app.figures.depth import DEPTHS, Depth
 from app.figures.layers.load import Sorted, sorted_frame, sorted_load, sorted_plot, sorted_takeaway
 from app.sections.by_depth import beside, choose_layer, depth_figure, depth_grid, has_tokens, of_b, population
-from app.sections.figure import Words, answering, chart, code_for, figure
+from app.sections.figure import Words, answering, chart, figure
 from app.sections.layers.any_measure import any_measure
 from app.sections.layers.evenness import show_places, show_warnings, show_windows
 from app.sections.layers.load import show_load
@@ -29,7 +29,7 @@ PHASES = Depth(
     "prompt_against_generated",
     "Do other experts read than write?",
     "share of the work",
-    "% of the work would have to move",
+    "% of the work goes to other experts",
     do="run a text on the Prompt page and let the model continue it",
 )
 
@@ -88,8 +88,7 @@ def _sorted(page: Page, layer: int) -> None:
             badge="observed",
             metric="load_lorenz",
         )
-        code = code_for(page.source, "load_lorenz", facet=page.scope.facet)
-        with figure(words, key="sorted", is_chart=True, code=code, frame=lambda: sorted_frame(curves)):
+        with figure(words, key="sorted", is_chart=True, at={"layer": layer}, frame=lambda: sorted_frame(curves)):
             chart(sorted_plot(curves), words, key="sorted-chart")
 
 

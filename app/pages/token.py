@@ -13,7 +13,7 @@ from app.sections.looking import Page, open_page
 from app.sections.messages import plain, show_error
 from app.sections.places import linker
 from app.sections.token import alike as alike_tokens
-from app.sources import document_of
+from app.sources import Reading, Scope, document_of, note
 from routing.errors import GatescopeError, OptionError
 from routing.record import RoutingRecord
 
@@ -41,7 +41,7 @@ def main() -> None:
         return
     _here(record, number, token)
     _ladder(page, record, token)
-    _margins(record, token)
+    _margins(page, record, token)
     alike_tokens.show(page, record, number, token)
 
 
@@ -68,9 +68,17 @@ def _here(record: RoutingRecord, number: int, token: int) -> None:
     st.html(f'<p style="font-size:.875rem;overflow-wrap:anywhere">{said}</p>')
 
 
+def _firmness(page: Page, record: RoutingRecord, token: int) -> ladder.Firmness:
+    code = f"firm = firmness(record, {token})"
+    imports = ("from app.figures.token.ladder import firmness",)
+    scope = Scope(documents=(page.view.document or 0,))
+    note(Reading(source=page.source, scope=scope, code=code, imports=imports))
+    return ladder.firmness(record, token)
+
+
 def _ladder(page: Page, record: RoutingRecord, token: int) -> None:
     with answering(ladder.QUESTION):
-        firm = ladder.firmness(record, token)
+        firm = _firmness(page, record, token)
         to_expert, to_layer = linker("expert"), linker("layers")
 
         def href(layer: int, expert: int | None) -> str:
@@ -82,9 +90,9 @@ def _ladder(page: Page, record: RoutingRecord, token: int) -> None:
             linked(html, key="ladder-html", on_follow=address.visit_link)
 
 
-def _margins(record: RoutingRecord, token: int) -> None:
+def _margins(page: Page, record: RoutingRecord, token: int) -> None:
     with answering(ladder.HOW_FIRM):
-        firm = ladder.firmness(record, token)
+        firm = _firmness(page, record, token)
         if not firm.is_known:
             raise OptionError(
                 "no margins in this capture",

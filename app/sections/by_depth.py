@@ -9,7 +9,7 @@ import streamlit as st
 from analysis.registry import METRICS, Result
 from app.figures.depth import ByLayer, Depth, by_layer, depth_frame, depth_plot, depth_takeaway, null_words, over_zero
 from app.sections import address
-from app.sections.figure import Words, answering, chart, code_for, figure
+from app.sections.figure import Words, answering, chart, figure
 from app.sections.looking import Page
 from app.sections.messages import plain
 from app.sources import Scope, Source, measure, own_tokens, scope_of
@@ -97,8 +97,7 @@ def depth_figure(page: Page, shown: Depth) -> None:
             badge="observed",
             metric=shown.metric,
         )
-        code = code_for(page.source, shown.metric, facet=page.scope.facet)
-        with figure(words, key=shown.metric, is_chart=True, code=code, frame=lambda: depth_frame(lines, shown.metric)):
+        with figure(words, key=shown.metric, is_chart=True, frame=lambda: depth_frame(lines, shown.metric)):
             chart(depth_plot(lines, shown.axis), words, key=f"{shown.metric}-chart")
             notes(warnings)
 

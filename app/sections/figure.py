@@ -9,10 +9,9 @@ What cannot be shown is said in the figure's place: what is missing, and what to
 """
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -21,53 +20,17 @@ import streamlit as st
 from analysis.registry import METRICS
 from app.components.picture import picture
 from app.export import csv_bytes
+from app.figures.exported import Export, Origin
+from app.figures.words import BADGES
+from app.figures.words import Words as Words
+from app.sections.looking import looked_at
 from app.sections.messages import plain
-from app.sources import Source
+from app.snippet import snippet
+from app.sources import WHOLE, Reading, Scope, Source, noted, noting, scope_words
 from routing.errors import GatescopeError
 
-BADGES: dict[str, tuple[Literal["gray", "green", "violet", "orange"], str]] = {
-    "": ("gray", ""),
-    "observed": ("gray", "What was counted here; no null was tried."),
-    "beyond null": ("green", "More than chance alone gives, by the null named under the figure."),
-    "replicated": ("violet", "Beyond chance, and again in documents it was not made from."),
-    "causal": ("orange", "The model's output changes when it is taken away."),
-}
-"""How far a claim goes: its colour, and what the word promises."""
-
 ROWS_SHOWN = 2_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class Words:
-    """What is said around a figure. Plain text: nothing in it is taken for markup.
-
-    question    the title, as a question
-    takeaway    one sentence computed from the data
-    population  what was counted: "N = 111,104 tokens of 552 documents"
-    unit, null  of the numbers; what chance alone would give, and how it was made
-    badge       one of `BADGES`
-    metric      a name of the registry: its definition is shown under About
-    says        further lines there: a word and its text
-    """
-
-    question: str
-    takeaway: str
-    population: str = ""
-    unit: str = ""
-    null: str = ""
-    badge: str = ""
-    metric: str = ""
-    says: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def foot(self) -> str:
-        """The line under the figure."""
-        return " · ".join(filter(None, (self.population, f"unit: {self.unit}" if self.unit else "", self.null)))
-
-    @property
-    def alt(self) -> str:
-        """What is said to who does not see the figure."""
-        return " ".join(filter(None, (self.question, self.takeaway, self.foot)))
+NO_SNIPPET = "These numbers are computed by this page and cannot be had in one call."
 
 
 @contextmanager
@@ -76,19 +39,28 @@ def figure(
     *,
     key: str,
     frame: Callable[[], pd.DataFrame] | None = None,
-    code: str = "",
     is_chart: bool = False,
+    at: Mapping[str, object] | None = None,
+    of: Source | None = None,
+    code: str = "",
+    beyond: str = "",
 ) -> Iterator[None]:
     """Draw what is said around a figure; the figure itself is drawn inside.
 
-    `frame` makes its data when they are asked for; `code` is Python that gives the same numbers; `is_chart` says that a
-    Plotly chart is drawn inside, which then can be saved as a picture (a matrix has its own buttons for that).
+    `frame` makes its data when they are asked for; `is_chart` says that a Plotly chart is drawn inside, which then can
+    be saved as a picture (a matrix has its own buttons for that); `at` names its layer and expert, where it is of one;
+    `of` the source, where no page was opened. The Python under it is written from what was read since `answering`, so
+    that it cannot say anything else; `code` is that of a figure that reads no source. `beyond` is a sentence about
+    numbers that it does not give.
     """
+    readings = noted()
+    export = _export(words, key, readings, at or {}, of)
+    python = code or snippet(readings)
     with st.container(key=f"figure-{key}", gap="small"):
         with st.container(horizontal=True, vertical_alignment="center", gap="small", key=f"row-{key}-head"):
             st.subheader(plain(words.question), anchor=False, width="stretch")
             _explanation(words, key)
-            _ways_out(words, key=key, frame=frame, code=code, is_chart=is_chart)
+            _ways_out(export, key=key, frame=frame, is_chart=is_chart, python=_Python(python, beyond))
         _takeaway(words, key)
         yield
         if words.foot:
@@ -99,9 +71,10 @@ def figure(
 
 @contextmanager
 def answering(question: str) -> Iterator[None]:
-    """Say in the figure's place why it cannot be shown, where that is so."""
+    """Note what is read for a figure; say in its place why it cannot be shown, where that is so."""
     try:
-        yield
+        with noting():
+            yield
     except GatescopeError as error:
         with st.container(border=True):
             st.subheader(plain(question), anchor=False)
@@ -155,28 +128,69 @@ def _definition(name: str) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _ways_out(words: Words, *, key: str, frame: Callable[[], pd.DataFrame] | None, code: str, is_chart: bool) -> None:
+class _Python(NamedTuple):
+    """A snippet, and a sentence about what it does not give."""
+
+    code: str
+    beyond: str
+
+
+def _export(words: Words, key: str, readings: Sequence[Reading], at: Mapping[str, object], of: Source | None) -> Export:
+    """What is written on every row of the figure's table."""
+    page = looked_at()
+    if of is None and page is None:
+        return Export(name=key, words=words, at=at)
+    if of is not None or page is None:
+        scope = next((reading.scope for reading in readings if reading.source is of), WHOLE)
+        return Export(name=key, words=words, at=at, own=None if of is None else _origin(of, scope))
+    other = page.reference
+    is_of_b = other is not None and (not readings or any(reading.source is other for reading in readings))
+    scope_b = next((reading.scope for reading in readings if reading.source is other), page.scope)
+    return Export(
+        name=key,
+        words=words,
+        at=at,
+        own=_origin(page.source, page.scope),
+        other=_origin(other, scope_b) if other is not None and is_of_b else None,
+    )
+
+
+def _origin(source: Source, scope: Scope) -> Origin:
+    made = source.record.provenance
+    return Origin(model=made.model, fingerprint=made.fingerprint, scope=scope_words(source, scope))
+
+
+def _ways_out(
+    export: Export, *, key: str, frame: Callable[[], pd.DataFrame] | None, is_chart: bool, python: _Python
+) -> None:
     """Data, picture, table, link and code."""
     with st.popover("Save", icon=":material/more_horiz:", type="tertiary", key=f"{key}-save"):
         if frame is not None:
             with st.container(horizontal=True):
-                _download("CSV", lambda: csv_bytes(frame()), f"gatescope-{key}.csv", "text/csv")
+                _download("CSV", lambda: csv_bytes(export.table(frame())), f"{export.file}.csv", "text/csv", key)
                 _download(
                     "Parquet",
-                    lambda: parquet_bytes(frame()),
-                    f"gatescope-{key}.parquet",
+                    lambda: parquet_bytes(export.table(frame())),
+                    f"{export.file}.parquet",
                     "application/vnd.apache.parquet",
+                    key,
                 )
             st.toggle("Show the table under the figure", key=f"{key}-table")
         if is_chart:
-            picture(f"figure-{key}", name=f"gatescope-{key}", caption=words.alt)
+            picture(f"figure-{key}", name=export.file, caption=export.words.alt)
         st.caption("The address of this page is the link to what you see.")
-        if code:
-            st.markdown("The same numbers in Python, from the project's folder:")
-            st.code(code, language="python")
+        if not python.code:
+            st.caption(python.beyond or NO_SNIPPET)
+            return
+        st.markdown(
+            f"What this figure reads, in Python, from the project's folder. {plain(python.beyond)}"
+            if python.beyond
+            else "The same numbers in Python, from the project's folder:"
+        )
+        st.code(python.code, language="python")
 
 
-def _download(name: str, make: Callable[[], bytes], file: str, mime: str) -> None:
+def _download(name: str, make: Callable[[], bytes], file: str, mime: str, key: str) -> None:
     st.download_button(
         name,
         data=make,
@@ -184,7 +198,7 @@ def _download(name: str, make: Callable[[], bytes], file: str, mime: str) -> Non
         mime=mime,
         icon=":material/download:",
         on_click="ignore",
-        key=f"{file}-download",
+        key=f"{key}-{name}-download",
     )
 
 
@@ -199,25 +213,3 @@ def parquet_bytes(frame: pd.DataFrame) -> bytes:
     file = io.BytesIO()
     frame.to_parquet(file, index=False)
     return file.getvalue()
-
-
-def code_for(source: Source, metric: str, *, by: str = "", facet: str = "own") -> str:  # noqa: ARG001 - the snippet does not narrow yet
-    """Python that computes a metric of a source anew, with the full number of resamples."""
-    what, _, model = source.id.partition(".")
-    read = {
-        "probe": f'from models.box import probed\nrecord = probed("{model}")',
-        "welcome": f'from models.box import welcome\nrecord = welcome("{model}")',
-    }.get(what if model else "", _read_kept(source))
-    asked = f'by="{by}", ' if by else ""
-    return (
-        f"{read}\n"
-        "from analysis.metrics import METRICS\nfrom analysis.registry import Ask\nfrom analysis.tally import tally\n"
-        f'result = METRICS["{metric}"](tally(record), Ask({asked}resamples=1000, seed=0))'
-    )
-
-
-def _read_kept(source: Source) -> str:
-    return (
-        "from app.server import find_source\n"
-        f'record = find_source("{source.id}").record  # GATESCOPE_CACHE_DIR names the captures\' folder'
-    )

@@ -7,6 +7,7 @@ import streamlit as st
 
 from app.navigation import find_pages
 from app.sections import address
+from app.sections.looking import look_at
 
 ICON = Path(__file__).parents[1] / "icon.svg"
 """A file, for Streamlit fetches the named icons of a browser tab from a font host."""
@@ -26,4 +27,5 @@ pages = {
 page = st.navigation(pages, position="top")
 address.move()
 address.follow_to(page.url_path)
+look_at(None)
 page.run()

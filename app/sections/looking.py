@@ -5,6 +5,7 @@ if page is not None:
     ...page.source, page.scope, page.view...
 """
 
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -13,7 +14,7 @@ import streamlit as st
 from app import server
 from app.sections import address, aside, tour
 from app.sections.messages import plain, show_error, show_notices
-from app.sources import Scope, Source, document_of, own_tokens, scope_of, shipped_ids
+from app.sources import Scope, Source, document_of, own_tokens, scope_of, shipped_ids, size_of
 from app.state import View
 from routing.errors import CaptureNotFoundError, GatescopeError, OptionError
 
@@ -34,10 +35,22 @@ class Page:
     @property
     def population(self) -> str:
         """How many tokens of how many documents count, in words."""
-        tokens = own_tokens(self.source, self.scope)
-        documents = 1 if self.scope.span else len(self.scope.documents or self.source.record.documents)
+        tokens, documents, is_all = size_of(self.source, self.scope)
         said = f"N = {tokens:,} token{'s' * (tokens != 1)} of {documents:,} document{'s' * (documents != 1)}"
-        return f"{said}, the first of a larger study" if self.source.is_cut and not self.scope.is_whole else said
+        return said if is_all else f"{said}, the first of a larger study"
+
+
+_LOOKED_AT: ContextVar[Page | None] = ContextVar("looked at", default=None)
+
+
+def looked_at() -> Page | None:
+    """The page that was opened in this run of the script, if one was."""
+    return _LOOKED_AT.get()
+
+
+def look_at(page: Page | None) -> None:
+    """Say which page is shown from here on, or that none is yet."""
+    _LOOKED_AT.set(page)
 
 
 def open_page(question: str, *, wants: Literal["corpus", "text"]) -> Page | None:
@@ -53,6 +66,7 @@ def open_page(question: str, *, wants: Literal["corpus", "text"]) -> Page | None
         return None
     view, scope = checked(source, view)
     page = Page(view=view, source=source, reference=reference_of(view), scope=scope)
+    look_at(page)
     show_notices(tuple(filter(None, (source.notice, *view.problems))))
     st.caption(plain(headline(source)))
     tour.answer(address.here(), view)

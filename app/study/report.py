@@ -1,6 +1,7 @@
 """A study as one page of HTML that needs nothing but itself: what was measured, on what, with figures."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from html import escape
 from typing import Any
 
@@ -93,7 +94,8 @@ def _warned(study: Study) -> str:
 def _figures(study: Study) -> Iterator[str]:
     for (name, by), result in study.results.items():
         metric = METRICS[name]
-        figure = _figure(study, metric.axes, result)
+        zero = np.where(np.isfinite(result.value), 0.0, np.nan)
+        figure = _figure(study, metric.axes, replace(result, null=zero) if metric.is_excess else result)
         title = _title(name, by)
         null = f" Held against: {metric.null}." if metric.null else ""
         unit = "" if metric.unit == "1" else f" In {metric.unit}."

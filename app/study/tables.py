@@ -45,6 +45,7 @@ COLUMNS: dict[str, str] = {
     "low": "lower end of the 95 % interval over documents",
     "high": "upper end of it",
     "null": "what chance alone would give",
+    "taken_off": "what chance alone would give, where that is taken off the value already",
     "p": "share of deals at least as extreme, never 0",
     "q": "p corrected for the tests of one layer",
     "of": "what the points are: documents or tokens",
@@ -99,7 +100,9 @@ def result_frame(layers: Sequence[RouterRule], name: str, result: Result) -> pd.
     for what in ("value", "low", "high", "null", "p", "q"):
         values = getattr(result, what)
         if values is not None:
-            columns[what] = np.broadcast_to(values, shape).ravel()
+            columns["taken_off" if what == "null" and METRICS[name].is_excess else what] = np.broadcast_to(
+                values, shape
+            ).ravel()
     frame = pd.DataFrame(columns)
     return frame[np.isfinite(frame["value"])].reset_index(drop=True)
 

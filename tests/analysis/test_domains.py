@@ -252,3 +252,25 @@ def test_what_a_language_tells_is_not_told_of_the_domains_that_are_written_in_it
     pooled = METRICS["group_information"](tally(replace(record, documents=mute)), Ask(by="domain", resamples=200))
     assert pooled.value[0] > 0.3 and pooled.p[0] < 0.01
     assert abs(within.value[0]) < 0.02 and within.p[0] > 0.05
+
+
+def test_the_interval_of_a_leaning_is_that_of_a_difference_of_two_ratios():
+    """Delta method, over documents: the variance of c/t is n/(n - 1) times the sum of (c - r t)² over T²."""
+    generator = np.random.default_rng(4)
+    tokens_u, domains = generator.integers(20, 60, 80), ("code", "law") * 40
+    count_u = generator.binomial(tokens_u, generator.beta(4, 6, 80))
+    built = tally_of_counts(np.stack([count_u, tokens_u - count_u], axis=1)[:, None], tokens_u, domains, k=1)
+    found = METRICS["leaning"](built, Ask(by="domain", resamples=4000))
+    own_u, variance = np.arange(80) % 2 == 0, 0.0
+    for side_u in (own_u, ~own_u):
+        c, t = count_u[side_u], tokens_u[side_u]
+        variance += 40 / 39 * ((c - c.sum() / t.sum() * t) ** 2).sum() / t.sum() ** 2
+    half = 1.96 * np.sqrt(variance)
+    assert found.value[0, 0, 0] - found.low[0, 0, 0] == pytest.approx(half, rel=0.08)
+    assert found.high[0, 0, 0] - found.value[0, 0, 0] == pytest.approx(half, rel=0.08)
+
+
+def test_a_leaning_of_one_document_has_no_interval():
+    built = tally_of_counts(np.array([[[3, 1]], [[1, 3]], [[2, 2]]]), [4, 4, 4], ("code", "law", "law"), k=1)
+    found = METRICS["leaning"](built, Ask(by="domain", resamples=20))
+    assert np.isnan(found.low).all() and np.isnan(found.high).all() and np.isfinite(found.value).all()

@@ -8,11 +8,13 @@ import pytest
 from typer.testing import CliRunner
 
 from analysis.metrics import METRICS
+from analysis.registry import Result
 from analysis.tally import tally
 from analysis.tally_file import from_bytes
 from app.cli import app
 from app.study.results import read_results
 from app.study.run import Chosen, computed
+from app.study.tables import result_frame
 from corpora import open_corpus
 from routing.errors import CaptureCancelledError, StoreError
 
@@ -238,3 +240,10 @@ def test_the_preset_of_a_paper_gives_its_equation_and_the_released_count_and_say
     np.testing.assert_allclose(both["value_x"], both["value_y"], atol=1e-9)  # with k = 2 every pair is a neighbour
     assert "which is not equation 6" in json.loads((out / "study.json").read_text())["preset"]
     assert analyze(corpus, tmp_path / "x", tiny_model, "--preset", "olmo").exit_code == 2
+
+
+def test_chance_that_is_taken_off_already_is_not_in_the_column_of_what_values_are_held_to(make_record):
+    rules, found = make_record().layers, Result(value=np.array([0.2, 0.3]), null=np.array([0.1, 0.1]))
+    assert result_frame(rules, "group_information", found)["taken_off"].tolist() == [0.1, 0.1]
+    assert "null" not in result_frame(rules, "group_information", found)
+    assert result_frame(rules, "load_gini", found)["null"].tolist() == [0.1, 0.1]

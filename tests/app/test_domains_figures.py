@@ -44,7 +44,14 @@ from app.figures.domains.groups import (
     told_plot,
     told_takeaway,
 )
-from app.figures.domains.told import decoding_frame, decoding_plot, decoding_takeaway, support_rows, support_takeaway
+from app.figures.domains.told import (
+    decoding_frame,
+    decoding_plot,
+    decoding_takeaway,
+    is_support_sure,
+    support_rows,
+    support_takeaway,
+)
 from routing.record import Document
 from tests.app.conftest import build_record
 
@@ -65,6 +72,8 @@ def split(**columns) -> pd.DataFrame:
         "share_excess": [1.25, 0.25],
         "agreement": [0.9, 0.8],
         "given_words_excess_bits": [0.0, 0.3],
+        "given_words_null_mean_bits": [0.02, 0.04],
+        "given_words_z": [NAN, 30.0],
         "given_words_p_value": [0.6, 0.01],
         "covered": [0.4, 0.4],
         "one_label": [0.1, 0.1],
@@ -72,10 +81,10 @@ def split(**columns) -> pd.DataFrame:
     return pd.DataFrame(rows | columns)
 
 
-def test_bits_are_said_beyond_chance_and_how_many_layers_tell():
+def test_bits_are_said_as_they_are_drawn_beside_those_of_chance():
     assert told_takeaway(TOLD, NAMES, "domain") == (
-        "Beyond chance, one choice of an expert tells 0.25 (layer 0) to 0.5 bits (layer 1) of the domain; surely more "
-        "than nothing (q ≤ 0.05) in 1 of 2 layers."
+        "One choice of an expert tells 0.3 (layer 0) to 0.6 bits (layer 1) of the domain, where shuffled labels tell "
+        "0.05 (layer 0) to 0.1 (layer 1): significantly above chance (q ≤ 0.05) in 1 of 2 layers."
     )
     assert not is_surely_told(TOLD)
     assert is_surely_told(Result(value=TOLD.value, q=np.array([0.05, NAN])))
@@ -105,26 +114,42 @@ def test_the_two_parts_sum_to_what_is_told_beyond_chance():
     assert (shown["words_alone_bits"] + shown["beyond_words_bits"]).tolist() == pytest.approx([0.2, 0.4])
     assert shown["beyond_words_bits"].tolist() == pytest.approx([-0.05, 0.3])
     assert shown["same_word_q"].tolist() == pytest.approx([0.6, 0.02])  # two tests: 0.01 × 2 / 1, 0.6 × 2 / 2
+    assert shown["same_word_chance_low"].tolist()[1] == pytest.approx(0.04 - 1.96 * 0.3 / 30)
+    assert shown["same_word_chance_high"].tolist()[1] == pytest.approx(0.04 + 1.96 * 0.3 / 30)
     bars = {bar.name: list(bar.y) for bar in split_plot(shown).data}
+    assert bars["at the same word"] == pytest.approx([0.0, 0.3])
     assert bars["beyond the words"] == pytest.approx([-0.05, 0.3])
     assert split_plot(shown).data[0].marker.pattern.shape == "/", "told apart without colour"
 
 
-def test_the_split_gives_its_verdict_first():
-    assert split_takeaway(split_frame(split()), "domain") == (
-        "In part: at one and the same word, experts still tell of the domain in 1 of 2 layers (q ≤ 0.05). The words "
-        "alone explain 25 % (layer 1) to 125 % (layer 0) of what experts tell of the domain."
+def test_the_two_parts_are_of_the_bits_that_the_figure_beside_them_draws():
+    shown = split_frame(split(), Result(value=np.array([0.21, 0.39])))
+    assert shown["beyond_chance_bits"].tolist() == [0.21, 0.39]
+    assert shown["beyond_words_bits"].tolist() == pytest.approx([-0.04, 0.29])
+    assert shown["words_share"].tolist() == pytest.approx([0.25 / 0.21, 0.1 / 0.39])
+
+
+def test_the_split_gives_its_verdict_first_and_no_share_above_all():
+    assert split_takeaway(split_frame(split(given_words_excess_bits=[0.0, 0.1])), "domain") == (
+        "Real but slight: at the same word, experts tell the domain in 1 of 2 layers (q ≤ 0.05), by 0.1 bits beyond "
+        "chance; 0.18 bits would be a large effect. The words alone explain 25 % (layer 1) to 100 % (layer 0) of what "
+        "experts tell of the domain in all; in 1 layer they alone would set the domains further apart than they are."
     )
     sure = split_frame(split(given_words_p_value=[0.01, 0.01]))
-    assert split_takeaway(sure, "domain").startswith("Yes:") and is_split_sure(sure)
+    assert split_takeaway(sure, "domain").startswith("Real and large:") and is_split_sure(sure)
     unsure = split_frame(split(given_words_p_value=[0.4, 0.4]))
-    assert split_takeaway(unsure, "domain").startswith("Not surely:") and not is_split_sure(unsure)
+    assert split_takeaway(unsure, "domain").startswith("Not established:") and not is_split_sure(unsure)
 
 
 def test_the_split_says_what_it_cannot_know():
     nothing = split_frame(split(given_words_p_value=[NAN, NAN]))
-    assert "no word is frequent in two languages" in split_takeaway(nothing, "language")
+    assert split_takeaway(nothing, "language").startswith("Not known:")
     assert not is_split_sure(nothing)
+    few = split_frame(split(covered=[0.049, 0.4], given_words_p_value=[0.01, 0.01]))
+    assert split_takeaway(few, "domain").startswith(
+        "Not known: words that two domains have often are 4.9 % of the text, and 5 % are needed to say."
+    )
+    assert not is_split_sure(few), "no badge from so little text"
     no_bits = split_frame(split(share_excess=[NAN, NAN]))
     assert "nothing for the words to explain" in split_takeaway(no_bits, "domain")
     one = split_takeaway(split_frame(split(one_label=[0.52, 0.52])), "language")
@@ -146,6 +171,8 @@ LEANING = Result(
     null=np.zeros((2, 1, 3)),
     p=np.full((2, 1, 3), 0.01),
     q=np.array([[[0.01, 0.2, 0.04]], [[0.05, NAN, NAN]]]),
+    low=np.array([[[0.4, -0.3, 0.0]], [[-0.6, 0.2, NAN]]]),
+    high=np.array([[[0.6, -0.2, 0.2]], [[-0.4, 0.3, NAN]]]),
     groups=("code", "law"),
 )
 SHARE = Result(value=np.full((2, 1, 3), 0.6), low=np.full((2, 1, 3), 0.5), high=np.full((2, 1, 3), 0.7))
@@ -178,6 +205,8 @@ def test_the_table_of_leanings_has_intervals_and_leaves_out_what_is_undefined():
         "share_low",
         "share_high",
         "leaning",
+        "low",
+        "high",
         "chance",
         "p",
         "q",
@@ -246,9 +275,9 @@ SUPPORT = pd.DataFrame(
 def test_two_groups_are_held_against_each_other_in_words():
     shift = Result(value=np.full((1, 3, 3), 0.22))
     assert pair_sentence(distances(), shift, 0, (0, 1), SUPPORT) == (
-        "code and law: 0.3 bits apart, 0.1 by chance (q = 0.01). 22 % of the work would have to go to other experts. "
-        "Under one mix of the 65 words that both have often (50 % of the text), 0.02 bits beyond chance are left "
-        "(q = 0.3)."
+        "code and law: 0.3 bits apart, 0.1 by chance (q = 0.01). 22 % of the work goes to other experts in one "
+        "than in the other. Under one mix of the 65 words that both have often (50 % of the text), 0.02 "
+        "bits beyond chance are left (q = 0.3)."
     )
     assert "one mix" not in pair_sentence(distances(), shift, 0, (0, 2), SUPPORT)
     assert "no shared word" in pair_sentence(
@@ -261,10 +290,19 @@ def test_the_table_of_one_mix_speaks_of_all_groups():
     assert len(rows) == 1
     assert support_takeaway(rows, "domain") == (
         "If every domain had one mix of the 6 words that all have often (6 % of the text), experts would still tell "
-        "0.1 bits (layer 0) of it; more than chance (p ≤ 0.05) in 1 of 1 layer."
+        "0.1 bits (layer 0) of it beyond chance, significantly (p ≤ 0.05) in 1 of 1 layer."
     )
-    nothing = rows.assign(**{"bits beyond chance, one mix of words": NAN, "why not": "no word is shared"})
+    assert is_support_sure(rows)
+    nothing = rows.assign(one_mix_beyond_chance_bits=NAN, why_not="no word is shared")
     assert support_takeaway(nothing, "domain") == "Nothing is known: no word is shared."
+
+
+@pytest.mark.parametrize(("words", "share", "said"), [(4, 0.06, "only 4 words (6 % of"), (40, 0.049, "(4.9 % of")])
+def test_nothing_is_claimed_of_few_words_or_little_text(words, share, said):
+    rows = support_rows(SUPPORT.assign(ids=words, covered=share))
+    assert support_takeaway(rows, "domain").startswith("Too little to go by: only")
+    assert said in support_takeaway(rows, "domain") and "5 words and 5 % of" in support_takeaway(rows, "domain")
+    assert not is_support_sure(rows)
 
 
 def test_languages_share_experts_or_have_their_own():

@@ -132,3 +132,13 @@ def test_no_label_is_taken_for_a_formula_and_others_stay_as_they_are():
     assert cells[:4] == ['"=1+1"', '"  +SUM(A1)"', '"-2"', '"@x"']
     assert [json.loads(cell) for cell in cells[:5]] == labels[:5]
     assert cells[5:] == labels[5:]
+
+
+def test_a_column_whose_name_holds_a_comma_or_a_quotation_mark_is_written_and_read():
+    frame = pd.DataFrame({"beyond chance, as it is": [0.5], 'the "plain" one': [1]})
+    assert pd.read_csv(io.BytesIO(csv_bytes(frame))).to_dict("list") == frame.to_dict("list")
+
+
+def test_a_text_that_is_not_known_is_an_empty_cell():
+    frame = pd.DataFrame({"measure": pd.Categorical(["a", None])})
+    assert csv_bytes(frame).decode() == 'measure\n"""a"""\n\n'

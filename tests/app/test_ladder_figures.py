@@ -90,8 +90,20 @@ def test_margins_are_drawn_beside_both_steps_and_none_is_lost_at_zero(make_recor
     )
     drawn = {line.name: line.y.tolist() for line in margin_plot(record, firm).data}
     assert drawn["bfloat16 step"] == [2**-7, 2**-7] and drawn["float16 step"] == [2**-10, 2**-10]
-    assert drawn["this token"] == [2**-12, pytest.approx(0.005, abs=1e-5)]
+    assert drawn["this token"] == [2**-11, pytest.approx(0.005, abs=1e-5)], (
+        "half of the smallest value, where it is marked"
+    )
+    assert drawn["0: a tie"] == [2**-11]
     assert drawn["median of this text"] == [0.5, 0.5]
+
+
+def test_a_margin_below_every_step_is_drawn_where_it_is(make_record):
+    margin_tl = np.full((3, 2), 0.5, np.float16)
+    margin_tl[0] = [1.4e-5, 0.005]
+    record = make_record(margin_tl=margin_tl)
+    drawn = {line.name: line.y.tolist() for line in margin_plot(record, firmness(record, 0)).data}
+    assert drawn["this token"][0] == pytest.approx(1.4e-5, rel=0.01)
+    assert "0: a tie" not in drawn
 
 
 def test_neighbours_are_said_with_their_chance(make_record):

@@ -224,8 +224,8 @@ def test_positions_are_faint_where_noise_could_do_it():
     assert grid.names == ("1–3", "4–15", "special tokens")
     assert grid.faded_lb.tolist() == [[False, True, False], [True, False, False]]
     assert places_takeaway(grid, ["0", "1"]) == (
-        "50 % of the work of layer 0 would have to move for positions 1–3; 90 % of the work of layer 0 would have to "
-        "move for special tokens to be served like the rest."
+        "Served least like the rest of the text: positions 1–3 in layer 0, where 50 % of the work goes to other "
+        "experts; special tokens in layer 0, where 90 % of the work goes to other experts."
     )
     assert len(places_frame(PLACES, ["0", "1"])) == 8
     with pytest.raises(OptionError, match="no two stretches"):

@@ -104,8 +104,8 @@ def test_layers_of_different_sizes_have_no_segment_in_common():
 def test_hits_are_said_at_the_chosen_size():
     assert hits_takeaway(found(1), 2, "layer 1") == (
         "With 2 experts kept (layer 1), 40 % of the requests find theirs among those used last, 25 % if the most used "
-        "of other documents are fixed, 90 % at best; an even router 50 %. The order of the tokens adds +30.0 points to "
-        "those used last."
+        "of other documents are fixed, 90 % at best; an even router 50 %. 2 will not do if 90 % are to find "
+        "theirs, and no number does in texts so short. The order of the tokens adds +30.0 points to those used last."
     )
     one = found(1)
     one.by_policy["fixed"][:] = NAN
@@ -176,8 +176,8 @@ def test_the_verdict_names_bytes_their_interval_and_the_worst_documents():
 
 def test_the_plan_as_a_table_and_a_curve():
     rows = plan_rows(plan(TWO, (100, 1000), 2.0, 2), TWO, ["0", "1"], RATES)
-    assert rows["served, used last"].tolist() == [0.75, 0.5]
-    assert rows["bytes a token loads"].sum() == pytest.approx(2050)
+    assert rows["served_used_last"].tolist() == [0.75, 0.5]
+    assert rows["bytes_a_token_loads"].sum() == pytest.approx(2050)
     frame = loads_frame(TWO, (100, 1000), 2.0, RATES)
     assert len(frame) == 9
     assert frame["lru"].tolist()[0] == 4200 and frame["lru"].tolist()[-1] == 0

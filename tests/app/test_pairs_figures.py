@@ -113,8 +113,9 @@ def test_the_order_of_clusters_moves_rows_and_columns_alike():
 def test_the_sentence_of_a_layer_counts_what_lies_to_either_side():
     """Of 460 shared tokens 300 + 50 lie above chance, of which pairs sum to 76 %."""
     assert lift_takeaway(known(), "0") == (
-        "Layer 0: 76 % of its meetings would have to move to other pairs for chance to make them. Of 3 pairs 1 meet "
-        "more and 1 less than by chance; most of all experts 0 and 1, 4 times chance."
+        "Layer 0: 76 % of the times two experts work on the same token, it is another pair than chance "
+        "would have put together. Of 3 pairs 1 meet more and 1 less than by chance; most of all experts "
+        "0 and 1, 4 times chance."
     )
 
 
@@ -151,8 +152,8 @@ def test_what_words_and_domains_explain():
     domain = Result(value=np.array([0.1]), null=np.array([0.02]))
     assert explained_words(0, **one, domain=domain) == (
         "From one document to another a word keeps 60 % of its experts, and different words have 20 % in common: 50 % "
-        "of what can differ is the context's, the rest the word's own. A document's domain tells 0.1 bits of an expert "
-        "(by chance 0.02)."
+        "of what can differ is the context's, the rest the word's own. A document's domain tells 0.12 bits of an "
+        "expert, 0.02 by chance."
     )
     assert explained_words(0, same=None, other=None, context=None, domain=None) == ""
     assert explained_words(0, same=None, other=None, context=None, domain=Result(value=np.zeros(1))) == ""

@@ -8,13 +8,16 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from analysis.claims import check_claims
 from analysis.metrics import METRICS
 from analysis.registry import Ask, Result
 from analysis.tour import Parting, Taker
+from analysis.verdict import Evidence, left_of_columns, strength
 from app import server
+from app.figures.domains.groups import split_frame, split_takeaway
 from app.figures.tour import leaning_stop, parting_stop, taker_stop
 from app.sections.tour import stops
-from app.sources import tally_of
+from app.sources import measure, table, tally_of
 from models import BUNDLED_MODELS
 
 
@@ -42,11 +45,13 @@ def test_the_greatest_leaning_that_is_sure_is_shown():
     value, q = np.array([[[0.2, 0.6]], [[0.1, 0.0]]]), np.array([[[0.01, 0.5]], [[0.01, 0.9]]])
     leaning = Result(value=value, q=q, groups=("code", "law"))
     share = Result(value=np.array([[[0.35, 0.9]], [[0.5, 0.5]]]), groups=("code", "law"))
-    words = pd.DataFrame({"layer": [0], "share_excess": [0.4]})
+    told = {"given_words_excess_bits": [0.09], "given_words_null_mean_bits": [0.1], "given_words_p_value": [0.01]}
+    words = pd.DataFrame({"layer": [0], "share_excess": [0.4], "covered": [0.3], **told})
     stop = leaning_stop("probe.m", leaning, share, words)
     assert stop.parts == {"capture": "probe.m", "by": "domain", "layer": 0, "expert": 0}, "expert 1 is not sure"
     assert "35% of the tokens of code, 20 points more" in stop.says and "q = 0.01" in stop.says
     assert "alone gives 40%" in stop.says
+    assert stop.says.startswith("Real but slight: at the same word, experts tell the domain in 1 of 1 layers")
     assert "alone gives" not in leaning_stop("probe.m", leaning, share, None).says
     assert leaning_stop("probe.m", replace(leaning, q=q + 0.05), share, words) is None
     assert leaning_stop("probe.m", leaning, share, words, group="news") is None
@@ -151,3 +156,18 @@ def _links():
 
     for href in re.findall(r'href="([^"]*)"', tour.questions(tour.stops("sift-softmax"))):
         st.code(html.unescape(href))
+
+
+@pytest.mark.parametrize("model", BUNDLED_MODELS)
+def test_the_pages_that_say_whether_domains_differ_say_it_in_the_same_words(model):
+    probe = server.find_source(f"probe.{model}")
+    composed = table(probe, "composition.domain")
+    found = {("group_information", "domain"): measure(probe, "group_information", by="domain")}
+    left = left_of_columns(lambda name: composed[name].to_numpy(np.float64))
+    line = strength(left, "domain").says
+    evidence = Evidence(layers=probe.record.layers, tokens=10**5, documents=552, results=found, left={"domain": left})
+    claim = next(each for each in check_claims(evidence) if each.name == "subject")
+    assert claim.figure.startswith(line)
+    assert split_takeaway(split_frame(composed), "domain").startswith(line)
+    assert stops(model)[2].says.startswith(line)
+    assert line.startswith("Real but slight: ") and claim.holds == "does not hold"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from analysis.compare import near_ties, overlap
 from app.components import Scale
 from app.figures.trace import TOP_EXPERT, TokenFigure, token_figure
-from app.sections.figure import Words
+from app.figures.words import Words
 from routing.groups import layer_names
 from routing.record import RoutingRecord
 

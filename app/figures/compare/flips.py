@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from analysis.compare import FEWEST, Cascade, Flips
 from app.figures.plots import NULL, A, B, add_line, plot
-from app.sections.figure import Words
+from app.figures.words import Words
 
 
 def margin_words(found: Flips, *, population: str, whose: str) -> Words:

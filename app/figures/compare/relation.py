@@ -13,7 +13,7 @@ from analysis.saturation import Agreement
 from app.components import Scale
 from app.figures.card import visible
 from app.figures.plots import NULL, A, add_line, plot
-from app.sections.figure import Words
+from app.figures.words import Words
 from routing.record import RoutingRecord
 
 CEILING = "#7b3294"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from analysis.saturation import Agreement
 from app.components import Scale
 from app.figures.plots import NULL, A, B, add_line, plot
-from app.sections.figure import Words
+from app.figures.words import Words
 
 HALF = 0.5
 

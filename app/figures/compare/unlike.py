@@ -12,7 +12,7 @@ from analysis.first_choices import Shared
 from analysis.registry import METRICS, Result
 from app.components import Scale
 from app.figures.plots import NULL, A, B, add_line, faint, plot
-from app.sections.figure import Words
+from app.figures.words import Words
 
 REFUSAL = (
     "No difference expert by expert is shown. Expert 5 of A and expert 5 of B share nothing but a number: models "

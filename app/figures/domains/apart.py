@@ -141,8 +141,8 @@ def pair_sentence(found: Result, shift: Result, layer: int, pair: tuple[int, int
     q = float("nan") if found.q is None else float(found.q[layer, g, h])
     said = (
         f"{first} and {second}: {number(float(found.value[layer, g, h]))} bits apart, {number(null)} by chance "
-        f"({chance_words('q', q)}). {percent(float(shift.value[layer, g, h]))} of the work would have to go to other "
-        "experts."
+        f"({chance_words('q', q)}). {percent(float(shift.value[layer, g, h]))} of the work goes to other experts in "
+        "one than in the other."
     )
     row = _pair_row(support, layer, {first, second})
     return said if row is None else f"{said} {row}"
@@ -175,6 +175,24 @@ def reach_takeaway(found: Result) -> str:
         f"Of {int(known_le.sum()):,} experts, {shared:,} surely do more than their share in nine of ten languages, "
         f"{none:,} in none."
     )
+
+
+def reach_frame(found: Result, names: Sequence[str]) -> pd.DataFrame:
+    """One row for each expert that is known."""
+    layer_n, expert_n = np.nonzero(np.isfinite(found.value))
+    rows = {
+        "layer": np.array(names, object)[layer_n],
+        "expert": expert_n,
+        "share_of_languages": found.value[layer_n, expert_n],
+    }
+    return pd.DataFrame(rows)
+
+
+def exclusive_frame(found: Result, names: Sequence[str]) -> pd.DataFrame:
+    """One row for each language and layer that is known."""
+    group_n, layer_n = np.nonzero(np.isfinite(found.value))
+    rows = {"language": np.array(found.groups, object)[group_n], "layer": np.array(names, object)[layer_n]}
+    return pd.DataFrame(rows | {"share_of_experts": found.value[group_n, layer_n]})
 
 
 def exclusive_takeaway(found: Result, names: Sequence[str]) -> str:

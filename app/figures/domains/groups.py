@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from analysis.composition import Composition
 from analysis.permutation import q_values
 from analysis.registry import Result
+from analysis.verdict import COVERED, Left, strength
 from app.components import Scale
 from app.figures.plots import NULL, A, B, add_line, plot
 from app.figures.spoken import SURE, chance_words, in_layers, over_layers, percent, percents
@@ -18,6 +19,7 @@ from app.figures.strokes import WORDS, add_band, add_bars, layer_axis
 
 PLURALS = {"domain": "domains", "language": "languages"}
 NORMAL_95 = 1.96
+LEAST_BITS = 1e-9
 MUCH = 0.2
 """Share of choices at words of one group alone above which the sentence itself says so."""
 LEAST_REACH = 0.05
@@ -26,14 +28,14 @@ LEAST_REACH = 0.05
 
 def told_takeaway(found: Result, names: Sequence[str], by: str) -> str:
     """How much one choice tells of the group, and in how many layers that is more than chance."""
-    known_l = np.isfinite(found.value)
+    null_l = np.zeros(len(names)) if found.null is None else found.null
+    said = f"One choice of an expert tells {over_layers(found.value + null_l, names, 'bits')} of the {by}"
+    if found.null is not None:
+        said += f", where shuffled labels tell {over_layers(null_l, names)}"
     if found.q is None:
-        return f"One choice of an expert tells {over_layers(found.value, names, 'bits')} of the {by} beyond chance."
-    said = in_layers(found.q <= SURE, known_l & np.isfinite(found.q))
-    return (
-        f"Beyond chance, one choice of an expert tells {over_layers(found.value, names, 'bits')} of the {by}; "
-        f"surely more than nothing (q ≤ {SURE}) {said}."
-    )
+        return f"{said}."
+    sure = in_layers(found.q <= SURE, np.isfinite(found.value) & np.isfinite(found.q))
+    return f"{said}: significantly above chance (q ≤ {SURE}) {sure}."
 
 
 def is_surely_told(found: Result) -> bool:
@@ -43,21 +45,37 @@ def is_surely_told(found: Result) -> bool:
 
 def deviation(split: pd.DataFrame | None) -> NDArray[np.float64] | None:
     """Standard deviation of what dealt labels tell, by layer, from the bits and how many deviations they are."""
-    if split is None:
-        return None
-    excess_l, z_l = (split[f"label_{name}"].to_numpy(np.float64) for name in ("excess_bits", "z"))
+    return None if split is None else _deviation(split, "label")
+
+
+def _deviation(split: pd.DataFrame, part: str) -> NDArray[np.float64]:
+    excess_l, z_l = (split[f"{part}_{name}"].to_numpy(np.float64) for name in ("excess_bits", "z"))
     known_l = np.isfinite(z_l) & (z_l != 0)
     deviation_l = np.full(len(z_l), np.nan)
     np.divide(excess_l, z_l, out=deviation_l, where=known_l)
     return deviation_l
 
 
-def told_frame(found: Result, names: Sequence[str], spread_l: NDArray[np.float64] | None) -> pd.DataFrame:
-    """One row for each layer: bits in all, of chance, beyond it, p and q."""
+def told_frame(
+    found: Result, names: Sequence[str], spread_l: NDArray[np.float64] | None, other: Result | None = None
+) -> pd.DataFrame:
+    """One row for each layer of A, then of B: bits in all, of chance with 95 of 100 deals, beyond it, p and q."""
+    rows = _told_rows(found, names, "A")
+    if spread_l is not None:
+        reach_l = NORMAL_95 * spread_l
+        rows = rows.assign(chance_low=rows["chance_bits"] - reach_l, chance_high=rows["chance_bits"] + reach_l)
+    if other is None:
+        return rows
+    return pd.concat([rows, _told_rows(other, [str(at) for at in range(len(other.value))], "B")], ignore_index=True)
+
+
+def _told_rows(found: Result, names: Sequence[str], whose: str) -> pd.DataFrame:
     null_l = np.full(len(names), np.nan) if found.null is None else found.null
-    rows = {"layer": names, "bits": found.value + null_l, "chance_bits": null_l, "beyond_chance_bits": found.value}
-    rows |= {name: values for name, values in (("p", found.p), ("q", found.q)) if values is not None}
-    return pd.DataFrame(rows if spread_l is None else rows | {"chance_deviation_bits": spread_l})
+    rows: dict[str, object] = {"capture": whose, "layer": names, "bits": found.value + null_l, "chance_bits": null_l}
+    rows["beyond_chance_bits"] = found.value
+    return pd.DataFrame(
+        rows | {name: values for name, values in (("p", found.p), ("q", found.q)) if values is not None}
+    )
 
 
 def told_plot(
@@ -90,18 +108,27 @@ def composition_frame(layers: Sequence[Composition], names: Sequence[str]) -> pd
     return pd.DataFrame(rows)
 
 
-def split_frame(split: pd.DataFrame) -> pd.DataFrame:
-    """What is drawn of the composition: the two parts, and what is told at the same word with its p and q."""
-    label_l, words_l = split["label_excess_bits"], split["words_excess_bits"]
+def split_frame(split: pd.DataFrame, told: Result | None = None) -> pd.DataFrame:
+    """What is drawn of the composition: the two parts, and what is told at the same word, its chance, p and q.
+
+    `told` is `group_information` of the same tokens: then the bits beyond chance are that figure's, to the digit.
+    """
+    label_l = split["label_excess_bits"].to_numpy(np.float64) if told is None else told.value
+    words_l = split["words_excess_bits"].to_numpy(np.float64)
+    chance_l, spread_l = split["given_words_null_mean_bits"], NORMAL_95 * _deviation(split, "given_words")
+    share_l = np.divide(words_l, label_l, out=np.full(len(label_l), np.nan), where=np.abs(label_l) > LEAST_BITS)
     return pd.DataFrame(
         {
             "layer": split["layer_name"].astype(str),
             "beyond_chance_bits": label_l,
             "words_alone_bits": words_l,
             "beyond_words_bits": label_l - words_l,
-            "words_share": split["share_excess"],
+            "words_share": np.where(np.isfinite(split["share_excess"].to_numpy(np.float64)), share_l, np.nan),
             "agreement": split["agreement"],
             "same_word_bits": split["given_words_excess_bits"],
+            "same_word_chance_bits": chance_l,
+            "same_word_chance_low": chance_l - spread_l,
+            "same_word_chance_high": chance_l + spread_l,
             "same_word_p": split["given_words_p_value"],
             "same_word_q": q_values(split["given_words_p_value"].to_numpy(np.float64)),
             "covered": split["covered"],
@@ -112,19 +139,24 @@ def split_frame(split: pd.DataFrame) -> pd.DataFrame:
 
 def split_takeaway(shown: pd.DataFrame, by: str) -> str:
     """How much the words alone explain, and whether experts tell the group at one and the same word."""
-    names, share_l, q_l = (shown[name].to_numpy() for name in ("layer", "words_share", "same_word_q"))
-    known_l = np.isfinite(q_l.astype(np.float64))
-    if not np.isfinite(share_l.astype(np.float64)).any():
+    names, share_l = shown["layer"].tolist(), shown["words_share"].to_numpy(np.float64)
+    if not np.isfinite(share_l).any():
         return f"Experts tell no more of the {by} than chance does: there is nothing for the words to explain."
-    words = f"The words alone explain {percents(share_l.astype(np.float64), names)} of what experts tell of the {by}"
-    if not known_l.any():
-        return f"{words}; no word is frequent in two {PLURALS[by]}, so that nothing is known at the same word."
-    sure_l = q_l <= SURE
-    verdict = "Yes" if sure_l[known_l].all() else "In part" if sure_l[known_l].any() else "Not surely"
-    return (
-        f"{verdict}: at one and the same word, experts still tell of the {by} {in_layers(sure_l, known_l)} "
-        f"(q ≤ {SURE}). {words}.{_same_thing(shown, by)}"
-    )
+    more = int((share_l > 1).sum())
+    words = f"The words alone explain {percents(np.minimum(share_l, 1), names)} of what experts tell of the {by} in all"
+    if more:
+        words += (
+            f"; in {more} layer{'s' * (more != 1)} they alone would set the {PLURALS[by]} further apart than they are"
+        )
+    return f"{strength(_left_of(shown), by).says} {words}.{_same_thing(shown, by)}"
+
+
+def _left_of(shown: pd.DataFrame) -> Left:
+    """What is told at the same word, as evidence."""
+    columns = ("same_word_bits", "same_word_chance_bits", "same_word_p", "words_share")
+    bits_l, null_l, p_l, by_words_l = (shown[name].to_numpy(np.float64) for name in columns)
+    covered = float(shown["covered"].min())
+    return Left(bits_l=bits_l, null_l=null_l, p_l=p_l, by_words_l=by_words_l, covered=covered)
 
 
 def _same_thing(shown: pd.DataFrame, by: str) -> str:
@@ -138,14 +170,26 @@ def _same_thing(shown: pd.DataFrame, by: str) -> str:
 def is_split_sure(shown: pd.DataFrame) -> bool:
     """Whether experts tell the group at the same word in every layer where that is known."""
     q_l = shown["same_word_q"].to_numpy(np.float64)
-    return bool(np.isfinite(q_l).any()) and float(np.nanmax(q_l)) <= SURE
+    is_enough = float(shown["covered"].min()) >= COVERED
+    return is_enough and bool(np.isfinite(q_l).any()) and float(np.nanmax(q_l)) <= SURE
 
 
 def split_plot(shown: pd.DataFrame) -> go.Figure:
-    """The bits beyond chance of each layer as two parts: what the words alone would give, and the rest."""
+    """The bits beyond chance of each layer as two parts, and beside them those at the same word, a test of its own."""
     found = plot("layer", "bits beyond chance")
     add_bars(found, shown["words_alone_bits"].to_numpy(), name="by the words alone", ink=WORDS, is_hatched=True)
     add_bars(found, shown["beyond_words_bits"].to_numpy(), name="beyond the words", ink=A)
+    same_l = shown["same_word_bits"].to_numpy(np.float64)
+    if np.isfinite(same_l).any():
+        above_l = (shown["same_word_chance_high"] - shown["same_word_chance_bits"]).to_numpy(np.float64)
+        add_band(found, np.arange(len(same_l)), -above_l, above_l, NULL)
+        found.add_scatter(
+            x=list(range(len(same_l))),
+            y=same_l.astype(np.float32),
+            name="at the same word",
+            mode="markers",
+            marker={"symbol": "diamond", "size": 10, "color": B, "line": {"width": 1, "color": "white"}},
+        )
     layer_axis(found, shown["layer"].tolist())
     return found
 
@@ -206,17 +250,24 @@ def leaning_takeaway(found: Result, layer: int, names: Sequence[str], by: str) -
 
 
 def leaning_frame(found: Result, share: Result, layer: int, by: str) -> pd.DataFrame:
-    """One row for each group and expert of a layer: its share with its interval, the leaning, its null, p and q."""
+    """One row for each group and expert of a layer: its share and the leaning, each with its interval; null, p, q."""
     groups, experts = found.value[:, layer].shape
     blank = np.full((groups, experts), np.nan)
     columns = {"share": share.value, "share_low": share.low, "share_high": share.high, "leaning": found.value}
-    columns |= {"chance": found.null, "p": found.p, "q": found.q}
+    columns |= {"low": found.low, "high": found.high, "chance": found.null, "p": found.p, "q": found.q}
     rows: dict[str, object] = {by: np.repeat(np.array(found.groups, object), experts)}
     rows["expert"] = np.tile(np.arange(experts), groups)
     for name, values in columns.items():
         rows[name] = (blank if values is None else values[:, layer]).ravel()
     frame = pd.DataFrame(rows)
     return frame[np.isfinite(frame["leaning"])].reset_index(drop=True)
+
+
+def counts_frame(share_lg: NDArray[np.float64], found: Result, names: Sequence[str], by: str) -> pd.DataFrame:
+    """One row for each layer and group: the share of its experts that lean."""
+    layer_n, group_n = np.nonzero(np.isfinite(share_lg))
+    rows = {"layer": np.array(names, object)[layer_n], by: np.array(found.groups, object)[group_n]}
+    return pd.DataFrame(rows | {"share_of_experts": share_lg[layer_n, group_n]})
 
 
 def leaning_counts(found: Result) -> NDArray[np.float64]:

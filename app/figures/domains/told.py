@@ -7,9 +7,13 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from analysis.registry import Result
+from analysis.verdict import COVERED
 from app.figures.plots import NULL, A, B, add_line, plot
 from app.figures.spoken import SURE, in_layers, over_layers, percent, percents
 from app.figures.strokes import WORDS, add_stroke, layer_axis
+
+LEAST_WORDS = 5
+"""Words that all groups must have often: with fewer, one comma decides."""
 
 DECODED = ("experts", "words", "over words")
 
@@ -27,17 +31,24 @@ def decoding_takeaway(routing: Result, words: Result, over: Result, names: Seque
     )
 
 
-def decoding_frame(routing: Result, words: Result, over: Result, names: Sequence[str]) -> pd.DataFrame:
-    """One row for each layer and thing that documents are told from."""
-    parts = []
-    for what, found in zip(DECODED, (routing, words, over), strict=True):
-        rows: dict[str, object] = {"from": what, "layer": names, "value": np.broadcast_to(found.value, len(names))}
-        for name in ("low", "high", "null"):
-            values = getattr(found, name)
-            if values is not None:
-                rows[name] = np.broadcast_to(values, len(names))
-        parts.append(pd.DataFrame(rows))
+def decoding_frame(
+    routing: Result, words: Result, over: Result, names: Sequence[str], other: Result | None = None
+) -> pd.DataFrame:
+    """One row for each layer and thing that documents are told from; `other` is capture B's routing."""
+    parts = [_decoded("A", what, found, names) for what, found in zip(DECODED, (routing, words, over), strict=True)]
+    if other is not None:
+        parts.append(_decoded("B", DECODED[0], other, [str(at) for at in range(len(other.value))]))
     return pd.concat(parts, ignore_index=True)
+
+
+def _decoded(whose: str, what: str, found: Result, names: Sequence[str]) -> pd.DataFrame:
+    rows: dict[str, object] = {"capture": whose, "from": what, "layer": names}
+    rows["value"] = np.broadcast_to(found.value, len(names))
+    for name in ("low", "high", "null"):
+        values = getattr(found, name)
+        if values is not None:
+            rows[name] = np.broadcast_to(values, len(names))
+    return pd.DataFrame(rows)
 
 
 def decoding_plot(routing: Result, words: Result, names: Sequence[str], other: Result | None = None) -> go.Figure:
@@ -63,27 +74,44 @@ def support_rows(support: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "layer": own["layer_name"].astype(str),
-            "shared words": own["ids"].astype(int),
-            "share of the text": own["covered"],
-            "bits beyond chance, as they are": own["raw_excess_bits"],
-            "bits beyond chance, one mix of words": own["standardised_excess_bits"],
-            "share that is left": own["left"],
+            "shared_words": own["ids"].astype(int),
+            "text_share": own["covered"],
+            "plain_beyond_chance_bits": own["raw_excess_bits"],
+            "one_mix_beyond_chance_bits": own["standardised_excess_bits"],
+            "share_left": own["left"],
             "p": own["standardised_p_value"],
-            "why not": own["reason"].astype(str),
+            "why_not": own["reason"].astype(str),
         }
     ).reset_index(drop=True)
 
 
+def is_supported(rows: pd.DataFrame) -> bool:
+    """Whether the words that all groups have are enough of the text for anything to be said."""
+    return bool(rows["shared_words"].max() >= LEAST_WORDS) and bool(rows["text_share"].max() >= COVERED)
+
+
+def is_support_sure(rows: pd.DataFrame) -> bool:
+    """Whether more than chance is left in every layer, of enough words."""
+    return is_supported(rows) and bool((rows["p"] <= SURE).all())
+
+
 def support_takeaway(rows: pd.DataFrame, by: str) -> str:
     """How much experts tell when every group is given the same words."""
-    left_l = rows["bits beyond chance, one mix of words"].to_numpy(np.float64)
+    left_l = rows["one_mix_beyond_chance_bits"].to_numpy(np.float64)
     p_l = rows["p"].to_numpy(np.float64)
     if not np.isfinite(left_l).any():
-        return f"Nothing is known: {next(iter(rows['why not']), '') or 'no word is frequent in all of them'}."
+        return f"Nothing is known: {next(iter(rows['why_not']), '') or 'no word is frequent in all of them'}."
     names, known_l = rows["layer"].tolist(), np.isfinite(p_l)
-    words, covered = int(rows["shared words"].max()), float(rows["share of the text"].max())
+    words, covered = int(rows["shared_words"].max()), float(rows["text_share"].max())
+    if not is_supported(rows):
+        verb = "is" if words == 1 else "are"
+        return (
+            f"Too little to go by: only {words:,} word{'s' * (words != 1)} ({percent(covered)} of the text) {verb} "
+            f"frequent in every {by}, and {LEAST_WORDS} words and {percent(COVERED)} of the text are needed to say "
+            "anything. The table shows what was computed."
+        )
     return (
         f"If every {by} had one mix of the {words:,} word{'s' * (words != 1)} that all have often "
-        f"({percent(covered)} of the text), experts would still tell {over_layers(left_l, names, 'bits')} of it; more "
-        f"than chance (p ≤ {SURE}) {in_layers(p_l <= SURE, known_l)}."
+        f"({percent(covered)} of the text), experts would still tell {over_layers(left_l, names, 'bits')} of it "
+        f"beyond chance, significantly (p ≤ {SURE}) {in_layers(p_l <= SURE, known_l)}."
     )

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.registry import Result
-from app.sections.figure import Words
+from app.figures.words import Words
 from routing.errors import OptionError
 
 GLANCE = "How busy is it, and what does it lean to?"

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from analysis.expert_flow import PlaceLoad
 from analysis.registry import Result
 from app.figures.expert.forest import forest
-from app.sections.figure import Words
+from app.figures.words import Words
 from routing.errors import OptionError
 
 SURE = 0.05

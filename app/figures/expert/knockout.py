@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from analysis.knockout import Loss, smallest_shown
 from app.figures.expert.forest import forest
-from app.sections.figure import Words
+from app.figures.words import Words
 
 MOST_TEXTS = 100_000
 QUESTION = "What does the model lose without it?"

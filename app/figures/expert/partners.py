@@ -11,7 +11,7 @@ from analysis.expert_flow import Flow
 from analysis.metrics.pairs import ENOUGH
 from analysis.registry import Result
 from app.figures.alike import STYLE
-from app.sections.figure import Words
+from app.figures.words import Words
 from routing.errors import OptionError
 
 PARTNERS = "Which experts work on the same tokens?"

@@ -11,7 +11,7 @@ from analysis.expert_words import LEAST, SURE, Contexts, ExpertWord, Kind, Vocab
 from app.figures.alike import STYLE, document_label
 from app.figures.card import visible
 from app.figures.context import context, quoted
-from app.sections.figure import Words
+from app.figures.words import Words
 from routing.errors import OptionError
 from routing.record import RoutingRecord
 

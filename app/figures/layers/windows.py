@@ -74,7 +74,7 @@ def window_frame(lines: Sequence[tuple[str, Windowed]]) -> pd.DataFrame:
 
 
 class Places(NamedTuple):
-    """Layers by stretches of position: how much work would have to move. Faded: not surely above noise."""
+    """Layers by stretches of position: how much work goes to other experts. Faded: not surely above noise."""
 
     value_lb: NDArray[np.float64]
     faded_lb: NDArray[np.bool_]
@@ -91,7 +91,7 @@ def places(found: Result) -> Places:
         )
     value_lb = found.value[:, known_b]
     names = tuple(name for name, known in zip(found.labels["b"], known_b, strict=True) if known)
-    scale = Scale("work that would have to move", low=0, high=1, unit="share of the layer's work")
+    scale = Scale("work that goes to other experts", low=0, high=1, unit="share of the layer's work")
     return Places(value_lb, _not_above(found)[:, known_b], names, scale)
 
 
@@ -111,8 +111,8 @@ def places_takeaway(grid: Places, layers: Sequence[str]) -> str:
             layer, at = divmod(int(np.nanargmax(grid.value_lb[:, columns])), len(columns))
             name = f"{of} {grid.names[columns[at]]}".strip()
             share = 100 * grid.value_lb[layer, columns[at]]
-            said.append(f"{share:.0f} % of the work of layer {layers[layer]} would have to move for {name}")
-    return f"{'; '.join(said)} to be served like the rest."
+            said.append(f"{name} in layer {layers[layer]}, where {share:.0f} % of the work goes to other experts")
+    return f"Served least like the rest of the text: {'; '.join(said)}."
 
 
 def places_frame(found: Result, layers: Sequence[str]) -> pd.DataFrame:

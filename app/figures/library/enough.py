@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 
 from analysis.enough import Enough
 from app.figures.plots import NULL, A, B, add_line, plot
-from app.sections.figure import Words
+from app.figures.words import Words
 
 QUESTION = "Is there enough text to go by?"
 STEPS = "#1b9e77"

@@ -18,6 +18,7 @@ from routing.router import RouterRule
 FORMATS = {"32 bits a weight": 4.0, "16 bits a weight": 2.0, "8 bits a weight": 1.0, "4 bits a weight": 0.5}
 _BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
 MATRICES = 3
+POLICIES = ("lru", "mixed", "fixed", "best")
 """Weights of an expert in most models: gate, up and down, each as wide as the model times as wide as the expert."""
 
 
@@ -105,11 +106,11 @@ def plan_rows(
         "layer": names,
         "kept": found.kept_l,
         "of": [rule.experts for rule in rules],
-        "served, used last": hits_at(rates["lru"], found.kept_l),
-        "served, random order": hits_at(rates["mixed"], found.kept_l),
-        "served, fixed": hits_at(rates["fixed"], found.kept_l),
-        "bytes an expert": found.size_l,
-        "bytes a token loads": bytes_per_token(rates["lru"], rules, found),
+        "served_used_last": hits_at(rates["lru"], found.kept_l),
+        "served_random_order": hits_at(rates["mixed"], found.kept_l),
+        "served_fixed": hits_at(rates["fixed"], found.kept_l),
+        "bytes_an_expert": found.size_l,
+        "bytes_a_token_loads": bytes_per_token(rates["lru"], rules, found),
     }
     return pd.DataFrame(rows)
 
@@ -128,6 +129,14 @@ def loads_frame(
         loads = {name: float(bytes_per_token(rate_lb, rules, found).sum()) for name, rate_lb in rates.items()}
         rows.append({"kept": kept, "memory": found.memory + found.room, **loads})
     return pd.DataFrame(rows)
+
+
+def loads_table(frame: pd.DataFrame, kept: int, loads: Loads) -> pd.DataFrame:
+    """What is drawn, by number kept; the chosen one has the interval of keeping those used last."""
+    is_chosen = frame["kept"] == kept
+    named = frame.rename(columns={"memory": "memory_bytes"} | {name: f"{name}_bytes" for name in POLICIES})
+    ends = {"low": loads.low, "high": loads.high}
+    return named.assign(is_chosen=is_chosen, **{name: np.where(is_chosen, end, np.nan) for name, end in ends.items()})
 
 
 def loads_plot(frame: pd.DataFrame, kept: int) -> go.Figure:

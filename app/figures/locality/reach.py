@@ -9,6 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
+from analysis.claims import HITS, experts_needed
 from analysis.registry import Result
 from app.figures.plots import NULL, A, B, add_line, plot
 from app.figures.spoken import percent
@@ -39,7 +40,8 @@ MOST_LINKS, MOST_LAYERS = 48, 16
 class Curves(NamedTuple):
     """Share of requests served by C = 1, 2 … E experts kept, by policy; and by knowing the next 16 tokens.
 
-    `segment_x` are sizes, `segment`, `segment_low` and `segment_high` the rates there.
+    `segment_x` are sizes, `segment`, `segment_low` and `segment_high` the rates there. `needed` is the share of the
+    experts at hand of which `HITS` of the requests find theirs; NaN where all are too few.
     """
 
     by_policy: Mapping[str, NDArray[np.float64]]
@@ -47,6 +49,7 @@ class Curves(NamedTuple):
     segment: NDArray[np.float64]
     segment_low: NDArray[np.float64]
     segment_high: NDArray[np.float64]
+    needed: float
 
 
 def of_layer(values_lx: NDArray[np.float64], layer: int | None) -> NDArray[np.float64]:
@@ -72,10 +75,18 @@ def overlap_takeaway(found: Result, layer: int | None) -> str:
     return f"{said}. Beyond tokens of other documents of the same kind, that is {beyond_b[0]:+.3f}{far}."
 
 
-def overlap_frame(found: Result, names: Sequence[str]) -> pd.DataFrame:
-    """One row for each layer and distance."""
+def overlap_frame(found: Result, names: Sequence[str], other: Result | None = None) -> pd.DataFrame:
+    """One row for each layer and distance of A, then of B."""
+    rows = _overlap_rows(found, names, "A")
+    if other is None:
+        return rows
+    return pd.concat([rows, _overlap_rows(other, [str(at) for at in range(len(other.value))], "B")], ignore_index=True)
+
+
+def _overlap_rows(found: Result, names: Sequence[str], whose: str) -> pd.DataFrame:
     layers, lags = found.value.shape
     rows: dict[str, object] = {
+        "capture": whose,
         "layer": np.repeat(np.array(names, object), lags),
         "distance": np.tile(np.array(found.labels["b"], object), layers),
     }
@@ -123,10 +134,18 @@ def curves(
     sizes = [min(times * of[0].k, of[0].experts) for times in range(1, segment.value.shape[1] + 1)]
     blank = np.full(segment.value.shape, np.nan)
     low, high = (blank if values is None or layer is None else values for values in (segment.low, segment.high))
+    needed_l = np.fmin(experts_needed(lru.value), experts_needed(lfu.value))
+    own_l = needed_l if layer is None else needed_l[[layer]]
+    drawn, low_x, high_x = (
+        of_layer(values, layer) if is_one_size else np.zeros(0) for values in (segment.value, low, high)
+    )
     return Curves(
-        {name: of_layer(values, layer) for name, values in by_policy.items()},
-        np.array(sizes if is_one_size else [], np.int64),
-        *((of_layer(values, layer) if is_one_size else np.zeros(0)) for values in (segment.value, low, high)),
+        by_policy={name: of_layer(values, layer) for name, values in by_policy.items()},
+        segment_x=np.array(sizes if is_one_size else [], np.int64),
+        segment=drawn,
+        segment_low=low_x,
+        segment_high=high_x,
+        needed=float(own_l.sum() / sum(rule.experts for rule in of)),
     )
 
 
@@ -139,9 +158,22 @@ def hits_takeaway(found: Curves, kept: int, where: str) -> str:
     if np.isfinite(at["fixed"]):
         said += f", {percent(at['fixed'])} if the most used of other documents are fixed"
     said += f", {percent(at['best'])} at best; an even router {percent(at['chance'])}."
+    said += _will_it_do(found, kept)
     if "mixed" not in at or np.isnan(at["mixed"]):
         return said
     return f"{said} The order of the tokens adds {100 * (at['lru'] - at['mixed']):+.1f} points to those used last."
+
+
+def _will_it_do(found: Curves, kept: int) -> str:
+    """Whether so many are enough, by the bar that the claims about a model have."""
+    is_enough = max(found.by_policy["lru"][kept - 1], found.by_policy["lfu"][kept - 1]) >= HITS
+    if is_enough:
+        return f" {kept} will do, if {percent(HITS)} are to find theirs."
+    if np.isnan(found.needed):
+        return f" {kept} will not do if {percent(HITS)} are to find theirs, and no number does in texts so short."
+    return (
+        f" {kept} will not do if {percent(HITS)} are to find theirs: that takes {percent(found.needed)} of all experts."
+    )
 
 
 def hits_frame(found: Curves) -> pd.DataFrame:

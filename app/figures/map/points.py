@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from analysis.projection import Layout, Points, Purity
 from app.figures.plots import NULL, A, plot
-from app.sections.figure import Words
+from app.figures.words import Words
 from routing.record import RoutingRecord
 
 HUES = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#882255", "#999933")

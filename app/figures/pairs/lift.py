@@ -120,7 +120,10 @@ def partners(pairs: LayerPairs, expert: int) -> list[int]:
 def lift_takeaway(pairs: LayerPairs, layer: str) -> str:
     """How many pairs lie beyond chance, how much that is, and the pair furthest from it to either side."""
     excess = 100 * float(excess_share(pairs.support_ef[None], pairs.expected_ef[None])[0])
-    said = f"Layer {layer}: {excess:.0f} % of its meetings would have to move to other pairs for chance to make them."
+    said = (
+        f"Layer {layer}: {excess:.0f} % of the times two experts work on the same token, it is another pair than "
+        "chance would have put together."
+    )
     sure_ef = pairs.sure_ef
     if not sure_ef.any():
         return f"{said} No pair is beyond chance with enough support."
@@ -191,6 +194,7 @@ def explained_words(
             "differ is the context's, the rest the word's own."
         )
     if domain is not None and np.isfinite(domain.value[layer]) and domain.value[layer] != 0:  # 0 bits: one domain
-        null = "" if domain.null is None else f" (by chance {number(domain.null[layer])})"
-        said.append(f"A document's domain tells {number(domain.value[layer])} bits of an expert{null}.")
+        chance = 0.0 if domain.null is None else float(domain.null[layer])
+        by_chance = f", {number(chance)} by chance" if chance else ""
+        said.append(f"A document's domain tells {number(domain.value[layer] + chance)} bits of an expert{by_chance}.")
     return " ".join(said)

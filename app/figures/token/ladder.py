@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from analysis.near_tie import steps
 from app.figures.plots import NULL, A, B, add_line, plot
-from app.sections.figure import Words
+from app.figures.words import Words
 from routing.groups import layer_names
 from routing.record import RoutingRecord
 
@@ -20,8 +20,8 @@ Href = Callable[[int, int | None], str]
 
 QUESTION = "Which experts took this token, and what nearly did?"
 HOW_FIRM = "How firmly was it sent there?"
-LEAST_DRAWN = 2.0**-12
-"""Smaller margins are drawn here: a logarithm has no 0."""
+ZERO_BELOW = 0.5
+"""A margin of 0 is drawn at this share of the smallest other value, as an open triangle: a logarithm has no 0."""
 
 STYLE = """<style>
 .gs-ladder { --faint: color-mix(in srgb, currentColor 14%, transparent); font-size: .875rem; line-height: 1.35;
@@ -235,18 +235,35 @@ def margin_plot(record: RoutingRecord, firm: Firmness) -> go.Figure:
     """Margins by depth, with what may flip them."""
     shown = plot("layer", "margin")
     names = layer_names(record.layers)
-    add_line(shown, names, _drawn(firm.typical_l), name="median of this text", ink=NULL)
-    add_line(shown, names, _drawn(firm.brain_l), name="bfloat16 step", ink=B)
-    add_line(shown, names, _drawn(firm.half_l), name="float16 step", ink="#9467bd")
-    add_line(shown, names, _drawn(firm.margin_l), name="this token", ink=A)
+    lines = (firm.typical_l, firm.brain_l, firm.half_l, firm.margin_l)
+    floor = ZERO_BELOW * min((float(line_l[line_l > 0].min()) for line_l in lines if (line_l > 0).any()), default=1.0)
+    add_line(shown, names, _drawn(firm.typical_l, floor), name="median of this text", ink=NULL)
+    add_line(shown, names, _drawn(firm.brain_l, floor), name="bfloat16 step", ink=B)
+    add_line(shown, names, _drawn(firm.half_l, floor), name="float16 step", ink="#9467bd")
+    add_line(shown, names, _drawn(firm.margin_l, floor), name="this token", ink=A)
     shown.data[-2].update(line={"dash": "longdashdot"}, marker={"symbol": "square"})
+    _mark_ties(shown, names, firm.margin_l, floor)
     shown.update_xaxes(type="category")
     shown.update_yaxes(type="log")
     return shown
 
 
-def _drawn(value_l: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.where(np.isnan(value_l), np.nan, np.maximum(value_l, LEAST_DRAWN))
+def _drawn(value_l: NDArray[np.float64], floor: float) -> NDArray[np.float64]:
+    """Values as they are; an exact 0 at the floor, where it is marked."""
+    return np.where(value_l == 0, floor, value_l)
+
+
+def _mark_ties(shown: go.Figure, names: list[str], margin_l: NDArray[np.float64], floor: float) -> None:
+    """Say at the axis that a margin is 0 exactly."""
+    is_tie_l = margin_l == 0
+    if is_tie_l.any():
+        shown.add_scatter(
+            x=[name for name, is_tie in zip(names, is_tie_l, strict=True) if is_tie],
+            y=np.full(int(is_tie_l.sum()), floor, np.float32),
+            name="0: a tie",
+            mode="markers",
+            marker={"symbol": "triangle-down-open", "size": 12, "color": A, "line": {"width": 2}},
+        )
 
 
 def margin_frame(record: RoutingRecord, firm: Firmness) -> pd.DataFrame:

@@ -34,6 +34,8 @@ from routing.errors import OptionError
 from routing.groups import layer_names
 
 _kept = MemoCache()
+SCALED = "The figure scales them by the number of experts, so that two models can stand side by side."
+SORTED = "The figure draws one layer of each."
 
 
 def show_models(page: Page, other: Source, found: Relation) -> None:
@@ -62,7 +64,7 @@ def _sight(page: Page, other: Source, sight: Sight) -> None:
             found = measure(side.source, sight.metric, by=by, scope=side.scope)
             lines.append(model_line(found, sight, _experts(other), whose=side.name))
         words = sight_words(lines, sight, population=population(page), by=by)
-        with figure(words, key=f"sight-{sight.metric}", frame=lambda: sight_frame(lines), is_chart=True):
+        with figure(words, key=f"sight-{sight.metric}", beyond=SCALED, frame=lambda: sight_frame(lines), is_chart=True):
             chart(sight_plot(lines, sight), words, key=f"sight-{sight.metric}-chart")
 
 
@@ -84,7 +86,7 @@ def _shape(page: Page, other: Source) -> None:
             found = measure(side.source, "load_lorenz", scope=side.scope)
             shapes.append(shape_of(found, opposite, _experts(other), whose=side.name))
         words = shape_words(shapes, population=population(page))
-        with figure(words, key="shape", frame=lambda: shape_frame(shapes), is_chart=True):
+        with figure(words, key="shape", beyond=SORTED, frame=lambda: shape_frame(shapes), is_chart=True):
             chart(shape_plot(shapes), words, key="shape-chart")
 
 

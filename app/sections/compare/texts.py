@@ -30,6 +30,8 @@ from routing.record import RoutingRecord
 
 _alignments = MemoCache()
 
+STAY = "It is the null line alone; the overlap of A and B is computed by analysis.alignment."
+
 
 def show_texts(page: Page, other: Source) -> None:
     """Both texts as one, then what their common tokens' routes have in common."""
@@ -82,7 +84,7 @@ def _overlap(page: Page, first: RoutingRecord, second: RoutingRecord, found: Ali
     begun = min(found.begun_alike, len(found.first_n))
     said = f"N = {int(rows_n.sum()):,} tokens that both have, {begun:,} of them before the first change"
     words = overlap_words(line, question="Do the tokens that stay keep their experts?", population=said)
-    with figure(words, key="stay", frame=lambda: overlap_frame(line), is_chart=True):
+    with figure(words, key="stay", beyond=STAY, frame=lambda: overlap_frame(line), is_chart=True):
         chart(overlap_plot(line), words, key="stay-chart")
         _before_change(first, second, begun)
 

@@ -9,12 +9,14 @@ from app.figures.domains.apart import (
     apart_frame,
     apart_grid,
     apart_takeaway,
+    exclusive_frame,
     exclusive_takeaway,
     mean_apart,
     mean_frame,
     mean_plot,
     mean_takeaway,
     pair_sentence,
+    reach_frame,
     reach_takeaway,
 )
 from app.figures.domains.groups import PLURALS
@@ -22,7 +24,7 @@ from app.figures.spoken import SURE
 from app.sections import address
 from app.sections.by_depth import notes
 from app.sections.domains.by_group import Groups, support_table
-from app.sections.figure import Words, answering, chart, code_for, figure
+from app.sections.figure import Words, answering, chart, figure
 from app.sections.messages import plain
 from app.sources import measure
 from routing.errors import OptionError
@@ -53,8 +55,7 @@ def _pairs(groups: Groups) -> None:
             badge="observed",
             metric="profile_divergence",
         )
-        code = code_for(page.source, "profile_divergence", by=groups.by, facet=page.scope.facet)
-        with figure(words, key="apart", code=code, frame=lambda: apart_frame(found, layer)):
+        with figure(words, key="apart", at={"layer": layer}, frame=lambda: apart_frame(found, layer)):
             matrix(
                 grid.values_gh,
                 rows=list(found.groups),
@@ -124,10 +125,7 @@ def _depth(groups: Groups, metric: str, question: str, axis: str) -> None:
             badge="observed",
             metric=metric,
         )
-        code = code_for(page.source, metric, by=groups.by, facet=page.scope.facet)
-        with figure(
-            words, key=metric, is_chart=True, code=code, frame=lambda: mean_frame(value_l, null_l, groups.names)
-        ):
+        with figure(words, key=metric, is_chart=True, frame=lambda: mean_frame(value_l, null_l, groups.names)):
             chart(mean_plot(value_l, null_l, groups.names, axis), words, key=f"{metric}-chart")
         if not is_bits:
             notes(found.warnings)
@@ -162,7 +160,7 @@ def _reach(groups: Groups) -> None:
             badge="observed",
             metric="language_reach",
         )
-        with figure(words, key="reach", code=code_for(page.source, "language_reach", by="language")):
+        with figure(words, key="reach", frame=lambda: reach_frame(found, groups.names)):
             matrix(
                 found.value,
                 rows=groups.names,
@@ -195,7 +193,7 @@ def _exclusive(groups: Groups) -> None:
             badge="observed",
             metric="exclusive_experts",
         )
-        with figure(words, key="exclusive", code=code_for(page.source, "exclusive_experts", by="language")):
+        with figure(words, key="exclusive", frame=lambda: exclusive_frame(found, groups.names)):
             matrix(
                 found.value,
                 rows=list(found.groups),

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from analysis.common_support import common_support
 from analysis.composition import composition
 from analysis.profiles import OTHER
+from analysis.registry import Result
 from analysis.tally import label_numbers
 from app.figures.domains.groups import (
     PLURALS,
@@ -30,10 +31,10 @@ from app.figures.domains.groups import (
 from app.memo import MemoCache
 from app.sections import address
 from app.sections.by_depth import notes, of_b, population
-from app.sections.figure import Words, answering, chart, code_for, figure
+from app.sections.figure import Words, answering, chart, figure
 from app.sections.looking import Page
 from app.sections.messages import plain
-from app.sources import LIVE_RESAMPLES, WHOLE, counted, facet_mask, measure, table
+from app.sources import LIVE_RESAMPLES, WHOLE, Reading, counted, facet_mask, measure, note, table
 from app.state import LABELS
 from routing.errors import OptionError
 from routing.groups import layer_names
@@ -149,8 +150,24 @@ def _made(groups: Groups, name: str, make: Make) -> pd.DataFrame | None:
     asked = (page.source.id, groups.by, page.scope)
     if record.ids_tlk.size > LIVE_CHOICES and asked not in st.session_state.get(ASKED, set()):
         return None
+    note(_call_of(page, name, groups.by))
     key = (page.source.id, name, groups.by, page.scope)
     return _tables.get(key, lambda: make(record.take(facet_mask(record, page.scope.facet)), groups.by, groups.names))
+
+
+def _call_of(page: Page, name: str, by: str) -> Reading:
+    """How a table that is made here can be had without the page."""
+    code = (
+        "own = record.take(is_counted_t)\n"
+        "label_d, strata_d = (\n"
+        f'    label_numbers([getattr(each, by) for each in own.documents])[0] for by in ("{by}", "{OTHER[by]}")\n'
+        ")\n"
+        f"{name}_by_{by} = {name}(\n"
+        "    own.ids_tlk, own.token_t, own.document_t, label_d, strata_d=strata_d, "
+        f"permutations={LIVE_RESAMPLES}\n)"
+    )
+    imports = (f"from analysis.{name} import {name}", "from analysis.tally import label_numbers")
+    return Reading(source=page.source, scope=page.scope, code=code, imports=imports)
 
 
 def offer_to_compute(groups: Groups, key: str) -> None:
@@ -217,10 +234,9 @@ def show_told(groups: Groups) -> None:
             badge="beyond null" if is_surely_told(found) else "observed",
             metric="group_information",
         )
-        code = code_for(page.source, "group_information", by=by, facet=page.scope.facet)
-        frame = told_frame(found, groups.names, spread_l)
-        with figure(words, key="told", is_chart=True, code=code, frame=lambda: frame):
-            beside = None if other is None else other[1]
+        beside = None if other is None else other[1]
+        frame = told_frame(found, groups.names, spread_l, beside)
+        with figure(words, key="told", is_chart=True, frame=lambda: frame):
             chart(told_plot(found, groups.names, spread_l, beside), words, key="told-chart")
             notes(found.warnings)
 
@@ -228,6 +244,14 @@ def show_told(groups: Groups) -> None:
 def _known_split(groups: Groups) -> pd.DataFrame | None:
     try:
         return split_table(groups)
+    except OptionError:
+        return None
+
+
+def _told(page: Page, by: str) -> Result | None:
+    """The bits that the figure beside draws, so that both say the same."""
+    try:
+        return measure(page.source, "group_information", by=by, scope=page.scope)
     except OptionError:
         return None
 
@@ -243,7 +267,7 @@ def show_split(groups: Groups) -> None:
             st.subheader(question, anchor=False)
             offer_to_compute(groups, "compute-split")
             return
-        shown = split_frame(split)
+        shown = split_frame(split, None if page.source.is_cut else _told(page, by))
         words = Words(
             question=question,
             takeaway=split_takeaway(shown, by),

@@ -16,12 +16,12 @@ from app.figures.domains.behind import (
     top_documents,
     word_table,
 )
-from app.figures.domains.groups import PLURALS, leaning_counts, leaning_frame, leaning_takeaway, leanings
+from app.figures.domains.groups import PLURALS, counts_frame, leaning_counts, leaning_frame, leaning_takeaway, leanings
 from app.figures.spoken import SURE
 from app.sections import address
 from app.sections.by_depth import choose_layer, notes
 from app.sections.domains.by_group import Groups
-from app.sections.figure import Words, answering, code_for, figure
+from app.sections.figure import Words, answering, figure
 from app.sections.messages import plain
 from app.sources import counted, facet_mask, measure
 
@@ -61,8 +61,9 @@ def _one_layer(groups: Groups, leaning: Result, question: str) -> None:
         badge="observed",
         metric="leaning",
     )
-    code = code_for(page.source, "leaning", by=groups.by, facet=page.scope.facet)
-    with figure(words, key="leaning", code=code, frame=lambda: leaning_frame(leaning, share, layer, groups.by)):
+    with figure(
+        words, key="leaning", at={"layer": layer}, frame=lambda: leaning_frame(leaning, share, layer, groups.by)
+    ):
         matrix(
             grid.values_eg,
             rows=None,
@@ -93,7 +94,7 @@ def _all_layers(groups: Groups, leaning: Result) -> None:
         badge="observed",
         metric="leaning",
     )
-    with figure(words, key="leaning-all", code=code_for(groups.page.source, "leaning", by=groups.by)):
+    with figure(words, key="leaning-all", frame=lambda: counts_frame(share_lg, leaning, groups.names, groups.by)):
         matrix(
             share_lg,
             rows=groups.names,

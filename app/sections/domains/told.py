@@ -8,12 +8,13 @@ from app.figures.domains.told import (
     decoding_frame,
     decoding_plot,
     decoding_takeaway,
+    is_support_sure,
     support_rows,
     support_takeaway,
 )
 from app.sections.by_depth import notes, of_b, population
 from app.sections.domains.by_group import Groups, offer_to_compute, support_table
-from app.sections.figure import Words, answering, chart, code_for, figure
+from app.sections.figure import Words, answering, chart, figure
 from app.sections.messages import plain
 from app.sources import measure
 from routing.errors import OptionError
@@ -43,9 +44,8 @@ def show_decoding(groups: Groups) -> None:
             metric="predictability",
             says=(("From words", "the same classifier on the document's bag of words"),),
         )
-        code = code_for(page.source, "predictability", by=by, facet=page.scope.facet)
-        frame = decoding_frame(routing, words_only, over, groups.names)
-        with figure(words, key="decoding", is_chart=True, code=code, frame=lambda: frame):
+        frame = decoding_frame(routing, words_only, over, groups.names, None if other is None else other[1])
+        with figure(words, key="decoding", is_chart=True, frame=lambda: frame):
             shown = decoding_plot(routing, words_only, groups.names, None if other is None else other[1])
             chart(shown, words, key="decoding-chart")
         notes(routing.warnings)
@@ -68,7 +68,7 @@ def show_support(groups: Groups) -> None:
             population=groups.page.population,
             unit="bits of one choice, beyond chance",
             null="p: the sign of how each document departs from what its words do, drawn at random",
-            badge="beyond null" if bool((rows["p"] <= 0.05).all()) else "observed",
+            badge="beyond null" if is_support_sure(rows) else "observed",
             says=(
                 (
                     "One mix of words",
@@ -76,18 +76,30 @@ def show_support(groups: Groups) -> None:
                     "frequent in all of them. With many groups, these may be commas and digits: read it with the share "
                     "of the text.",
                 ),
+                (
+                    "Share that is left",
+                    "bits under one mix over bits as they are. Above 100 %: their different words made the groups look "
+                    "more alike than they are at the same word.",
+                ),
             ),
         )
         with figure(words, key="support", frame=lambda: rows):
             st.dataframe(
-                rows if (rows["why not"] != "").any() else rows.drop(columns="why not"),
+                rows if (rows["why_not"] != "").any() else rows.drop(columns="why_not"),
                 hide_index=True,
                 alt=plain(words.alt),
-                column_config={
-                    "share of the text": st.column_config.NumberColumn(format="percent"),
-                    "share that is left": st.column_config.NumberColumn(format="percent"),
-                    "bits beyond chance, as they are": st.column_config.NumberColumn(format="%.4f"),
-                    "bits beyond chance, one mix of words": st.column_config.NumberColumn(format="%.4f"),
-                    "p": st.column_config.NumberColumn(format="%.4f"),
-                },
+                column_config=_COLUMNS,
             )
+
+
+_COLUMNS = {
+    name: st.column_config.NumberColumn(label, format=form)
+    for name, label, form in (
+        ("shared_words", "shared words", "localized"),
+        ("text_share", "share of the text", "percent"),
+        ("plain_beyond_chance_bits", "bits beyond chance, as they are", "%.4f"),
+        ("one_mix_beyond_chance_bits", "bits beyond chance, one mix of words", "%.4f"),
+        ("share_left", "share that is left", "percent"),
+        ("p", "p", "%.4f"),
+    )
+}

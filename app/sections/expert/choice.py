@@ -8,7 +8,7 @@ import streamlit as st
 from analysis.registry import Result
 from app.figures.expert.glance import Lean, busiest, by_load, glance_frame, glance_words, lean_of, tiles
 from app.sections import address
-from app.sections.figure import code_for, figure
+from app.sections.figure import figure
 from app.sections.looking import Page
 from app.sections.messages import plain
 from app.sources import measure
@@ -23,6 +23,11 @@ class Chosen(NamedTuple):
     layer: int
     name: str
     expert: int
+
+    @property
+    def place(self) -> dict[str, object]:
+        """Where it stands, as a table says it."""
+        return {"layer": self.layer, "expert": self.expert}
 
 
 def choose(page: Page) -> Chosen:
@@ -75,8 +80,8 @@ def glance(page: Page, chosen: Chosen) -> None:
     with figure(
         words,
         key="glance",
+        at={"layer": layer},
         frame=lambda: glance_frame(load, mass, state, layer),
-        code=code_for(page.source, "relative_load"),
     ):
         st.html(tiles(load, mass, standing, leans, layer, expert))
 

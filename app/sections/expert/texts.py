@@ -7,17 +7,14 @@ from numpy.typing import NDArray
 from analysis.expert_words import Kind, Vocabulary, contexts, uses, vocabulary
 from app.components.links import linked
 from app.figures.expert import words as drawn
-from app.memo import MemoCache
 from app.sections import address
 from app.sections.expert.choice import Chosen
 from app.sections.figure import answering, figure
 from app.sections.looking import Page
 from app.sections.places import linker, place_of
-from app.sources import counted, facet_mask
+from app.sources import call, counted, facet_mask
 from routing.errors import OptionError
 from routing.record import RoutingRecord
-
-_found = MemoCache()
 
 
 def words(page: Page, chosen: Chosen) -> None:
@@ -26,7 +23,7 @@ def words(page: Page, chosen: Chosen) -> None:
         kind: Kind = st.session_state.get("expert-kind") or "read"
         record, found = counted(page.source, page.scope), _vocabulary(page, chosen, kind)
         said = drawn.words_words(record, found, kind, population(page, chosen))
-        with figure(said, key="words", frame=lambda: drawn.words_frame(record, found)):
+        with figure(said, key="words", at=chosen.place, frame=lambda: drawn.words_frame(record, found)):
             _kinds()
             linked(drawn.words_html(record, found), key="words-html", on_follow=address.visit_link)
         return
@@ -50,10 +47,13 @@ def places(page: Page, chosen: Chosen) -> None:
     """Contexts at random beside those of most weight."""
     with answering(drawn.WHERE):
         record = counted(page.source, page.scope)
-        found = contexts(record, chosen.layer, chosen.expert, is_counted_t=_mask(page))
+        found = call(page.source, page.scope, contexts, chosen.layer, chosen.expert)
         said = drawn.contexts_words(record, found, _read(page, chosen), population(page, chosen))
         with figure(
-            said, key="contexts", frame=lambda: drawn.contexts_frame(record, found, chosen.layer, chosen.expert)
+            said,
+            key="contexts",
+            at=chosen.place,
+            frame=lambda: drawn.contexts_frame(record, found, chosen.layer, chosen.expert),
         ):
             _both(page, record, chosen, {"At random": found.random_n, "By weight": found.top_n})
 
@@ -88,9 +88,7 @@ def _read(page: Page, chosen: Chosen) -> Vocabulary | None:
 
 
 def _vocabulary(page: Page, chosen: Chosen, kind: Kind) -> Vocabulary:
-    record = counted(page.source, page.scope)
-    key = (page.source.id, page.scope, chosen.layer, chosen.expert, kind)
-    return _found.get(key, lambda: vocabulary(record, chosen.layer, chosen.expert, kind, is_counted_t=_mask(page)))
+    return call(page.source, page.scope, vocabulary, chosen.layer, chosen.expert, kind, to=f"words_{kind}")
 
 
 def _mask(page: Page) -> NDArray[np.bool_]:

@@ -8,10 +8,10 @@ from app.figures.expert import groups, partners
 from app.sections import address
 from app.sections.expert.choice import Chosen
 from app.sections.expert.texts import population
-from app.sections.figure import answering, chart, code_for, figure
+from app.sections.figure import answering, chart, figure
 from app.sections.looking import Page
 from app.sections.places import linker
-from app.sources import counted, facet_mask, measure
+from app.sources import call, counted, measure
 from app.state import LABELS
 from routing.errors import OptionError
 
@@ -51,8 +51,7 @@ def _groups(page: Page, chosen: Chosen) -> None:
         load = measure(page.source, "relative_load", scope=page.scope).value[chosen.layer, chosen.expert]
         whole = float(load) * rule.k / rule.experts
         words = groups.groups_words(frame, by, whole, page.population)
-        code = code_for(page.source, "token_share_of_group", by=by)
-        with figure(words, key="groups", is_chart=True, frame=lambda: frame, code=code):
+        with figure(words, key="groups", is_chart=True, at=chosen.place, frame=lambda: frame):
             _by(by)
             chart(groups.groups_plot(frame, whole), words, key="groups-chart")
 
@@ -79,12 +78,10 @@ def _take_by() -> None:
 
 def _places(page: Page, chosen: Chosen) -> None:
     with answering(groups.PLACE):
-        record = counted(page.source, page.scope)
-        mask_t = facet_mask(record, page.scope.facet)
-        found = place_load(record, chosen.layer, chosen.expert, is_counted_t=mask_t)
+        found = call(page.source, page.scope, place_load, chosen.layer, chosen.expert)
         frame = groups.places_frame(found)
         words = groups.places_words(frame, found, page.population)
-        with figure(words, key="places", is_chart=True, frame=lambda: frame):
+        with figure(words, key="places", is_chart=True, at=chosen.place, frame=lambda: frame):
             chart(groups.places_plot(frame, found), words, key="places-chart")
 
 
@@ -93,7 +90,7 @@ def _classes(page: Page, chosen: Chosen) -> None:
         found = measure(page.source, "class_load", scope=page.scope)
         frame = groups.classes_frame(found, chosen.layer, chosen.expert)
         words = groups.classes_words(frame, page.population)
-        with figure(words, key="classes", is_chart=True, frame=lambda: frame, code=code_for(page.source, "class_load")):
+        with figure(words, key="classes", is_chart=True, frame=lambda: frame, at=chosen.place):
             chart(groups.classes_plot(frame), words, key="classes-chart")
 
 
@@ -104,19 +101,16 @@ def _partners(page: Page, chosen: Chosen, href: partners.Href) -> None:
         )
         frame = partners.partners_frame(lift, support, chosen.layer, chosen.expert)
         words = partners.partners_words(frame, page.population)
-        code = code_for(page.source, "coactivation_lift")
-        with figure(words, key="partners", frame=lambda: frame, code=code):
+        with figure(words, key="partners", at=chosen.place, frame=lambda: frame):
             html = partners.partners_html(frame, chosen.layer, href)
             linked(html, key="partners-html", on_follow=address.visit_link)
 
 
 def _flow(page: Page, chosen: Chosen, href: partners.Href) -> None:
     with answering(partners.FLOW):
-        record = counted(page.source, page.scope)
-        mask_t = facet_mask(record, page.scope.facet)
-        before, after = flows(record, chosen.layer, chosen.expert, is_counted_t=mask_t)
+        before, after = call(page.source, page.scope, flows, chosen.layer, chosen.expert, to="before, after")
         words = partners.flow_words(before, after, population(page, chosen))
-        with figure(words, key="flow", frame=lambda: partners.flow_frame(before, after)):
+        with figure(words, key="flow", at=chosen.place, frame=lambda: partners.flow_frame(before, after)):
             for name, flow in (("Before, layer", before), ("After, layer", after)):
                 if flow is not None:
                     html = partners.flow_html(flow, f"{name} {flow.layer}", href)

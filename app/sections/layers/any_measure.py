@@ -6,11 +6,11 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from analysis.registry import METRICS, Result
+from analysis.registry import METRICS, Metric, Result
 from app.components import Scale, matrix
 from app.figures.layers.measured import Drawn, at, drawn, names, noun, summary, unit_after
 from app.figures.plots import NULL, A, add_line, plot
-from app.sections.figure import Words, answering, chart, code_for, figure
+from app.sections.figure import Words, answering, chart, figure
 from app.sections.looking import Page
 from app.sections.messages import plain
 from app.sources import measure
@@ -49,17 +49,15 @@ def _draw(page: Page, name: str, by: str, result: Result) -> None:
         takeaway=f"{metric.meaning} {summary(name, shown, named)}",
         population=f"N = {result.tokens:,} tokens of {result.documents:,} documents",
         unit=metric.unit,
-        null=f"chance: {metric.null}" if metric.null else "",
+        null=_chance_words(metric),
         metric=name,
         says=tuple(("Note", warning) for warning in result.warnings),
     )
     is_chart = how.rows is None and how.columns is not None
-    code = code_for(page.source, name, by=by, facet=page.scope.facet)
     with figure(
         words,
         key=f"any-{name}",
         frame=lambda: result_frame(page.source.record.layers, name, result),
-        code=code,
         is_chart=is_chart,
     ):
         if how.columns is None:
@@ -68,6 +66,12 @@ def _draw(page: Page, name: str, by: str, result: Result) -> None:
             _line(words, name, result, how, places, named or [])
         else:
             _matrix(words, name, result, how, shown, layers)
+
+
+def _chance_words(metric: Metric) -> str:
+    if metric.is_excess:
+        return f"chance: 0, for it is taken off ({metric.null})"
+    return f"chance: {metric.null}" if metric.null else ""
 
 
 def _place(page: Page, name: str, result: Result, axis: int, layers: list[str]) -> int:
@@ -95,7 +99,8 @@ def _line(words: Words, name: str, result: Result, how: Drawn, places: tuple[int
     shown = plot(noun(name, how.columns or 0), METRICS[name].unit)
     add_line(shown, named, value, name="A", ink=A, low=part(result.low), high=part(result.high))
     if (null := part(result.null)) is not None:
-        add_line(shown, named, null, name="chance", ink=NULL)
+        zero = np.where(np.isfinite(value), 0.0, np.nan)
+        add_line(shown, named, zero if METRICS[name].is_excess else null, name="chance", ink=NULL)
     chart(shown, words, key=f"any-{name}-chart")
 
 

@@ -17,7 +17,7 @@ from app.figures.layers.windows import (
 )
 from app.memo import MemoCache
 from app.sections.by_depth import notes, of_b, population
-from app.sections.figure import Words, answering, chart, code_for, figure
+from app.sections.figure import Words, answering, chart, figure
 from app.sections.looking import Page, headline
 from app.sections.messages import plain
 from app.sources import FACETS, counted, measure, tally_of
@@ -43,8 +43,7 @@ def show_windows(page: Page, layer: int) -> None:
             badge="observed",
             metric="window_violation",
         )
-        code = code_for(page.source, "window_violation", facet=page.scope.facet)
-        with figure(words, key="windows", is_chart=True, code=code, frame=lambda: window_frame(lines)):
+        with figure(words, key="windows", is_chart=True, at={"layer": layer}, frame=lambda: window_frame(lines)):
             chart(window_plot(lines), words, key="windows-chart")
             notes(found.warnings)
 
@@ -75,8 +74,7 @@ def show_places(page: Page) -> None:
             badge="observed",
             metric="position_distance",
         )
-        code = code_for(page.source, "position_distance", facet=page.scope.facet)
-        with figure(words, key="places", code=code, frame=lambda: places_frame(found, names)):
+        with figure(words, key="places", frame=lambda: places_frame(found, names)):
             matrix(
                 grid.value_lb,
                 rows=names,

@@ -17,7 +17,7 @@ from app.figures.layers.load import (
 )
 from app.sections import address
 from app.sections.by_depth import notes
-from app.sections.figure import Words, answering, code_for, figure
+from app.sections.figure import Words, answering, figure
 from app.sections.looking import Page, headline
 from app.sections.messages import plain
 from app.sources import measure
@@ -97,8 +97,7 @@ def _matrix(page: Page, loads: Loads, shown: Result, metric: str, is_stretched: 
         metric=metric,
         says=(("Dead, cold, hot", METRICS["expert_state"].source), ("Shared experts", shared_words(rules))),
     )
-    code = code_for(page.source, metric, facet=page.scope.facet)
-    with figure(words, key="load", code=code, frame=lambda: load_frame(loads.load, loads.mass, loads.state, rules)):
+    with figure(words, key="load", frame=lambda: load_frame(loads.load, loads.mass, loads.state, rules)):
         view = page.view
         matrix(
             grid.values_le,

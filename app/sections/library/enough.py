@@ -19,7 +19,8 @@ from app.sections.figure import answering, chart, figure
 from app.sections.looking import Page, checked
 from app.sections.messages import plain
 from app.settings import settings
-from app.sources import FACETS, Scope, Source, shipped_ids, shipped_name, tally_of
+from app.snippet import facet_names
+from app.sources import FACETS, Reading, Scope, Source, note, shipped_ids, shipped_name, tally_of
 from app.state import View
 from routing.groups import layer_names
 
@@ -47,12 +48,19 @@ def _panel(source: Source, scope: Scope, population: str) -> None:
     found = _enough(source, scope)
     words = enough_words(found, population=population)
     layers = layer_names(source.record.layers)
-    with figure(words, key="enough", frame=lambda: enough_frame(found, layers), is_chart=True):
+    with figure(words, key="enough", of=source, frame=lambda: enough_frame(found, layers), is_chart=True):
         chart(enough_plot(found, layers), words, key="enough-chart")
         st.markdown(plain(f"{effect_sentence(found)} {reliability_sentence(found)}"))
 
 
 def _enough(source: Source, scope: Scope) -> Enough:
+    code = f"found = enough(counts, Ask(facets=({facet_names(scope)},)))"
+    imports = (
+        "from analysis.enough import enough",
+        "from analysis.registry import Ask",
+        "from analysis.tally import Facet",
+    )
+    note(Reading(source=source, scope=scope, code=code, imports=imports))
     return _found.get(
         (source.id, scope),
         lambda: enough(tally_of(source, METRIC, scope), Ask(facets=FACETS[scope.facet])),

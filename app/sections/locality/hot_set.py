@@ -22,7 +22,7 @@ from app.figures.locality.reach import (
 from app.figures.spoken import layer_words
 from app.sections import address
 from app.sections.by_depth import notes, of_b, population
-from app.sections.figure import Words, answering, chart, code_for, figure
+from app.sections.figure import Words, answering, chart, figure
 from app.sections.looking import Page
 from app.sections.messages import plain
 from app.sections.places import LinkTo, linker
@@ -78,10 +78,10 @@ def show_overlap(page: Page) -> None:
             badge="observed",
             metric="overlap_decay",
         )
-        code = code_for(page.source, "overlap_decay", facet=page.scope.facet)
         other = of_b(page, "overlap_decay")
-        with figure(words, key="overlap", is_chart=True, code=code, frame=lambda: overlap_frame(found, names_of(page))):
-            chart(overlap_plot(found, layer, None if other is None else other[1]), words, key="overlap-chart")
+        beside = None if other is None else other[1]
+        with figure(words, key="overlap", is_chart=True, frame=lambda: overlap_frame(found, names_of(page), beside)):
+            chart(overlap_plot(found, layer, beside), words, key="overlap-chart")
         notes(found.warnings)
 
 
@@ -122,8 +122,13 @@ def show_hits(page: Page) -> None:
             ),
         )
         _choose_size(kept, most)
-        code = code_for(page.source, "lru_hits", facet=page.scope.facet)
-        with figure(words, key="hits", is_chart=True, code=code, frame=lambda: hits_frame(found)):
+        with figure(
+            words,
+            key="hits",
+            is_chart=True,
+            at={"layer": MEAN if layer is None else layer},
+            frame=lambda: hits_frame(found),
+        ):
             chart(hits_plot(found, kept), words, key=CHART, on_select=_take_point, selection_mode="points")
         show_residents(page, kept)
 

@@ -13,6 +13,7 @@ from app.figures.locality.planner import (
     format_of,
     loads_frame,
     loads_plot,
+    loads_table,
     order_part,
     plan,
     plan_rows,
@@ -24,9 +25,11 @@ from app.sections.figure import Words, answering, chart, figure
 from app.sections.locality.hot_set import keep, kept_experts, names_of
 from app.sections.looking import Page
 from app.sections.messages import plain
-from app.sources import LIVE_RESAMPLES, counted, facet_mask, measure
+from app.sources import LIVE_RESAMPLES, Reading, counted, facet_mask, measure, note
 
 MEMORY = "locality-memory"
+RESAMPLES = 5 * LIVE_RESAMPLES
+BEYOND = "Bytes are these rates times the size of the experts chosen above; app.figures.locality.planner has the sums."
 _depths = MemoCache()
 
 
@@ -41,7 +44,8 @@ def show_plan(page: Page) -> None:
         found = _memory(page, weights_l, FORMATS[form])
         rates = _rates(page)
         rules, names = page.source.record.layers, names_of(page)
-        loads = loads_per_token(_by_document(page), found.kept_l, found.size_l, resamples=5 * LIVE_RESAMPLES)
+        loads = loads_per_token(_by_document(page), found.kept_l, found.size_l, resamples=RESAMPLES)
+        note(_call_of(page, found))
         words = Words(
             question=question,
             takeaway=verdict(found, loads, order_part(rates, rules, found)),
@@ -57,20 +61,21 @@ def show_plan(page: Page) -> None:
             ),
         )
         frame = loads_frame(rules, weights_l, FORMATS[form], rates)
+        kept = int(found.kept_l.max())
         rows = plan_rows(found, rules, names, rates)
-        with figure(words, key="plan", is_chart=True, frame=lambda: rows):
-            kept = int(found.kept_l.max())
+        with figure(words, key="plan", is_chart=True, frame=lambda: loads_table(frame, kept, loads), beyond=BEYOND):
             chart(loads_plot(frame, kept), words, key="plan-chart")
             with st.expander("Layer by layer"):
                 st.dataframe(rows, hide_index=True, alt=plain(words.alt), column_config=_COLUMNS)
 
 
 _COLUMNS = {
-    **{
-        name: st.column_config.NumberColumn(format="percent")
-        for name in ("served, used last", "served, random order", "served, fixed")
-    },
-    **{name: st.column_config.NumberColumn(format="compact") for name in ("bytes an expert", "bytes a token loads")},
+    name: st.column_config.NumberColumn(name.replace("_", " "), format=form)
+    for form, names in (
+        ("percent", ("served_used_last", "served_random_order", "served_fixed")),
+        ("compact", ("bytes_an_expert", "bytes_a_token_loads")),
+    )
+    for name in names
 }
 
 
@@ -132,6 +137,17 @@ def _rates(page: Page) -> dict[str, NDArray[np.float64]]:
     )
     mixed = np.full(lru.value.shape, np.nan) if lru.null is None else lru.null
     return {"lru": lru.value, "mixed": mixed, "fixed": fixed.value, "best": best.value}
+
+
+def _call_of(page: Page, found: Plan) -> Reading:
+    """How the loads of a token, with their interval, can be had without the page."""
+    code = (
+        "depths = lru_depths_by_document(record, is_counted_t)\n"
+        f"kept_l, size_l = np.array({found.kept_l.tolist()}), np.array({np.asarray(found.size_l).tolist()})\n"
+        f"loads = loads_per_token(depths, kept_l, size_l, resamples={RESAMPLES})"
+    )
+    imports = ("from analysis.cache_spread import loads_per_token, lru_depths_by_document",)
+    return Reading(source=page.source, scope=page.scope, code=code, imports=imports)
 
 
 def _by_document(page: Page) -> Depths:

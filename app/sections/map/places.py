@@ -6,7 +6,8 @@ from analysis.document_points import document_points
 from analysis.projection import Layout, Points, neighbourhood, principal, purity, token_points
 from app.figures.map.points import Places, document_frame, token_frame
 from app.memo import MemoCache
-from app.sources import FACETS, Scope, Source, counted
+from app.snippet import facet_names
+from app.sources import FACETS, Reading, Scope, Source, counted, note
 from routing.errors import OptionError
 from routing.record import RoutingRecord
 
@@ -28,12 +29,33 @@ def places_of(source: Source, kind: str, plane: str, scope: Scope, layer: int | 
     Errors: OptionError for fewer than three points.
     """
     scope = Scope(facet=scope.facet) if kind == "documents" else scope
+    note(_call_of(source, kind, plane, scope, layer))
     return _places.get((source.id, kind, plane, scope, layer), lambda: _laid_out(source, kind, plane, scope, layer))
 
 
 def purities_within(source: Source, scope: Scope, layer: int | None) -> Places:
     """The same of the documents of a scope alone, for their neighbours among each other."""
+    note(_call_of(source, "documents", "PCA", scope, layer))
     return _places.get((source.id, "within", scope, layer), lambda: _within(source, scope, layer))
+
+
+def _call_of(source: Source, kind: str, plane: str, scope: Scope, layer: int | None) -> Reading:
+    """How the points can be had without the page."""
+    made = "document_points" if kind == "documents" else "token_points"
+    laid = "principal(points)"
+    if plane != "PCA":
+        laid = f"neighbourhood(points, neighbours={NEIGHBOURS}, least_distance={LEAST_DISTANCE}, seed={SEED})"
+    code = (
+        f"points = {made}(record, layer={layer}, facets=({facet_names(scope)},), seed={SEED})\n"
+        f"layout = {laid}\n"
+        f"purities = {{by: purity(points, by, seed={SEED}) for by in points.labels}}"
+    )
+    imports = (
+        f"from analysis.{'document_points' if kind == 'documents' else 'projection'} import {made}",
+        "from analysis.projection import neighbourhood, principal, purity",
+        "from analysis.tally import Facet",
+    )
+    return Reading(source=source, scope=scope, code=code, imports=imports)
 
 
 def _within(source: Source, scope: Scope, layer: int | None) -> Places:

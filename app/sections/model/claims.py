@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import streamlit as st
 
 from analysis.claims import MORE, NEEDED, check_claims
@@ -9,7 +10,7 @@ from analysis.composition import composition
 from analysis.profiles import OTHER
 from analysis.registry import Result
 from analysis.tally import label_numbers
-from analysis.verdict import Evidence, Left, Verdict, left_of
+from analysis.verdict import Evidence, Left, Verdict, left_of, left_of_columns
 from app import server
 from app.components.links import linked
 from app.figures.model.claims import claims_frame, claims_list, claims_takeaway
@@ -30,6 +31,11 @@ if TYPE_CHECKING:  # torch takes seconds to import
 QUESTION = "What is said of such models, and does it hold of this one?"
 QUICK_TOKENS = 5_000
 """Tokens up to which claims are checked without being asked for, where nothing was analysed before."""
+
+BEYOND = (
+    "analysis.claims.check_claims judges them; weights are counted by hooks.weights_count.count_weights(model), and "
+    "what is told at the same word is the composition of the record (analysis.composition)."
+)
 
 _left = MemoCache()
 
@@ -52,7 +58,7 @@ def show_claims(view: View, model: "LoadedModel") -> None:
             ),
         )
         titles = {page.address: page.title for page in find_pages()}
-        with figure(words, key="claims", frame=lambda: claims_frame(verdicts)):
+        with figure(words, key="claims", of=source, beyond=BEYOND, frame=lambda: claims_frame(verdicts)):
             linked(
                 claims_list(verdicts, lambda verdict: _why(verdict, source, titles)),
                 key="claims-list",
@@ -103,13 +109,7 @@ def _results(source: Source) -> dict[tuple[str, str], Result]:
 def _left_of(source: Source, by: str) -> Left | None:
     """What experts tell at the same word: as it was analysed, else computed now; None without two labels."""
     if (analysed := table(source, f"composition.{by}")) is not None:
-        return Left(
-            bits_l=analysed["given_words_excess_bits"].to_numpy(),
-            null_l=analysed["given_words_null_mean_bits"].to_numpy(),
-            p_l=analysed["given_words_p_value"].to_numpy(),
-            by_words_l=analysed["share_excess"].to_numpy(),
-            covered=float(analysed["covered"].min()),
-        )
+        return left_of_columns(lambda name: analysed[name].to_numpy(np.float64))
     return _left.get((source.id, by), lambda: _computed(source.record, by))
 
 

@@ -26,13 +26,14 @@ from app.figures.pairs.lift import (
 from app.memo import MemoCache
 from app.sections import address
 from app.sections.by_depth import notes
-from app.sections.figure import Words, answering, code_for, figure
+from app.sections.figure import Words, answering, figure
 from app.sections.looking import Page, headline
 from app.sections.messages import plain
-from app.sources import counted, facet_mask, measure
+from app.sources import Reading, counted, facet_mask, measure, note
 from routing.errors import OptionError
 from routing.groups import layer_names
 
+_SUPPORT_NULL = "coactivation_support.null[{layer}]"
 _TESTS = MemoCache()
 """Tests of a layer's pairs, by source, scope and layer."""
 ORDERS: tuple[Order, ...] = ("clustered", "by number")
@@ -63,6 +64,14 @@ def _tested(page: Page, layer: int, support: Result) -> PairTest:
             return pair_test(ids_tk, document_t, expected_of(ids_tk, record.layers[layer], support.value.shape[1]))
         return pair_test(ids_tk, document_t, support.null[layer])
 
+    is_counted_here = page.source.is_cut or support.null is None
+    expected = f"expected_of(ids_tk, record.layers[{layer}], record.experts)"
+    code = (
+        f"ids_tk, document_t = record.ids_tlk[is_counted_t, {layer}], record.document_t[is_counted_t]\n"
+        f"test = pair_test(ids_tk, document_t, {expected if is_counted_here else _SUPPORT_NULL.format(layer=layer)})"
+    )
+    imports = ("from analysis.pair_evidence import expected_of, pair_test",)
+    note(Reading(source=page.source, scope=page.scope, code=code, imports=imports))
     return _TESTS.get((page.source.id, page.scope, layer), compute)
 
 
@@ -107,7 +116,6 @@ def show_lift(page: Page, pairs: LayerPairs, lift: Result, pair: Pair) -> None:
             ("Faint", grid.faded_says),
         ),
     )
-    code = code_for(page.source, "coactivation_lift", facet=page.scope.facet)
     is_pinned = page.view.expert is not None and page.view.layer == layer
 
     def take(pick: Pick | None) -> None:
@@ -116,7 +124,7 @@ def show_lift(page: Page, pairs: LayerPairs, lift: Result, pair: Pair) -> None:
         else:
             choose(page, layer, int(grid.order[pick.row]), int(grid.order[pick.column]))
 
-    with figure(words, key="lift", code=code, frame=lambda: lift_frame(pairs)):
+    with figure(words, key="lift", at={"layer": layer}, frame=lambda: lift_frame(pairs)):
         names = [str(expert) for expert in grid.order]
         matrix(
             grid.values_rc,

@@ -14,7 +14,7 @@ from app.figures.pairs.paths import (
     step_takeaway,
 )
 from app.sections.by_depth import notes, of_b, population
-from app.sections.figure import Words, answering, chart, code_for, figure
+from app.sections.figure import Words, answering, chart, figure
 from app.sections.looking import Page, headline
 from app.sources import measure
 from routing.errors import OptionError
@@ -44,8 +44,13 @@ def show_step(page: Page, layer: int, expert: int) -> None:
             badge="observed",
             metric="transition_share",
         )
-        code = code_for(page.source, "transition_share", facet=page.scope.facet)
-        with figure(words, key="step", is_chart=True, code=code, frame=lambda: step_frame(found, *ends, expert)):
+        with figure(
+            words,
+            key="step",
+            is_chart=True,
+            at={"layer": layer, "expert": expert},
+            frame=lambda: step_frame(found, *ends, expert),
+        ):
             chart(step_plot(step, expert), words, key="step-chart")
             notes(found.warnings)
 
@@ -63,8 +68,7 @@ def show_coverage(page: Page) -> None:
             badge="observed",
             metric="path_coverage",
         )
-        code = code_for(page.source, "path_coverage", facet=page.scope.facet)
-        with figure(words, key="coverage", code=code, frame=lambda: coverage_frame(found)):
+        with figure(words, key="coverage", frame=lambda: coverage_frame(found)):
             matrix(
                 found.value,
                 rows=found.labels["w"],
@@ -95,7 +99,6 @@ def show_same_path(page: Page) -> None:
             badge="observed",
             metric="same_path",
         )
-        code = code_for(page.source, "same_path", facet=page.scope.facet)
-        with figure(words, key="same", is_chart=True, code=code, frame=lambda: same_frame(lines)):
+        with figure(words, key="same", is_chart=True, frame=lambda: same_frame(lines)):
             chart(same_plot(lines), words, key="same-chart")
             notes(found.warnings)

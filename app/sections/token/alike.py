@@ -15,7 +15,7 @@ from app.sections import address
 from app.sections.figure import answering, chart, figure
 from app.sections.looking import Page
 from app.sections.places import linker, place_of, row_of
-from app.sources import Scope, Source, counted, facet_mask
+from app.sources import Reading, Scope, Source, counted, facet_mask, note
 from routing.errors import OptionError
 from routing.record import RoutingRecord
 
@@ -31,6 +31,7 @@ def show(page: Page, record: RoutingRecord, number: int, token: int) -> None:
 def _near(page: Page, record: RoutingRecord, number: int, token: int) -> None:
     with answering(alike.NEAR):
         pool, key = counted(page.source, page.scope), ("others", page.source.id, page.scope, number, token)
+        note(_call(page.source, page.scope, record, number, token, "nearest_to"))
         found = _found.get(key, lambda: _others(page, record, number, token))
         if not len(found.row_n):
             raise OptionError(
@@ -50,11 +51,12 @@ def _same(page: Page, record: RoutingRecord, number: int, token: int) -> None:
         source, scope = (page.source, page.scope) if elsewhere is None else (elsewhere, Scope())
         key = ("word", source.id, scope, page.source.id, number, token)
         found = _found.get(key, lambda: _word(source, scope, record, None if elsewhere else number, token))
+        note(_call(source, scope, record, None if elsewhere else number, token, "same_word"))
         pool, word = counted(source, scope), quoted(record, record.token_t[token])
         if not len(found.row_n):
             raise OptionError(f"{word} only here", expected="the same word elsewhere", do="pin a word that comes again")
         words = alike.same_words(found, word, corpus=elsewhere.name if elsewhere else "")
-        with figure(words, key="same", is_chart=True, frame=lambda: alike.same_frame(pool, found)):
+        with figure(words, key="same", is_chart=True, of=source, frame=lambda: alike.same_frame(pool, found)):
             chart(alike.same_plot(pool, found), words, key="same-chart")
             html = alike.same_html(pool, found, _href(source, scope, pool))
             linked(html, key="same-html", on_follow=address.visit_link)
@@ -84,6 +86,24 @@ def _own(pool: RoutingRecord, scope: Scope, number: int | None, token: int) -> t
     row = None if number is None else row_of(pool, scope, number, token)
     own_t = np.arange(pool.tokens) == (-1 if row is None else row)
     return (None if row is None else int(pool.document_t[row])), own_t
+
+
+def _call(source: Source, scope: Scope, record: RoutingRecord, number: int | None, token: int, what: str) -> Reading:
+    """How the tokens that go alike can be had without the page; `what` is the function."""
+    pool = counted(source, scope)
+    row = None if number is None else row_of(pool, scope, number, token)
+    route, word = f"np.array({record.ids_tlk[token].tolist()}, np.{record.ids_tlk.dtype})", int(record.token_t[token])
+    own = f"own_t = np.arange(record.tokens) == {-1 if row is None else row}"
+    if what == "nearest_to":
+        code = f"{own}\nfound = nearest_to(record, {route}, {word}, is_counted_t=is_counted_t & ~own_t)"
+    else:
+        document = None if row is None else int(pool.document_t[row])
+        code = (
+            f"{own}\nfound = same_word(\n    record, {route}, {word}, own_t=own_t, document={document}, "
+            "is_counted_t=is_counted_t\n)"
+        )
+    imports = ("import numpy as np", f"from analysis.alike import {what}")
+    return Reading(source=source, scope=scope, code=code, imports=imports)
 
 
 def _others(page: Page, record: RoutingRecord, number: int, token: int) -> Near:

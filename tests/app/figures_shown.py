@@ -1,0 +1,187 @@
+"""Every figure of every page, as a visitor meets it: what it says, draws, gives to save, and hands out as Python."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from analysis.tally import tally
+from analysis.tally_file import to_bytes
+from app import server, sources
+from app.library import running_studies
+from app.sections import figure
+from app.settings import settings
+from app.sources import ANALYSED, CAPTURED, TALLY
+from app.study import results
+from app.study.run import Chosen, computed
+from app.study.tables import about, tables
+from cache.schema import encode
+from cache.study import ROUTES, Block, StudyFolder
+from models.box import probed
+from routing import Flag, RoutingRecord
+
+MODEL = "sift-softmax"
+CORPUS, OTHER, STUDY = "figurescaptureaa", "figuresothercapt", "figuresstudyaaaa"
+ASKED = Chosen(resamples=60, seed=5)
+"""What the study was analysed with: neither what a page takes while one waits, nor the default."""
+
+LABELS = (("code", "en"), ("law", "en"), ("poetry", "en"), ("news", "de"), ("news", "fr"), ("law", "de"))
+EACH = 4
+
+SCOPES: dict[str, dict[str, str]] = {
+    "whole": {"c": CORPUS},
+    "slice": {"c": CORPUS, "s": "domain:law"},
+    "numbers": {"c": CORPUS, "s": "documents:0-9.12.20"},
+    "range": {"c": CORPUS, "d": "2", "r": "3-60"},
+    "facet": {"c": CORPUS, "f": "generated"},
+    "sliced facet": {"c": CORPUS, "s": "language:en", "f": "prompt"},
+    "compared": {"c": CORPUS, "vs": OTHER, "s": "domain:law"},
+    "study": {"c": STUDY},
+    "slice of a study": {"c": STUDY, "s": "domain:law"},
+    "facet of a study": {"c": STUDY, "f": "generated"},
+}
+"""Which tokens count: in a capture, and in an analysed study of which only the first documents are at hand."""
+
+QUICK = ("slice", "range", "facet", "study")
+"""Scopes that are tried each time."""
+
+PLACE = {"t": "5", "l": "2", "e": "7"}
+VISITS: dict[str, tuple[str, dict[str, str], dict[str, Any]]] = {
+    "layers": ("layers", {}, {}),
+    "layers by depth": ("layers", {}, {"layers-part": "By depth"}),
+    "layers by kind": ("layers", {}, {"layers-part": "By kind of token"}),
+    "any line": ("layers", {}, {"layers-part": "Any other measure", "any-measure": "load_gini"}),
+    "any by group": ("layers", {}, {"layers-part": "Any other measure", "any-measure": "core_membership"}),
+    "pairs": ("pairs", {"l": "1"}, {}),
+    "pairs of paths": ("pairs", {}, {"pairs-part": "Paths through all layers"}),
+    "domains": ("domains", {}, {}),
+    "domains, all layers": ("domains", {}, {"leaning-view": "All layers"}),
+    "languages": ("domains", {"by": "language"}, {}),
+    "locality": ("locality", {}, {}),
+    "locality of a layer": ("locality", {"l": "3"}, {"locality-part": "From token to token"}),
+    "fetching ahead": ("locality", {}, {"locality-part": "Fetching ahead"}),
+    "expert": ("expert", PLACE, {}),
+    "token": ("token", PLACE, {}),
+    "map": ("map", {}, {}),
+    "map of tokens": ("map", {"l": "2"}, {"map-kind-2": "tokens"}),
+    "enough": ("library", {}, {"library-part": "enough", "enough-of": None}),
+    "guide": ("guide", {}, {}),
+}
+"""Every page with figures of one capture, in each of its parts: its address, and what was chosen on it."""
+
+
+@dataclass
+class Shown:
+    """One figure as it was drawn."""
+
+    key: str
+    frame: Callable[[], pd.DataFrame] | None
+    file: str = ""
+    code: str = ""
+    beyond: str = ""
+    takeaway: str = ""
+    saves: dict[str, Callable[[], bytes]] = field(default_factory=dict)
+    has_interval: bool = False
+
+
+def corpus() -> RoutingRecord:
+    """Some documents of the probe set by label; the last third of each is taken for written by the model."""
+    record = probed(MODEL)
+    numbers = [
+        number
+        for label in LABELS
+        for number in [at for at, each in enumerate(record.documents) if (each.domain, each.language) == label][:EACH]
+    ]
+    chosen = record.of_documents(numbers)
+    length_d = np.bincount(chosen.document_t)
+    is_late_t = chosen.position_t >= 2 * length_d[chosen.document_t] // 3
+    flag_t = np.where(is_late_t, chosen.flag_t | Flag.GENERATED, chosen.flag_t).astype(np.uint8)
+    return replace(chosen, flag_t=flag_t)
+
+
+def write_study(folder: Path, record: RoutingRecord) -> None:
+    """A study of two blocks, analysed whole."""
+    half = len(record.documents) // 2
+    parts = [record.of_documents(range(half)), record.of_documents(range(half, len(record.documents)))]
+    captured = StudyFolder.create(folder / CAPTURED, {"corpus": "made", "model": MODEL})
+    for number, part in enumerate(parts):
+        size = {"documents": len(part.documents), "tokens": part.tokens}
+        captured.write(Block(number=number, digest=str(number), read=1, **size), {ROUTES: encode(part)})
+    study = computed(tally(record), record, ASKED, on_progress=lambda _what, _done, _total: None)
+    analysed = folder / ANALYSED
+    (analysed / "tables").mkdir(parents=True)
+    (analysed / results.NAME).write_bytes(results.to_bytes(study.results))
+    (analysed / TALLY).write_bytes(to_bytes(study.tally))
+    said = pd.Series(about(study, model=MODEL, corpus="made")).to_json(default_handler=str)
+    (analysed / "study.json").write_text(said, "utf-8")
+    for title, frame in tables(study, counts_only=False):
+        frame.to_parquet(analysed / "tables" / f"{title}.parquet", index=False)
+
+
+@contextmanager
+def figures_server(folder: Path) -> Iterator[Callable[..., list[Shown]]]:
+    """A server with the corpus as a capture and as a study of which one half is at hand; opens a page's figures."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GATESCOPE_CACHE_DIR", str(folder))
+        patch.setattr(sources, "KEPT_TOKENS", 1)
+        _forget()
+        record = corpus()
+        server.shelf().store.put(CORPUS, record)
+        server.shelf().store.put(OTHER, record.of_documents(range(0, len(record.documents), 2)))
+        write_study(folder / "studies" / STUDY, record)
+        shown: list[Shown] = []
+        _listen(patch, shown)
+        yield lambda *asked: _opened(shown, *asked)
+    _forget()
+
+
+def _forget() -> None:
+    running_studies.clear()
+    settings.cache_clear()
+    st.cache_resource.clear()
+
+
+def _listen(patch: pytest.MonkeyPatch, shown: list[Shown]) -> None:
+    """Note every figure; all that draws them runs as it is."""
+    ways_out, download = figure._ways_out, figure._download
+
+    def noted_ways_out(export, *, key, frame, is_chart, python):
+        found = Shown(key, frame, export.file, python.code, python.beyond, export.words.takeaway)
+        shown.append(found)
+        return ways_out(export, key=key, frame=frame, is_chart=is_chart, python=python)
+
+    def noted_download(name, make, file, mime, key):
+        shown[-1].saves[name] = make
+        return download(name, make, file, mime, key)
+
+    patch.setattr(figure, "_ways_out", noted_ways_out)
+    patch.setattr(figure, "_download", noted_download)
+
+
+def _opened(
+    shown: list[Shown], page: str, params: dict[str, str], state: dict[str, Any]
+) -> tuple[AppTest, list[Shown]]:
+    """The page at an address, and its figures."""
+    shown.clear()
+    view = AppTest.from_file(server.FRAME, default_timeout=300)
+    for name, value in params.items():
+        view.query_params[name] = value
+    for name, value in state.items():
+        view.session_state[name] = params.get("c") if value is None else value
+    view.switch_page(f"../pages/{page}.py")
+    view.run()
+    assert not view.exception, [each.message for each in view.exception]
+    for found in shown:
+        found.has_interval = any(
+            "tonexty" in chart.proto.spec
+            for chart in view.get("plotly_chart")
+            if chart.proto.id.endswith(f"-{found.key}-chart")
+        )
+    return view, list(shown)
