@@ -5,6 +5,7 @@
 Each visitor names things alone: a name tells what somebody looked at, and is shown to others only where it is shared.
 """
 
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -17,8 +18,10 @@ from cache.keys import check_capture_id
 from routing.errors import StoreError
 
 FOLDER, LOCK = "library", ".lock"
-LOCK_SECONDS = 10.0
+LOCK_SECONDS, POLL_SECONDS = 10.0, 0.01
 MOST_TAGS, MOST_TAG = 12, 30
+# Threads of one server queue here, where each has its turn: those who wait for the file's lock take it by chance.
+_here = threading.Lock()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +90,7 @@ class LabelBook:
         path = self._path(id)
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with FileLock(self.folder / LOCK, timeout=LOCK_SECONDS):
+            with _here, FileLock(self.folder / LOCK, timeout=LOCK_SECONDS, poll_interval=POLL_SECONDS):
                 yield path
         except (Timeout, OSError) as error:
             found = f"the labels in {self.folder.name} cannot be changed: {error}"

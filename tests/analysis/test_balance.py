@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.load import max_violation
@@ -53,7 +53,6 @@ def test_entropy_of_real_routes(gptoss, realdata):
     assert (found.tokens, found.documents) == (215438, 703) and (found.value < found.null).all()
 
 
-@settings(deadline=None)
 @given(counts_st)
 def test_measures_agree_with_their_definitions(rows):
     for row in rows:
@@ -70,7 +69,6 @@ def test_measures_agree_with_their_definitions(rows):
         np.testing.assert_allclose(lorenz(counts_re)[0], below)
 
 
-@settings(deadline=None)
 @given(counts_st)
 def test_experts_that_a_layer_does_not_have_change_nothing(rows):
     padded_re = np.ma.MaskedArray(np.pad(rows, ((0, 0), (0, 2))), mask=np.zeros((len(rows), 5), bool))

@@ -83,7 +83,7 @@ def long_record(seed, documents=3, experts=5, tokens=60, slots=2):
     return make_record(ids, experts=experts, documents=document_t, token_t=token_t)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 10_000))
 def test_one_pass_gives_what_a_cache_of_each_size_gives(seed):
     record = long_record(seed)
@@ -98,7 +98,7 @@ def test_one_pass_gives_what_a_cache_of_each_size_gives(seed):
     assert segment[..., 0].tolist() == [[int((record.ids_tlk[:, layer] < 5).sum())] * 3 for layer in range(2)]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 10_000))
 def test_no_choice_of_what_to_keep_does_better_than_the_best(seed):
     record = long_record(seed, tokens=60).take(np.arange(0, 60, 3))

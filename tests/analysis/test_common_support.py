@@ -185,7 +185,7 @@ TOKENS = st.tuples(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(TOKENS, min_size=1, max_size=30),
     st.lists(st.integers(-1, 2), min_size=DOCUMENTS, max_size=DOCUMENTS),

@@ -166,7 +166,7 @@ TOKENS = st.tuples(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.lists(TOKENS, min_size=1, max_size=24), st.lists(st.integers(-1, 2), min_size=DOCUMENTS, max_size=DOCUMENTS))
 def test_agrees_with_counting_by_dictionaries(tokens, labels):
     tokens.sort(key=lambda token: token[0])

@@ -56,7 +56,7 @@ def test_independent_experts_have_an_excess_of_about_zero_where_the_plug_in_valu
         assert abs(layer.excess_bits) < 0.005
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(arrays(np.int64, (3, 5), elements=st.integers(0, 9)).filter(lambda table: table.sum() > 0))
 def test_mutual_information_agrees_with_an_independent_implementation(counts_ge):
     label, expert = np.nonzero(counts_ge)
@@ -130,7 +130,7 @@ def test_arguments_that_do_not_fit_are_named(counts_shape, labels_d, permutation
         excess_information(np.ones(counts_shape), labels_d, permutations=permutations)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 10**6), st.integers(1, 9), st.integers(1, 9), st.sampled_from([5, 60, 2_000, 50_000]))
 def test_chance_of_fixed_margins_agrees_with_scikit_learn(seed, groups, experts, total):
     generator = np.random.default_rng(seed)

@@ -46,7 +46,7 @@ def chosen(record, row, layer):
     return set(record.ids_tlk[row, layer].tolist()) - {record.empty}
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 10_000))
 def test_counts_are_those_a_slow_count_finds(seed):
     record = random_record(seed, documents=5)

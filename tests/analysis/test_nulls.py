@@ -235,7 +235,7 @@ def _inclusion(sets, weight, experts):
 odds = st.lists(st.floats(0.02, 50), min_size=5, max_size=5).map(np.array)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(odds, odds, st.integers(1, 4))
 def test_load_matched_chances_agree_with_weighing_every_set(first, second, k):
     sets, weight = _weighed_sets(first, k)

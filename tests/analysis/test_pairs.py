@@ -17,7 +17,7 @@ from tests.analysis.conftest import make_record
 from tests.analysis.test_tally import random_record
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 10_000))
 def test_pairs_are_those_a_slow_count_finds(seed):
     record = random_record(seed)
@@ -69,7 +69,7 @@ def enumerated(weight_e, k):
     return sets, chance_s / chance_s.sum()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 10_000), experts=st.integers(2, 8), k=st.integers(1, 4))
 def test_the_null_is_that_of_all_sets_written_down(seed, experts, k):
     k = min(k, experts - 1)

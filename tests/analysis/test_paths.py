@@ -29,7 +29,7 @@ def of_first_choices(choice_tl, experts, **more):
     return make_record(np.asarray(choice_tl)[:, :, None], experts=experts, **more)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 10_000))
 def test_transitions_and_paths_are_those_a_slow_count_finds(seed):
     record = random_record(seed)

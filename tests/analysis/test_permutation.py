@@ -24,7 +24,7 @@ def _documents(generator, *, documents=24, experts=12, alike=15.0, tokens=80):
     return generator.multinomial(tokens, generator.dirichlet(load_e * alike, size=documents))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(arrays(np.int64, (5, 3), elements=st.integers(0, 9)))
 def test_p_is_that_of_counting_every_deal(counts_de):
     labels_d = np.array([0, 1, 1, 0, 1])
@@ -176,7 +176,7 @@ def test_arguments_that_do_not_fit_are_named(labels_d, permutations, complaint):
         permutation_test(np.ones((4, 2)), labels_d, _leaning, permutations=permutations)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.sampled_from([0.001, 0.01, 0.02, 0.04, 0.2, 0.5, 1.0, np.nan]), min_size=1, max_size=12))
 def test_q_values_are_those_of_the_definition(values):
     """The least of p m / rank over all p at least as large, the undefined ones left out."""

@@ -27,7 +27,7 @@ def cross_validated(count_ux, group_u):
     return hits.tolist()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10**6), st.integers(2, 4))
 def test_names_are_those_of_a_classifier_fitted_on_the_other_folds(seed, groups):
     generator = np.random.default_rng(seed)

@@ -58,7 +58,7 @@ def squared(points):
     return square_n[:, None] + square_n - 2 * points.product_nn
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 10_000))
 def test_distances_of_units_are_those_of_hellinger(seed):
     found = tally(random_record(seed))
@@ -75,7 +75,7 @@ def test_distances_of_units_are_those_of_hellinger(seed):
     np.testing.assert_allclose(squared(points), one / 2, atol=1e-12)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 10_000))
 def test_distances_of_tokens_are_cosines_of_sets_and_of_weights(seed):
     record = random_record(seed)
@@ -119,7 +119,7 @@ def test_what_is_left_out_is_said_and_the_sample_is_repeatable():
     assert generated.warnings == (f"{without} documents or blocks without assignments are left out.",)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 10_000))
 def test_tokens_are_of_the_facet_that_a_tally_counts_them_under(seed):
     record = random_record(seed)

@@ -32,7 +32,7 @@ def test_shares_by_hand_layer_by_layer(records):
 ROUTES = st.lists(st.integers(0, 5), unique=True, max_size=3)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(tokens=st.lists(st.tuples(st.integers(0, 2), ROUTES, ROUTES), min_size=1, max_size=20))
 def test_agrees_with_sets(records, tokens):
     tokens.sort(key=lambda token: token[0])

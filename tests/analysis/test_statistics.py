@@ -36,7 +36,7 @@ def _documents(generator, load_e, *, documents, alike=20.0, tokens=100):
     return generator.multinomial(1 + generator.poisson(tokens, documents), own_de)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(arrays(np.int64, (3, 2), elements=st.integers(1, 9)), st.integers(0, 9))
 def test_draws_are_those_of_counting_every_draw(counts_de, seed):
     """Three units: all nine pairs, each 1.5 times its sum, equally likely; outer draws decide the ends."""

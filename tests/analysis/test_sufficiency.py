@@ -32,7 +32,7 @@ def _alike(generator, rate, correlation, tokens_d):
 documents = st.lists(st.tuples(st.integers(1, 12), st.integers(0, 12)), min_size=2, max_size=6)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(documents)
 def test_correlation_is_that_of_an_analysis_of_variance_over_the_tokens(pairs):
     tokens_d = np.array([tokens for tokens, _ in pairs])

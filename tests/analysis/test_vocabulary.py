@@ -72,7 +72,7 @@ def test_olmoe_vocabulary_specialisation_agrees_with_the_published_counts(realda
 WORDS = st.lists(st.tuples(st.integers(-1, 4), st.permutations(range(4))), min_size=1, max_size=60)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(WORDS, st.integers(1, 4))
 def test_shares_agree_with_counting_by_dictionaries(tokens, least):
     ids_tlk = np.array([[route[:2]] for _, route in tokens], np.uint8)

@@ -49,7 +49,7 @@ def slow_windows(record, window, facets):
     return np.array(found)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10_000), st.lists(st.integers(1, 70), min_size=1, max_size=4), st.sampled_from([1, 2]))
 def test_windows_inside_documents_agree_with_counting_one_by_one(seed, lengths, facets):
     record = record_of(seed, lengths)
@@ -112,7 +112,7 @@ def test_batches_are_of_whole_documents_and_come_near_the_window():
     assert np.isnan(found.value[0, -3:]).all() and "No windows of 4096, 8192" in found.warnings[1]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=20), st.sampled_from([8, 16, 64]))
 def test_no_batch_could_end_nearer(sizes, window):
     reach = np.cumsum(sizes)

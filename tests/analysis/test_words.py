@@ -40,7 +40,7 @@ TOKENS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(TOKENS)
 def test_observed_bits_agree_with_an_independent_implementation(tokens):
     ids_tlk = np.array([[[*experts, EMPTY8, EMPTY8, EMPTY8][:3]] for *_, experts in tokens], np.uint8)

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.export import TRACE_COLUMNS, counts_frame, csv_bytes, json_text, read_trace_csv, trace_frame
@@ -69,7 +69,6 @@ def test_hostile_text_comes_back_exactly(make_record):
     assert len(written.decode().splitlines()) == 1 + len(HOSTILE)
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_no_text_becomes_a_formula_a_number_or_a_missing_value(text):
     cell = json_text(text)

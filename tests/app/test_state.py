@@ -3,7 +3,7 @@
 from typing import get_type_hints
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.state import Span, View, ViewParts, read_view
@@ -102,7 +102,6 @@ def test_the_defaults_leave_the_address_bare():
     assert read().params(default=read()) == {}
 
 
-@settings(deadline=None)
 @given(
     capture=st.none() | st.from_regex(r"[a-z2-7]{16}", fullmatch=True),
     token=st.none() | st.integers(0, 9_999_999),
@@ -115,7 +114,6 @@ def test_an_address_reads_back_as_the_view_it_was_written_from(capture, token, l
     assert read(**view.params(default=read())) == view
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(["c", "t", "l", "view", "m", "x"]), st.text()))
 def test_no_address_breaks_the_reader(params):
     found = read(**params)

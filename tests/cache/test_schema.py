@@ -88,7 +88,7 @@ def records(draw) -> RoutingRecord:
     )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(records())
 def test_every_field_of_any_record_survives(same, record):
     assert same(decode(encode(record)), record)

@@ -133,7 +133,7 @@ def test_a_prompt_in_several_passes_and_without_a_skipped_layer(tmp_path, import
     assert [rule.module for rule in record.layers] == [rule.module for rule in rules(*BLOCKS)]
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.booleans())
 def test_a_trace_that_was_read_past_its_choices_never_gives_a_wrong_expert(tmp_path, counts, stride):
     """Whatever the tool did, what is kept is what ran; what is not kept is counted."""
@@ -323,7 +323,7 @@ def test_printed_tensors_that_are_not_whole_never_give_wrong_routes(tmp_path, im
         assert ids == right or got.report.left_out, "places may shift where a pass was lost, experts never"
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 10**6), st.integers(1, 40))
 def test_a_log_with_lines_lost_gives_routes_that_were_printed_or_none(tmp_path, seed, lost):
     path = eval_callback(tmp_path / "a.log", passes_of(3, 1, 1))

@@ -354,7 +354,7 @@ def traces(draw):
     return arrays
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(traces(), st.sampled_from(["npz", "parquet"]))
 def test_any_rows_are_kept_or_counted_one_by_one(tmp_path, arrays, container):
     """No row is lost and none is invented, whatever is in it; a kept row has the experts it had."""

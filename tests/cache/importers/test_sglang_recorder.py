@@ -72,7 +72,7 @@ def test_two_prompts_and_their_answers(tmp_path, imported):
     assert any("cached" in line for line in got.report.missing)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 10**9), st.booleans(), st.booleans(), st.sampled_from([4, 9, 1000]))
 def test_no_document_ever_mixes_two_texts_and_no_token_is_lost(tmp_path, seed, mixed, cached, budget):
     chance = random.Random(seed)
@@ -100,7 +100,7 @@ def test_no_document_ever_mixes_two_texts_and_no_token_is_lost(tmp_path, seed, m
     assert flags == 0 or mixed, "in a mixed pass, a single token may be the end of a prompt"
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 10**9))
 def test_texts_of_different_lengths_come_back_whole(tmp_path, seed):
     """Where no two texts ever wait at the same position, every document is one text from its beginning to its end."""

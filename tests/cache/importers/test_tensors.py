@@ -66,7 +66,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(VALUES)
 def test_whatever_torch_saves_of_plain_values_comes_back(tmp_path_factory, value):
     path = tmp_path_factory.getbasetemp() / "plain.pt"
@@ -289,7 +289,7 @@ def test_broken_pickles_are_refused_where_they_break(tmp_path, pickled):
         read(archive(tmp_path / "a.pt", pickled))
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.binary(max_size=60) | st.lists(st.sampled_from(sorted(tensors.NAMES)), max_size=40).map(bytes))
 def test_any_bytes_at_all_give_data_or_a_refusal(data):
     """No crash, no other error, and never anything but the values that data is made of."""

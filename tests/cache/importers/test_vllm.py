@@ -89,7 +89,7 @@ def test_the_row_of_the_token_that_never_ran_is_not_taken(save):
     assert records[0].ids_tlk.tolist() == [[[1, 0]], [[3, 2]]]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @drawn(arrays(strategies.sampled_from(["u1", "<u2", ">i2", "<i4", "<i8"]), (3, 2, 4), elements={"max_value": 99}))
 def test_whatever_numpy_writes_is_read(ids_thk):
     for array in (ids_thk, np.asfortranarray(ids_thk)):
