@@ -70,7 +70,7 @@ def _largest(far_p: NDArray[np.float64], most: int) -> NDArray[np.bool_]:
     if len(far_p) <= most:
         return far_p > 0
     least = np.partition(far_p, len(far_p) - most)[len(far_p) - most]
-    kept_p = far_p > max(least, 0.0)
+    kept_p: NDArray[np.bool_] = far_p > max(least, 0.0)
     if least > 0:
         kept_p[np.flatnonzero(far_p == least)[: most - np.count_nonzero(kept_p)]] = True
     return kept_p

@@ -45,6 +45,8 @@ def coactivation_share(tally: Tally, ask: Ask) -> Result:
     Units       Rows add up to k - 1 where no slot is empty.
     Undefined   NaN on the diagonal, where the first expert was never used, and beyond a layer's own experts. The null
                 is NaN where sets of different sizes occur, which a choice of exactly k does not describe.
+    Left out    Beyond 16,777,216 places, pairs nearest to chance (`most_telling`), the same ones as of the lift and the
+                support; a warning says how many, and how near.
     Not this    Affinity: an expert that is busy is everyone's partner. See `coactivation_lift`.
     """
 

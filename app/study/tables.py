@@ -92,9 +92,10 @@ def tables(study: Study, *, counts_only: bool) -> Iterator[tuple[str, pd.DataFra
 def result_frame(layers: Sequence[RouterRule], name: str, result: Result) -> pd.DataFrame:
     """One result, places outermost first; rows without a value are left out."""
     axes, shape = METRICS[name].axes, result.value.shape
-    index = np.indices(shape).reshape(len(axes), -1) if axes else np.zeros((0, 1), int)
     if result.places is not None:
-        index = result.places.T
+        index: NDArray[np.integer] = result.places.T
+    else:
+        index = np.indices(shape).reshape(len(axes), -1) if axes else np.zeros((0, 1), int)
     columns: dict[str, object] = {}
     for letter, place in zip(axes, index, strict=True):
         columns |= _axis(layers, letter, place, result, second=AXES[letter] in columns)

@@ -64,11 +64,10 @@ def strangest_layer(support: Result) -> int:
     Where only some pairs are kept, it is the one in which they are beyond it in the most tokens.
     """
     null = np.full_like(support.value, np.nan) if support.null is None else support.null
-    if support.places is None:
-        excess_l = excess_share(support.value, null)
-    else:
+    if support.places is not None:
         beyond = np.nan_to_num(np.clip(support.value - null, 0, None))
-        excess_l = np.bincount(support.places[:, 0], beyond, minlength=support.shape[0])
+        return int(np.argmax(np.bincount(support.places[:, 0], beyond, minlength=support.shape[0])))
+    excess_l = excess_share(support.value, null)
     return int(np.nanargmax(excess_l)) if np.isfinite(excess_l).any() else 0
 
 
