@@ -233,6 +233,8 @@ def _teams(found: Evidence) -> Judgement:
         return Judgement(holds="does not apply", figure="A token gets one expert: there are no teams.")
     if support.null is None:
         return undecided("Sets of different sizes occur, which the null of pairs does not describe.")
+    if support.places is not None:
+        return undecided("Of so many pairs the results keep those furthest from chance: the share of all is not known.")
     chance_lef = support.null * np.stack([by_rule(rule, support.value.shape[1]) for rule in found.layers])
     share_l, lift_l = meetings_of_teams(support.value, chance_lef)
     if not np.isfinite(share_l).any():

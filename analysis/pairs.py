@@ -16,8 +16,11 @@ from analysis.shares import ratio
 from routing.errors import OptionError
 
 MOST_CELLS = 1 << 24
-"""Cells of one group's table over layers and pairs of experts; larger models get none (a stated bound of memory)."""
+"""Cells over layers and pairs of experts, up to which transitions are counted and a result keeps every pair."""
 FEW = "few enough layers and experts for a table of their pairs (16,777,216 cells)"
+MOST_COUNTED = 1 << 26
+"""Cells of one facet's counts of pairs, which are 4 bytes each; larger models get none (a stated bound of memory)."""
+FEW_COUNTED = "few enough layers and experts to count their pairs (67,108,864 cells)"
 BINS = 1 << 16
 """Paths are counted exactly while (E + 1) ** depth is no more than this; beyond, by a hash into so many bins."""
 STEPS = 10_000
@@ -36,23 +39,29 @@ class Chance(NamedTuple):
 
 
 def fits(layers: int, experts: int) -> bool:
-    """Whether a table over layers and pairs of experts is within the bound of memory."""
+    """Whether a table over layers and pairs of experts can be held whole."""
     return layers * experts * experts <= MOST_CELLS
+
+
+def can_count(layers: int, experts: int) -> bool:
+    """Whether the pairs of every layer can be counted within the bound of memory."""
+    return layers * experts * experts <= MOST_COUNTED
 
 
 def count_pairs(
     ids_tlk: NDArray[np.unsignedinteger], group_t: NDArray[np.integer], groups: int, experts: int
-) -> NDArray[np.int64]:
+) -> NDArray[np.uint32]:
     """Tokens by group, layer and pair of chosen experts: symmetric, with the experts' own counts on the diagonal.
 
     Shapes      (tokens, layers, slots) and (tokens,) to (groups, layers, experts, experts).
-    Units       Tokens. Off the diagonal a row adds up to k - 1 times its diagonal where no slot is empty.
+    Units       Tokens, fewer than 2 ** 32. Off the diagonal a row adds up to k - 1 times its diagonal where no slot is
+                empty.
     Source      Every pair of the executed set counts, as OLMoE (arXiv 2409.02060), equation 6, says.
 
     >>> count_pairs(np.array([[[0, 2, 1]], [[2, 0, 255]]], np.uint8), np.zeros(2, int), 1, 3)[0, 0].tolist()
     [[2, 1, 2], [1, 1, 1], [2, 1, 2]]
     """
-    pairs_glef = np.zeros((groups, ids_tlk.shape[1], experts, experts), np.int64)
+    pairs_glef = np.zeros((groups, ids_tlk.shape[1], experts, experts), np.uint32)
     _count_pairs(_by_layer(ids_tlk), np.ascontiguousarray(group_t), pairs_glef)
     return pairs_glef
 
@@ -163,7 +172,7 @@ def _by_layer(ids_tlk: NDArray[np.unsignedinteger]) -> NDArray[np.unsignedintege
 
 @compiled
 def _count_pairs(
-    ids_ltk: NDArray[np.unsignedinteger], group_t: NDArray[np.integer], pairs_glef: NDArray[np.int64]
+    ids_ltk: NDArray[np.unsignedinteger], group_t: NDArray[np.integer], pairs_glef: NDArray[np.uint32]
 ) -> None:  # pragma: no cover
     layers, tokens, slots = ids_ltk.shape
     experts = pairs_glef.shape[2]

@@ -53,7 +53,9 @@ class Ask:
 class Result:
     """A metric's values and what must travel with them.
 
-    value       one number for each place of the metric's axes, NaN where it is undefined
+    value       one number for each place of the metric's axes, NaN where it is undefined; or for each of `places`
+    places      where the values stand, (values, axes), if only some places are kept, and `sizes` of the axes;
+                None where all are
     low, high   95 % interval over documents; None where it has none
     null        what chance alone would give, by the metric's own null; None where there is none
     p, q        against that null, and corrected for the tests of one layer; None where not tested
@@ -73,6 +75,30 @@ class Result:
     groups: tuple[str, ...] = ()
     labels: dict[str, tuple[str, ...]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    places: NDArray[np.integer] | None = None
+    sizes: tuple[int, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes of the metric's axes, however many places are kept."""
+        return self.value.shape if self.places is None else self.sizes
+
+    def layer(self, number: int, what: str = "value") -> NDArray[np.float64]:
+        """`value`, `null` … of one place of the first axis, over the others; NaN where it is left out or there is none.
+
+        >>> kept = Result(value=np.array([0.5]), places=np.array([[1, 0, 1]]), sizes=(2, 2, 2))
+        >>> kept.layer(1).tolist(), kept.layer(1, "null").shape
+        ([[nan, 0.5], [nan, nan]], (2, 2))
+        """
+        held = getattr(self, what)
+        if held is not None and self.places is None:
+            whole: NDArray[np.float64] = np.broadcast_to(held, self.value.shape)[number]
+            return whole
+        found = np.full(self.shape[1:], np.nan)
+        if held is not None and self.places is not None:
+            is_here = self.places[:, 0] == number
+            found[tuple(self.places[is_here, 1:].T)] = held[is_here]
+        return found
 
 
 Compute = Callable[[Tally, Ask], Result]

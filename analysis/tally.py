@@ -18,10 +18,13 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.whole_numbers import added, narrow, narrow_sum
 from routing import Flag, Provenance, RouterRule, RoutingRecord
 from routing.errors import OptionError, RecordError
 
 MOST_UNITS = 1024
+MOST_WAITING = 1 << 28
+"""Bytes of tallies that wait to be merged."""
 BLOCK = "block "
 FIXED = 2.0**24
 """Weights are added as whole multiples of 1/FIXED, which every 16-bit float is: sums are exact in any order."""
@@ -70,7 +73,7 @@ class Reading(NamedTuple):
     start_d: NDArray[np.intp]
 
 
-Take = Callable[[Reading], NDArray[np.int64] | None]
+Take = Callable[[Reading], NDArray[np.integer] | None]
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,12 @@ class Tally:
         return sum(unit.documents for unit in self.units)
 
     @property
+    def nbytes(self) -> int:
+        """Bytes of all tables."""
+        tables = [*self.by_unit.values(), *(table for each in self.by_group.values() for table in each.values())]
+        return sum(table.nbytes for table in tables)
+
+    @property
     def groups(self) -> tuple[Group, ...]:
         """Every group that any statistic has, in order."""
         return tuple(sorted({group for tables in self.by_group.values() for group in tables}))
@@ -146,11 +155,21 @@ class Tally:
 
     def pooled(self, name: str, *, facets: Sequence[Facet] = (Facet.PROMPT, Facet.GENERATED)) -> NDArray[np.int64]:
         """One statistic over groups, those of some facets added up. Errors: as `table`."""
+        shape, tables = self._of_facets(name, facets)
+        return added(tables, np.zeros(shape, np.int64))
+
+    def pooled_by_layer(
+        self, name: str, *, facets: Sequence[Facet] = (Facet.PROMPT, Facet.GENERATED)
+    ) -> Iterator[NDArray[np.int64]]:
+        """What `pooled` gives, layer by layer: for tables too large to be copied whole. Errors: as `table`."""
+        shape, tables = self._of_facets(name, facets)
+        return (added([table[at] for table in tables], np.zeros(shape[1:], np.int64)) for at in range(shape[0]))
+
+    def _of_facets(self, name: str, facets: Sequence[Facet]) -> tuple[tuple[int, ...], list[NDArray[np.integer]]]:
         if name not in self.by_group:
             raise _absent(name, self.by_group)
-        chosen = [table for group, table in self.by_group[name].items() if group.facet in facets]
-        shape = next(iter(self.by_group[name].values())).shape
-        return np.sum(chosen, axis=0, dtype=np.int64) if chosen else np.zeros(shape, np.int64)
+        held = self.by_group[name]
+        return next(iter(held.values())).shape, [table for group, table in held.items() if group.facet in facets]
 
 
 def tally(record: RoutingRecord, *, only: Sequence[str] | None = None) -> Tally:
@@ -215,6 +234,11 @@ def merge_all(tallies: Sequence[Tally]) -> Tally:
         },
         by_group={name: _added([each.by_group[name] for each in tallies]) for name in first.by_group},
     )
+
+
+def should_merge(tallies: Sequence[Tally], most: int) -> bool:
+    """Whether to merge tallies that come one by one before the next: there are `most` of them, or they are large."""
+    return len(tallies) >= most or (len(tallies) > 1 and sum(each.nbytes for each in tallies) > MOST_WAITING)
 
 
 def without_words(tally: Tally) -> Tally:
@@ -326,23 +350,7 @@ def _gathered(
 def _added(parts: Sequence[Mapping[Group, NDArray[np.integer]]]) -> dict[Group, NDArray[np.integer]]:
     """Tables by group added up, one group at a time."""
     groups = sorted({group for tables in parts for group in tables})
-    return {
-        group: narrow(
-            np.asarray(np.sum([tables[group] for tables in parts if group in tables], axis=0, dtype=np.int64))
-        )
-        for group in groups
-    }
-
-
-def narrow(table: NDArray[np.integer]) -> NDArray[np.integer]:
-    """The same whole numbers in as few bytes as hold them all: most are small, and tables are large.
-
-    >>> narrow(np.array([0, 255])).dtype, narrow(np.array([0, 256])).dtype, narrow(np.array([-1])).dtype
-    (dtype('uint8'), dtype('uint16'), dtype('int64'))
-    """
-    least, most = (int(table.min()), int(table.max())) if table.size else (0, 0)
-    fitting = (kind for kind in (np.uint8, np.uint16, np.uint32) if most <= np.iinfo(kind).max and least >= 0)
-    return table.astype(next(fitting, np.int64), copy=False)
+    return {group: narrow_sum([tables[group] for tables in parts if group in tables]) for group in groups}
 
 
 def _absent(name: str, held: Mapping[str, Any]) -> OptionError:

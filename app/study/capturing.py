@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from analysis.tally import Tally, merge_all, tally, without_words
+from analysis.tally import Tally, merge_all, should_merge, tally, without_words
 from analysis.tally_file import from_bytes, to_bytes
 from app.study.blocks import MOST_CHARACTERS, WHOLE, Seen, Share, Texts, cut, digest_of, halves, name_of
 from app.study.wholeness import check_whole
@@ -342,7 +342,7 @@ def added_up(
     held: list[Tally] = []
     for done, block in enumerate(blocks, 1):
         held.append(from_bytes(folder.part(block, COUNTS)))
-        if len(held) == 8:
+        if should_merge(held, 8):
             held = [merged(held)]
         on_progress(done, len(blocks))
     return merged(held)

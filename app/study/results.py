@@ -25,7 +25,7 @@ from routing.errors import RecordError, StoreError
 
 NAME, TALLY, ABOUT = "results.npz", "tally.npz", "study.json"
 AGAIN = "analyse the study again"
-ARRAYS = ("value", "low", "high", "null", "p", "q")
+ARRAYS = ("value", "low", "high", "null", "p", "q", "places")
 
 _UNREADABLE = (
     OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, MemoryError,
@@ -108,4 +108,5 @@ def _result(file: Any, number: int, about: dict[str, Any]) -> Result:
         groups=tuple(about["groups"]),
         labels={letter: tuple(names) for letter, names in about["labels"].items()},
         warnings=tuple(about["warnings"]),
+        sizes=tuple(about.get("sizes", ())),
     )

@@ -14,7 +14,7 @@ from analysis.lint import Warning_, lint
 from analysis.metrics import METRICS
 from analysis.profiles import OTHER
 from analysis.registry import Ask, Metric, Result
-from analysis.tally import Tally, label_numbers, merge_all, tally
+from analysis.tally import Tally, label_numbers, merge_all, should_merge, tally
 from analysis.vocabulary import Word, token_table
 from app.study.capturing import first_routes, whole_tally
 from app.study.neighbours import Near, near
@@ -117,7 +117,7 @@ def study(
         if kept_tokens < KEPT_TOKENS:
             kept.append(record)
             kept_tokens += record.tokens
-        if len(tallies) == 32:
+        if should_merge(tallies, 32):
             tallies = [merge_all(tallies)]
         done += len(index_d)
         on_progress("capturing", done, len(documents))

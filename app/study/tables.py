@@ -93,7 +93,10 @@ def tables(study: Study, *, counts_only: bool) -> Iterator[tuple[str, pd.DataFra
 def result_frame(layers: Sequence[RouterRule], name: str, result: Result) -> pd.DataFrame:
     """One result, places outermost first; rows without a value are left out."""
     axes, shape = METRICS[name].axes, result.value.shape
-    index = np.indices(shape).reshape(len(axes), -1) if axes else np.zeros((0, 1), int)
+    if result.places is not None:
+        index: NDArray[np.integer] = result.places.T
+    else:
+        index = np.indices(shape).reshape(len(axes), -1) if axes else np.zeros((0, 1), int)
     columns: dict[str, object] = {}
     for letter, place in zip(axes, index, strict=True):
         columns |= _axis(layers, letter, place, result, second=AXES[letter] in columns)
@@ -112,7 +115,7 @@ def _axis(
 ) -> dict[str, object]:
     """The columns that say where along one axis a row is."""
     title = f"other_{AXES[letter]}" if second else AXES[letter]
-    if letter == "l" and len(result.value) == len(layers):
+    if letter == "l" and result.shape[0] == len(layers):
         names = np.array(layer_names(layers), dtype=object)
         return {title: place, f"{title}_name": names[place]}
     labels = result.labels.get(letter) or (result.groups if letter in "gh" else ())

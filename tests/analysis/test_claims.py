@@ -184,6 +184,14 @@ def test_teams_do_most_of_the_work_in_pairs():
     assert pairs(200, k=1).holds == "does not apply"
 
 
+def test_teams_are_left_open_where_results_keep_some_pairs_only():
+    some = Result(
+        value=np.full(2, 200.0), null=np.full(2, 90.0), places=np.array([[0, 0, 1], [0, 1, 0]]), sizes=(1, 3, 3)
+    )
+    found = judged("teams", {("coactivation_support", ""): some}, layers=rules(1, experts=3))
+    assert found.holds == "not enough data" and "furthest from chance" in found.figure
+
+
 def test_most_of_the_meetings_is_half_of_them():
     count_ef = np.array([[np.nan, 200, 100], [200, np.nan, 100], [100, 100, np.nan]])
     share_l, _ = meetings_of_teams(count_ef[None], np.full((1, 3, 3), 100.0))

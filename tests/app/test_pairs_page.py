@@ -122,6 +122,19 @@ def test_a_slice_recounts_pairs_and_their_test(opened):
     assert "over 20 documents" in said
 
 
+def test_a_model_with_too_many_pairs_to_keep_shows_those_furthest_from_chance(opened, monkeypatch):
+    monkeypatch.setattr("analysis.pairs.MOST_CELLS", 0)
+    monkeypatch.setattr("analysis.metrics.pairs.KEPT", 6 * 40)
+    page = opened(s="language:de", l="3", e="9")  # which no other test asks for, as what is computed is kept
+    said = words(page)
+    assert "kept are the 40 of its 496 pairs that are furthest from chance" in said
+    assert "2,736 of 2,976 pairs are left out, those nearest to chance" in said  # of six layers
+    last = page.selectbox(key="pair-two").options[-1]  # without a lift
+    page.selectbox(key="pair-two").set_value(int(last)).run()
+    assert not page.exception
+    assert f"Experts 9 and {last}: left out of the results" in words(page)
+
+
 def test_one_text_is_not_tested_and_nothing_is_called_beyond_chance(opened):
     said = words(opened(c="welcome.sift-softmax"))
     assert "No pair is beyond chance with enough support" in said

@@ -1,6 +1,6 @@
 """The experts around one expert: those that share its tokens, and those that come first before and after it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -23,24 +23,23 @@ Href = Callable[[int, int | None], str]
 
 def partners_frame(lift: Result, support: Result, layer: int, expert: int) -> pd.DataFrame:
     """A row for each other expert of the layer, the largest lift first."""
-    expected_e = support.null[layer, expert] if support.null is not None else np.full(lift.value.shape[2], np.nan)
     frame = pd.DataFrame(
         {
-            "expert": np.arange(lift.value.shape[2]),
-            "lift": lift.value[layer, expert],
-            "tokens": support.value[layer, expert],
-            "by_chance": expected_e,
+            "expert": np.arange(lift.shape[2]),
+            "lift": lift.layer(layer)[expert],
+            "tokens": support.layer(layer)[expert],
+            "by_chance": support.layer(layer, "null")[expert],
         }
     )
     return frame[np.isfinite(frame["lift"])].sort_values("lift", ascending=False, ignore_index=True)
 
 
-def partners_words(frame: pd.DataFrame, population: str) -> Words:
+def partners_words(frame: pd.DataFrame, population: str, notes: Sequence[str] = ()) -> Words:
     """What is said around the partners. Errors: OptionError where there is no null, or none has enough tokens."""
     known = frame[frame["by_chance"] >= ENOUGH]
     if known.empty:
         raise OptionError(
-            f"no pair that chance would put together in {ENOUGH} tokens",
+            f"no pair in the results that chance would put together in {ENOUGH} tokens",
             expected="more tokens, and two experts a token or more",
             do="choose a corpus, release the slice, or choose a busier expert",
         )
@@ -58,7 +57,8 @@ def partners_words(frame: pd.DataFrame, population: str) -> Words:
         badge="observed",
         metric="coactivation_lift",
         says=(
-            ("Left out", f"experts that chance would put beside it in fewer than {ENOUGH} tokens; the table has all."),
+            ("Left out", f"experts that chance would put beside it in fewer than {ENOUGH} tokens; the table has them."),
+            *(("Note", note) for note in notes),
         ),
     )
 

@@ -42,9 +42,16 @@ def at(values: NDArray[np.float64], how: Drawn, places: tuple[int, ...]) -> NDAr
     return picked.T if how.rows is not None and how.columns is not None and how.rows > how.columns else picked
 
 
+def part(result: Result, how: Drawn, places: tuple[int, ...]) -> NDArray[np.float64]:
+    """The part of a result that is drawn; of one that keeps some pairs only, a layer, with NaN for the others."""
+    if result.places is None:
+        return at(result.value, how, places)
+    return at(result.layer(places[0])[None], how, (0,))
+
+
 def names(name: str, result: Result, axis: int, layers: list[str]) -> list[str]:
     """What the places of one axis are called."""
-    letter, size = METRICS[name].axes[axis], result.value.shape[axis]
+    letter, size = METRICS[name].axes[axis], result.shape[axis]
     if letter == "l" and len(layers) == size:
         return layers
     said = result.labels.get(letter) or (result.groups if letter in "gh" else ())

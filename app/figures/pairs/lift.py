@@ -1,5 +1,6 @@
 """Which experts of a layer share tokens: the lift as a matrix in some order, and one pair of it in words."""
 
+import math
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -31,6 +32,11 @@ class LayerPairs(NamedTuple):
     test: PairTest
 
     @property
+    def are_all(self) -> bool:
+        """Whether every pair is known, rather than those furthest from chance."""
+        return bool((np.isfinite(self.support_ef) | np.eye(len(self.support_ef), dtype=bool)).all())
+
+    @property
     def sure_ef(self) -> NDArray[np.bool_]:
         """Pairs beyond chance with enough support."""
         return (self.test.q_ef <= LEVEL) & (self.expected_ef >= ENOUGH)
@@ -38,8 +44,9 @@ class LayerPairs(NamedTuple):
 
 def layer_pairs(lift: Result, support: Result, test: PairTest, rule: RouterRule) -> LayerPairs:
     """What is known of one layer. Errors: OptionError where it has no pairs, or no null."""
-    own = (rule.layer, slice(rule.experts), slice(rule.experts))
-    if not np.isfinite(lift.value[own]).any() or support.null is None:
+    own = (slice(rule.experts), slice(rule.experts))
+    lift_ef = lift.layer(rule.layer)[own]
+    if not np.isfinite(lift_ef).any() or support.null is None:
         raise OptionError(
             f"layer {rule.layer} has no pairs to hold against chance",
             expected="tokens with two experts and more, as many for each",
@@ -47,14 +54,20 @@ def layer_pairs(lift: Result, support: Result, test: PairTest, rule: RouterRule)
         )
     z_ef, p_ef, q_ef = (part[: rule.experts, : rule.experts] for part in (test.z_ef, test.p_ef, test.q_ef))
     tested = PairTest(z_ef, p_ef, q_ef, test.documents)
-    return LayerPairs(rule, lift.value[own], support.value[own], support.null[own], tested)
+    support_ef, expected_ef = (support.layer(rule.layer, what)[own] for what in ("value", "null"))
+    return LayerPairs(rule, lift_ef, support_ef, expected_ef, tested)
 
 
 def strangest_layer(support: Result) -> int:
-    """The layer with the largest share of pairs beyond what chance puts together; the first where none is known."""
-    excess_l = excess_share(
-        support.value, np.full_like(support.value, np.nan) if support.null is None else support.null
-    )
+    """The layer with the largest share of pairs beyond what chance puts together; the first where none is known.
+
+    Where only some pairs are kept, it is the one in which they are beyond it in the most tokens.
+    """
+    null = np.full_like(support.value, np.nan) if support.null is None else support.null
+    if support.places is not None:
+        beyond = np.nan_to_num(np.clip(support.value - null, 0, None))
+        return int(np.argmax(np.bincount(support.places[:, 0], beyond, minlength=support.shape[0])))
+    excess_l = excess_share(support.value, null)
     return int(np.nanargmax(excess_l)) if np.isfinite(excess_l).any() else 0
 
 
@@ -117,23 +130,37 @@ def partners(pairs: LayerPairs, expert: int) -> list[int]:
     return [int(other) for other in order if other != expert]
 
 
+def lift_name(pairs: LayerPairs, expert: int, other: int) -> str:
+    """A partner by number, with its lift where that is known."""
+    lift = pairs.lift_ef[expert, other]
+    return f"{other} · {lift:.2g}×" if np.isfinite(lift) else str(other)
+
+
 def lift_takeaway(pairs: LayerPairs, layer: str) -> str:
     """How many pairs lie beyond chance, how much that is, and the pair furthest from it to either side."""
-    excess = 100 * float(excess_share(pairs.support_ef[None], pairs.expected_ef[None])[0])
-    said = (
-        f"Layer {layer}: {excess:.0f} % of the times two experts work on the same token, it is another pair than "
-        "chance would have put together."
-    )
+    said = _how_far(pairs, layer)
     sure_ef = pairs.sure_ef
     if not sure_ef.any():
         return f"{said} No pair is beyond chance with enough support."
-    tested = int(np.count_nonzero(np.triu(np.isfinite(pairs.test.q_ef), 1)))
+    tested = int(np.count_nonzero(np.triu(np.isfinite(pairs.test.q_ef + pairs.support_ef), 1)))
     above, below = (int(np.count_nonzero(np.triu(sure_ef & side, 1))) for side in _sides(pairs))
     one, two = strongest_pair(pairs)
     return (
         f"{said} Of {tested:,} pairs {above:,} meet more and {below:,} less than by chance; most of all experts {one} "
         f"and {two}, {number(pairs.lift_ef[one, two])} times chance."
     )
+
+
+def _how_far(pairs: LayerPairs, layer: str) -> str:
+    """How far all pairs together are from chance, or how many are known where not all are."""
+    if pairs.are_all:
+        excess = 100 * float(excess_share(pairs.support_ef[None], pairs.expected_ef[None])[0])
+        return (
+            f"Layer {layer}: {excess:.0f} % of the times two experts work on the same token, it is another pair than "
+            "chance would have put together."
+        )
+    kept, every = int(np.count_nonzero(np.isfinite(pairs.support_ef))) // 2, math.comb(len(pairs.support_ef), 2)
+    return f"Layer {layer}: kept are the {kept:,} of its {every:,} pairs that are furthest from chance."
 
 
 def _sides(pairs: LayerPairs) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -143,6 +170,8 @@ def _sides(pairs: LayerPairs) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
 def pair_sentence(pairs: LayerPairs, one: int, two: int) -> str:
     """One pair: how often, how often by chance, and whether that is beyond it."""
     lift = pairs.lift_ef[one, two]
+    if one != two and np.isnan(pairs.support_ef[one, two]):
+        return f"Experts {one} and {two}: left out of the results, as one of the pairs nearest to chance."
     if not np.isfinite(lift):
         return f"Experts {one} and {two}: one of them took no token that counts."
     shared, expected = pairs.support_ef[one, two], pairs.expected_ef[one, two]
@@ -166,8 +195,8 @@ def _small(p: float) -> str:
 
 
 def lift_frame(pairs: LayerPairs) -> pd.DataFrame:
-    """One row for each pair, the smaller number first."""
-    one, two = np.triu_indices(len(pairs.lift_ef), 1)
+    """One row for each pair that is known, the smaller number first."""
+    one, two = np.nonzero(np.triu(np.isfinite(pairs.support_ef), 1))
     return pd.DataFrame(
         {
             "layer": pairs.rule.layer,

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from analysis.registry import METRICS, Metric, Result
 from app.components import Scale, matrix
-from app.figures.layers.measured import Drawn, at, drawn, names, noun, summary, unit_after
+from app.figures.layers.measured import Drawn, at, drawn, names, noun, part, summary, unit_after
 from app.figures.plots import NULL, A, add_line, plot
 from app.sections.figure import Words, answering, chart, figure
 from app.sections.looking import Page
@@ -39,10 +39,10 @@ def any_measure(page: Page) -> None:
 
 
 def _draw(page: Page, name: str, by: str, result: Result) -> None:
-    metric, how = METRICS[name], drawn(METRICS[name].axes, result.value.shape)
+    metric, how = METRICS[name], drawn(METRICS[name].axes, result.shape)
     layers = layer_names(page.source.record.layers)
     places = tuple(_place(page, name, result, axis, layers) for axis in how.chosen)
-    shown = at(result.value, how, places)
+    shown = part(result, how, places)
     named = None if how.columns is None or how.rows is not None else names(name, result, how.columns, layers)
     words = Words(
         question=f"{metric.title}{f' by {by}' if by else ''}",
@@ -92,13 +92,13 @@ def _place(page: Page, name: str, result: Result, axis: int, layers: list[str]) 
 
 
 def _line(words: Words, name: str, result: Result, how: Drawn, places: tuple[int, ...], named: Sequence[str]) -> None:
-    def part(values: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
+    def line(values: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
         return None if values is None else at(np.broadcast_to(values, result.value.shape), how, places)
 
     value = at(result.value, how, places)
     shown = plot(noun(name, how.columns or 0), METRICS[name].unit)
-    add_line(shown, named, value, name="A", ink=A, low=part(result.low), high=part(result.high))
-    if (null := part(result.null)) is not None:
+    add_line(shown, named, value, name="A", ink=A, low=line(result.low), high=line(result.high))
+    if (null := line(result.null)) is not None:
         zero = np.where(np.isfinite(value), 0.0, np.nan)
         add_line(shown, named, zero if METRICS[name].is_excess else null, name="chance", ink=NULL)
     chart(shown, words, key=f"any-{name}-chart")

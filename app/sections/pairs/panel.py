@@ -17,6 +17,7 @@ from app.figures.pairs.lift import (
     layer_pairs,
     lift_frame,
     lift_grid,
+    lift_name,
     lift_takeaway,
     order_words,
     pair_sentence,
@@ -60,9 +61,10 @@ def _tested(page: Page, layer: int, support: Result) -> PairTest:
         record = counted(page.source, page.scope)
         counts_t = facet_mask(record, page.scope.facet)
         ids_tk, document_t = record.ids_tlk[counts_t, layer], record.document_t[counts_t]
-        if page.source.is_cut or support.null is None:  # the whole was counted, its first documents are at hand
-            return pair_test(ids_tk, document_t, expected_of(ids_tk, record.layers[layer], support.value.shape[1]))
-        return pair_test(ids_tk, document_t, support.null[layer])
+        is_known = support.null is not None and support.places is None  # for every pair
+        if page.source.is_cut or not is_known:  # the whole was counted, its first documents are at hand
+            return pair_test(ids_tk, document_t, expected_of(ids_tk, record.layers[layer], support.shape[1]))
+        return pair_test(ids_tk, document_t, support.layer(layer, "null"))
 
     is_counted_here = page.source.is_cut or support.null is None
     expected = f"expected_of(ids_tk, record.layers[{layer}], record.experts)"
@@ -198,7 +200,7 @@ def _choose_pair(page: Page, pairs: LayerPairs, pair: Pair) -> None:
             "with",
             others,
             key="pair-two",
-            format_func=lambda other: f"{other} · {pairs.lift_ef[pair.one, other]:.2g}×",
+            format_func=lambda other: lift_name(pairs, pair.one, other),
             on_change=take_two,
             width=180,
         )
