@@ -196,6 +196,7 @@ print(json.dumps({"kills": kills, "torn": torn, "lost": lost}))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="forks processes to kill: runs on Linux only")
 def test_a_run_killed_again_and_again_makes_the_study_of_one_run_and_loses_little(tiny_model, tmp_path):
     """At random moments, and as soon as a file is seen being written; at most one captured block is not yet whole."""

@@ -27,6 +27,8 @@ STATES = {
     "compared with itself": {"c": SMALL, "vs": SMALL},
     "slice": {"c": CORPUS, "s": "domain:code", "by": "language"},
 }
+PLAINER = ("small", "corpus", "compared with itself")
+"""States of which another one asks the same and more."""
 GARBAGE = dict.fromkeys(("c", "vs", "d", "t", "l", "e", "r", "f", "s", "by", "view", "m"), "<script>alert(1)</script>")
 TROUBLE = {
     "garbage": (GARBAGE, [f"{parameter}=" for parameter in GARBAGE]),
@@ -107,7 +109,9 @@ def name(value: object) -> str:
 
 
 @pytest.mark.usefixtures("place")
-@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize(
+    "state", [pytest.param(state, marks=pytest.mark.slow if state in PLAINER else ()) for state in STATES]
+)
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_a_page_stands_in_every_state(page, state):
     shown = opened(page, STATES[state])

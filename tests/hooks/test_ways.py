@@ -206,10 +206,9 @@ def test_a_training_step_with_checkpointing(model, plain, reentrant):
         alike(document(routing, number), document(plain, number % 3))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fresh_compiler")
-@pytest.mark.parametrize(
-    "wraps", [pytest.param(True, id="wrapped", marks=pytest.mark.slow), pytest.param(False, id="in place")]
-)
+@pytest.mark.parametrize("wraps", [True, False], ids=["wrapped", "in place"])
 def test_compiled_inside_the_recording_or_not_yet_run(make_tiny, wraps):
     plain = plainly(make_tiny("mixtral", num_hidden_layers=2), TEXTS[:2])
     model = make_tiny("mixtral", num_hidden_layers=2)
