@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
+from app.document_ranges import runs
 from app.sources import (
     FACETS,
     LIVE_RESAMPLES,
@@ -18,7 +19,6 @@ from app.sources import (
     Scope,
     Source,
     label_of,
-    runs,
 )
 from app.study.results import NAME as RESULTS
 from app.study.results import TALLY

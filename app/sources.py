@@ -7,7 +7,7 @@
 A `Scope` says which of its tokens count. Every number of a page is of one source and one scope.
 """
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from analysis.metrics import METRICS
 from analysis.registry import BOTH, Ask, Result
 from analysis.tally import Facet, Tally, tally, token_facets
+from app.document_ranges import numbers_in, slice_of
 from app.memo import MemoCache
 from app.state import LABELS, Span, View
 from app.study.capturing import first_routes
@@ -223,7 +224,7 @@ def documents_of(record: RoutingRecord, chosen: str) -> tuple[int, ...]:
     """
     kind, _, what = chosen.partition(":")
     if kind == "documents":
-        found = _numbers(what, len(record.documents))
+        found = numbers_in(what, len(record.documents))
     else:
         found = [number for number, document in enumerate(record.documents) if getattr(document, kind) == what]
     if not found:
@@ -231,44 +232,6 @@ def documents_of(record: RoutingRecord, chosen: str) -> tuple[int, ...]:
             f"no documents of the slice {chosen}", expected=f"some of {len(record.documents):,}", do="release the slice"
         )
     return tuple(found)
-
-
-def slice_of(numbers: Sequence[int]) -> str:
-    """The slice that names documents by number.
-
-    >>> slice_of([4, 0, 1, 2, 9])
-    'documents:0-2.4.9'
-    """
-    return "documents:" + ".".join(f"{a}-{b}" if b > a else f"{a}" for a, b in runs(numbers))
-
-
-def runs(numbers: Sequence[int]) -> list[tuple[int, int]]:
-    """Numbers in order, as first and last of those that follow one another.
-
-    >>> runs([4, 0, 1, 2])
-    [(0, 2), (4, 4)]
-    """
-    found: list[tuple[int, int]] = []
-    for number in sorted(set(numbers)):
-        if found and number == found[-1][1] + 1:
-            found[-1] = (found[-1][0], number)
-        else:
-            found.append((number, number))
-    return found
-
-
-def _numbers(ranges: str, documents: int) -> list[int]:
-    """The numbers that ranges such as `0-2.7` name, of so many documents: in order, each once.
-
-    >>> _numbers("7.1-99999.0-2", 5)
-    [0, 1, 2, 3, 4]
-    """
-    ends = [part.partition("-") for part in ranges.split(".")]
-    found, following = list[int](), 0
-    for first, last in sorted((int(first), int(last or first)) for first, _, last in ends):
-        found.extend(range(max(first, following), min(last + 1, documents)))
-        following = max(following, last + 1)
-    return found
 
 
 def counted(source: Source, scope: Scope) -> RoutingRecord:

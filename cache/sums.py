@@ -83,4 +83,4 @@ def _digest(content: bytes) -> str:
 
 
 def _damaged(folder: Path, found: str, do: str) -> StoreError:
-    return StoreError(f"{found} (in {folder})", expected="the bytes that were written", do=do)
+    return StoreError(f"{found} (in {folder.name})", expected="the bytes that were written", do=do)

@@ -16,14 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from app.jobs import Job, JobQueue, Phase, Tick
 from app.sources import ANALYSED, CAPTURED
 from app.study.blocks import Seen, Texts, cut
-from app.study.capturing import (
-    CHARACTERS_A_TOKEN,
-    Plan,
-    capture_block,
-    check_end,
-    is_there,
-    packed,
-)
+from app.study.capturing import CHARACTERS_A_TOKEN, Plan, capture_block, check_end, is_there, packed
 from app.study.command import write
 from app.study.order import TEXTS, Order, Record, read_order, read_texts, write_order, write_texts
 from app.study.run import Chosen, study_of_folder

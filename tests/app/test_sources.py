@@ -9,6 +9,7 @@ from analysis.metrics import METRICS
 from analysis.registry import Ask
 from analysis.tally import tally
 from analysis.tally_file import to_bytes
+from app.document_ranges import slice_of
 from app.memo import invalidate
 from app.sources import (
     TALLY,
@@ -22,7 +23,6 @@ from app.sources import (
     read_study,
     scope_of,
     shipped_ids,
-    slice_of,
     table,
 )
 from app.state import Span, View

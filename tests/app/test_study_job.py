@@ -407,20 +407,21 @@ def test_the_estimate_of_time_is_about_what_capturing_takes(tracer, studies):
 
 
 def test_the_time_of_a_pass_is_that_of_the_fastest(tracer, monkeypatch):
-    """Other work of the machine stalls the first timed pass for a second; it says nothing of the model."""
+    """Other work of the machine stalls the first timed pass for long; it says nothing of the model."""
     from app.study import estimate
 
+    usual = speed_of(tracer.model, TEXTS_READ, plan_for("weights", "split"))
     captured, calls = estimate.capture_block, []
 
     def stalled(*args):
         calls.append(1)
         if len(calls) % 3 == 2:
-            time.sleep(1)
+            time.sleep(10)
         return captured(*args)
 
     monkeypatch.setattr(estimate, "capture_block", stalled)
     found = speed_of(tracer.model, TEXTS_READ, plan_for("weights", "split"))
-    assert found.tokens_a_second > 2 * 12 * 250 / found.characters_a_token
+    assert found.tokens_a_second > usual.tokens_a_second / 4
 
 
 def test_what_is_written_at_the_end_is_told(studies):

@@ -9,6 +9,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from app.components.links import linked
+from app.document_ranges import slice_of
 from app.figures.card import visible
 from app.figures.map.points import Places, map_words, matching, purity_frame, purity_plot, purity_words, scatter
 from app.sections import address
@@ -16,7 +17,6 @@ from app.sections.figure import answering, chart, figure
 from app.sections.looking import Page
 from app.sections.map.places import PLANES, places_of, purities_within
 from app.sections.messages import plain
-from app.sources import slice_of
 from routing.errors import OptionError
 from routing.groups import layer_names
 
