@@ -16,7 +16,7 @@ run: .venv/run.stamp
 test: .venv/dev.stamp
 	$(PYTEST)
 
-# the second tier: calibrations, compilers, the families that are no archetype
+# the second tier: compilers, clusters, processes that are killed, the families that are no archetype
 test-slow: .venv/dev.stamp
 	$(PYTEST) -m "slow and not browser"
 

@@ -208,6 +208,7 @@ for turn in range(2):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not _may_mount(), reason="needs leave to mount in a user namespace (unshare --user --mount)")
 def test_a_disk_that_fills_ends_the_run_and_the_same_command_goes_on(corpus, tiny_model, tmp_path):
     assert command(corpus, tiny_model, tmp_path / "whole").exit_code == 0
@@ -236,6 +237,7 @@ def test_a_disk_that_fills_ends_the_run_and_the_same_command_goes_on(corpus, tin
     assert accounted(tmp_path / "study") == accounted(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_run_that_is_interrupted_says_how_to_go_on(corpus, tiny_model, tmp_path):
     corpus.write_text("".join(line(number) for number in range(2000)))
     listens = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "  # also behind a shell's &

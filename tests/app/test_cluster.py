@@ -133,6 +133,7 @@ def files(study: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (study / "blocks").iterdir()}
 
 
+@pytest.mark.slow
 @needs_ray
 @pytest.mark.usefixtures("told")
 def test_workers_of_which_one_is_killed_and_one_cut_off_write_what_one_process_writes_bit_for_bit(folder):
@@ -142,6 +143,7 @@ def test_workers_of_which_one_is_killed_and_one_cut_off_write_what_one_process_w
     assert (folder / "alone/capture.json").read_bytes() == (folder / "workers/capture.json").read_bytes()
 
 
+@pytest.mark.slow
 @needs_ray
 def test_every_block_counts_once_and_the_lost_worker_is_replaced(told):
     assert told["workers"] == told["alone"] > 0
@@ -152,6 +154,7 @@ def test_every_block_counts_once_and_the_lost_worker_is_replaced(told):
     assert told["killed"] not in told["places"]
 
 
+@pytest.mark.slow
 @needs_ray
 def test_the_worker_that_was_cut_off_is_told_of_and_stays(told):
     host, process = told["cut off"]
@@ -159,6 +162,7 @@ def test_the_worker_that_was_cut_off_is_told_of_and_stays(told):
     assert told["cut off"] in told["places"]
 
 
+@pytest.mark.slow
 @needs_ray
 def test_a_text_that_cannot_be_captured_ends_the_run_with_its_block_named_and_the_others_finished(folder, told):
     assert told["error"].startswith(f"block {TOO_LONG}: ")
@@ -170,6 +174,7 @@ def test_a_text_that_cannot_be_captured_ends_the_run_with_its_block_named_and_th
     assert failed == {name: content for name, content in alone.items() if int(name.partition(".")[0]) in whole}
 
 
+@pytest.mark.slow
 @needs_ray
 def test_the_tree_of_tallies_is_the_tally_of_the_folder_bit_for_bit(folder):
     assert not list((folder / "alone").glob("counts-*")), "nothing kept: this one is added up here"
@@ -178,11 +183,13 @@ def test_the_tree_of_tallies_is_the_tally_of_the_folder_bit_for_bit(folder):
     assert to_bytes(whole_tally(StudyFolder.open(folder / "workers"))) == alone
 
 
+@pytest.mark.slow
 @needs_ray
 def test_what_is_there_is_not_captured_again(told):
     assert told["again"] == [0, BLOCKS]
 
 
+@pytest.mark.slow
 @needs_ray
 def test_the_command_says_who_works_and_what_was_done(told):
     assert "2 workers, each with 1 CPU thread" in told["said"]

@@ -41,6 +41,7 @@ def folder(tmp_path_factory, tiny_model):
     return path
 
 
+@pytest.mark.slow
 def test_two_processes_that_share_a_model_write_the_study_of_one(folder, tmp_path):
     shared = StudyFolder.open(folder / "study")
     model = load_model(folder / "model", device="cpu")
@@ -57,5 +58,6 @@ def test_two_processes_that_share_a_model_write_the_study_of_one(folder, tmp_pat
     np.testing.assert_allclose(found.weight_tlk[~differs_tl], expected.weight_tlk[~differs_tl], atol=2e-3)
 
 
+@pytest.mark.slow
 def test_its_recipe_says_that_the_model_was_shared(folder):
     assert StudyFolder.open(folder / "study").recipe()["parallel"] == "2 processes"

@@ -161,6 +161,7 @@ def test_a_page_is_known_by_name_and_port(origin, host, is_own):
     assert is_own_page(origin, host) is is_own
 
 
+@pytest.mark.slow
 def test_a_shared_server_that_cannot_tell_browsers_apart_does_not_start(tmp_path):
     told = {"GATESCOPE_LIBRARY_LISTS": "shared", "STREAMLIT_SERVER_ENABLE_XSRF_PROTECTION": "false"}
     told |= {"GATESCOPE_CACHE_DIR": str(tmp_path)}

@@ -331,6 +331,7 @@ Studies(Path(folder), lambda name: tracer, limit=4, most_tokens=100_000).go_on(i
 """
 
 
+@pytest.mark.slow
 def test_a_server_that_is_killed_leaves_a_study_that_goes_on(studies, tiny_model, tracer):
     folder = studies.folder / ID
     write_texts(folder, TEXTS_READ)

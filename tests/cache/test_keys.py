@@ -87,6 +87,7 @@ def test_two_folders_have_two_secrets(tmp_path):
     assert server_secret(tmp_path / "a") != server_secret(tmp_path / "b")
 
 
+@pytest.mark.slow
 def test_processes_that_start_at_once_agree_on_one_secret(tmp_path):
     with multiprocessing.get_context("spawn").Pool(4) as pool:
         for round_number in range(5):

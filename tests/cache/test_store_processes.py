@@ -93,6 +93,7 @@ def at_rest(folder):
     return first if look() == first else None
 
 
+@pytest.mark.slow
 def test_writers_readers_and_cleaners_share_a_full_store(process, tmp_path, record, size, same):
     folder, quota = tmp_path / "captures", ROOM * size + size // 2
     folder.mkdir()
@@ -113,6 +114,7 @@ def test_writers_readers_and_cleaners_share_a_full_store(process, tmp_path, reco
     assert all(same(store.get(entry.id), record) for entry in store.ids())
 
 
+@pytest.mark.slow
 def test_writers_alone_fill_the_quota_and_stay_below(process, tmp_path, size):
     folder, quota = tmp_path / "captures", ROOM * size + size // 2
     folder.mkdir()

@@ -94,6 +94,7 @@ def alone():
     return recording.record(), sum(each.numel() for each in model.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
 @pytest.mark.parametrize("way", sorted(WAYS))
 def test_every_rank_records_what_one_process_records(folder, alone, way, rank):

@@ -49,6 +49,7 @@ def run(module, *arguments: object) -> str:
     return result.output
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_card_make_a_model_its_captures_and_its_card(small, tmp_path):
     text, runs = ("--corpus", tmp_path / "text"), ("--runs", tmp_path / "runs")
     run(corpus, "--out", tmp_path / "text")
