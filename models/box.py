@@ -59,9 +59,9 @@ def history(name: str) -> list[Moment]:
 
 
 def _read(path: Path) -> RoutingRecord:
-    folder = next(each for each in path.parents if each.name == "captures")
     if not path.exists():
         raise _missing(path)
+    folder = next(each for each in path.parents if each.name == "captures")
     do = "restore the file, or run: python -m models.ship NAME"
     return decode(read_checked(folder, path.relative_to(folder).as_posix(), do=do))
 

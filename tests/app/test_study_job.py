@@ -417,7 +417,7 @@ def test_the_time_of_a_pass_is_that_of_the_fastest(tracer, monkeypatch):
     def stalled(*args):
         calls.append(1)
         if len(calls) % 3 == 2:
-            time.sleep(10)
+            time.sleep(5)
         return captured(*args)
 
     monkeypatch.setattr(estimate, "capture_block", stalled)
