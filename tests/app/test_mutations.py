@@ -106,7 +106,7 @@ READERS: dict[str, dict[str, Reader]] = {
     "shipped": {"capture": lambda place: _shard(place, "probe.gsr")},
     "model": {"model": _model},
 }
-UNREAD = ("report.html", ".csv", "secret")
+UNREAD = ("report.html", ".csv", "secret", ".lock")
 """Files that nothing reads back."""
 ORDER_OF_HARM = ("SILENT", "told by cache verify", "gone", "said on the page", "a clear error", "the same to the bit")
 
