@@ -49,8 +49,8 @@ SCOPES: dict[str, dict[str, str]] = {
 }
 """Which tokens count: in a capture, and in an analysed study of which only the first documents are at hand."""
 
-QUICK = ("slice", "range")
-"""Scopes that are tried each time; the others in the second tier."""
+QUICK = ("slice",)
+"""The scope that is tried each time; the others in the second tier."""
 
 PLACE = {"t": "5", "l": "2", "e": "7"}
 VISITS: dict[str, tuple[str, dict[str, str], dict[str, Any]]] = {

@@ -114,7 +114,7 @@ def pair(request, tmp_path_factory):
         yield model, opened
 
 
-@pytest.fixture(scope="module", params=sorted(BUNDLED_MODELS))
+@pytest.fixture(scope="module", params=["sift-softmax", pytest.param("sift-sigmoid", marks=pytest.mark.slow)])
 def bundled(request, tmp_path_factory):
     """A trained model twice, with its vocabulary."""
     model = load_model(BUNDLED_MODELS[request.param], device="cpu", dtype="float32")
