@@ -20,7 +20,7 @@ def test_a_cell_shows_both_cards_and_the_pictures_share_their_window(visit):
     cells.scroll_into_view_if_needed()
     box = cells.bounding_box()
     cells.click(position={"x": box["width"] * 0.5, "y": box["height"] * 0.5}, force=True)
-    page.wait_for_function("/[?&]t=[0-9]+/.test(location.search)")
+    page.wait_for_function("() => /[?&]t=[0-9]+/.test(location.search)")
     settled(page)
     assert page.get_by_role("region", name="Pinned token").count() == 2
     assert re.search(r"[?&]l=\d", page.url)
@@ -34,6 +34,6 @@ def test_the_ways_to_a_capture_b(visit):
     page = visit("compare")
     settled(page)
     page.get_by_role("button", name="An earlier moment: step 128").click()
-    page.wait_for_function("location.search.includes('vs=step128.sift-softmax')")
+    page.wait_for_function("() => location.search.includes('vs=step128.sift-softmax')")
     settled(page)
     assert page.get_by_text("In which layers do the choices differ?").count()

@@ -22,12 +22,12 @@ def page(visit):
 def test_a_click_pins_the_document_and_leads_to_its_text(page):
     point = page.locator(".js-plotly-plot .scatterlayer .point").nth(3).bounding_box()
     page.mouse.click(point["x"] + point["width"] / 2, point["y"] + point["height"] / 2)
-    page.wait_for_function("location.search.includes('d=')")
+    page.wait_for_function("() => location.search.includes('d=')")
     settled(page)
     number = re.search(r"[?&]d=(\d+)", page.url)[1]
     assert page.get_by_text(f"Document {number}", exact=True).count()
     page.get_by_role("link", name="Read it, token by token").click()
-    page.wait_for_function("location.pathname === '/'")
+    page.wait_for_function("() => location.pathname === '/'")
     assert f"d={number}" in page.url
 
 
@@ -41,7 +41,7 @@ def test_a_lasso_lets_only_some_documents_count(page):
     for across, down in ((0.3, 0.0), (0.3, 0.35), (0.0, 0.35), (0.0, 0.0)):
         page.mouse.move(left + plane["width"] * across, top + plane["height"] * down, steps=6)
     page.mouse.up()
-    page.wait_for_function("location.search.includes('s=documents')")
+    page.wait_for_function("() => location.search.includes('s=documents')")
     settled(page)
     assert page.get_by_text("drawn in full; the others are faint").count()
     said = page.get_by_text(re.compile(r"^N = [\d,]+ tokens of [\d,]+ documents, drawn")).inner_text()
