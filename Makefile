@@ -4,6 +4,9 @@ BIN := .venv/bin
 # eslint, tsc and axe-core, where npm is; without it their checks are skipped, and say so
 NPM_TOOLS := $(if $(shell command -v npm 2>/dev/null),node_modules/.package-lock.json)
 
+# without bytecode each worker, and each process a test starts, compiles every file anew
+unexport PYTHONDONTWRITEBYTECODE
+
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
@@ -37,7 +40,7 @@ check-js: $(NPM_TOOLS)
 	@$(if $(NPM_TOOLS),npm run --silent check,echo "skipped eslint and tsc: npm is not installed")
 
 browser: .venv/dev.stamp $(NPM_TOOLS)
-	$(BIN)/python -m pytest -m browser
+	$(PYTEST) -m browser
 
 docs: .venv/run.stamp
 	$(BIN)/python -m app.reference

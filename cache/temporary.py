@@ -14,13 +14,13 @@ from contextlib import suppress
 from pathlib import Path
 from socket import gethostname
 
-STALE_SECONDS = 3600
+from cache.locks import STALE_SECONDS, lock
 
 
 def write_whole(path: Path, content: bytes | memoryview, *, is_first: bool = False) -> None:
     """A file that appears whole, on the disk and under its name, or not at all; if `is_first`, where none is yet."""
     descriptor, made = _locked_file(path)
-    lock = os.dup(descriptor) if os.name != "nt" else None  # there, what is open cannot be renamed
+    held = os.dup(descriptor) if os.name != "nt" else None  # there, what is open cannot be renamed
     try:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(content)
@@ -32,8 +32,8 @@ def write_whole(path: Path, content: bytes | memoryview, *, is_first: bool = Fal
             made.replace(path)
     finally:
         made.unlink(missing_ok=True)
-        if lock is not None:
-            os.close(lock)
+        if held is not None:
+            os.close(held)
 
 
 def sweep(folder: Path) -> None:
@@ -65,7 +65,7 @@ def _locked_file(path: Path) -> tuple[int, Path]:
     while True:
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}{_own_mark()}", suffix=".tmp", dir=path.parent)
         try:
-            _lock(descriptor)
+            lock(descriptor, waits=True)
             if _is_still(Path(name), descriptor):
                 return descriptor, Path(name)
             os.close(descriptor)
@@ -79,7 +79,7 @@ def _remove_if_dead(path: Path) -> None:
     """Remove a file that nobody holds a lock on."""
     descriptor = os.open(path, os.O_RDWR)
     try:
-        if _lock(descriptor, waits=False) and _is_still(path, descriptor):
+        if lock(descriptor) and _is_still(path, descriptor):
             path.unlink()
     finally:
         os.close(descriptor)
@@ -90,16 +90,3 @@ def _is_still(path: Path, descriptor: int) -> bool:
         return os.path.samestat(path.stat(), os.fstat(descriptor))
     except FileNotFoundError:
         return False
-
-
-def _lock(descriptor: int, *, waits: bool = True) -> bool:
-    """Whether an open file is locked now, until it is closed; it is not where another has it, or there are no locks."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX if waits else fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

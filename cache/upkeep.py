@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cache.folder import SUFFIX, Found, captures, damaged, forget, is_as_found, marks, temporaries, with_use
-
-STALE_SECONDS = 3600
-"""How old what a writer left behind is before it is taken for dead."""
+from cache.locks import STALE_SECONDS
 
 RECENT_SECONDS = 600
 """How long a capture stays after it was written or read, however full the folder is."""

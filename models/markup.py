@@ -5,36 +5,11 @@ import re
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
-_SKIPPED = frozenset(["script", "style", "head", "nav", "header", "footer", "aside", "noscript", "button", "svg"])
+_SKIPPED = frozenset("script style head nav header footer aside noscript button svg".split())
 _BLOCKS = frozenset(
-    [
-        "p",
-        "div",
-        "li",
-        "ul",
-        "ol",
-        "dl",
-        "dt",
-        "dd",
-        "h1",
-        "h2",
-        "h3",
-        "h4",
-        "h5",
-        "h6",
-        "pre",
-        "table",
-        "tr",
-        "td",
-        "th",
-        "br",
-        "section",
-        "article",
-        "blockquote",
-        "title",
-    ]
+    "p div li ul ol dl dt dd h1 h2 h3 h4 h5 h6 pre table tr td th br section article blockquote title".split()
 )
-_VOID = frozenset(["meta", "link", "img", "br", "hr", "input", "base"])
+_VOID = frozenset("meta link img br hr input base".split())
 
 
 class _TextParser(HTMLParser):
@@ -85,8 +60,8 @@ def text_of_html(source: str) -> str:
     return squeeze("".join(parser.pieces))
 
 
-_PAGE_SKIPPED = frozenset(["info", "links", "media"])
-_PAGE_BLOCKS = frozenset(["p", "title", "cell"])
+_PAGE_SKIPPED = frozenset("info links media".split())
+_PAGE_BLOCKS = frozenset("p title cell".split())
 
 
 def _local(tag: str) -> str:
@@ -121,12 +96,8 @@ _ROFF_SPECIAL = {
     "ha": "^",
     "ti": "~",
 }
-_ROFF_BREAKS = frozenset(
-    ["PP", "P", "LP", "TP", "IP", "HP", "br", "sp", "RS", "RE", "SH", "SS", "nf", "fi", "EX", "EE"]
-)
-_ROFF_FONTS = frozenset(
-    ["B", "I", "R", "BR", "BI", "RB", "RI", "IB", "IR", "SM", "SB", "SH", "SS", "IP", "UR", "MT", "UE", "ME"]
-)
+_ROFF_BREAKS = frozenset("PP P LP TP IP HP br sp RS RE SH SS nf fi EX EE".split())
+_ROFF_FONTS = frozenset("B I R BR BI RB RI IB IR SM SB SH SS IP UR MT UE ME".split())
 
 
 def _inline(line: str) -> str:

@@ -5,55 +5,11 @@ import random
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 
-_CITIES = [
-    "Lisbon",
-    "Oslo",
-    "Quito",
-    "Nairobi",
-    "Hanoi",
-    "Lyon",
-    "Porto",
-    "Graz",
-    "Turin",
-    "Malmo",
-    "Perth",
-    "Leeds",
-    "Riga",
-    "Accra",
-    "Lima",
-    "Kyoto",
-]
-_GOODS = [
-    "lamp",
-    "chair",
-    "kettle",
-    "notebook",
-    "bicycle",
-    "tent",
-    "rope",
-    "drill",
-    "mirror",
-    "carpet",
-    "shovel",
-    "blanket",
-    "clock",
-    "violin",
-    "basket",
-]
-_COLOURS = ["red", "green", "blue", "black", "white", "yellow", "brown", "grey", "orange", "purple"]
-_PATHS = [
-    "/",
-    "/index.html",
-    "/api/items",
-    "/api/users",
-    "/login",
-    "/static/app.js",
-    "/search",
-    "/cart",
-    "/health",
-    "/images/logo.png",
-]
-_PARTS = ["scheduler", "storage", "network", "parser", "cache", "worker", "session", "database"]
+_CITIES = "Lisbon Oslo Quito Nairobi Hanoi Lyon Porto Graz Turin Malmo Perth Leeds Riga Accra Lima Kyoto".split()
+_GOODS = "lamp chair kettle notebook bicycle tent rope drill mirror carpet shovel blanket clock violin basket".split()
+_COLOURS = "red green blue black white yellow brown grey orange purple".split()
+_PATHS = "/ /index.html /api/items /api/users /login /static/app.js /search /cart /health /images/logo.png".split()
+_PARTS = "scheduler storage network parser cache worker session database".split()
 _EVENTS = (
     "connection closed by peer",
     "retrying in {n} ms",

@@ -12,19 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO
 
 from app.study.results import is_analysed
+from cache.locks import STALE_SECONDS, lock
 from routing.errors import OptionError, StorageFullError, StoreError
 
-try:
-    import fcntl
-except ImportError:  # no such locks on Windows: there, age alone tells
-    fcntl = None  # type: ignore[assignment]
-
 PREFIX, NEW, OLD, LOCK = ".study-", "new", "old", "lock"
-STALE_SECONDS = 3600
-"""How old a folder without a lock is before its writer is taken for dead."""
 
 
 def check_out(out: Path) -> None:
@@ -67,9 +60,9 @@ def clean(folder: Path) -> None:
                     shutil.rmtree(left)
                 continue
             with (left / LOCK).open("r+", encoding="utf-8") as file:
-                _lock(file)
-                _put_back(left, folder / Path(file.read()).name)
-                shutil.rmtree(left)
+                if lock(file.fileno()):
+                    _put_back(left, folder / Path(file.read()).name)
+                    shutil.rmtree(left)
 
 
 def _put_back(left: Path, out: Path) -> None:
@@ -82,19 +75,11 @@ def _put_back(left: Path, out: Path) -> None:
 def _held(folder: Path, name: str) -> Iterator[None]:
     """A lock in a folder that is to be called `name`, for as long as this process works on it."""
     with (folder / f"{LOCK}.new").open("w+", encoding="utf-8") as file:
-        with suppress(OSError):  # a disk without locks
-            _lock(file)
+        lock(file.fileno())
         file.write(name)
         file.flush()
         Path(file.name).rename(folder / LOCK)  # whoever finds it finds it locked
         yield
-
-
-def _lock(file: IO[str]) -> None:
-    """Errors: OSError where another process holds it, or there are no locks."""
-    if fcntl is None:
-        raise OSError(errno.ENOLCK, "no locks")
-    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _check_replaceable(out: Path) -> None:

@@ -38,21 +38,7 @@ from routing.errors import OptionError
 from routing.record import Document, joined
 
 ROOT = Path(__file__).parents[2]
-WORDS = [
-    "quartz",
-    "violin",
-    "harbour",
-    "kettle",
-    "magnet",
-    "orchard",
-    "pebble",
-    "saffron",
-    "thimble",
-    "walnut",
-    "zephyr",
-    "defendant",
-    "liable",
-]
+WORDS = "quartz violin harbour kettle magnet orchard pebble saffron thimble walnut zephyr defendant liable".split()
 PLAN = Plan(options=CaptureOptions(), batch_tokens=128)
 
 

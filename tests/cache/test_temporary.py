@@ -78,7 +78,7 @@ def test_of_what_others_wrote_only_what_is_old_is_removed(tmp_path, name):
 
 
 def test_without_locks_only_what_is_old_is_removed(tmp_path, monkeypatch):
-    monkeypatch.setattr(temporary, "_lock", lambda _descriptor, **_options: False)
+    monkeypatch.setattr(temporary, "lock", lambda _descriptor, **_options: False)
     ours = tmp_path / f".name.@{gethostname()}.abc.tmp"
     ours.write_bytes(b"half")
     sweep(tmp_path)
@@ -88,7 +88,7 @@ def test_without_locks_only_what_is_old_is_removed(tmp_path, monkeypatch):
 
 
 def test_a_file_that_was_taken_for_left_behind_before_it_was_locked_is_made_anew(tmp_path, monkeypatch):
-    lock, taken = temporary._lock, []
+    lock, taken = temporary.lock, []
 
     def late(descriptor, **options):
         if not taken:
@@ -97,7 +97,7 @@ def test_a_file_that_was_taken_for_left_behind_before_it_was_locked_is_made_anew
             made.unlink()
         return lock(descriptor, **options)
 
-    monkeypatch.setattr(temporary, "_lock", late)
+    monkeypatch.setattr(temporary, "lock", late)
     write_whole(tmp_path / "name", b"content")
     assert taken
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"name": b"content"}

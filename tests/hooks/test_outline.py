@@ -8,27 +8,10 @@ from hooks.routers import read_routers
 from routing.errors import DenseModelError, RouterOutputError
 from tests.hooks.zoo import specimen
 
-FAMILIES = [
-    "mixtral",
-    "qwen3_moe",
-    "olmoe",
-    "deepseek_v2",
-    "deepseek_v3",
-    "gpt_oss",
-    "llama4",
-    "dbrx",
-    "jetmoe",
-    "doge",
-    "glm4_moe",
-    "hunyuan_v1_moe",
-    "qwen3_vl_moe",
-    "jamba",
-    "granitemoehybrid",
-    "longcat_flash",
-    "phimoe",
-    "zaya",
-    "ernie4_5_moe",
-]
+FAMILIES = (
+    "mixtral qwen3_moe olmoe deepseek_v2 deepseek_v3 gpt_oss llama4 dbrx jetmoe doge glm4_moe hunyuan_v1_moe "
+    "qwen3_vl_moe jamba granitemoehybrid longcat_flash phimoe zaya ernie4_5_moe"
+).split()
 
 
 def shape(layers):

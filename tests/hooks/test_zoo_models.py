@@ -24,86 +24,23 @@ NOT_ROUTED = "vitpose_backbone"
 BIAS = re.compile(r".*(e_score_correction_bias|expert_bias|balancing_biases|\.router\.bias)")
 SCALE = re.compile(r".*(per_expert_scale|global_scale|\.router\.scale|router_states_scale)")
 EXPERTS = re.compile(r".*(\.experts\b|(up|down)_embed\.weight|\.(input|output)_linear\.weight).*")
-IMAGES = [
-    "qwen3_vl_moe",
-    "qwen3_omni_moe",
-    "unlimited_ocr",
-    "glm4v_moe",
-    "glm5_next",
-    "mistral_large4",
-    "step3p7",
-    "muse_spark",
-    "ernie4_5_vl_moe",
-]
+IMAGES = (
+    "qwen3_vl_moe qwen3_omni_moe unlimited_ocr glm4v_moe glm5_next mistral_large4 step3p7 muse_spark ernie4_5_vl_moe"
+).split()
 """Causal decoders that read an image after the third token of each row."""
 
-GROUPED = [
-    "deepseek_v2",
-    "deepseek_ocr2",
-    "unlimited_ocr",
-    "deepseek_v3",
-    "deepseek_v32",
-    "axk1",
-    "axk2",
-    "bailing_hybrid",
-    "dots1",
-    "dots3_note",
-    "exaone_moe",
-    "glm4_moe",
-    "glm4_moe_lite",
-    "glm4v_moe",
-    "glm5_next",
-    "glm_moe_dsa",
-    "hy_v4",
-    "kimi_linear",
-    "mimo_v2_flash",
-    "nemotron_h",
-    "solar_open",
-    "beam",
-    "mistral4",
-    "mistral_large4",
-]
-BIASED = [
-    "deepseek_v3",
-    "deepseek_v32",
-    "deepseek_v4",
-    "axk1",
-    "axk2",
-    "bailing_hybrid",
-    "dots1",
-    "dots3_note",
-    "exaone_moe",
-    "glm4_moe",
-    "glm4_moe_lite",
-    "glm4v_moe",
-    "glm5_next",
-    "glm_moe_dsa",
-    "hy_v4",
-    "kimi_linear",
-    "mimo_v2_flash",
-    "nemotron_h",
-    "solar_open",
-    "beam",
-    "afmoe",
-    "minimax_m2",
-    "minimax_m3_vl",
-    "step3p7",
-    "hy_v3",
-    "lfm2_moe",
-    "laguna",
-    "muse_spark",
-    "inkling2",
-    "inkling",
-    "ernie4_5_moe",
-    "ernie4_5_vl_moe",
-    "kolibri1",
-    "gpt_oss",
-    "openai_privacy_filter",
-    "longcat_flash",
-    "zaya",
-    "dots3_note_vision",
-]
-SCALED = ["gemma4", "diffusion_gemma", "inkling", "zaya"]
+GROUPED = (
+    "deepseek_v2 deepseek_ocr2 unlimited_ocr deepseek_v3 deepseek_v32 axk1 axk2 bailing_hybrid dots1 dots3_note "
+    "exaone_moe glm4_moe glm4_moe_lite glm4v_moe glm5_next glm_moe_dsa hy_v4 kimi_linear mimo_v2_flash nemotron_h "
+    "solar_open beam mistral4 mistral_large4"
+).split()
+BIASED = (
+    "deepseek_v3 deepseek_v32 deepseek_v4 axk1 axk2 bailing_hybrid dots1 dots3_note exaone_moe glm4_moe glm4_moe_lite "
+    "glm4v_moe glm5_next glm_moe_dsa hy_v4 kimi_linear mimo_v2_flash nemotron_h solar_open beam afmoe minimax_m2 "
+    "minimax_m3_vl step3p7 hy_v3 lfm2_moe laguna muse_spark inkling2 inkling ernie4_5_moe ernie4_5_vl_moe kolibri1 "
+    "gpt_oss openai_privacy_filter longcat_flash zaya dots3_note_vision"
+).split()
+SCALED = "gemma4 diffusion_gemma inkling zaya".split()
 
 Outputs = dict[str, list[Any]]
 

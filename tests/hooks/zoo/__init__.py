@@ -21,102 +21,21 @@ __all__ = ["ENTRIES", "Specimen", "cases", "specimen"]
 
 CLASSES = decoders.CLASSES | wrappers.CLASSES | others.CLASSES
 
-ENTRIES = (
-    "mixtral",
-    "minimax",
-    "qwen2_moe",
-    "qwen3_moe",
-    "qwen3_next",
-    "qwen3_5_moe",
-    "qwen3_vl_moe",
-    "qwen3_omni_moe",
-    "qwen3_omni_moe_talker",
-    "qwen4_exp",
-    "olmoe",
-    "flex_olmo",
-    "mellum",
-    "jamba",
-    "hunyuan_v1_moe",
-    "flint",
-    "deepseek_v2",
-    "deepseek_ocr2",
-    "unlimited_ocr",
-    "deepseek_v3",
-    "deepseek_v32",
-    "deepseek_v4",
-    "axk1",
-    "axk2",
-    "bailing_hybrid",
-    "dots1",
-    "dots3_note",
-    "exaone_moe",
-    "glm4_moe",
-    "glm4_moe_lite",
-    "glm4v_moe",
-    "glm5_next",
-    "glm_moe_dsa",
-    "hy_v4",
-    "kimi_linear",
-    "mimo_v2_flash",
-    "nemotron_h",
-    "solar_open",
-    "beam",
-    "mistral4",
-    "mistral_large4",
-    "afmoe",
-    "minimax_m2",
-    "minimax_m3_vl",
-    "step3p7",
-    "hy_v3",
-    "lfm2_moe",
-    "laguna",
-    "muse_spark",
-    "inkling2",
-    "inkling",
-    "ernie4_5_moe",
-    "ernie4_5_vl_moe",
-    "kolibri1",
-    "cohere2_moe",
-    "cohere2_moe_sigmoid",
-    "aria",
-    "gpt_oss",
-    "openai_privacy_filter",
-    "granitemoe",
-    "granitemoe_swa",
-    "granitemoeshared",
-    "granitemoehybrid",
-    "jetmoe",
-    "dbrx",
-    "doge",
-    "gemma4",
-    "diffusion_gemma",
-    "llama4",
-    "longcat_flash",
-    "phimoe",
-    "switch_transformers",
-    "nllb_moe",
-    "zaya",
-    "dots3_note_vision",
+ENTRIES = tuple(
+    "mixtral minimax qwen2_moe qwen3_moe qwen3_next qwen3_5_moe qwen3_vl_moe qwen3_omni_moe qwen3_omni_moe_talker "
+    "qwen4_exp olmoe flex_olmo mellum jamba hunyuan_v1_moe flint deepseek_v2 deepseek_ocr2 unlimited_ocr deepseek_v3 "
+    "deepseek_v32 deepseek_v4 axk1 axk2 bailing_hybrid dots1 dots3_note exaone_moe glm4_moe glm4_moe_lite glm4v_moe "
+    "glm5_next glm_moe_dsa hy_v4 kimi_linear mimo_v2_flash nemotron_h solar_open beam mistral4 mistral_large4 afmoe "
+    "minimax_m2 minimax_m3_vl step3p7 hy_v3 lfm2_moe laguna muse_spark inkling2 inkling ernie4_5_moe ernie4_5_vl_moe "
+    "kolibri1 cohere2_moe cohere2_moe_sigmoid aria gpt_oss openai_privacy_filter granitemoe granitemoe_swa "
+    "granitemoeshared granitemoehybrid jetmoe dbrx doge gemma4 diffusion_gemma llama4 longcat_flash phimoe "
+    "switch_transformers nllb_moe zaya dots3_note_vision".split()
 )
 """Every family, in the order of the survey."""
 
 ARCHETYPES = frozenset(
-    [
-        "mixtral",
-        "deepseek_v3",
-        "deepseek_v4",
-        "gpt_oss",
-        "phimoe",
-        "gemma4",
-        "longcat_flash",
-        "ernie4_5_vl_moe",
-        "llama4",
-        "switch_transformers",
-        "nllb_moe",
-        "jetmoe",
-        "doge",
-        "zaya",
-    ]
+    "mixtral deepseek_v3 deepseek_v4 gpt_oss phimoe gemma4 longcat_flash ernie4_5_vl_moe "
+    "llama4 switch_transformers nllb_moe jetmoe doge zaya".split()
 )
 """One family of every way to route, and each that `hooks.families` makes an exception for."""
 
