@@ -182,6 +182,7 @@ def test_how_tokens_are_mixed_depends_on_their_document_alone():
     assert (segment[..., 1] != segment[..., 2]).any()
 
 
+@pytest.mark.slow
 def test_gpt_oss_caches(gptoss):
     counted = tally(gptoss, only=NAMES)
     ask = Ask(resamples=50)

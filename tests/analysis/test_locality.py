@@ -200,6 +200,7 @@ def test_a_segment_that_never_changes_is_fully_predictable():
     assert np.isnan(short.value[0, 2:]).all() and short.labels["w"] == ("2", "4", "8", "16")
 
 
+@pytest.mark.slow
 def test_repetition_as_counted_for_gpt_oss(gptoss, realdata):
     """Neighbours within an example; even routers would give 3.125 % and 43.06 %."""
     expected = json.loads((realdata / "expected.json").read_text())["gptoss20b"]
@@ -216,6 +217,7 @@ def test_repetition_as_counted_for_gpt_oss(gptoss, realdata):
         assert np.isnan(result.value[:, 2]).all()  # the tokens of this record are numbered, none comes twice
 
 
+@pytest.mark.slow
 def test_gpt_oss_is_local_beyond_its_documents(gptoss):
     counted = tally(gptoss, only=NAMES)
     decay = METRICS["overlap_decay"](counted, Ask(resamples=0))

@@ -207,6 +207,7 @@ def test_the_tallies_of_the_blocks_add_up_to_the_tally_of_everything(whole):
     assert to_bytes(whole_tally(whole)) == to_bytes(tally(everything))
 
 
+@pytest.mark.slow
 def test_they_do_beyond_the_documents_that_a_tally_keeps_apart(model, tmp_path, monkeypatch):
     """1,200 documents in 20 blocks: routes that were captured once, given to many documents."""
     monkeypatch.setattr(blocks, "MOST_DOCUMENTS", 60)

@@ -127,6 +127,7 @@ def test_too_long_a_text_ends_the_run_when_asked_and_what_came_before_is_kept(ti
     assert list(StudyFolder.open(study).finished()) == [0, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of memory from /proc: runs on Linux only")
 def test_fifty_megabytes_in_one_line_are_left_out_or_cut_in_bounded_memory(model, tiny_model, tmp_path):
     """Counting the tokens of all of it takes 11 GB; three copies of the text itself are 150 MB."""

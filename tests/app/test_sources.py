@@ -110,7 +110,7 @@ def test_captures_that_differ_in_one_route_are_never_taken_for_each_other():
         invalidate(source.id)
 
 
-@pytest.mark.parametrize("model", ["sift-softmax", "sift-sigmoid"])
+@pytest.mark.parametrize("model", ["sift-softmax", pytest.param("sift-sigmoid", marks=pytest.mark.slow)])
 def test_what_ships_analysed_is_what_its_routes_give(model):
     shipped = read_shipped(f"probe.{model}")
     again = tally(shipped.record)

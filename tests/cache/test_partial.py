@@ -105,6 +105,7 @@ def test_what_is_not_asked_for_may_be_garbage(request, kind, record):
             partial.verify()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc: runs on Linux only")
 def test_little_of_the_file_is_mapped_to_read_one_layer(tmp_path, records):
     """Counted by the kernel: how much of the mapping has ever been touched."""

@@ -110,6 +110,7 @@ print(good)
     assert sorted(path.name for path in folder.iterdir()) == [f"{ID}.gsr", "stop", "used"]
 
 
+@pytest.mark.slow
 @LINUX
 def test_writers_killed_in_mid_write_leave_a_valid_store(process, kill_in_mid_write, tmp_path, records):
     """Each writer is killed when its temporary file is seen; a capture of some megabytes gives time for that."""

@@ -166,6 +166,7 @@ def test_an_id_used_twice_is_named_with_its_first_place_across_files(tmp_path):
     assert corpus.report.bad == {"id twice": 1}
 
 
+@pytest.mark.slow
 def test_a_line_of_fifty_megabytes_is_read_and_a_longer_one_than_64_mib_refused_where_it_stands(tmp_path):
     long, longer = b"x" * 50_000_000, b"y" * (64 * 2**20 + 1)
     path = write(tmp_path, "a.jsonl", b'{"text": "' + long + b'"}\n{"text": "' + longer + b'"}\n' + GOOD)

@@ -222,6 +222,7 @@ def test_a_hub_id_is_downloaded_or_what_stands_in_the_way_is_said(folder, tmp_pa
     assert unknown.startswith(ModelNotFoundError.__name__) and "knows no model 'nobody/nothing'" in unknown
 
 
+@pytest.mark.slow
 def test_without_a_network_the_hub_is_said_to_be_out_of_reach(tmp_path):
     (said,) = resolve_in_process("http://127.0.0.1:9", tmp_path, "some/model")
     assert said.startswith(ModelNotFoundError.__name__) and "could not be reached" in said

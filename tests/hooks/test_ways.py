@@ -238,6 +238,7 @@ def _quietly():
         yield
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fresh_compiler")
 def test_compiled_and_run_before_the_recording_is_refused_not_empty(make_tiny):
     model = torch.compile(make_tiny("mixtral", num_hidden_layers=1), backend="eager")

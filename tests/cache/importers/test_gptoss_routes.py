@@ -219,6 +219,7 @@ def data_set():
     return whole, report
 
 
+@pytest.mark.slow
 @real
 def test_the_whole_data_set_is_read_bit_for_bit(data_set):
     """Against the arrays loaded whole, with numpy alone."""
@@ -280,6 +281,7 @@ def test_a_row_belongs_to_the_token_beside_it(data_set):
     assert share(0) > 0.85 > 0.52 > max(share(shift) for shift in (-2, -1, 1, 2))
 
 
+@pytest.mark.slow
 @real
 def test_the_whole_data_set_takes_a_bounded_part_of_memory(process_memory):
     """62 MB of arrays and 12 MB of texts, of which one record's part is in memory at a time."""
