@@ -29,7 +29,8 @@ test-all: .venv/dev.stamp
 check: check-js .venv/dev.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/lint-imports
+	$(BIN)/python -m tests.installed_tree
+	cd .typing && ../$(BIN)/lint-imports ../.importlinter
 	$(BIN)/mypy
 
 # known vulnerabilities of what is pinned; asks the package index, and fails where that cannot answer
@@ -43,7 +44,7 @@ browser: .venv/dev.stamp $(NPM_TOOLS)
 	$(PYTEST) -m browser
 
 docs: .venv/run.stamp
-	$(BIN)/python -m app.reference
+	$(BIN)/python -m gatescope.app.reference
 
 bench: .venv/run.stamp
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.capture_overhead

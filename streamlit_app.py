@@ -5,13 +5,13 @@ import sys
 import streamlit as st
 from starlette.middleware import Middleware
 
-from app.guard import RequestGuard, ask_nobody_outside
-from app.headers import SafeHeaders
-from app.navigation import first_page_route
-from app.server import FRAME, lifespan
-from app.settings import settings
-from app.visitor import check_visitors
-from routing.errors import OptionError
+from gatescope.app.guard import RequestGuard, ask_nobody_outside
+from gatescope.app.headers import SafeHeaders
+from gatescope.app.navigation import first_page_route
+from gatescope.app.server import FRAME, lifespan
+from gatescope.app.settings import settings
+from gatescope.app.visitor import check_visitors
+from gatescope.routing.errors import OptionError
 
 ask_nobody_outside()
 try:

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from routing.errors import OptionError
+from gatescope.routing.errors import OptionError
 
 MOST_TOKENS = 4_000
 """Tokens of either text, between what both begin and end with, beyond which an alignment would take too long."""

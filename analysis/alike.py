@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from routing import RouterRule, RoutingRecord
+from gatescope.routing import RouterRule, RoutingRecord
 
 RESAMPLES = 500
 FEW_DOCUMENTS = 5
@@ -89,7 +89,7 @@ def chance_overlap(
 
     Of two tokens one shares all in both layers, the other nothing: mixed, a quarter shares all.
 
-    >>> from routing import RouterRule
+    >>> from gatescope.routing import RouterRule
     >>> rules = [RouterRule(layer=n, block=n, module="m", experts=4, k=1, score="softmax") for n in range(2)]
     >>> points, tail = chance_overlap(np.array([[1, 1], [0, 0]]), tuple(rules))
     >>> points.tolist(), tail.tolist()

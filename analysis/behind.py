@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.shares import ratio
-from routing.record import RoutingRecord
+from gatescope.analysis.shares import ratio
+from gatescope.routing.record import RoutingRecord
 
 
 class DocumentUse(NamedTuple):

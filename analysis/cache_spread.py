@@ -5,10 +5,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.locality import LRU, by_layer, find_depths
-from analysis.shares import ratio
-from analysis.statistics import bootstrap
-from routing.record import RoutingRecord
+from gatescope.analysis.locality import LRU, by_layer, find_depths
+from gatescope.analysis.shares import ratio
+from gatescope.analysis.statistics import bootstrap
+from gatescope.routing.record import RoutingRecord
 
 MOST_BLOCKS = 600
 MOST_CELLS = 30_000_000

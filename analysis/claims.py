@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.permutation import q_values
-from analysis.registry import Result
-from analysis.teams import MEETINGS, OFTEN, by_rule, meetings_of_teams
-from analysis.verdict import (
+from gatescope.analysis.permutation import q_values
+from gatescope.analysis.registry import Result
+from gatescope.analysis.teams import MEETINGS, OFTEN, by_rule, meetings_of_teams
+from gatescope.analysis.verdict import (
     COVERED,
     LEAST_DOCUMENTS,
     LEAST_TOKENS,

@@ -7,11 +7,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.compiled import compiled
-from analysis.composition import checked_documents, of_ids
-from analysis.information import ExcessInformation, against_null, dealt, mutual_information_bits
-from analysis.shares import ratio, shares
-from analysis.words import ById, by_id
+from gatescope.analysis.compiled import compiled
+from gatescope.analysis.composition import checked_documents, of_ids
+from gatescope.analysis.information import ExcessInformation, against_null, dealt, mutual_information_bits
+from gatescope.analysis.shares import ratio, shares
+from gatescope.analysis.words import ById, by_id
 
 _LEAST_BITS = 1e-9
 _CHUNK_CELLS = 4_000_000

@@ -11,13 +11,13 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.load import count_by
-from analysis.permutation import q_values
-from analysis.prefixes import first_of_prefix
-from analysis.shares import ratio
-from analysis.statistics import bootstrap
-from routing import RoutingRecord
-from routing.errors import OptionError
+from gatescope.analysis.load import count_by
+from gatescope.analysis.permutation import q_values
+from gatescope.analysis.prefixes import first_of_prefix
+from gatescope.analysis.shares import ratio
+from gatescope.analysis.statistics import bootstrap
+from gatescope.routing import RoutingRecord
+from gatescope.routing.errors import OptionError
 
 Kind = Literal["text", "weights", "models"]
 _TIE = 1e-9
@@ -88,7 +88,7 @@ def overlap(first: RoutingRecord, second: RoutingRecord) -> NDArray[np.float32]:
     Undefined   NaN where neither has an expert.
     Not this    Agreement of weights: the order of experts does not matter.
 
-    >>> from routing import *
+    >>> from gatescope.routing import *
     >>> rule = RouterRule(layer=0, block=0, module="mlp", experts=8, k=2, score="softmax")
     >>> def record(*routes):
     ...     return RoutingRecord(ids_tlk=np.array(routes, np.uint8)[:, None], weight_tlk=None,

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.compiled import compiled
-from analysis.information import ExcessInformation, against_null, dealt, excess_information
-from analysis.words import ById, bad, by_id, check_flat, n_log_n_of, n_log_n_table
+from gatescope.analysis.compiled import compiled
+from gatescope.analysis.information import ExcessInformation, against_null, dealt, excess_information
+from gatescope.analysis.words import ById, bad, by_id, check_flat, n_log_n_of, n_log_n_table
 
 _LEAST_BITS = 1e-9
 

@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.compiled import compiled
-from analysis.load import count_by
-from analysis.tally import FIXED, Facet, Reading, statistic
+from gatescope.analysis.compiled import compiled
+from gatescope.analysis.load import count_by
+from gatescope.analysis.tally import FIXED, Facet, Reading, statistic
 
 FACETS = len(Facet)
 LOSS_FIXED = 2.0**20

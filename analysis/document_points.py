@@ -8,12 +8,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.load import count_by
-from analysis.projection import MOST_POINTS, Points
-from analysis.registry import BOTH
-from analysis.tally import Facet, label_numbers, token_facets
-from routing import RoutingRecord
-from routing.errors import OptionError
+from gatescope.analysis.load import count_by
+from gatescope.analysis.projection import MOST_POINTS, Points
+from gatescope.analysis.registry import BOTH
+from gatescope.analysis.tally import Facet, label_numbers, token_facets
+from gatescope.routing import RoutingRecord
+from gatescope.routing.errors import OptionError
 
 
 def document_points(

@@ -5,9 +5,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.alignment import Alignment
-from analysis.compare import overlap_of_rows
-from routing import RoutingRecord
+from gatescope.analysis.alignment import Alignment
+from gatescope.analysis.compare import overlap_of_rows
+from gatescope.routing import RoutingRecord
 
 MOST_PAIRS = 50_000
 FEWEST_PAIRS = 20

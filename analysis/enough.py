@@ -5,10 +5,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.metrics.balance import counts_ule, layer_effect, present, relative
-from analysis.registry import Ask
-from analysis.sufficiency import split_half, tokens_needed
-from analysis.tally import Tally
+from gatescope.analysis.metrics.balance import counts_ule, layer_effect, present, relative
+from gatescope.analysis.registry import Ask
+from gatescope.analysis.sufficiency import split_half, tokens_needed
+from gatescope.analysis.tally import Tally
 
 HALVES = 100
 

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from routing.errors import OptionError
+from gatescope.routing.errors import OptionError
 
 
 def even_ranks(experts: int, cv: float) -> NDArray[np.float64]:

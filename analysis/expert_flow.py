@@ -5,10 +5,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.metrics.facets import PLACES, STARTS
-from analysis.shares import ratio
-from analysis.statistics import bootstrap
-from routing import RoutingRecord
+from gatescope.analysis.metrics.facets import PLACES, STARTS
+from gatescope.analysis.shares import ratio
+from gatescope.analysis.statistics import bootstrap
+from gatescope.routing import RoutingRecord
 
 
 class Flow(NamedTuple):

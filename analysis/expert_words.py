@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from analysis.permutation import q_values
-from analysis.shares import ratio
-from analysis.vocabulary import log_odds
-from routing import Flag, RoutingRecord
-from routing.errors import OptionError
+from gatescope.analysis.permutation import q_values
+from gatescope.analysis.shares import ratio
+from gatescope.analysis.vocabulary import log_odds
+from gatescope.routing import Flag, RoutingRecord
+from gatescope.routing.errors import OptionError
 
 Kind = Literal["read", "predicted", "next"]
 LEAST = 5

@@ -5,10 +5,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.information import dealt, mutual_information_bits
-from analysis.permutation import q_values
-from routing import RoutingRecord
-from routing.errors import OptionError
+from gatescope.analysis.information import dealt, mutual_information_bits
+from gatescope.analysis.permutation import q_values
+from gatescope.routing import RoutingRecord
+from gatescope.routing.errors import OptionError
 
 MOST_TOKENS = 10_000
 

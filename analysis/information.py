@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.compiled import compiled
-from routing.errors import OptionError
+from gatescope.analysis.compiled import compiled
+from gatescope.routing.errors import OptionError
 
 EXACT = 64.0
 TINY = 1e-17

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.statistics import bootstrap
+from gatescope.analysis.statistics import bootstrap
 
 POWER = 7.85
 """(1.960 + 0.842)²: the normal quantiles of a two-sided test at 5 % and of a power of 80 %."""

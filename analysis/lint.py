@@ -13,11 +13,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.metrics import METRICS, Result
-from analysis.registry import BOTH
-from analysis.tally import Facet, Tally, token_facets
-from routing import RoutingRecord
-from routing.errors import OptionError
+from gatescope.analysis.metrics import METRICS, Result
+from gatescope.analysis.registry import BOTH
+from gatescope.analysis.tally import Facet, Tally, token_facets
+from gatescope.routing import RoutingRecord
+from gatescope.routing.errors import OptionError
 
 DOCUMENTS, TOKENS, TOKENS_MANY, MANY_EXPERTS = 50, 100_000, 300_000, 128
 DOMINANT, PHASE, UNLABELLED = 0.5, 0.05, 0.05

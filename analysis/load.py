@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from analysis.compiled import compiled
-from analysis.shares import ratio
-from routing import RouterRule, RoutingRecord
-from routing.errors import OptionError
+from gatescope.analysis.compiled import compiled
+from gatescope.analysis.shares import ratio
+from gatescope.routing import RouterRule, RoutingRecord
+from gatescope.routing.errors import OptionError
 
 
 class Share(NamedTuple):
@@ -36,7 +36,7 @@ def expert_counts(
     Not this    Tokens: a layer's counts add up to k per token. Nor gate mass: every slot counts 1 whatever its weight.
     Source      Sufficient statistic of every load metric.
 
-    >>> from routing import *
+    >>> from gatescope.routing import *
     >>> rule = RouterRule(layer=0, block=0, module="mlp", experts=3, k=2, score="softmax")
     >>> ids_tlk = np.array([[[0, 2]], [[2, 255]]], np.uint8)
     >>> record = RoutingRecord(ids_tlk=ids_tlk, weight_tlk=None, token_t=np.zeros(2, np.int32),

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from analysis.compiled import compiled
+from gatescope.analysis.compiled import compiled
 
 LAGS = (1, 2, 4, 8, 16, 32, 64, 128)
 WINDOWS = (2, 4, 8, 16)

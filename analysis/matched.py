@@ -10,10 +10,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.compiled import compiled
-from analysis.nulls import jaccard_of
-from analysis.pairs import set_odds
-from routing.errors import OptionError
+from gatescope.analysis.compiled import compiled
+from gatescope.analysis.nulls import jaccard_of
+from gatescope.analysis.pairs import set_odds
+from gatescope.routing.errors import OptionError
 
 SURE = 1e-12  # an expert this close to 1 is chosen always
 

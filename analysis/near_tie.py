@@ -7,7 +7,7 @@ change places. A step is a power of two that grows with the size of the score it
 import numpy as np
 from numpy.typing import NDArray
 
-from routing import RouterRule, RoutingRecord
+from gatescope.routing import RouterRule, RoutingRecord
 
 FORMATS = {"bfloat16": 7, "float16": 10}
 """Bits after the point of each format; a float32 has 23, more than a record holds."""

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from scipy.special import expit, gammaln
 from scipy.stats import binom
 
-from analysis.compiled import compiled
-from analysis.load import load_cv_floor, max_violation_floor
-from routing import RouterRule
-from routing.errors import OptionError
+from gatescope.analysis.compiled import compiled
+from gatescope.analysis.load import load_cv_floor, max_violation_floor
+from gatescope.routing import RouterRule
+from gatescope.routing.errors import OptionError
 
 _TOKENS = 4000  # for the overlap of grouped routers: every pair of so many is looked at
 _BLOCK = 1000

@@ -15,10 +15,10 @@ from scipy.cluster.hierarchy import average, leaves_list, optimal_leaf_ordering
 from scipy.spatial.distance import squareform
 from scipy.stats import t as student
 
-from analysis.metrics.pairs import expected_pairs
-from analysis.pairs import count_pairs
-from analysis.permutation import q_values
-from routing import RouterRule
+from gatescope.analysis.metrics.pairs import expected_pairs
+from gatescope.analysis.pairs import count_pairs
+from gatescope.analysis.permutation import q_values
+from gatescope.routing import RouterRule
 
 FEWEST = 10
 """Documents below which the spread between them is too rough to test anything."""

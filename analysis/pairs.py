@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.compiled import compiled
-from analysis.shares import ratio
-from routing.errors import OptionError
+from gatescope.analysis.compiled import compiled
+from gatescope.analysis.shares import ratio
+from gatescope.routing.errors import OptionError
 
 MOST_CELLS = 1 << 24
 """Cells over layers and pairs of experts, up to which transitions are counted and a result keeps every pair."""

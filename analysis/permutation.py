@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import false_discovery_control
 
-from analysis.information import dealt
-from analysis.statistics import Statistic, Tables, bad, check_draws, units_of
-from routing.errors import OptionError
+from gatescope.analysis.information import dealt
+from gatescope.analysis.statistics import Statistic, Tables, bad, check_draws, units_of
+from gatescope.routing.errors import OptionError
 
 _TIE = 1e-9
 

@@ -7,8 +7,8 @@ are. Counted for each of them, one flip of it looks like as many independent fli
 import numpy as np
 from numpy.typing import NDArray
 
-from routing import RoutingRecord
-from routing.record import Flag
+from gatescope.routing import RoutingRecord
+from gatescope.routing.record import Flag
 
 
 def first_of_prefix(record: RoutingRecord) -> NDArray[np.bool_]:

@@ -6,12 +6,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.information import dealt, mutual_information_bits
-from analysis.registry import Ask
-from analysis.shares import ratio, shares
-from analysis.statistics import bootstrap
-from analysis.tally import Tally, label_numbers
-from routing.errors import OptionError
+from gatescope.analysis.information import dealt, mutual_information_bits
+from gatescope.analysis.registry import Ask
+from gatescope.analysis.shares import ratio, shares
+from gatescope.analysis.statistics import bootstrap
+from gatescope.analysis.tally import Tally, label_numbers
+from gatescope.routing.errors import OptionError
 
 _TIE = 1e-9
 

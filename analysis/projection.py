@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh
 
-from analysis.compiled import keep_compiled
-from analysis.information import dealt
-from analysis.registry import BOTH
-from analysis.tally import Facet, Tally, label_numbers, token_facets
-from routing import RoutingRecord
-from routing.errors import OptionError
+from gatescope.analysis.compiled import keep_compiled
+from gatescope.analysis.information import dealt
+from gatescope.analysis.registry import BOTH
+from gatescope.analysis.tally import Facet, Tally, label_numbers, token_facets
+from gatescope.routing import RoutingRecord
+from gatescope.routing.errors import OptionError
 
 MOST_POINTS = 4000
 FEWEST_FOR_UMAP = 5

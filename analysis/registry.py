@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.tally import STATISTICS, Facet, Tally
-from routing.errors import OptionError
+from gatescope.analysis.tally import STATISTICS, Facet, Tally
+from gatescope.routing.errors import OptionError
 
 UNSAID = -1
 EXCESS = "in excess of chance"

@@ -6,10 +6,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.compiled import compiled
-from analysis.load import expert_counts
-from routing import RoutingRecord
-from routing.errors import OptionError
+from gatescope.analysis.compiled import compiled
+from gatescope.analysis.load import expert_counts
+from gatescope.routing import RoutingRecord
+from gatescope.routing.errors import OptionError
 
 _CHUNK_CELLS = 4_000_000
 
@@ -49,7 +49,7 @@ def saturation(
                 is below 1 too, and that is the ceiling a checkpoint can be asked to reach.
     Source      OLMoE (arXiv 2409.02060), equation 5: router saturation.
 
-    >>> from routing import *
+    >>> from gatescope.routing import *
     >>> rule = RouterRule(layer=0, block=0, module="mlp", experts=4, k=2, score="softmax")
     >>> def record(*routes):
     ...     return RoutingRecord(ids_tlk=np.array(routes, np.uint8)[:, None], weight_tlk=None,
@@ -86,7 +86,7 @@ def agreement(
 
     A token with one expert of two in common, one with both.
 
-    >>> from routing import *
+    >>> from gatescope.routing import *
     >>> rule = RouterRule(layer=0, block=0, module="mlp", experts=8, k=2, score="softmax")
     >>> def record(*routes):
     ...     return RoutingRecord(ids_tlk=np.array(routes, np.uint8)[:, None], weight_tlk=None,

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from routing.errors import OptionError
+from gatescope.routing.errors import OptionError
 
 _CHUNK_CELLS = 4_000_000
 

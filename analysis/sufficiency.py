@@ -7,10 +7,19 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from analysis.information import dealt
-from analysis.statistics import Statistic, Tables, Units, bad, check_draws, mean_of_known, percentiles, units_of
-from routing import RouterRule
-from routing.errors import OptionError
+from gatescope.analysis.information import dealt
+from gatescope.analysis.statistics import (
+    Statistic,
+    Tables,
+    Units,
+    bad,
+    check_draws,
+    mean_of_known,
+    percentiles,
+    units_of,
+)
+from gatescope.routing import RouterRule
+from gatescope.routing.errors import OptionError
 
 _FLAT = 1e-9  # values that differ by less, relative to themselves, do not vary
 

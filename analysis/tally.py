@@ -18,9 +18,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.whole_numbers import added, narrow, narrow_sum
-from routing import Flag, Provenance, RouterRule, RoutingRecord
-from routing.errors import OptionError, RecordError
+from gatescope.analysis.whole_numbers import added, narrow, narrow_sum
+from gatescope.routing import Flag, Provenance, RouterRule, RoutingRecord
+from gatescope.routing.errors import OptionError, RecordError
 
 MOST_UNITS = 1024
 MOST_WAITING = 1 << 28
@@ -177,7 +177,7 @@ def tally(record: RoutingRecord, *, only: Sequence[str] | None = None) -> Tally:
 
     Errors: OptionError for a name that is no statistic.
     """
-    import_module("analysis.metrics")  # which declare the statistics, and import this
+    import_module("gatescope.analysis.metrics")  # which declare the statistics, and import this
     names = tuple(STATISTICS) if only is None else tuple(only)
     unknown = [name for name in names if name not in STATISTICS]
     if unknown:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.tally import Facet, Group, Tally, Unit
-from routing import Provenance, RouterRule
+from gatescope.analysis.tally import Facet, Group, Tally, Unit
+from gatescope.routing import Provenance, RouterRule
 
 
 def to_bytes(tally: Tally) -> bytes:

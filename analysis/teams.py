@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.shares import ratio
-from routing.router import RouterRule
+from gatescope.analysis.shares import ratio
+from gatescope.routing.router import RouterRule
 
 OFTEN = 2.0
 """A pair is a team where it meets at least so many times as often as chance makes it."""

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chi2_contingency
 
-from analysis.information import mutual_information_bits
-from analysis.load import count_by
-from analysis.tally import Facet, Reading, statistic
+from gatescope.analysis.information import mutual_information_bits
+from gatescope.analysis.load import count_by
+from gatescope.analysis.tally import Facet, Reading, statistic
 
 CLASSES = (
     "no known text",

@@ -8,11 +8,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.load import count_by
-from analysis.shares import ratio
-from analysis.statistics import bootstrap
-from analysis.tally import Facet, token_facets
-from routing.record import RoutingRecord
+from gatescope.analysis.load import count_by
+from gatescope.analysis.shares import ratio
+from gatescope.analysis.statistics import bootstrap
+from gatescope.analysis.tally import Facet, token_facets
+from gatescope.routing.record import RoutingRecord
 
 TEXT = (Facet.PROMPT, Facet.GENERATED)
 

@@ -5,7 +5,7 @@ Everything here returns NaN where a value does not exist: not recorded, no previ
 
 Two tokens of one layer, experts 0 and 2, then 2 and 1: one of two is kept.
 
->>> from routing import *
+>>> from gatescope.routing import *
 >>> rule = RouterRule(layer=0, block=0, module="mlp", experts=4, k=2, score="softmax")
 >>> record = RoutingRecord(ids_tlk=np.array([[[0, 2]], [[2, 1]]], np.uint8), weight_tlk=None,
 ...     token_t=np.array([5, 6], np.int32), document_t=np.zeros(2, np.int32), position_t=np.arange(2, dtype=np.int32),
@@ -25,8 +25,8 @@ from typing import Literal, NotRequired, TypedDict, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from routing import Flag, RouterRule, RoutingRecord
-from routing.groups import layer_names
+from gatescope.routing import Flag, RouterRule, RoutingRecord
+from gatescope.routing.groups import layer_names
 
 Values = Callable[[RoutingRecord], NDArray[np.float32]]
 

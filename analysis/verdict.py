@@ -7,11 +7,11 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.composition import Composition
-from analysis.permutation import q_values
-from analysis.registry import Result
-from routing.parameters import Parameters
-from routing.router import RouterRule
+from gatescope.analysis.composition import Composition
+from gatescope.analysis.permutation import q_values
+from gatescope.analysis.registry import Result
+from gatescope.routing.parameters import Parameters
+from gatescope.routing.router import RouterRule
 
 Holds = Literal["holds", "does not hold", "not enough data", "does not apply"]
 

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from analysis.load import count_by
-from analysis.registry import Ask
-from analysis.tally import Facet, Reading, Tally, statistic
-from routing import RoutingRecord, empty_slot
-from routing.errors import OptionError
+from gatescope.analysis.load import count_by
+from gatescope.analysis.registry import Ask
+from gatescope.analysis.tally import Facet, Reading, Tally, statistic
+from gatescope.routing import RoutingRecord, empty_slot
+from gatescope.routing.errors import OptionError
 
 TAKEN = 8
 LEVELS = 6

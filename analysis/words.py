@@ -6,10 +6,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.compiled import compiled
-from analysis.information import ExcessInformation, against_null
-from routing import empty_slot
-from routing.errors import OptionError
+from gatescope.analysis.compiled import compiled
+from gatescope.analysis.information import ExcessInformation, against_null
+from gatescope.routing import empty_slot
+from gatescope.routing.errors import OptionError
 
 _TABLE = 1 << 16
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from routing.errors import CaptureNotFoundError, GatescopeError, StoreError
+from gatescope.routing.errors import CaptureNotFoundError, GatescopeError, StoreError
 
 if TYPE_CHECKING:  # pyarrow takes a moment to import
-    from cache.store import Entry, Store
+    from gatescope.cache.store import Entry, Store
 
 commands = typer.Typer(
     no_args_is_help=True, help="Look after the stored captures: list, verify, clean, remove, export."
@@ -30,7 +30,7 @@ def list_captures(
     as_json: Annotated[bool, typer.Option("--json", help="Write the list as JSON to stdout.")] = False,
 ) -> None:
     """List the captures, the one used last first; a full store removes from the end of this list."""
-    from app.cli import errors_shown
+    from gatescope.app.cli import errors_shown
 
     with errors_shown(as_json):
         entries = sorted((store := _store(folder)).ids(), key=lambda entry: entry.used, reverse=True)
@@ -57,8 +57,8 @@ def verify(
 
     The exit code is 1 where anything is not intact.
     """
-    from app.cli import errors_shown
-    from app.verifying import verified
+    from gatescope.app.cli import errors_shown
+    from gatescope.app.verifying import verified
 
     wrong = checked = 0
     with errors_shown():
@@ -81,11 +81,11 @@ def gc(
     folder: Folder = None,
 ) -> None:
     """Remove what writers left behind, what was set aside more than a day ago, and what a quota has no room for."""
-    from app.cli import errors_shown
+    from gatescope.app.cli import errors_shown
 
     with errors_shown():
-        from cache.disk import explained
-        from cache.upkeep import RECENT_SECONDS, removable, remove, used_bytes
+        from gatescope.cache.disk import explained
+        from gatescope.cache.upkeep import RECENT_SECONDS, removable, remove, used_bytes
 
         place = _folder(folder)
         with explained(place):
@@ -106,7 +106,7 @@ def remove_captures(
     ids: Annotated[list[str], typer.Argument(help="Ids of captures, in full.")], folder: Folder = None
 ) -> None:
     """Remove captures for good, without asking. Where one of the ids is unknown, nothing is removed."""
-    from app.cli import errors_shown
+    from gatescope.app.cli import errors_shown
 
     with errors_shown():
         store = _store(folder)
@@ -129,12 +129,12 @@ def export(
     folder: Folder = None,
 ) -> None:
     """Write the routes of a capture in the long form, one row for each token, layer and slot, for SQL."""
-    from app.cli import errors_shown
+    from gatescope.app.cli import errors_shown
 
     with errors_shown():
-        from app.verifying import check_in_folder
-        from cache.folder import is_capture_id
-        from cache.long_form import export_long
+        from gatescope.app.verifying import check_in_folder
+        from gatescope.cache.folder import is_capture_id
+        from gatescope.cache.long_form import export_long
 
         stored = is_capture_id(capture) and not Path(capture).exists()
         if not stored:
@@ -152,7 +152,7 @@ def export(
 
 def _folder(given: Path | None) -> Path:
     """The folder to look into, which is never made by looking. Errors: StoreError where there is none."""
-    from app.settings import load_settings
+    from gatescope.app.settings import load_settings
 
     folder = given or load_settings().cache_dir
     if not folder.is_dir():
@@ -163,14 +163,14 @@ def _folder(given: Path | None) -> Path:
 
 
 def _store(given: Path | None) -> "Store":
-    from cache.store import Store
+    from gatescope.cache.store import Store
 
     return Store(_folder(given))
 
 
 def _row(store: "Store", entry: "Entry") -> dict[str, Any]:
     """What the list says of one capture; only the end of its file is read, and that is no use of it."""
-    from cache.partial import PartialRecord
+    from gatescope.cache.partial import PartialRecord
 
     row: dict[str, Any] = {"id": entry.id, "size_bytes": entry.size_bytes}
     row |= {"written": entry.written.isoformat(), "used": entry.used.isoformat()}

@@ -15,19 +15,19 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from app import __version__
-from app.cache_command import commands as cache_commands
-from app.study.capture_command import capture
-from app.study.command import analyze
-from app.study.engine_command import capture_from
-from app.study.import_command import import_trace
-from routing.errors import GatescopeError, OptionError, PromptError, StorageFullError, StoreError
-from routing.files import no_file
+from gatescope.app import __version__
+from gatescope.app.cache_command import commands as cache_commands
+from gatescope.app.study.capture_command import capture
+from gatescope.app.study.command import analyze
+from gatescope.app.study.engine_command import capture_from
+from gatescope.app.study.import_command import import_trace
+from gatescope.routing.errors import GatescopeError, OptionError, PromptError, StorageFullError, StoreError
+from gatescope.routing.files import no_file
 
 if TYPE_CHECKING:  # torch takes seconds to import: --help and --version must not wait for it
-    from app.settings import Settings
-    from hooks import CaptureOptions, LoadedModel
-    from routing.record import RoutingRecord
+    from gatescope.app.settings import Settings
+    from gatescope.hooks import CaptureOptions, LoadedModel
+    from gatescope.routing.record import RoutingRecord
 
 app = typer.Typer(
     name="gatescope",
@@ -100,8 +100,8 @@ def trace(
     if (prompt is None) == (prompt_file is None):
         raise typer.BadParameter("give the text with either --prompt or --prompt-file")
     with errors_shown(as_json):
-        from app.settings import load_settings
-        from hooks import CaptureOptions
+        from gatescope.app.settings import load_settings
+        from gatescope.hooks import CaptureOptions
 
         chosen = {"model": model or None, "device": device, "dtype": dtype, "revision": revision}
         settings = load_settings(**{name: value for name, value in chosen.items() if value is not None})
@@ -141,10 +141,10 @@ def _read_text(path: Path) -> str:
 
 def _capture(settings: "Settings", text: str, options: "CaptureOptions") -> Traced:
     """Load the model and capture, with progress by layer on stderr."""
-    from app.settings import model_source
-    from app.tracer import identify, without_idle_options
-    from cache.keys import server_secret
-    from hooks import capture, load_model
+    from gatescope.app.settings import model_source
+    from gatescope.app.tracer import identify, without_idle_options
+    from gatescope.cache.keys import server_secret
+    from gatescope.hooks import capture, load_model
 
     columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn()
     with Progress(*columns, console=_err, transient=True) as progress:
@@ -165,8 +165,8 @@ def _capture(settings: "Settings", text: str, options: "CaptureOptions") -> Trac
 
 def _write(traced: Traced, out: Path) -> dict[str, Path]:
     """The three files, complete or not at all: made under a temporary name beside the folder, then renamed into it."""
-    from app.export import counts_frame, trace_frame, write_csv
-    from cache.store import Store
+    from gatescope.app.export import counts_frame, trace_frame, write_csv
+    from gatescope.cache.store import Store
 
     is_new = not out.exists()
     try:
@@ -229,7 +229,7 @@ def errors_shown(as_json: bool = False) -> Iterator[None]:
     except Exception as error:
         if os.environ.get(_DEBUG):
             raise
-        from app.tracer import explained
+        from gatescope.app.tracer import explained
 
         _show(explained(error, log=f"the traceback ({_DEBUG}=1 shows it)"), as_json=as_json)
         raise typer.Exit(1) from None

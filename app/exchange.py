@@ -13,23 +13,23 @@ from tempfile import TemporaryDirectory
 import pandas as pd
 import pyarrow as pa
 
-from app import server
-from app.export import counts_frame, csv_bytes, trace_frame
-from app.library import Entry, frame_of, label_book, running_studies
-from app.settings import settings
-from app.sources import CAPTURED, Source
-from app.study.import_command import written
-from app.study.order import Order, clean_name, now, write_order
-from app.study.request import RESULTS_BYTES
-from app.study.upload import MOST_FILES, safe_name
-from cache.folder import SUFFIX
-from cache.importers import Given, Report, importers, read_trace
-from cache.keys import capture_id, server_secret
-from cache.schema import decode, encode, open_parquet
-from cache.seal import MAGIC, SEAL_BYTES, seal
-from cache.study import StudyFolder
-from routing.errors import GatescopeError, OptionError, RecordError, StoreError, TraceError
-from routing.record import RoutingRecord
+from gatescope.app import server
+from gatescope.app.export import counts_frame, csv_bytes, trace_frame
+from gatescope.app.library import Entry, frame_of, label_book, running_studies
+from gatescope.app.settings import settings
+from gatescope.app.sources import CAPTURED, Source
+from gatescope.app.study.import_command import written
+from gatescope.app.study.order import Order, clean_name, now, write_order
+from gatescope.app.study.request import RESULTS_BYTES
+from gatescope.app.study.upload import MOST_FILES, safe_name
+from gatescope.cache.folder import SUFFIX
+from gatescope.cache.importers import Given, Report, importers, read_trace
+from gatescope.cache.keys import capture_id, server_secret
+from gatescope.cache.schema import decode, encode, open_parquet
+from gatescope.cache.seal import MAGIC, SEAL_BYTES, seal
+from gatescope.cache.study import StudyFolder
+from gatescope.routing.errors import GatescopeError, OptionError, RecordError, StoreError, TraceError
+from gatescope.routing.record import RoutingRecord
 
 MOST_SET_BYTES = 300_000_000
 """Of captures in one archive: it is put together in memory."""

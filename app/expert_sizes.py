@@ -1,11 +1,11 @@
 """How many weights an expert of a captured model has, where its configuration is at hand."""
 
-from app.memo import MemoCache
-from app.settings import settings
-from app.torch_import import import_hooks
-from models import BUNDLED_MODELS
-from routing.errors import GatescopeError, ModelError, OptionError
-from routing.record import RoutingRecord
+from gatescope.app.memo import MemoCache
+from gatescope.app.settings import settings
+from gatescope.app.torch_import import import_hooks
+from gatescope.models import BUNDLED_MODELS
+from gatescope.routing.errors import GatescopeError, ModelError, OptionError
+from gatescope.routing.record import RoutingRecord
 
 RETRY_SECONDS = 60.0
 """How long after a failure that may pass, as one of the network, the configuration is not looked for again."""
@@ -32,7 +32,7 @@ def known_weights(record: RoutingRecord) -> tuple[int, ...] | None:
 
 def _weights(name: str, revision: str) -> tuple[int, ...]:
     import_hooks()
-    from hooks.expert_size import expert_weights
+    from gatescope.hooks.expert_size import expert_weights
 
     try:
         return expert_weights(BUNDLED_MODELS.get(name, name), revision=revision)

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.csv
 from numpy.typing import NDArray
 
-from routing.record import Flag, RoutingRecord
+from gatescope.routing.record import Flag, RoutingRecord
 
 NATS_PER_BIT = np.float32(np.log(2.0))
 NONE = -1
@@ -200,7 +200,7 @@ def counts_frame(record: RoutingRecord) -> pd.DataFrame:
                 layer; the shares of a layer sum to 1); uniform_share (what an even router would give it)
     Undefined   assignment_share is NaN in a layer that routed nothing
     """
-    from analysis.load import assignment_share, expert_counts
+    from gatescope.analysis.load import assignment_share, expert_counts
 
     counts_le = expert_counts(record)
     share = assignment_share(counts_le)

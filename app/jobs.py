@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Generic, TypeVar
 
-from routing.errors import CaptureCancelledError, QueueFullError
+from gatescope.routing.errors import CaptureCancelledError, QueueFullError
 
 Result = TypeVar("Result")
 Tick = Callable[[int, int], None]

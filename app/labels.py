@@ -13,9 +13,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from app.study.order import clean_name, read_json, write_json
-from cache.keys import check_capture_id
-from routing.errors import StoreError
+from gatescope.app.study.order import clean_name, read_json, write_json
+from gatescope.cache.keys import check_capture_id
+from gatescope.routing.errors import StoreError
 
 FOLDER, LOCK = "library", ".lock"
 LOCK_SECONDS, POLL_SECONDS = 10.0, 0.01

@@ -13,18 +13,18 @@ from typing import Any, Literal, NamedTuple
 import pandas as pd
 import streamlit as st
 
-from app import memo, server
-from app.labels import LabelBook
-from app.memo import MemoCache
-from app.quota import size_of_folder, study_folders
-from app.settings import settings
-from app.sources import CAPTURED, shipped_ids, shipped_name
-from app.study.job import CHOSEN, Studies
-from app.study.order import ORDER, Order, clean_name, read_order, write_order
-from cache.partial import PartialRecord
-from cache.study import ROUTES, StudyFolder, is_study
-from models import BUNDLED_MODELS
-from routing.errors import CaptureNotFoundError, GatescopeError, OptionError, StoreError
+from gatescope.app import memo, server
+from gatescope.app.labels import LabelBook
+from gatescope.app.memo import MemoCache
+from gatescope.app.quota import size_of_folder, study_folders
+from gatescope.app.settings import settings
+from gatescope.app.sources import CAPTURED, shipped_ids, shipped_name
+from gatescope.app.study.job import CHOSEN, Studies
+from gatescope.app.study.order import ORDER, Order, clean_name, read_order, write_order
+from gatescope.cache.partial import PartialRecord
+from gatescope.cache.study import ROUTES, StudyFolder, is_study
+from gatescope.models import BUNDLED_MODELS
+from gatescope.routing.errors import CaptureNotFoundError, GatescopeError, OptionError, StoreError
 
 Kind = Literal["shipped", "text", "study", "import"]
 State = Literal["ready", "waiting", "running", "stopped", "failed"]

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
-from app.memory_size import size_of
-from app.settings import settings
-from routing.errors import GatescopeError, OptionError
+from gatescope.app.memory_size import size_of
+from gatescope.app.settings import settings
+from gatescope.routing.errors import GatescopeError, OptionError
 
 Answer = TypeVar("Answer")
 Key = tuple[Any, ...]

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse
 from starlette.routing import Route
 
-from routing.errors import OptionError
+from gatescope.routing.errors import OptionError
 
 PAGES = Path(__file__).parent / "pages"
 _KINDS: dict[str, type] = {"title": str, "icon": str, "help": str, "order": int, "group": str}

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from cache.folder import is_capture_id
-from cache.upkeep import make_room, spare, used_bytes
-from routing.errors import StorageFullError
+from gatescope.cache.folder import is_capture_id
+from gatescope.cache.upkeep import make_room, spare, used_bytes
+from gatescope.routing.errors import StorageFullError
 
 STUDIES = "studies"
 

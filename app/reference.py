@@ -1,13 +1,13 @@
-"""The parts of the docs that are written from the code: `python -m app.reference` (or `make docs`) writes them."""
+"""The parts of the docs that are written from the code; `make docs` writes them."""
 
 from pathlib import Path
 
 from pydantic.fields import FieldInfo
 
-from analysis.metrics import METRICS
-from analysis.registry import AXES, Metric
-from app.navigation import find_pages
-from app.settings import Settings
+from gatescope.analysis.metrics import METRICS
+from gatescope.analysis.registry import AXES, Metric
+from gatescope.app.navigation import find_pages
+from gatescope.app.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 README, CATALOGUE, DASHBOARD = ROOT / "README.md", ROOT / "docs" / "metrics.md", ROOT / "docs" / "dashboard.md"

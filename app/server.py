@@ -9,16 +9,16 @@ import streamlit as st
 from streamlit.runtime import exists, get_instance
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from app.memo import MemoCache
-from app.quota import STUDIES, Quota
-from app.settings import settings
-from app.sources import Kind, Source, read_shipped, read_study, shipped_ids
-from app.study.order import clean_name
-from app.tracer import Hit, Shelf, Tracer
-from cache.store import Store
-from models import BUNDLED_MODELS
-from models.box import WELCOME_TEXT, welcome
-from routing.errors import GatescopeError
+from gatescope.app.memo import MemoCache
+from gatescope.app.quota import STUDIES, Quota
+from gatescope.app.settings import settings
+from gatescope.app.sources import Kind, Source, read_shipped, read_study, shipped_ids
+from gatescope.app.study.order import clean_name
+from gatescope.app.tracer import Hit, Shelf, Tracer
+from gatescope.cache.store import Store
+from gatescope.models import BUNDLED_MODELS
+from gatescope.models.box import WELCOME_TEXT, welcome
+from gatescope.routing.errors import GatescopeError
 
 log = logging.getLogger(__name__)
 

@@ -19,8 +19,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from models import BUNDLED_MODELS
-from routing.errors import OptionError
+from gatescope.models import BUNDLED_MODELS
+from gatescope.routing.errors import OptionError
 
 
 def default_cache_dir() -> Path:

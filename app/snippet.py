@@ -11,17 +11,10 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
-from app.document_ranges import runs
-from app.sources import (
-    FACETS,
-    LIVE_RESAMPLES,
-    Reading,
-    Scope,
-    Source,
-    label_of,
-)
-from app.study.results import NAME as RESULTS
-from app.study.results import TALLY
+from gatescope.app.document_ranges import runs
+from gatescope.app.sources import FACETS, LIVE_RESAMPLES, Reading, Scope, Source, label_of
+from gatescope.app.study.results import NAME as RESULTS
+from gatescope.app.study.results import TALLY
 
 CUT = "# the first documents of the study: the page has no more of its routes at hand"
 
@@ -65,7 +58,7 @@ def _of_files(source: Source, readings: Sequence[Reading], imports: set[str], na
     """What was computed before, read from the files it is kept in."""
     lines = [f"analysed = {_folder(source, imports)}"]
     if any(reading.metric for reading in readings):
-        imports.add("from app.study.results import read_results")
+        imports.add("from gatescope.app.study.results import read_results")
         lines.append(f'results = read_results(analysed / "{RESULTS}")')
     for reading in readings:
         imports.update(reading.imports)
@@ -78,9 +71,9 @@ def _folder(source: Source, imports: set[str]) -> str:
     """Where the results of a source are kept."""
     _, _, model = source.id.partition(".")
     if model:
-        imports.add("from models.box import folder_of")
+        imports.add("from gatescope.models.box import folder_of")
         return f'folder_of("{model}") / "probe"'
-    imports.add("from app.settings import settings")
+    imports.add("from gatescope.app.settings import settings")
     return f'settings().cache_dir / "studies" / "{source.id}" / "analysis"'
 
 
@@ -92,12 +85,14 @@ def _of_scope(
     is_counted = any(reading.metric or "(counts" in reading.code for reading in readings)
     lines = _record(source, scope, imports) if "record" in called or not is_file else []
     if "is_counted_t" in called:
-        imports.update(("import numpy as np", "from analysis.tally import Facet, token_facets"))
+        imports.update(("import numpy as np", "from gatescope.analysis.tally import Facet, token_facets"))
         lines.append(f"is_counted_t = np.isin(token_facets(record), [{facet_names(scope)}])")
     if is_counted:
         lines.append(_counts(source, imports, is_file=is_file))
     if any(reading.metric for reading in readings):
-        imports.update(("from analysis.metrics import METRICS", "from analysis.registry import Ask"))
+        imports.update(
+            ("from gatescope.analysis.metrics import METRICS", "from gatescope.analysis.registry import Ask")
+        )
     for reading in readings:
         imports.update(reading.imports)
         if reading.metric:
@@ -120,17 +115,19 @@ def _record(source: Source, scope: Scope, imports: set[str]) -> list[str]:
 def _whole(source: Source, imports: set[str]) -> str:
     what, _, model = source.id.partition(".")
     if model and what in ("probe", "welcome"):
-        imports.add("from models.box import probed" if what == "probe" else "from models.box import welcome")
+        imports.add(
+            "from gatescope.models.box import probed" if what == "probe" else "from gatescope.models.box import welcome"
+        )
         return f'{"probed" if what == "probe" else "welcome"}("{model}")'
     if model:
-        imports.add("from models.box import history")
+        imports.add("from gatescope.models.box import history")
         step = int(what.removeprefix("step"))
         return f'next(moment.record for moment in history("{model}") if moment.step == {step})'
-    imports.add("from app.settings import settings")
+    imports.add("from gatescope.app.settings import settings")
     if source.is_study:
-        imports.add("from app.sources import read_study")
+        imports.add("from gatescope.app.sources import read_study")
         return f'read_study("{source.id}", settings().cache_dir / "studies" / "{source.id}").record'
-    imports.add("from cache.store import Store")
+    imports.add("from gatescope.cache.store import Store")
     return f'Store(settings().cache_dir).get("{source.id}")  # GATESCOPE_CACHE_DIR names the folder'
 
 
@@ -147,9 +144,9 @@ def _documents(source: Source, numbers: tuple[int, ...]) -> str:
 
 def _counts(source: Source, imports: set[str], *, is_file: bool) -> str:
     if is_file:
-        imports.add("from app.study.results import read_tally")
+        imports.add("from gatescope.app.study.results import read_tally")
         return f'counts = read_tally({_folder(source, imports)} / "{TALLY}")'
-    imports.add("from analysis.tally import tally")
+    imports.add("from gatescope.analysis.tally import tally")
     return "counts = tally(record)"
 
 
@@ -157,7 +154,7 @@ def _ask(reading: Reading, imports: set[str]) -> str:
     drawn = stored(reading.source) if reading.is_stored else Stored(LIVE_RESAMPLES, 0)
     parts = [f"resamples={drawn.resamples}", f"seed={drawn.seed}"]
     if reading.scope.facet != "own":
-        imports.add("from analysis.tally import Facet")
+        imports.add("from gatescope.analysis.tally import Facet")
         parts.insert(0, f"facets=({facet_names(reading.scope)},)")
     if reading.by:
         parts.insert(0, f'by="{reading.by}"')

@@ -18,24 +18,24 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.metrics import METRICS
-from analysis.registry import BOTH, Ask, Result
-from analysis.tally import Facet, Tally, tally, token_facets
-from app.document_ranges import numbers_in, slice_of
-from app.memo import MemoCache
-from app.state import LABELS, Span, View
-from app.study.capturing import first_routes
-from app.study.order import clean_name, read_order
-from app.study.results import NAME as RESULTS
-from app.study.results import TALLY, Results, lacked, read_results, read_table, read_tally
-from app.study.run import KEPT_TOKENS
-from app.study.wholeness import part_of, shortly
-from cache.study import StudyFolder, is_study
-from cache.sums import has
-from models import BUNDLED_MODELS
-from models.box import history, probed, welcome
-from routing.errors import CaptureNotFoundError, OptionError, StoreError
-from routing.record import RoutingRecord
+from gatescope.analysis.metrics import METRICS
+from gatescope.analysis.registry import BOTH, Ask, Result
+from gatescope.analysis.tally import Facet, Tally, tally, token_facets
+from gatescope.app.document_ranges import numbers_in, slice_of
+from gatescope.app.memo import MemoCache
+from gatescope.app.state import LABELS, Span, View
+from gatescope.app.study.capturing import first_routes
+from gatescope.app.study.order import clean_name, read_order
+from gatescope.app.study.results import NAME as RESULTS
+from gatescope.app.study.results import TALLY, Results, lacked, read_results, read_table, read_tally
+from gatescope.app.study.run import KEPT_TOKENS
+from gatescope.app.study.wholeness import part_of, shortly
+from gatescope.cache.study import StudyFolder, is_study
+from gatescope.cache.sums import has
+from gatescope.models import BUNDLED_MODELS
+from gatescope.models.box import history, probed, welcome
+from gatescope.routing.errors import CaptureNotFoundError, OptionError, StoreError
+from gatescope.routing.record import RoutingRecord
 
 Answer = TypeVar("Answer")
 Kind = Literal["text", "corpus"]

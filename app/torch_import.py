@@ -9,4 +9,4 @@ _lock = threading.Lock()
 def import_hooks() -> None:
     """Import what reads models; to be called before any thread of the dashboard imports a part of `hooks`."""
     with _lock:
-        import hooks  # noqa: F401  # for what it imports
+        from gatescope import hooks  # noqa: F401  # for what it imports

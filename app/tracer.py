@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.jobs import Job, JobQueue, Phase, Tick
-from app.settings import Settings, model_source
-from app.torch_import import import_hooks
-from cache.folder import mark_used
-from cache.keys import capture_id, server_secret
-from cache.store import Store
-from routing.errors import (
+from gatescope.app.jobs import Job, JobQueue, Phase, Tick
+from gatescope.app.settings import Settings, model_source
+from gatescope.app.torch_import import import_hooks
+from gatescope.cache.folder import mark_used
+from gatescope.cache.keys import capture_id, server_secret
+from gatescope.cache.store import Store
+from gatescope.routing.errors import (
     CaptureDamagedError,
     CaptureNotFoundError,
     GatescopeError,
@@ -24,10 +24,10 @@ from routing.errors import (
     PromptError,
     StoreError,
 )
-from routing.record import Provenance, RoutingRecord
+from gatescope.routing.record import Provenance, RoutingRecord
 
 if TYPE_CHECKING:  # torch takes seconds to import: only the worker thread does it
-    from hooks import CaptureOptions, LoadedModel
+    from gatescope.hooks import CaptureOptions, LoadedModel
 
 log = logging.getLogger(__name__)
 
@@ -222,14 +222,14 @@ class Tracer:
 
     def _read_model(self, _tick: Tick) -> "LoadedModel":
         import_hooks()
-        from hooks import load_model
+        from gatescope.hooks import load_model
 
         chosen = self._settings
         return load_model(model_source(self.name), revision=chosen.revision, device=chosen.device, dtype=chosen.dtype)
 
     def _work(self, id: str, text: str, options: "CaptureOptions", notice: str) -> Callable[[Tick], Hit]:
         def work(tick: Tick) -> Hit:
-            from hooks import capture
+            from gatescope.hooks import capture
 
             record = capture(self._model(), text, without_idle_options(options), on_progress=tick)
             hit = self._shelf.keep(id, record)

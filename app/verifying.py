@@ -3,17 +3,17 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from analysis.tally_file import from_bytes
-from app.labels import FOLDER as LABELS
-from app.sources import ANALYSED, CAPTURED
-from app.study.order import ORDER, TEXTS, read_json, read_order, read_texts
-from app.study.results import AGAIN, is_analysed
-from cache import sums
-from cache.folder import is_capture_id
-from cache.partial import PartialRecord
-from cache.store import Store
-from cache.study import COUNTS, ROUTES, SCORES, StudyFolder, is_study
-from routing.errors import GatescopeError, OptionError, StoreError
+from gatescope.analysis.tally_file import from_bytes
+from gatescope.app.labels import FOLDER as LABELS
+from gatescope.app.sources import ANALYSED, CAPTURED
+from gatescope.app.study.order import ORDER, TEXTS, read_json, read_order, read_texts
+from gatescope.app.study.results import AGAIN, is_analysed
+from gatescope.cache import sums
+from gatescope.cache.folder import is_capture_id
+from gatescope.cache.partial import PartialRecord
+from gatescope.cache.store import Store
+from gatescope.cache.study import COUNTS, ROUTES, SCORES, StudyFolder, is_study
+from gatescope.routing.errors import GatescopeError, OptionError, StoreError
 
 STUDIES = "studies"
 Checked = tuple[str, str | None]

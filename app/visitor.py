@@ -11,10 +11,10 @@ from hashlib import sha256
 
 import streamlit as st
 
-from app.server import watcher
-from app.settings import Settings, settings
-from cache.keys import server_secret
-from routing.errors import OptionError
+from gatescope.app.server import watcher
+from gatescope.app.settings import Settings, settings
+from gatescope.cache.keys import server_secret
+from gatescope.routing.errors import OptionError
 
 EVERYBODY = ""
 COOKIE = "_streamlit_xsrf"

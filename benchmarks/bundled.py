@@ -8,9 +8,9 @@ from statistics import median
 
 import torch
 
-from corpora import probe
-from hooks import LoadedModel, capture_corpus, load_model
-from models import BUNDLED_MODELS
+from gatescope.corpora import probe
+from gatescope.hooks import LoadedModel, capture_corpus, load_model
+from gatescope.models import BUNDLED_MODELS
 
 NEW_TOKENS = 100
 PROMPTS = 9

@@ -24,9 +24,9 @@ from typing import NamedTuple
 
 import psutil
 
-from app.study.capturing import whole_tally
-from cache.study import COUNTS, StudyFolder
-from corpora import probe
+from gatescope.app.study.capturing import whole_tally
+from gatescope.cache.study import COUNTS, StudyFolder
+from gatescope.corpora import probe
 
 MB = 2**20
 

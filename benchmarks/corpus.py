@@ -25,17 +25,26 @@ from typing import Any
 import numpy as np
 import torch
 
-from analysis.tally import tally
-from analysis.tally_file import to_bytes
-from app.study.blocks import Seen, Texts, cut
-from app.study.capturing import Detail, Left, Plan, capture_block, capture_study, longest_text, packed, whole_tally
 from benchmarks.memory import forget_peak, resident
-from cache.schema import encode
-from cache.study import COUNTS, ROUTES, SCORES, StudyFolder
-from corpora import probe
-from hooks import CaptureOptions, LoadedModel, find_batch_tokens, load_model
-from models import BUNDLED_MODELS
-from routing.record import Document, RoutingRecord
+from gatescope.analysis.tally import tally
+from gatescope.analysis.tally_file import to_bytes
+from gatescope.app.study.blocks import Seen, Texts, cut
+from gatescope.app.study.capturing import (
+    Detail,
+    Left,
+    Plan,
+    capture_block,
+    capture_study,
+    longest_text,
+    packed,
+    whole_tally,
+)
+from gatescope.cache.schema import encode
+from gatescope.cache.study import COUNTS, ROUTES, SCORES, StudyFolder
+from gatescope.corpora import probe
+from gatescope.hooks import CaptureOptions, LoadedModel, find_batch_tokens, load_model
+from gatescope.models import BUNDLED_MODELS
+from gatescope.routing.record import Document, RoutingRecord
 
 WARM_UP = 8  # texts captured before the measurement, so that what is loaded once is not counted
 LEVELS: tuple[tuple[Detail, float], ...] = (("counts", 0.0), ("ids", 0.0), ("weights", 0.0), ("weights", 0.1))

@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.gguf_files import write_gguf
-from engines.llamacpp.header import read_header
-from engines.llamacpp.library import load_library
-from engines.llamacpp.model import GgufModel, open_gguf
-from engines.llamacpp.runtime import Runtime
-from hooks import load_model
-from models import BUNDLED_MODELS
+from gatescope.engines.llamacpp.header import read_header
+from gatescope.engines.llamacpp.library import load_library
+from gatescope.engines.llamacpp.model import GgufModel, open_gguf
+from gatescope.engines.llamacpp.runtime import Runtime
+from gatescope.hooks import load_model
+from gatescope.models import BUNDLED_MODELS
 
 PROMPT = 512
 REPEATS = 20  # a single token is run so often in one timing

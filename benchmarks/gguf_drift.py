@@ -25,11 +25,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.gguf_files import write_gguf
-from corpora import probe
-from engines.llamacpp import capture_gguf, open_gguf
-from hooks import LoadedModel, capture_corpus, load_model
-from models import BUNDLED_MODELS
-from routing.record import Document, RoutingRecord
+from gatescope.corpora import probe
+from gatescope.engines.llamacpp import capture_gguf, open_gguf
+from gatescope.hooks import LoadedModel, capture_corpus, load_model
+from gatescope.models import BUNDLED_MODELS
+from gatescope.routing.record import Document, RoutingRecord
 
 RUNS = (("F32", "float32"), ("F32", "auto"), ("F16", "auto"), ("Q8_0", "auto"), ("Q4_0", "auto"))
 HEAD = (

@@ -69,7 +69,7 @@ def page() -> None:
     """What the server shows: the matrix whose place among SHAPES the address names."""
     import streamlit as st
 
-    from app.components import Scale, matrix, token_matrix
+    from gatescope.app.components import Scale, matrix, token_matrix
 
     st.set_page_config(layout="wide")
     shape = list(SHAPES.values())[int(st.query_params.get("shape", "0"))]

@@ -15,11 +15,11 @@ from importlib.metadata import version
 from itertools import product
 from pathlib import Path
 
-from corpora import probe
-from hooks import CaptureOptions, LoadedModel, capture_corpus, load_model, stream_corpus
-from hooks.corpus import BATCH_TOKENS
-from models import BUNDLED_MODEL
-from routing.record import Document
+from gatescope.corpora import probe
+from gatescope.hooks import CaptureOptions, LoadedModel, capture_corpus, load_model, stream_corpus
+from gatescope.hooks.corpus import BATCH_TOKENS
+from gatescope.models import BUNDLED_MODEL
+from gatescope.routing.record import Document
 
 KINDS = ("stream", "one record")
 DETAIL = {"scores": {}, "all logits": {"logits": True}}

@@ -25,9 +25,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from playwright.sync_api import Page, sync_playwright
 
-from app.navigation import PageFile, find_pages
-from cache.store import Store
-from routing import Document, Provenance, RouterRule, RoutingRecord
+from gatescope.app.navigation import PageFile, find_pages
+from gatescope.cache.store import Store
+from gatescope.routing import Document, Provenance, RouterRule, RoutingRecord
 
 ROOT = Path(__file__).parents[1]
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")

@@ -13,11 +13,11 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.information import mutual_information_bits
-from analysis.load import max_violation
-from analysis.permutation import permutation_test
-from analysis.statistics import bootstrap, over_layers
-from analysis.sufficiency import rarefaction, split_half
+from gatescope.analysis.information import mutual_information_bits
+from gatescope.analysis.load import max_violation
+from gatescope.analysis.permutation import permutation_test
+from gatescope.analysis.statistics import bootstrap, over_layers
+from gatescope.analysis.sufficiency import rarefaction, split_half
 
 GROUPS = 5
 TOKENS = 400

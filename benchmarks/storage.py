@@ -27,13 +27,13 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from cache import schema
-from cache.folder import mark_used
-from cache.partial import PartialRecord
-from cache.schema import decode, encode
-from cache.store import Store
-from cache.upkeep import spare, used_bytes
-from routing import Document, Provenance, RouterRule, RoutingRecord
+from gatescope.cache import schema
+from gatescope.cache.folder import mark_used
+from gatescope.cache.partial import PartialRecord
+from gatescope.cache.schema import decode, encode
+from gatescope.cache.store import Store
+from gatescope.cache.upkeep import spare, used_bytes
+from gatescope.routing import Document, Provenance, RouterRule, RoutingRecord
 
 LAYERS, EXPERTS, SLOTS, WORDS, DOMAINS, LENGTH = 16, 64, 8, 50_304, 8, 500
 CHUNK = 1 << 15  # tokens made up at a time
@@ -68,9 +68,9 @@ def main() -> None:
 
 def bundled() -> RoutingRecord:
     """The probe set, captured with the model the dashboard opens with."""
-    from corpora import probe
-    from hooks import capture_corpus, load_model
-    from models import BUNDLED_MODEL
+    from gatescope.corpora import probe
+    from gatescope.hooks import capture_corpus, load_model
+    from gatescope.models import BUNDLED_MODEL
 
     return capture_corpus(load_model(BUNDLED_MODEL, device="cpu"), probe())
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, OlmoeConfig
 
-from hooks.probing import probe_inputs
-from hooks.routers import Routers, read_routers
-from models import BUNDLED_MODEL
+from gatescope.hooks.probing import probe_inputs
+from gatescope.hooks.routers import Routers, read_routers
+from gatescope.models import BUNDLED_MODEL
 
 FILLING = 1 << 24  # random numbers drawn once and laid over all weights in turn
 OLMOE_LAYERS = 16

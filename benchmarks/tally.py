@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.metrics import METRICS
-from analysis.tally import STATISTICS, merge_all, tally
-from routing import Document, Provenance, RouterRule, RoutingRecord
+from gatescope.analysis.metrics import METRICS
+from gatescope.analysis.tally import STATISTICS, merge_all, tally
+from gatescope.routing import Document, Provenance, RouterRule, RoutingRecord
 
 LAYERS, EXPERTS, SLOTS, LENGTH = 16, 64, 8, 500
 

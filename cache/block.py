@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from cache.checksum import CHECKSUM, is_intact, with_checksum
+from gatescope.cache.checksum import CHECKSUM, is_intact, with_checksum
 
 
 @dataclass(frozen=True, kw_only=True)

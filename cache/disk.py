@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from routing.errors import StorageFullError, StoreError
+from gatescope.routing.errors import StorageFullError, StoreError
 
 _FULL = {
     errno.ENOSPC: "the disk of {}",

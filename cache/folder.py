@@ -17,8 +17,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from cache.keys import check_capture_id
-from routing.errors import CaptureNotFoundError
+from gatescope.cache.keys import check_capture_id
+from gatescope.routing.errors import CaptureNotFoundError
 
 SUFFIX = ".gsr"
 DAMAGED = "damaged"

@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from routing.errors import CaptureNotFoundError, OptionError, StoreError
+from gatescope.routing.errors import CaptureNotFoundError, OptionError, StoreError
 
 RECIPE_VERSION = 1
 """Goes up when a capture by the same recipe would record something else, so that older ones are no longer found.

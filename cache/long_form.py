@@ -26,11 +26,11 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from cache.disk import explained
-from cache.partial import PartialRecord
-from routing import RoutingRecord
-from routing.errors import OptionError
-from routing.record import empty_slot
+from gatescope.cache.disk import explained
+from gatescope.cache.partial import PartialRecord
+from gatescope.routing import RoutingRecord
+from gatescope.routing.errors import OptionError
+from gatescope.routing.record import empty_slot
 
 ROWS_AT_ONCE = 1 << 20
 FORMATS = (".parquet", ".csv")

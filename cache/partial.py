@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from cache.schema import (
+from gatescope.cache.schema import (
     About,
     Texts,
     column_names,
@@ -34,10 +34,10 @@ from cache.schema import (
     read_array,
     read_texts,
 )
-from cache.seal import MAGIC, SEAL_BYTES, complaint
-from routing import Document, Provenance, RouterRule, RoutingRecord
-from routing.errors import CaptureDamagedError, OptionError, RecordError, StoreError
-from routing.files import no_file
+from gatescope.cache.seal import MAGIC, SEAL_BYTES, complaint
+from gatescope.routing import Document, Provenance, RouterRule, RoutingRecord
+from gatescope.routing.errors import CaptureDamagedError, OptionError, RecordError, StoreError
+from gatescope.routing.files import no_file
 
 _UNREADABLE = (pa.ArrowException, OSError, KeyError, TypeError, ValueError, AttributeError)
 

@@ -27,9 +27,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from routing import Document, Provenance, RouterRule, RoutingRecord
-from routing.errors import RecordError, StoreError
-from routing.row_counts import read_fault, row_fault
+from gatescope.routing import Document, Provenance, RouterRule, RoutingRecord
+from gatescope.routing.errors import RecordError, StoreError
+from gatescope.routing.row_counts import read_fault, row_fault
 
 SCHEMA_VERSION = 3
 PLAIN_VERSION = 2

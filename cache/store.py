@@ -23,15 +23,15 @@ from typing import Literal, NamedTuple
 
 import pyarrow as pa
 
-from cache.disk import explained, full, sync_folder
-from cache.folder import DAMAGED, SUFFIX, captures, forget, mark_used, with_use
-from cache.keys import check_capture_id
-from cache.partial import PartialRecord
-from cache.schema import decode, encode
-from cache.seal import SEAL_BYTES, complaint, seal
-from cache.upkeep import RECENT_SECONDS, leftovers, make_room, remove, spare, used_bytes
-from routing import RoutingRecord
-from routing.errors import CaptureDamagedError, CaptureNotFoundError, RecordError, StoreError
+from gatescope.cache.disk import explained, full, sync_folder
+from gatescope.cache.folder import DAMAGED, SUFFIX, captures, forget, mark_used, with_use
+from gatescope.cache.keys import check_capture_id
+from gatescope.cache.partial import PartialRecord
+from gatescope.cache.schema import decode, encode
+from gatescope.cache.seal import SEAL_BYTES, complaint, seal
+from gatescope.cache.upkeep import RECENT_SECONDS, leftovers, make_room, remove, spare, used_bytes
+from gatescope.routing import RoutingRecord
+from gatescope.routing.errors import CaptureDamagedError, CaptureNotFoundError, RecordError, StoreError
 
 _NOT_A_RECORD = (RecordError, pa.ArrowException, AttributeError, KeyError, TypeError, ValueError, OSError)
 

@@ -27,13 +27,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from cache.block import Block as Block  # as others know it
-from cache.block import read_block, said_of
-from cache.checksum import CHECKSUM, digest_of, is_intact, with_checksum
-from cache.schema import decode
-from cache.temporary import sweep, write_whole
-from routing.errors import CaptureDamagedError, GatescopeError, OptionError, StorageFullError, StoreError
-from routing.record import RoutingRecord
+from gatescope.cache.block import Block as Block  # as others know it
+from gatescope.cache.block import read_block, said_of
+from gatescope.cache.checksum import CHECKSUM, digest_of, is_intact, with_checksum
+from gatescope.cache.schema import decode
+from gatescope.cache.temporary import sweep, write_whole
+from gatescope.routing.errors import CaptureDamagedError, GatescopeError, OptionError, StorageFullError, StoreError
+from gatescope.routing.record import RoutingRecord
 
 RECIPE, END = "capture.json", "end.json"
 VERSION = 2

@@ -5,8 +5,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from routing.errors import StoreError
-from routing.files import no_file
+from gatescope.routing.errors import StoreError
+from gatescope.routing.files import no_file
 
 NAME = "SHA256SUMS"
 _LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")

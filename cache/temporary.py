@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from socket import gethostname
 
-from cache.locks import STALE_SECONDS, lock
+from gatescope.cache.locks import STALE_SECONDS, lock
 
 
 def write_whole(path: Path, content: bytes | memoryview, *, is_first: bool = False) -> None:

@@ -9,8 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from cache.folder import SUFFIX, Found, captures, damaged, forget, is_as_found, marks, temporaries, with_use
-from cache.locks import STALE_SECONDS
+from gatescope.cache.folder import SUFFIX, Found, captures, damaged, forget, is_as_found, marks, temporaries, with_use
+from gatescope.cache.locks import STALE_SECONDS
 
 RECENT_SECONDS = 600
 """How long a capture stays after it was written or read, however full the folder is."""

@@ -1,5 +1,5 @@
 """`python -m corpora`: the command line."""
 
-from corpora.cli import app
+from gatescope.corpora.cli import app
 
 app()

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from corpora.reader import read_jsonl
-from routing.errors import CorpusError
-from routing.record import Document
+from gatescope.corpora.reader import read_jsonl
+from gatescope.routing.errors import CorpusError
+from gatescope.routing.record import Document
 
 PROBE = Path(__file__).parent / "probe"
 SIDES = ("a", "b")

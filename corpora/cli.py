@@ -10,11 +10,11 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from corpora.columns import FOLDER, Column, Columns, Constant
-from corpora.corpus import Corpus, open_corpus
-from corpora.formats import Cut
-from corpora.report import Report
-from routing.errors import GatescopeError, OptionError
+from gatescope.corpora.columns import FOLDER, Column, Columns, Constant
+from gatescope.corpora.corpus import Corpus, open_corpus
+from gatescope.corpora.formats import Cut
+from gatescope.corpora.report import Report
+from gatescope.routing.errors import GatescopeError, OptionError
 
 app = typer.Typer(name="corpora", help="Reads labelled texts.", add_completion=False, pretty_exceptions_enable=False)
 _out = Console(soft_wrap=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from operator import methodcaller
 from typing import Any, Final
 
-from routing.errors import CorpusError
+from gatescope.routing.errors import CorpusError
 
 OBVIOUS: Final[Mapping[str, tuple[str, ...]]] = {
     "text": ("text", "content", "document"),

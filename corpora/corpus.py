@@ -6,16 +6,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from corpora.columns import Column, Columns, Constant, Folder, Layout, find, getter
-from corpora.formats import Cut, Format, Table, all_suffixes, format_of, named_format
-from corpora.guess import guesser
-from corpora.ids import Ids
-from corpora.opening import unreadable
-from corpora.place import Place, RowError
-from corpora.report import Report
-from corpora.values import label_of, text_of
-from routing.errors import CorpusError, OptionError
-from routing.record import Document
+from gatescope.corpora.columns import Column, Columns, Constant, Folder, Layout, find, getter
+from gatescope.corpora.formats import Cut, Format, Table, all_suffixes, format_of, named_format
+from gatescope.corpora.guess import guesser
+from gatescope.corpora.ids import Ids
+from gatescope.corpora.opening import unreadable
+from gatescope.corpora.place import Place, RowError
+from gatescope.corpora.report import Report
+from gatescope.corpora.values import label_of, text_of
+from gatescope.routing.errors import CorpusError, OptionError
+from gatescope.routing.record import Document
 
 IDS_COMPARED = 100_000
 """Ids that are compared with each other, the first ones, in about 25 MB. Beyond, a second use goes unseen."""
@@ -130,7 +130,7 @@ def open_corpus(
 
 def _of_hub(name: str, config: str, split: str, revision: str) -> Callable[[Report], Iterator[_Part]]:
     """The split of a data set as one part, at the commit of this moment: every pass reads the same."""
-    from corpora.hub import Dataset, hub_table, pinned
+    from gatescope.corpora.hub import Dataset, hub_table, pinned
 
     dataset = pinned(Dataset(name, config, split, revision))
     source = f"{HUB}{name}@{dataset.revision}" + "".join(f"/{part}" for part in (config, split) if part)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection
 
-from routing.errors import OptionError
+from gatescope.routing.errors import OptionError
 
 LOOKED_AT = 1000
 """Characters of a text that are looked at: the first ones. More costs time and decides nothing."""

@@ -14,10 +14,10 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError 
     RevisionNotFoundError,
 )
 
-from corpora.columns import leaves
-from corpora.formats import Row, Table
-from corpora.place import Place
-from routing.errors import CorpusError
+from gatescope.corpora.columns import leaves
+from gatescope.corpora.formats import Row, Table
+from gatescope.corpora.place import Place
+from gatescope.routing.errors import CorpusError
 
 if TYPE_CHECKING:
     from datasets import IterableDataset

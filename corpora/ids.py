@@ -1,6 +1,6 @@
 """Ids that name one document each."""
 
-from corpora.place import Place
+from gatescope.corpora.place import Place
 
 
 class Ids:

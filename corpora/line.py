@@ -4,10 +4,10 @@ import json
 from collections.abc import Mapping
 from typing import NoReturn
 
-from corpora.opening import MAX_ROW_BYTES, decoded
-from corpora.place import Place, RowError
-from corpora.values import checked_text, named, quoted, string_of
-from routing.record import Document
+from gatescope.corpora.opening import MAX_ROW_BYTES, decoded
+from gatescope.corpora.place import Place, RowError
+from gatescope.corpora.values import checked_text, named, quoted, string_of
+from gatescope.routing.record import Document
 
 LABELS = ("domain", "language", "source", "id", "passage")
 FIELDS = ("text", *LABELS)

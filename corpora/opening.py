@@ -11,8 +11,8 @@ from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 
-from corpora.place import Place
-from routing.files import no_file
+from gatescope.corpora.place import Place
+from gatescope.routing.files import no_file
 
 MAX_ROW_BYTES = 64 * 2**20
 """The longest row: it is held in memory whole. 64 MiB is a long novel a hundred times over."""

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from routing.errors import CorpusError
+from gatescope.routing.errors import CorpusError
 
 
 class RowError(CorpusError):

@@ -9,11 +9,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from corpora.formats.jsonl import json_rows
-from corpora.ids import Ids
-from corpora.line import strict_document
-from corpora.place import RowError
-from routing.record import Document
+from gatescope.corpora.formats.jsonl import json_rows
+from gatescope.corpora.ids import Ids
+from gatescope.corpora.line import strict_document
+from gatescope.corpora.place import RowError
+from gatescope.routing.record import Document
 
 
 def read_jsonl(path: str | os.PathLike[str]) -> list[Document]:

@@ -4,9 +4,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from corpora.columns import Layout
-from corpora.place import RowError
-from routing.record import Document
+from gatescope.corpora.columns import Layout
+from gatescope.corpora.place import RowError
+from gatescope.routing.record import Document
 
 SHOWN = 20
 """Problems that are kept with their place; the others are only counted."""

@@ -4,7 +4,7 @@ import datetime
 import decimal
 import math
 
-from corpora.place import Place
+from gatescope.corpora.place import Place
 
 MAX_LABEL = 200
 """Characters of the longest domain or language: what is longer is a text in the wrong column."""

@@ -10,15 +10,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
-from cache.importers.answers import ALWAYS_MISSING, Exchange, at, mapping, note, objects, told
-from cache.importers.importer import Report
-from cache.importers.served import Served, decoder_layers
-from cache.importers.sglang_response import served_by_sglang
-from cache.importers.vllm import served_by_vllm
-from engines.transport import KEY_VARIABLE, Reply, Transport
-from routing.errors import GatescopeError, OptionError, PromptError, TraceError
-from routing.record import Document, Provenance, RoutingRecord
-from routing.router import RouterRule
+from gatescope.cache.importers.answers import ALWAYS_MISSING, Exchange, at, mapping, note, objects, told
+from gatescope.cache.importers.importer import Report
+from gatescope.cache.importers.served import Served, decoder_layers
+from gatescope.cache.importers.sglang_response import served_by_sglang
+from gatescope.cache.importers.vllm import served_by_vllm
+from gatescope.engines.transport import KEY_VARIABLE, Reply, Transport
+from gatescope.routing.errors import GatescopeError, OptionError, PromptError, TraceError
+from gatescope.routing.record import Document, Provenance, RoutingRecord
+from gatescope.routing.router import RouterRule
 
 Pieces = Callable[[Sequence[int]], Mapping[int, str]]
 REFUSED_DOCUMENT = (400, 413, 422)

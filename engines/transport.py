@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from routing.errors import OptionError, TraceError
+from gatescope.routing.errors import OptionError, TraceError
 
 KEY_VARIABLE = "GATESCOPE_SERVER_API_KEY"
 BUSY = (429, 503)

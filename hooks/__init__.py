@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from hooks.capture import capture, capture_batch
-from hooks.corpus import capture_corpus, find_batch_tokens, stream_corpus
-from hooks.loading import attach, load_model
-from hooks.model import LoadedModel
-from hooks.options import CaptureOptions
-from hooks.recording import Recording, record
-from hooks.selfcheck_report import Check, SelfCheckReport
+from gatescope.hooks.capture import capture, capture_batch
+from gatescope.hooks.corpus import capture_corpus, find_batch_tokens, stream_corpus
+from gatescope.hooks.loading import attach, load_model
+from gatescope.hooks.model import LoadedModel
+from gatescope.hooks.options import CaptureOptions
+from gatescope.hooks.recording import Recording, record
+from gatescope.hooks.selfcheck_report import Check, SelfCheckReport
 
 __all__ = [
     "CaptureOptions",
@@ -32,6 +32,6 @@ def __getattr__(name: str) -> Any:
     """The callback on demand: importing the trainer takes seconds."""
     if name != "RoutingCallback":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from hooks.training import RoutingCallback
+    from gatescope.hooks.training import RoutingCallback
 
     return RoutingCallback

@@ -1,5 +1,5 @@
 """`python -m hooks`: the command line."""
 
-from hooks.cli import app
+from gatescope.hooks.cli import app
 
 app()

@@ -7,15 +7,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hooks.generation import Step, steps
-from hooks.model import LoadedModel
-from hooks.options import CaptureOptions
-from hooks.pieces import pieces
-from hooks.prompt import Prompt, encode
-from hooks.sink import RouteSink, alike, interventions
-from hooks.translation import translation_steps
-from routing.errors import OptionError
-from routing.record import Document, Flag, RoutingRecord
+from gatescope.hooks.generation import Step, steps
+from gatescope.hooks.model import LoadedModel
+from gatescope.hooks.options import CaptureOptions
+from gatescope.hooks.pieces import pieces
+from gatescope.hooks.prompt import Prompt, encode
+from gatescope.hooks.sink import RouteSink, alike, interventions
+from gatescope.hooks.translation import translation_steps
+from gatescope.routing.errors import OptionError
+from gatescope.routing.record import Document, Flag, RoutingRecord
 
 Progress = Callable[[int, int], None]
 Columns = dict[str, NDArray[Any]]

@@ -6,11 +6,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from hooks.readings import Reading
-from hooks.routes import NO_EXPERT, Routes, Wanted
-from hooks.search.expert_lists import ListReading
-from hooks.site import Site
-from routing.errors import OptionError
+from gatescope.hooks.readings import Reading
+from gatescope.hooks.routes import NO_EXPERT, Routes, Wanted
+from gatescope.hooks.search.expert_lists import ListReading
+from gatescope.hooks.site import Site
+from gatescope.routing.errors import OptionError
 
 Changed = tuple[Tensor, Tensor]
 LONGEST_NAME = 200

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from routing.errors import OptionError
+from gatescope.routing.errors import OptionError
 
 SECONDS = 2.0
 """Of processor time: a template that people use takes a thousandth of it."""

@@ -25,11 +25,11 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from hooks.loading import load_model
-from hooks.model import LoadedModel
-from hooks.selfcheck_report import SelfCheckReport
-from routing.errors import GatescopeError, OptionError
-from routing.groups import LayerGroup, layer_groups, span
+from gatescope.hooks.loading import load_model
+from gatescope.hooks.model import LoadedModel
+from gatescope.hooks.selfcheck_report import SelfCheckReport
+from gatescope.routing.errors import GatescopeError, OptionError
+from gatescope.routing.groups import LayerGroup, layer_groups, span
 
 app = typer.Typer(
     name="hooks", help="Reads the routers of models.", add_completion=False, pretty_exceptions_enable=False

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from routing.errors import ModelNotFoundError
+from gatescope.routing.errors import ModelNotFoundError
 
 MOST_LAYERS = 4096
 """More than ten times the layers of any model there is."""

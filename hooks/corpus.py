@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hooks.capture import capture_batch
-from hooks.model import LoadedModel
-from hooks.options import CaptureOptions
-from routing.errors import ModelMemoryError, PromptError
-from routing.record import Document, RoutingRecord, joined
+from gatescope.hooks.capture import capture_batch
+from gatescope.hooks.model import LoadedModel
+from gatescope.hooks.options import CaptureOptions
+from gatescope.routing.errors import ModelMemoryError, PromptError
+from gatescope.routing.record import Document, RoutingRecord, joined
 
 FASTER = 1.1
 MOST_BATCH_TOKENS = 1 << 17

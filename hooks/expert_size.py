@@ -5,10 +5,10 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig
 
-from hooks.find import experts_paths
-from hooks.loading import model_class
-from hooks.outline import outline
-from hooks.weights import resolve
+from gatescope.hooks.find import experts_paths
+from gatescope.hooks.loading import model_class
+from gatescope.hooks.outline import outline
+from gatescope.hooks.weights import resolve
 
 
 def expert_weights(name: str | Path, *, revision: str = "") -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from hooks import readings
+from gatescope.hooks import readings
 
 
 @dataclass(frozen=True, kw_only=True)

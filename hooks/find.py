@@ -17,14 +17,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from hooks.families import BYPASSES, DIVIDED, FAMILIES, Family
-from hooks.readings import AnswerReading, Call, Reading
-from hooks.search.discovery import called_with_routes
-from hooks.search.list_sites import list_sites
-from hooks.search.output_scale import output_scales
-from hooks.search.router_search import router_of
-from hooks.site import Divider, Site, block_of, stack_of
-from routing.errors import DenseModelError, RouterError, RouterOutputError
+from gatescope.hooks.families import BYPASSES, DIVIDED, FAMILIES, Family
+from gatescope.hooks.readings import AnswerReading, Call, Reading
+from gatescope.hooks.search.discovery import called_with_routes
+from gatescope.hooks.search.list_sites import list_sites
+from gatescope.hooks.search.output_scale import output_scales
+from gatescope.hooks.search.router_search import router_of
+from gatescope.hooks.site import Divider, Site, block_of, stack_of
+from gatescope.routing.errors import DenseModelError, RouterError, RouterOutputError
 
 IDS_NAMES = {"top_k_index", "router_indices", "topk_indices", "selected_experts", "top_k_indices", "router_mask"}
 WEIGHTS_NAMES = {"top_k_weights", "routing_weights", "topk_weights", "expert_weights", "router_probs"}

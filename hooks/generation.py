@@ -11,12 +11,12 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopPLogitsWarper
 
-from hooks.model import LoadedModel
-from hooks.options import CaptureOptions
-from hooks.probing import input_device
-from hooks.prompt import Prompt
-from routing.record import Flag
-from routing.router import Stack
+from gatescope.hooks.model import LoadedModel
+from gatescope.hooks.options import CaptureOptions
+from gatescope.hooks.probing import input_device
+from gatescope.hooks.prompt import Prompt
+from gatescope.routing.record import Flag
+from gatescope.routing.router import Stack
 
 NOTHING = -100  # a target that is no token
 CHUNK = 256  # places whose scores over the vocabulary are widened to float32 at once

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hooks.changing import Intervention
-from hooks.probing import forward
-from hooks.recorder import Recorder, Sink
-from hooks.routes import Routes
+from gatescope.hooks.changing import Intervention
+from gatescope.hooks.probing import forward
+from gatescope.hooks.recorder import Recorder, Sink
+from gatescope.hooks.routes import Routes
 
 
 def run(model: Any, recorder: Recorder, intervention: Intervention, inputs: Mapping[str, Any]) -> Tensor:

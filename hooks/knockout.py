@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from hooks.intervene import run
-from hooks.model import LoadedModel
-from hooks.probing import input_device
-from hooks.prompt import tokenise
-from hooks.routes import Routes
-from routing.errors import OptionError
+from gatescope.hooks.intervene import run
+from gatescope.hooks.model import LoadedModel
+from gatescope.hooks.probing import input_device
+from gatescope.hooks.prompt import tokenise
+from gatescope.hooks.routes import Routes
+from gatescope.routing.errors import OptionError
 
 MOST_TOKENS = 256
 """Tokens read of each text."""

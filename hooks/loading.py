@@ -10,13 +10,13 @@ import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
-from hooks.config_limits import check_config
-from hooks.model import LoadedModel
-from hooks.probing import probe_inputs
-from hooks.routers import read_routers
-from hooks.selfcheck import check
-from hooks.weights import check_fingerprint, check_memory, check_weights, fingerprint, resolve
-from routing.errors import ModelMemoryError, ModelNotFoundError, OptionError, WeightsError
+from gatescope.hooks.config_limits import check_config
+from gatescope.hooks.model import LoadedModel
+from gatescope.hooks.probing import probe_inputs
+from gatescope.hooks.routers import read_routers
+from gatescope.hooks.selfcheck import check
+from gatescope.hooks.weights import check_fingerprint, check_memory, check_weights, fingerprint, resolve
+from gatescope.routing.errors import ModelMemoryError, ModelNotFoundError, OptionError, WeightsError
 
 SPREAD = "spread"
 DEVICES = ("auto", "cpu", "cuda", "mps", SPREAD)

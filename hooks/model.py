@@ -9,14 +9,14 @@ import torch
 import transformers
 from torch import nn
 
-from hooks.probing import input_device
-from hooks.prompt import tokenise
-from hooks.recorder import Recorder
-from hooks.routers import Routers
-from hooks.selfcheck_report import SelfCheckReport
-from hooks.site import Site
-from routing.record import Provenance
-from routing.router import RouterRule
+from gatescope.hooks.probing import input_device
+from gatescope.hooks.prompt import tokenise
+from gatescope.hooks.recorder import Recorder
+from gatescope.hooks.routers import Routers
+from gatescope.hooks.selfcheck_report import SelfCheckReport
+from gatescope.hooks.site import Site
+from gatescope.routing.record import Provenance
+from gatescope.routing.router import RouterRule
 
 UNSAID = 10**9  # transformers writes a huge number where a tokenizer states no limit
 

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 
-from routing.errors import OptionError
+from gatescope.routing.errors import OptionError
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,13 +8,13 @@ import torch
 from torch import nn
 from transformers import AutoConfig
 
-from hooks.config_limits import check_config
-from hooks.find import experts_paths
-from hooks.loading import model_class
-from hooks.site import block_of, stack_of
-from hooks.weights import resolve
-from routing.errors import DenseModelError, ModelNotFoundError, RouterOutputError
-from routing.router import RouterRule
+from gatescope.hooks.config_limits import check_config
+from gatescope.hooks.find import experts_paths
+from gatescope.hooks.loading import model_class
+from gatescope.hooks.site import block_of, stack_of
+from gatescope.hooks.weights import resolve
+from gatescope.routing.errors import DenseModelError, ModelNotFoundError, RouterOutputError
+from gatescope.routing.router import RouterRule
 
 SLOTS = ("top_k", "num_experts_per_tok", "num_experts_per_token", "moe_top_k", "experts_per_token", "k")
 EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts", "n_experts")

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from routing.errors import OptionError
+from gatescope.routing.errors import OptionError
 
 PROBE_TOKENS = 48
 PROBE_SEED = 20260101

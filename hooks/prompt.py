@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hooks.chat import as_turn
-from routing.errors import OptionError, PromptError
+from gatescope.hooks.chat import as_turn
+from gatescope.routing.errors import OptionError, PromptError
 
 if TYPE_CHECKING:  # the model counts the tokens of a prompt, so it imports this file
-    from hooks.model import LoadedModel
+    from gatescope.hooks.model import LoadedModel
 
 PLACE = "the-text-stands-here"  # rendered in the text's stead, to find where a chat template puts it
 

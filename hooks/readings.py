@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from hooks.routes import NO_EXPERT, Routes
+from gatescope.hooks.routes import NO_EXPERT, Routes
 
 Call = tuple[Any, ...]  # the arguments of an experts module after the hidden states
 

@@ -16,12 +16,12 @@ from weakref import WeakSet
 import torch
 from torch import Tensor, nn
 
-from hooks.changing import Changed, Intervention, changed, name_of, to_execute
-from hooks.readings import AnswerReading, Reading
-from hooks.routes import Routes
-from hooks.search.expert_lists import ListReading, marks
-from hooks.site import Site
-from routing.errors import OptionError, RouterOutputError
+from gatescope.hooks.changing import Changed, Intervention, changed, name_of, to_execute
+from gatescope.hooks.readings import AnswerReading, Reading
+from gatescope.hooks.routes import Routes
+from gatescope.hooks.search.expert_lists import ListReading, marks
+from gatescope.hooks.site import Site
+from gatescope.routing.errors import OptionError, RouterOutputError
 
 _INSTALLED: "WeakSet[Recorder]" = WeakSet()
 

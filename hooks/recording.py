@@ -15,15 +15,15 @@ import torch
 import transformers
 from numpy.typing import NDArray
 
-from hooks.model import LoadedModel
-from hooks.pieces import pieces
-from hooks.rows.book import Book
-from hooks.rows.followed import core_of, followed_model
-from hooks.rows.sequences import Text, gathered
-from hooks.rules import Learnt
-from hooks.sink import RouteSink, interventions
-from routing.errors import OptionError, RouterOutputError
-from routing.record import Document, Flag, Provenance, RoutingRecord
+from gatescope.hooks.model import LoadedModel
+from gatescope.hooks.pieces import pieces
+from gatescope.hooks.rows.book import Book
+from gatescope.hooks.rows.followed import core_of, followed_model
+from gatescope.hooks.rows.sequences import Text, gathered
+from gatescope.hooks.rules import Learnt
+from gatescope.hooks.sink import RouteSink, interventions
+from gatescope.routing.errors import OptionError, RouterOutputError
+from gatescope.routing.record import Document, Flag, Provenance, RoutingRecord
 
 
 class Recording:

@@ -10,10 +10,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hooks.formulas.gates import entropy_and_lse
-from hooks.formulas.selection import Selector
-from hooks.routes import NO_EXPERT, Routes, Wanted
-from hooks.rules import Learnt
+from gatescope.hooks.formulas.gates import entropy_and_lse
+from gatescope.hooks.formulas.selection import Selector
+from gatescope.hooks.routes import NO_EXPERT, Routes, Wanted
+from gatescope.hooks.rules import Learnt
 
 NAN = float("nan")
 

@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hooks.find import find_sites
-from hooks.intervene import Watch, watched
-from hooks.probing import forward, probe_inputs
-from hooks.recorder import Recorder
-from hooks.rules import Learnt, learn
-from hooks.site import Site
-from routing.router import RouterRule
+from gatescope.hooks.find import find_sites
+from gatescope.hooks.intervene import Watch, watched
+from gatescope.hooks.probing import forward, probe_inputs
+from gatescope.hooks.recorder import Recorder
+from gatescope.hooks.rules import Learnt, learn
+from gatescope.hooks.site import Site
+from gatescope.routing.router import RouterRule
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

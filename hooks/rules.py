@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from hooks.formulas.selection import Selector, agreement, candidates, token_table
-from hooks.formulas.weighing import Weighing, tolerance, weigh
-from hooks.routes import Routes
-from hooks.site import Site
-from routing.router import RouterRule
+from gatescope.hooks.formulas.selection import Selector, agreement, candidates, token_table
+from gatescope.hooks.formulas.weighing import Weighing, tolerance, weigh
+from gatescope.hooks.routes import Routes
+from gatescope.hooks.site import Site
+from gatescope.routing.router import RouterRule
 
 SAME_IDS = 0.98  # share of tokens whose chosen set a selection rule must reproduce; ties and rounding take the rest
 SHARED = ("shared_experts", "shared_expert", "shared_mlp", "shared_expert_mlp")

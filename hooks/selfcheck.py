@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hooks.formulas.weighing import tolerance
-from hooks.intervene import Reroute, Watch, run, unused_expert, watched
-from hooks.probing import forward
-from hooks.routers import Routers
-from hooks.routes import NO_EXPERT, Routes
-from hooks.rules import Learnt
-from hooks.selfcheck_report import Check, SelfCheckReport
+from gatescope.hooks.formulas.weighing import tolerance
+from gatescope.hooks.intervene import Reroute, Watch, run, unused_expert, watched
+from gatescope.hooks.probing import forward
+from gatescope.hooks.routers import Routers
+from gatescope.hooks.routes import NO_EXPERT, Routes
+from gatescope.hooks.rules import Learnt
+from gatescope.hooks.selfcheck_report import Check, SelfCheckReport
 
 LEAK = 0.01  # how much of the change at a token may show before it (rounding of regrouped rows)
 

@@ -7,12 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hooks.reduced import Layers, Reduced, kind_of, reduce
-from hooks.routes import Routes
-from hooks.rules import Learnt
-from routing.errors import RouterOutputError
-from routing.record import EMPTY8, empty_slot
-from routing.router import RouterRule, Stack
+from gatescope.hooks.reduced import Layers, Reduced, kind_of, reduce
+from gatescope.hooks.routes import Routes
+from gatescope.hooks.rules import Learnt
+from gatescope.routing.errors import RouterOutputError
+from gatescope.routing.record import EMPTY8, empty_slot
+from gatescope.routing.router import RouterRule, Stack
 
 HELD = 1 << 21  # router scores held before they are reduced, so that long passes take no more memory than short ones
 Columns = dict[str, NDArray[Any]]

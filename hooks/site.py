@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from hooks.readings import AnswerReading, Reading
-from hooks.search.expert_lists import ListReading
-from routing.router import Stack
+from gatescope.hooks.readings import AnswerReading, Reading
+from gatescope.hooks.search.expert_lists import ListReading
+from gatescope.routing.router import Stack
 
 Rows = Callable[[tuple[Any, ...]], dict[str, Tensor] | None]
 

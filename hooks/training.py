@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from hooks.rows.book import Book
-from hooks.rows.followed import Followed, core_of, followed_model
-from hooks.rows.passes import Pass
-from hooks.rows.sequences import gathered
-from hooks.rules import Learnt
-from hooks.sink import RouteSink
-from routing.errors import OptionError
+from gatescope.hooks.rows.book import Book
+from gatescope.hooks.rows.followed import Followed, core_of, followed_model
+from gatescope.hooks.rows.passes import Pass
+from gatescope.hooks.rows.sequences import gathered
+from gatescope.hooks.rules import Learnt
+from gatescope.hooks.sink import RouteSink
+from gatescope.routing.errors import OptionError
 
 METRICS = ("largest_share", "smallest_share", "max_violation", "load_entropy", "gate_entropy")
 SUMMARY: dict[str, Callable[[NDArray[np.float64]], float]] = {

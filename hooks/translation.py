@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hooks.generation import (
+from gatescope.hooks.generation import (
     Batch,
     Step,
     end_tokens,
@@ -19,12 +19,12 @@ from hooks.generation import (
     token_columns,
     what_rows_are,
 )
-from hooks.model import LoadedModel
-from hooks.options import CaptureOptions
-from hooks.probing import input_device
-from hooks.prompt import Prompt
-from routing.errors import OptionError
-from routing.record import Flag
+from gatescope.hooks.model import LoadedModel
+from gatescope.hooks.options import CaptureOptions
+from gatescope.hooks.probing import input_device
+from gatescope.hooks.prompt import Prompt
+from gatescope.routing.errors import OptionError
+from gatescope.routing.record import Flag
 
 
 def translation_steps(model: LoadedModel, prompts: Sequence[Prompt], options: CaptureOptions) -> Iterator[Step]:

@@ -20,7 +20,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from routing.errors import ModelAccessError, ModelMemoryError, ModelNotFoundError, WeightsError
+from gatescope.routing.errors import ModelAccessError, ModelMemoryError, ModelNotFoundError, WeightsError
 
 PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "tokenizer*"]
 DTYPE_NAMES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}

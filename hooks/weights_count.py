@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator
 
 from torch import nn
 
-from hooks.model import LoadedModel
-from hooks.rules import SHARED
-from hooks.site import Site
-from routing.parameters import Parameters
+from gatescope.hooks.model import LoadedModel
+from gatescope.hooks.rules import SHARED
+from gatescope.hooks.site import Site
+from gatescope.routing.parameters import Parameters
 
 
 def count_weights(model: LoadedModel) -> Parameters:

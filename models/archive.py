@@ -10,8 +10,8 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from models.packages import Package
-from routing.errors import CorpusError
+from gatescope.models.packages import Package
+from gatescope.routing.errors import CorpusError
 
 
 def _command(package: Package) -> list[str]:

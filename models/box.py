@@ -1,4 +1,6 @@
-"""What comes with a bundled model besides its weights: captures, ready to look at. `python -m models.ship` makes them.
+"""What comes with a bundled model besides its weights: captures, ready to look at.
+
+`python -m gatescope.models.ship` makes them.
 
 captures/welcome.gsr          the text a first visitor sees
 captures/probe.gsr            the probe set
@@ -9,11 +11,11 @@ captures/SHA256SUMS           the checksums of all of them
 from pathlib import Path
 from typing import NamedTuple
 
-from cache.schema import decode
-from cache.sums import read_checked
-from models import BUNDLED_MODELS
-from routing.errors import ModelNotFoundError
-from routing.record import RoutingRecord
+from gatescope.cache.schema import decode
+from gatescope.cache.sums import read_checked
+from gatescope.models import BUNDLED_MODELS
+from gatescope.routing.errors import ModelNotFoundError
+from gatescope.routing.record import RoutingRecord
 
 WELCOME_TEXT = "The bank raised its rates while a heron slept on the river bank. 17 + 25 = 42, she said."
 """What the first visitor's model has read."""
@@ -62,11 +64,11 @@ def _read(path: Path) -> RoutingRecord:
     if not path.exists():
         raise _missing(path)
     folder = next(each for each in path.parents if each.name == "captures")
-    do = "restore the file, or run: python -m models.ship NAME"
+    do = "restore the file, or run: python -m gatescope.models.ship NAME"
     return decode(read_checked(folder, path.relative_to(folder).as_posix(), do=do))
 
 
 def _missing(path: Path) -> ModelNotFoundError:
     return ModelNotFoundError(
-        f"no {path}", expected="a bundled model with its captures", do="run: python -m models.ship NAME"
+        f"no {path}", expected="a bundled model with its captures", do="run: python -m gatescope.models.ship NAME"
     )

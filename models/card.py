@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from models.evidence import WORD_PERMUTATIONS
-from models.packages import NATURAL_LANGUAGES, PACKAGES
+from gatescope.models.evidence import WORD_PERMUTATIONS
+from gatescope.models.packages import NATURAL_LANGUAGES, PACKAGES
 
 Figures = dict[str, Any]
 _READERS = ("trained", "untrained")
@@ -143,7 +143,7 @@ rate {rate:g}. Sources are drawn by the square root of their size.
 ```python
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from models import BUNDLED_MODELS
+from gatescope.models import BUNDLED_MODELS
 
 model = AutoModelForCausalLM.from_pretrained(BUNDLED_MODELS["{name}"])
 tokenizer = AutoTokenizer.from_pretrained(BUNDLED_MODELS["{name}"])
@@ -226,11 +226,11 @@ its experts at the end (chance: {chance:.0%}). Captures of the same probe texts,
 The model was made by, in this order:
 
 ```
-python -m models.corpus
-python -m models.train {name} {budget}
-python -m models.export {name}
-python -m models.ship {name}
-python -m models.evaluate {name}
+python -m gatescope.models.corpus
+python -m gatescope.models.train {name} {budget}
+python -m gatescope.models.export {name}
+python -m gatescope.models.ship {name}
+python -m gatescope.models.evaluate {name}
 ```
 
 ## What it writes

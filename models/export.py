@@ -1,4 +1,4 @@
-"""Write a training run as a model folder that `transformers` loads: `python -m models.export sift-softmax`."""
+"""Write a training run as a folder that `transformers` loads: `python -m gatescope.models.export sift-softmax`."""
 
 import json
 import shutil
@@ -10,19 +10,21 @@ import torch
 import typer
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
 
-from hooks.weights import FINGERPRINT, fingerprint
-from models import BUNDLED_MODELS
-from models.architecture import architecture
-from models.corpus import DEFAULT_FOLDER
-from models.train import RUNS
-from routing.errors import GatescopeError, ModelNotFoundError
+from gatescope.hooks.weights import FINGERPRINT, fingerprint
+from gatescope.models import BUNDLED_MODELS
+from gatescope.models.architecture import architecture
+from gatescope.models.corpus import DEFAULT_FOLDER
+from gatescope.models.train import RUNS
+from gatescope.routing.errors import GatescopeError, ModelNotFoundError
 
 
 def load_weights(weights: Path) -> PreTrainedModel:
     """The model of a run with the weights of one of its files: the checkpoint, or one that was kept on the way."""
     if not weights.exists():
         raise ModelNotFoundError(
-            f"no {weights}", expected="the state of a training run", do="run: python -m models.train NAME --tokens 16e6"
+            f"no {weights}",
+            expected="the state of a training run",
+            do="run: python -m gatescope.models.train NAME --tokens 16e6",
         )
     model: PreTrainedModel = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(weights.parent))
     model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True)["model"])
@@ -67,7 +69,7 @@ def _forget_origin(path: Path) -> None:
 
 def main(
     name: Annotated[str, typer.Argument(help="The model to export: sift-softmax or sift-sigmoid.")],
-    runs: Annotated[Path, typer.Option(help="Folder of runs that models.train wrote.")] = RUNS,
+    runs: Annotated[Path, typer.Option(help="Folder of runs that gatescope.models.train wrote.")] = RUNS,
     corpus: Annotated[Path, typer.Option(help="Folder that holds the tokenizer.")] = DEFAULT_FOLDER,
     out: Annotated[Path | None, typer.Option(help="The model folder to write; unset, the bundled one.")] = None,
 ) -> None:

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
-from models import arithmetic as problems
-from models import records as structured
-from models.archive import members
-from models.markup import squeeze, text_of_html, text_of_mallard, text_of_roff
-from models.packages import Package
+from gatescope.models import arithmetic as problems
+from gatescope.models import records as structured
+from gatescope.models.archive import members
+from gatescope.models.markup import squeeze, text_of_html, text_of_mallard, text_of_roff
+from gatescope.models.packages import Package
 
 
 class Page(NamedTuple):

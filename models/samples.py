@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import torch
 
-from hooks import LoadedModel
-from routing.record import Document
+from gatescope.hooks import LoadedModel
+from gatescope.routing.record import Document
 
 _BEGIN_TOKENS = 24
 _NEW_TOKENS = 40

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from models.archive import members
-from models.extract import Page, batches
-from models.markup import squeeze, text_of_html
-from models.packages import Package
-from routing.errors import CorpusError
+from gatescope.models.archive import members
+from gatescope.models.extract import Page, batches
+from gatescope.models.markup import squeeze, text_of_html
+from gatescope.models.packages import Package
+from gatescope.routing.errors import CorpusError
 
 
 def _only(archive: Path, suffix: str) -> bytes:

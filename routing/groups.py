@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from routing.router import RouterRule
+from gatescope.routing.router import RouterRule
 
 
 class LayerGroup(NamedTuple):

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from routing.errors import RecordError
-from routing.router import RouterRule
+from gatescope.routing.errors import RecordError
+from gatescope.routing.router import RouterRule
 
 EMPTY8 = np.uint8(255)
 EMPTY16 = np.uint16(65535)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from routing.errors import RecordError
+from gatescope.routing.errors import RecordError
 
 Score = Literal["softmax", "sigmoid", "sqrtsoftplus", "sparsemixer", "unknown"]
 Stack = Literal["decoder", "encoder", "vision", "audio", "talker"]

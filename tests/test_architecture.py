@@ -7,8 +7,9 @@ from configparser import ConfigParser
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+from tests.installed_tree import PACKAGES
+
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("routing", "hooks", "cache", "corpora", "analysis", "engines", "models", "app")
 HARD_LIMIT = 400
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 
@@ -33,7 +34,8 @@ def test_every_package_has_files_to_walk():
 def test_the_contracts_of_imports_speak_of_every_package():
     contracts = ConfigParser()
     contracts.read(ROOT / ".importlinter")
-    assert set(contracts["importlinter"]["root_packages"].split()) == set(PACKAGES)
+    layers = set(contracts["importlinter:contract:packages"]["layers"].split()) - {"|"}
+    assert layers == {f"gatescope.{package}" for package in PACKAGES}
 
 
 def test_imports_by_name_are_few_and_known():
@@ -67,7 +69,7 @@ def test_public_functions_are_typed_and_documented():
 
 
 def test_errors_in_the_tree_are_the_errors_that_exist():
-    import routing.errors as errors
+    import gatescope.routing.errors as errors
 
     drawn = {word for word in errors.__doc__.split() if word.endswith("Error")}
     exist = {item for item, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, Exception)}
@@ -78,9 +80,19 @@ def test_every_library_in_use_is_pinned():
     pins = set(re.findall(r"^([\w-]+)==[\w.]+$", (ROOT / "requirements.txt").read_text(), re.MULTILINE))
     pinned = {name.lower().replace("_", "-") for name in pins}
     used = {word for path in FILES for word in imported(ast.parse(path.read_text(encoding="utf-8")))}
-    foreign = used - set(sys.stdlib_module_names) - set(PACKAGES)
+    foreign = used - set(sys.stdlib_module_names) - {"gatescope"}
     owners = packages_distributions()
     assert {word for word in foreign if owners[word][0].lower().replace("_", "-") not in pinned} == set()
+
+
+def test_our_own_modules_are_imported_under_one_name():
+    """Two names for one module would register its metrics twice, and a user's own `models` would be taken for ours."""
+    faults = []
+    for folder in (*PACKAGES, "gatescope", "tests", "benchmarks"):
+        for path in (ROOT / folder).rglob("*.py"):
+            bare = set(imported(ast.parse(path.read_text(encoding="utf-8")))) & set(PACKAGES)
+            faults += [f"{name(path)} imports {package} without gatescope" for package in bare]
+    assert faults == []
 
 
 def test_caches_are_never_keyed_by_arrays():

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from app.reference import CATALOGUE, DASHBOARD, with_metrics, with_pages, with_settings
-from app.settings import Settings
-from app.state import Span, View
+from gatescope.app.reference import CATALOGUE, DASHBOARD, with_metrics, with_pages, with_settings
+from gatescope.app.settings import Settings
+from gatescope.app.state import Span, View
 
 ROOT = Path(__file__).parents[1]
 DOCS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]

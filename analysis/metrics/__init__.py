@@ -3,8 +3,8 @@
 from importlib import import_module
 from pkgutil import iter_modules
 
-import analysis.counted  # noqa: F401  # the statistics that most metrics read
-from analysis.registry import METRICS, Ask, Metric, Result
+import gatescope.analysis.counted  # noqa: F401  # the statistics that most metrics read
+from gatescope.analysis.registry import METRICS, Ask, Metric, Result
 
 for _file in sorted(module.name for module in iter_modules(__path__)):
     import_module(f"{__name__}.{_file}")

@@ -10,14 +10,14 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis import load
-from analysis.registry import Ask, Result, metric, tokens_of
-from analysis.shares import entropy_bits as entropy_of_shares
-from analysis.shares import ratio
-from analysis.statistics import Statistic as Summed
-from analysis.statistics import Tables, bootstrap, over_layers
-from analysis.sufficiency import design_effect
-from analysis.tally import Tally
+from gatescope.analysis import load
+from gatescope.analysis.registry import Ask, Result, metric, tokens_of
+from gatescope.analysis.shares import entropy_bits as entropy_of_shares
+from gatescope.analysis.shares import ratio
+from gatescope.analysis.statistics import Statistic as Summed
+from gatescope.analysis.statistics import Tables, bootstrap, over_layers
+from gatescope.analysis.sufficiency import design_effect
+from gatescope.analysis.tally import Tally
 
 Rows = Callable[[NDArray[np.number]], NDArray[np.float64]]
 Floor = Callable[["_Chance"], NDArray[np.float64]]

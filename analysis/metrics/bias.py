@@ -10,8 +10,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.metrics.balance import interval, told
-from analysis.metrics.confidence import (
+from gatescope.analysis.metrics.balance import interval, told
+from gatescope.analysis.metrics.confidence import (
     BINS,
     BY,
     QUANTITIES,
@@ -23,10 +23,10 @@ from analysis.metrics.confidence import (
     declare,
     gate_shares,
 )
-from analysis.registry import Ask, Result, metric
-from analysis.shares import entropy_bits, ratio, shares
-from analysis.tally import FIXED, Facet, Reading, Tally, statistic
-from routing import RouterRule, RoutingRecord
+from gatescope.analysis.registry import Ask, Result, metric
+from gatescope.analysis.shares import entropy_bits, ratio, shares
+from gatescope.analysis.tally import FIXED, Facet, Reading, Tally, statistic
+from gatescope.routing import RouterRule, RoutingRecord
 
 CLOSE = {
     "a tie, to 2⁻¹⁸": 2.0**-18,

@@ -12,11 +12,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.metrics.balance import counts_ule, interval, told
-from analysis.registry import Ask, Result, metric
-from analysis.shares import entropy_bits, ratio, shares
-from analysis.tally import Facet, Reading, Tally, statistic
-from routing import RouterRule, RoutingRecord
+from gatescope.analysis.metrics.balance import counts_ule, interval, told
+from gatescope.analysis.registry import Ask, Result, metric
+from gatescope.analysis.shares import entropy_bits, ratio, shares
+from gatescope.analysis.tally import Facet, Reading, Tally, statistic
+from gatescope.routing import RouterRule, RoutingRecord
 
 FIXED = 2.0**20
 LARGEST = 2.0**12

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.information import excess_information
-from analysis.permutation import q_values
-from analysis.profiles import (
+from gatescope.analysis.information import excess_information
+from gatescope.analysis.permutation import q_values
+from gatescope.analysis.profiles import (
     Distance,
     Labelled,
     Tested,
@@ -18,11 +18,11 @@ from analysis.profiles import (
     pair_distances,
     token_share_by_group,
 )
-from analysis.registry import Ask, Result, metric
-from analysis.shares import divergence_bits, ratio, shares, total_variation
-from analysis.statistics import bootstrap
-from analysis.tally import Tally
-from routing.errors import OptionError
+from gatescope.analysis.registry import Ask, Result, metric
+from gatescope.analysis.shares import divergence_bits, ratio, shares, total_variation
+from gatescope.analysis.statistics import bootstrap
+from gatescope.analysis.tally import Tally
+from gatescope.routing.errors import OptionError
 
 BY = ("domain", "language")
 NEEDS = ("assignments", "tokens")

@@ -5,12 +5,12 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.metrics.domains import leaning, need_resamples, present_le, result_of, surely_above
-from analysis.profiles import labelled
-from analysis.registry import Ask, Result, metric
-from analysis.shares import entropy_bits, ratio, shares
-from analysis.statistics import bootstrap
-from analysis.tally import Reading, Tally, label_numbers, statistic
+from gatescope.analysis.metrics.domains import leaning, need_resamples, present_le, result_of, surely_above
+from gatescope.analysis.profiles import labelled
+from gatescope.analysis.registry import Ask, Result, metric
+from gatescope.analysis.shares import entropy_bits, ratio, shares
+from gatescope.analysis.statistics import bootstrap
+from gatescope.analysis.tally import Reading, Tally, label_numbers, statistic
 
 BY = ("language",)
 LARGE = 0.3

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.locality import (
+from gatescope.analysis.locality import (
     LAGS,
     WINDOWS,
     best_segment_score,
@@ -14,11 +14,11 @@ from analysis.locality import (
     count_segments,
     segment_score_by_chance,
 )
-from analysis.matched import load_matched
-from analysis.metrics.balance import counts_ule, interval
-from analysis.registry import Ask, Result, metric, tokens_of
-from analysis.shares import ratio, shares
-from analysis.tally import Facet, Reading, Tally, statistic
+from gatescope.analysis.matched import load_matched
+from gatescope.analysis.metrics.balance import counts_ule, interval
+from gatescope.analysis.registry import Ask, Result, metric, tokens_of
+from gatescope.analysis.shares import ratio, shares
+from gatescope.analysis.tally import Facet, Reading, Tally, statistic
 
 FACETS = len(Facet)
 CLASSES = ("every pair", "another token", "the same token again")

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.pairs import FEW_COUNTED, can_count, count_pairs, fits, fixed_k_chance
-from analysis.registry import Ask, Result, metric
-from analysis.shares import ratio
-from analysis.tally import Reading, Tally, statistic
-from analysis.telling import KEPT, Telling, left_out_words, most_telling
-from routing import RouterRule
+from gatescope.analysis.pairs import FEW_COUNTED, can_count, count_pairs, fits, fixed_k_chance
+from gatescope.analysis.registry import Ask, Result, metric
+from gatescope.analysis.shares import ratio
+from gatescope.analysis.tally import Reading, Tally, statistic
+from gatescope.analysis.telling import KEPT, Telling, left_out_words, most_telling
+from gatescope.routing import RouterRule
 
 ENOUGH = 50
 """Tokens a pair should be expected in by chance before its lift is read."""

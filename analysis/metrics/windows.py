@@ -13,13 +13,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.compiled import compiled
-from analysis.load import load_cv_floor, max_violation_floor
-from analysis.metrics.balance import counts_ule, interval, told
-from analysis.registry import Ask, Result, metric
-from analysis.shares import ratio
-from analysis.tally import Facet, Reading, Tally, statistic
-from routing import RouterRule
+from gatescope.analysis.compiled import compiled
+from gatescope.analysis.load import load_cv_floor, max_violation_floor
+from gatescope.analysis.metrics.balance import counts_ule, interval, told
+from gatescope.analysis.registry import Ask, Result, metric
+from gatescope.analysis.shares import ratio
+from gatescope.analysis.tally import Facet, Reading, Tally, statistic
+from gatescope.routing import RouterRule
 
 INSIDE = tuple(2**power for power in range(3, 13))
 SIZES = tuple(2**power for power in range(3, 17))

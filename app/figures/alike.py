@@ -8,14 +8,14 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from analysis.alike import Near, SameWord, spread_over
-from app.figures.card import visible
-from app.figures.context import STYLE as CONTEXT_STYLE
-from app.figures.context import context
-from app.figures.plots import NULL, A, add_line, plot
-from app.figures.words import Words
-from routing.groups import layer_names
-from routing.record import RoutingRecord
+from gatescope.analysis.alike import Near, SameWord, spread_over
+from gatescope.app.figures.card import visible
+from gatescope.app.figures.context import STYLE as CONTEXT_STYLE
+from gatescope.app.figures.context import context
+from gatescope.app.figures.plots import NULL, A, add_line, plot
+from gatescope.app.figures.words import Words
+from gatescope.routing.groups import layer_names
+from gatescope.routing.record import RoutingRecord
 
 NEAR = "Which other words route like it?"
 SAME = "Is the route the word's, or its context's?"

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from html import escape
 
-from app.figures.card import visible
-from routing.record import Flag, RoutingRecord
+from gatescope.app.figures.card import visible
+from gatescope.routing.record import Flag, RoutingRecord
 
 _TURNING = {code: f"‹{code:04X}›" for code in (0x61C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))}
 """Characters that turn the direction of what follows, a sentence of ours included; each as its number."""

@@ -8,9 +8,9 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from analysis.registry import METRICS, Result
-from app.figures.plots import NULL, A, B, add_line, plot
-from routing.errors import OptionError
+from gatescope.analysis.registry import METRICS, Result
+from gatescope.app.figures.plots import NULL, A, B, add_line, plot
+from gatescope.routing.errors import OptionError
 
 HEIGHT = 240
 MOST_NAMED = 12

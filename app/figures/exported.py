@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from app.figures.words import Words
+from gatescope.app.figures.words import Words
 
 EVERY = "all"
 """Stands for the layer where a figure is of all of them."""

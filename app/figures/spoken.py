@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from app.figures.depth import number
+from gatescope.app.figures.depth import number
 
 SURE = 0.05
 """Largest q, or p where one thing is tested, that is called more than chance."""

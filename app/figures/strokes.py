@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from app.figures.plots import faint
+from gatescope.app.figures.plots import faint
 
 WORDS, OTHER = "#8250a6", "#1a7f5a"
 """Inks of what a text's words alone give, and of a further line; each has a dash of its own."""

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from analysis.registry import Result
-from analysis.tour import Parting, Taker
-from analysis.verdict import left_of_columns, strength
-from app.state import ViewParts
-from routing.record import RoutingRecord
+from gatescope.analysis.registry import Result
+from gatescope.analysis.tour import Parting, Taker
+from gatescope.analysis.verdict import left_of_columns, strength
+from gatescope.app.state import ViewParts
+from gatescope.routing.record import RoutingRecord
 
 SURE = 0.05
 """Greatest q of a difference that is spoken of."""

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.trace import QUANTITIES, Quantity, extreme_cell, takeaway, top_expert
-from app.components import TOKEN_FLAGS, Scale
-from routing.groups import layer_names
-from routing.record import Flag, RoutingRecord
+from gatescope.analysis.trace import QUANTITIES, Quantity, extreme_cell, takeaway, top_expert
+from gatescope.app.components import TOKEN_FLAGS, Scale
+from gatescope.routing.groups import layer_names
+from gatescope.routing.record import Flag, RoutingRecord
 
 TOP_EXPERT = "expert"
 """The view of identities beside the registry's quantities: the number of each token's first expert."""

@@ -2,17 +2,17 @@
 
 import streamlit as st
 
-from analysis.compare import Relation
-from app.figures.compare.relation import kind_words
-from app.sections.compare.choice import choose, model_of, show_settling, steps_of
-from app.sections.compare.models import show_models
-from app.sections.compare.relation import related
-from app.sections.compare.texts import show_texts
-from app.sections.compare.weights import show_weights
-from app.sections.looking import Page, open_page
-from app.sections.messages import plain, show_error
-from app.sources import Source
-from routing.errors import GatescopeError
+from gatescope.analysis.compare import Relation
+from gatescope.app.figures.compare.relation import kind_words
+from gatescope.app.sections.compare.choice import choose, model_of, show_settling, steps_of
+from gatescope.app.sections.compare.models import show_models
+from gatescope.app.sections.compare.relation import related
+from gatescope.app.sections.compare.texts import show_texts
+from gatescope.app.sections.compare.weights import show_weights
+from gatescope.app.sections.looking import Page, open_page
+from gatescope.app.sections.messages import plain, show_error
+from gatescope.app.sources import Source
+from gatescope.routing.errors import GatescopeError
 
 PAGE = {
     "title": "Compare",

@@ -2,14 +2,14 @@
 
 import streamlit as st
 
-from app.sections.by_depth import has_tokens
-from app.sections.domains.apart import show_apart, show_languages
-from app.sections.domains.by_group import choose_groups, show_split, show_told
-from app.sections.domains.leaning import show_leaning
-from app.sections.domains.told import show_decoding, show_support
-from app.sections.looking import open_page
-from app.sections.messages import show_error
-from routing.errors import GatescopeError
+from gatescope.app.sections.by_depth import has_tokens
+from gatescope.app.sections.domains.apart import show_apart, show_languages
+from gatescope.app.sections.domains.by_group import choose_groups, show_split, show_told
+from gatescope.app.sections.domains.leaning import show_leaning
+from gatescope.app.sections.domains.told import show_decoding, show_support
+from gatescope.app.sections.looking import open_page
+from gatescope.app.sections.messages import show_error
+from gatescope.routing.errors import GatescopeError
 
 PAGE = {
     "title": "Domains",

@@ -1,13 +1,13 @@
 """One expert: how busy it is, which words and texts it takes, and which experts stand around it."""
 
-from app.figures.expert.glance import GLANCE
-from app.sections.expert import texts, work
-from app.sections.expert.choice import choose, glance
-from app.sections.expert.knock_out import knock_out
-from app.sections.figure import answering
-from app.sections.looking import open_page
-from app.sections.messages import show_error
-from routing.errors import GatescopeError
+from gatescope.app.figures.expert.glance import GLANCE
+from gatescope.app.sections.expert import texts, work
+from gatescope.app.sections.expert.choice import choose, glance
+from gatescope.app.sections.expert.knock_out import knock_out
+from gatescope.app.sections.figure import answering
+from gatescope.app.sections.looking import open_page
+from gatescope.app.sections.messages import show_error
+from gatescope.routing.errors import GatescopeError
 
 PAGE = {
     "title": "Expert",

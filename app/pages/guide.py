@@ -2,16 +2,16 @@
 
 import streamlit as st
 
-from analysis.registry import METRICS
-from app import __version__, server
-from app.components.links import linked
-from app.figures.guide.texts import GRAMMAR, found_metrics, glossary, keys_list, metrics_frame, metrics_list
-from app.navigation import find_pages
-from app.sections import address
-from app.sections.figure import Words, figure
-from app.sections.messages import plain, show_error, show_notices
-from app.sections.tour import questions, replay, stops, toured
-from routing.errors import GatescopeError
+from gatescope.analysis.registry import METRICS
+from gatescope.app import __version__, server
+from gatescope.app.components.links import linked
+from gatescope.app.figures.guide.texts import GRAMMAR, found_metrics, glossary, keys_list, metrics_frame, metrics_list
+from gatescope.app.navigation import find_pages
+from gatescope.app.sections import address
+from gatescope.app.sections.figure import Words, figure
+from gatescope.app.sections.messages import plain, show_error, show_notices
+from gatescope.app.sections.tour import questions, replay, stops, toured
+from gatescope.routing.errors import GatescopeError
 
 PAGE = {
     "title": "Guide",
@@ -38,7 +38,7 @@ EXPORT = (
 )
 
 
-CODE = "from analysis.metrics import METRICS\n\nmeasures = list(METRICS.values())"
+CODE = "from gatescope.analysis.metrics import METRICS\n\nmeasures = list(METRICS.values())"
 
 
 def main() -> None:

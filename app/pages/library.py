@@ -2,15 +2,15 @@
 
 import streamlit as st
 
-from app.sections import address, aside
-from app.sections.library.enough import show_enough
-from app.sections.library.importing import show_import
-from app.sections.library.listing import show_list
-from app.sections.library.studies import show_said, show_studies
-from app.sections.library.study import show_form
-from app.sections.messages import show_error, show_notices
-from app.visitor import visitor
-from routing.errors import GatescopeError
+from gatescope.app.sections import address, aside
+from gatescope.app.sections.library.enough import show_enough
+from gatescope.app.sections.library.importing import show_import
+from gatescope.app.sections.library.listing import show_list
+from gatescope.app.sections.library.studies import show_said, show_studies
+from gatescope.app.sections.library.study import show_form
+from gatescope.app.sections.messages import show_error, show_notices
+from gatescope.app.visitor import visitor
+from gatescope.routing.errors import GatescopeError
 
 PAGE = {
     "title": "Library",

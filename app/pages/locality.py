@@ -1,13 +1,13 @@
 """Whether a text keeps to a few experts for a while, and what keeping only some of them in memory would take."""
 
-from app.figures.depth import Depth
-from app.sections.by_depth import depth_figure, depth_grid, has_tokens
-from app.sections.locality.hot_set import choose_place, show_hits, show_overlap
-from app.sections.locality.plan import show_plan
-from app.sections.looking import Page, open_page
-from app.sections.messages import show_error
-from app.sections.parts import show_part
-from routing.errors import GatescopeError
+from gatescope.app.figures.depth import Depth
+from gatescope.app.sections.by_depth import depth_figure, depth_grid, has_tokens
+from gatescope.app.sections.locality.hot_set import choose_place, show_hits, show_overlap
+from gatescope.app.sections.locality.plan import show_plan
+from gatescope.app.sections.looking import Page, open_page
+from gatescope.app.sections.messages import show_error
+from gatescope.app.sections.parts import show_part
+from gatescope.routing.errors import GatescopeError
 
 PAGE = {
     "title": "Locality",

@@ -2,12 +2,12 @@
 
 import streamlit as st
 
-from app.figures.map.points import COLOURS, SAID
-from app.sections.looking import Page, open_page
-from app.sections.map import chart
-from app.sections.map.places import PLANES
-from app.sections.messages import show_error
-from routing.errors import GatescopeError
+from gatescope.app.figures.map.points import COLOURS, SAID
+from gatescope.app.sections.looking import Page, open_page
+from gatescope.app.sections.map import chart
+from gatescope.app.sections.map.places import PLANES
+from gatescope.app.sections.messages import show_error
+from gatescope.routing.errors import GatescopeError
 
 PAGE = {
     "title": "Map",

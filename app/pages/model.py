@@ -2,15 +2,15 @@
 
 import streamlit as st
 
-from app import server
-from app.sections import address
-from app.sections.ask import follow_loading, leave
-from app.sections.messages import show_error, show_notices
-from app.sections.model.claims import show_claims
-from app.sections.model.report import show_report, show_trust
-from app.settings import settings
-from app.tracer import Tracer
-from routing.errors import GatescopeError
+from gatescope.app import server
+from gatescope.app.sections import address
+from gatescope.app.sections.ask import follow_loading, leave
+from gatescope.app.sections.messages import show_error, show_notices
+from gatescope.app.sections.model.claims import show_claims
+from gatescope.app.sections.model.report import show_report, show_trust
+from gatescope.app.settings import settings
+from gatescope.app.tracer import Tracer
+from gatescope.routing.errors import GatescopeError
 
 PAGE = {
     "title": "Model",

@@ -4,20 +4,20 @@ from dataclasses import replace
 
 import streamlit as st
 
-from app import server
-from app.figures.trace import striking_cell
-from app.jobs import Phase
-from app.sections import address, aside
-from app.sections.ask import ask, asked, follow, follow_loading, leave, welcome
-from app.sections.looking import checked, reference_of
-from app.sections.messages import plain, show_error, show_notices
-from app.sections.prompt.show import show
-from app.sections.tour import answer, first_visit
-from app.sources import Source
-from app.state import View
-from app.tracer import Hit, Tracer
-from routing.errors import CaptureNotFoundError, GatescopeError, StoreError
-from routing.record import Document
+from gatescope.app import server
+from gatescope.app.figures.trace import striking_cell
+from gatescope.app.jobs import Phase
+from gatescope.app.sections import address, aside
+from gatescope.app.sections.ask import ask, asked, follow, follow_loading, leave, welcome
+from gatescope.app.sections.looking import checked, reference_of
+from gatescope.app.sections.messages import plain, show_error, show_notices
+from gatescope.app.sections.prompt.show import show
+from gatescope.app.sections.tour import answer, first_visit
+from gatescope.app.sources import Source
+from gatescope.app.state import View
+from gatescope.app.tracer import Hit, Tracer
+from gatescope.routing.errors import CaptureNotFoundError, GatescopeError, StoreError
+from gatescope.routing.record import Document
 
 PAGE = {
     "title": "Prompt",

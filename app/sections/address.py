@@ -6,11 +6,11 @@ from urllib.parse import parse_qsl, urlencode
 
 import streamlit as st
 
-from app.components.place import complete_address
-from app.figures.trace import views
-from app.navigation import find_pages
-from app.settings import settings
-from app.state import View, ViewParts, read_view
+from gatescope.app.components.place import complete_address
+from gatescope.app.figures.trace import views
+from gatescope.app.navigation import find_pages
+from gatescope.app.settings import settings
+from gatescope.app.state import View, ViewParts, read_view
 
 CARRIED = "carried"
 """Where a session keeps what it looked at on the page before, while the address is still bare."""

@@ -5,14 +5,14 @@ from html import escape
 
 import streamlit as st
 
-from app.components.links import linked
-from app.figures.card import visible
-from app.sections import address
-from app.settings import settings
-from app.sources import Source, document_of, shipped_ids, shipped_name
-from app.state import View
-from app.study.order import clean_name
-from routing.groups import layer_names
+from gatescope.app.components.links import linked
+from gatescope.app.figures.card import visible
+from gatescope.app.sections import address
+from gatescope.app.settings import settings
+from gatescope.app.sources import Source, document_of, shipped_ids, shipped_name
+from gatescope.app.state import View
+from gatescope.app.study.order import clean_name
+from gatescope.routing.groups import layer_names
 
 NOTHING = "none"
 MOST_NAMED = 60

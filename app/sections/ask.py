@@ -5,21 +5,21 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from app.components import draft
-from app.figures.trace import striking_cell
-from app.jobs import Job, Phase
-from app.sections import address
-from app.sections.messages import plain, show_error
-from app.server import watcher
-from app.settings import settings
-from app.tracer import Hit, Tracer, explained
-from corpora.bundled import domains, languages
-from models.box import WELCOME_TEXT
-from routing.errors import GatescopeError
-from routing.record import Document
+from gatescope.app.components import draft
+from gatescope.app.figures.trace import striking_cell
+from gatescope.app.jobs import Job, Phase
+from gatescope.app.sections import address
+from gatescope.app.sections.messages import plain, show_error
+from gatescope.app.server import watcher
+from gatescope.app.settings import settings
+from gatescope.app.tracer import Hit, Tracer, explained
+from gatescope.corpora.bundled import domains, languages
+from gatescope.models.box import WELCOME_TEXT
+from gatescope.routing.errors import GatescopeError
+from gatescope.routing.record import Document
 
 if TYPE_CHECKING:
-    from hooks import CaptureOptions
+    from gatescope.hooks import CaptureOptions
 
 BOX = "Your text"
 POLL_SECONDS = 0.4
@@ -128,7 +128,7 @@ def welcome(tracer: Tracer) -> Hit | None:
     """The capture a first visitor sees; asked for like any other, or recalled while the model is still loading."""
     if tracer.model is None:
         return tracer.recall(WELCOME_TEXT)
-    from hooks import CaptureOptions
+    from gatescope.hooks import CaptureOptions
 
     request = asked()
     try:
@@ -262,7 +262,7 @@ def _options(tracer: Tracer) -> None:
 
 def _chosen(tracer: Tracer) -> "CaptureOptions":
     """The options as the widgets say; a widget's limits hold in the browser only, so hooks and tracer check again."""
-    from hooks import CaptureOptions
+    from gatescope.hooks import CaptureOptions
 
     state = st.session_state
     return CaptureOptions(

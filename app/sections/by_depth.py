@@ -6,16 +6,25 @@ from typing import NamedTuple
 
 import streamlit as st
 
-from analysis.registry import METRICS, Result
-from app.figures.depth import ByLayer, Depth, by_layer, depth_frame, depth_plot, depth_takeaway, null_words, over_zero
-from app.sections import address
-from app.sections.figure import Words, answering, chart, figure
-from app.sections.looking import Page
-from app.sections.messages import plain
-from app.sources import Scope, Source, measure, own_tokens, scope_of
-from app.state import ViewParts
-from routing.errors import OptionError
-from routing.groups import layer_names
+from gatescope.analysis.registry import METRICS, Result
+from gatescope.app.figures.depth import (
+    ByLayer,
+    Depth,
+    by_layer,
+    depth_frame,
+    depth_plot,
+    depth_takeaway,
+    null_words,
+    over_zero,
+)
+from gatescope.app.sections import address
+from gatescope.app.sections.figure import Words, answering, chart, figure
+from gatescope.app.sections.looking import Page
+from gatescope.app.sections.messages import plain
+from gatescope.app.sources import Scope, Source, measure, own_tokens, scope_of
+from gatescope.app.state import ViewParts
+from gatescope.routing.errors import OptionError
+from gatescope.routing.groups import layer_names
 
 
 class Beside(NamedTuple):

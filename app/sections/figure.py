@@ -17,17 +17,17 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from analysis.registry import METRICS
-from app.components.picture import picture
-from app.export import csv_bytes
-from app.figures.exported import Export, Origin
-from app.figures.words import BADGES
-from app.figures.words import Words as Words
-from app.sections.looking import looked_at
-from app.sections.messages import plain
-from app.snippet import snippet
-from app.sources import WHOLE, Reading, Scope, Source, noted, noting, scope_words
-from routing.errors import GatescopeError
+from gatescope.analysis.registry import METRICS
+from gatescope.app.components.picture import picture
+from gatescope.app.export import csv_bytes
+from gatescope.app.figures.exported import Export, Origin
+from gatescope.app.figures.words import BADGES
+from gatescope.app.figures.words import Words as Words
+from gatescope.app.sections.looking import looked_at
+from gatescope.app.sections.messages import plain
+from gatescope.app.snippet import snippet
+from gatescope.app.sources import WHOLE, Reading, Scope, Source, noted, noting, scope_words
+from gatescope.routing.errors import GatescopeError
 
 ROWS_SHOWN = 2_000
 NO_SNIPPET = "These numbers are computed by this page and cannot be had in one call."

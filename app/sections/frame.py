@@ -5,9 +5,9 @@ from pathlib import Path
 
 import streamlit as st
 
-from app.navigation import find_pages
-from app.sections import address
-from app.sections.looking import look_at
+from gatescope.app.navigation import find_pages
+from gatescope.app.sections import address
+from gatescope.app.sections.looking import look_at
 
 ICON = Path(__file__).parents[1] / "icon.svg"
 """A file, for Streamlit fetches the named icons of a browser tab from a font host."""

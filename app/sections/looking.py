@@ -11,12 +11,12 @@ from typing import Literal
 
 import streamlit as st
 
-from app import server
-from app.sections import address, aside, tour
-from app.sections.messages import plain, show_error, show_notices
-from app.sources import Scope, Source, document_of, own_tokens, scope_of, shipped_ids, size_of
-from app.state import View
-from routing.errors import CaptureNotFoundError, GatescopeError, OptionError
+from gatescope.app import server
+from gatescope.app.sections import address, aside, tour
+from gatescope.app.sections.messages import plain, show_error, show_notices
+from gatescope.app.sources import Scope, Source, document_of, own_tokens, scope_of, shipped_ids, size_of
+from gatescope.app.state import View
+from gatescope.routing.errors import CaptureNotFoundError, GatescopeError, OptionError
 
 MOST_TOKENS = 10**7
 FEW_TOKENS = 200

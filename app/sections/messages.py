@@ -4,7 +4,7 @@ import string
 
 import streamlit as st
 
-from routing.errors import GatescopeError
+from gatescope.routing.errors import GatescopeError
 
 _ESCAPES = str.maketrans({mark: f"\\{mark}" for mark in string.punctuation} | {"\n": "  \n"})
 

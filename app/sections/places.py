@@ -6,10 +6,10 @@ from urllib.parse import urlencode
 
 import numpy as np
 
-from app.sections import address
-from app.sources import Scope
-from app.state import ViewParts
-from routing.record import RoutingRecord
+from gatescope.app.sections import address
+from gatescope.app.sources import Scope
+from gatescope.app.state import ViewParts
+from gatescope.routing.record import RoutingRecord
 
 
 class LinkTo(Protocol):

@@ -4,18 +4,18 @@ from html import escape
 
 import streamlit as st
 
-from analysis.tour import digits, surest_taker, widest_parting
-from app import server
-from app.components.links import linked
-from app.figures.tour import Stop, leaning_stop, parting_stop, taker_stop
-from app.figures.trace import views
-from app.memo import MemoCache
-from app.sections import address
-from app.sections.messages import plain, show_error
-from app.sources import document_of, measure, shipped_ids, shipped_name, table
-from app.state import View, ViewParts
-from models import BUNDLED_MODEL, BUNDLED_MODELS
-from routing.errors import GatescopeError
+from gatescope.analysis.tour import digits, surest_taker, widest_parting
+from gatescope.app import server
+from gatescope.app.components.links import linked
+from gatescope.app.figures.tour import Stop, leaning_stop, parting_stop, taker_stop
+from gatescope.app.figures.trace import views
+from gatescope.app.memo import MemoCache
+from gatescope.app.sections import address
+from gatescope.app.sections.messages import plain, show_error
+from gatescope.app.sources import document_of, measure, shipped_ids, shipped_name, table
+from gatescope.app.state import View, ViewParts
+from gatescope.models import BUNDLED_MODEL, BUNDLED_MODELS
+from gatescope.routing.errors import GatescopeError
 
 DISMISSED = "tour-dismissed"
 STYLE = """<style>

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import NamedTuple
 
-from routing.errors import OptionError
-from routing.record import Document
+from gatescope.routing.errors import OptionError
+from gatescope.routing.record import Document
 
 MOST_DOCUMENTS = 256
 MOST_CHARACTERS = 1 << 17

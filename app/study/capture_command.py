@@ -13,16 +13,16 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from routing.errors import OptionError
-from routing.record import Document
+from gatescope.routing.errors import OptionError
+from gatescope.routing.record import Document
 
 if TYPE_CHECKING:  # torch takes seconds to import
-    from app.settings import Settings
-    from app.study.blocks import Seen, Share
-    from app.study.capturing import Plan, Progress
-    from cache.study import StudyFolder
-    from hooks import LoadedModel
-    from routing.router import RouterRule
+    from gatescope.app.settings import Settings
+    from gatescope.app.study.blocks import Seen, Share
+    from gatescope.app.study.capturing import Plan, Progress
+    from gatescope.cache.study import StudyFolder
+    from gatescope.hooks import LoadedModel
+    from gatescope.routing.router import RouterRule
 
 Word = TypeVar("Word", bound=str)
 
@@ -51,14 +51,14 @@ def capture(
     revision: Annotated[str | None, typer.Option(help="Commit, tag or branch of a hub model.")] = None,
 ) -> None:
     """Run a corpus through a model and keep its routing. Stopped at any moment, the same command goes on."""
-    from app.cli import errors_shown
+    from gatescope.app.cli import errors_shown
 
     with errors_shown(), going_on(out):
-        from app.settings import load_settings
-        from app.study.blocks import Share
-        from app.study.capturing import Detail, Long, Plan
-        from cache.study import StudyFolder
-        from hooks import CaptureOptions
+        from gatescope.app.settings import load_settings
+        from gatescope.app.study.blocks import Share
+        from gatescope.app.study.capturing import Detail, Long, Plan
+        from gatescope.cache.study import StudyFolder
+        from gatescope.hooks import CaptureOptions
 
         _check("bad", bad, ("stop", "skip"))
         _check("engine", engine, ("local", "ray"))
@@ -96,7 +96,7 @@ def _check(name: str, given: str, known: tuple[Word, ...]) -> Word:
 @contextmanager
 def going_on(out: Path) -> Iterator[None]:
     """Ctrl-C says what is left, and how to go on."""
-    from cache.study import is_study
+    from gatescope.cache.study import is_study
 
     try:
         yield
@@ -115,14 +115,14 @@ def _mend(folder: "StudyFolder", *, verify: bool) -> None:
 
 def corpus_of(corpus: str, bad: str) -> Iterable[Document]:
     """Documents that can be read again and again, one at a time."""
-    from corpora import open_corpus, probe
+    from gatescope.corpora import open_corpus, probe
 
     return probe() if corpus == PROBE else open_corpus(corpus, bad="skip" if bad == "skip" else "refuse")
 
 
 def _counted(texts: Iterable[Document]) -> "Seen":
     """How many documents and characters there are, and, before anything runs, whether all can be read."""
-    from app.study.blocks import Seen
+    from gatescope.app.study.blocks import Seen
 
     seen = Seen()
     with _err.status("reading the corpus"):
@@ -133,14 +133,14 @@ def _counted(texts: Iterable[Document]) -> "Seen":
 
 def _begun_with(out: Path) -> int:
     """Places in a batch of a study that was begun; else 0."""
-    from cache.study import StudyFolder, is_study
+    from gatescope.cache.study import StudyFolder, is_study
 
     return int(StudyFolder.open(out).recipe().get("batch_tokens", 0)) or 1024 if is_study(out) else 0
 
 
 def _first(texts: Iterable[Document]) -> tuple[Document, ...]:
     """The documents of the first block."""
-    from app.study.blocks import Seen, cut
+    from gatescope.app.study.blocks import Seen, cut
 
     block = next(cut(texts, Seen()), None)
     return block.documents if block is not None else ()
@@ -150,8 +150,8 @@ def _fitted(
     model: "LoadedModel", plan: "Plan", corpus: str, first: Sequence[Document]
 ) -> "tuple[Plan, Mapping[str, Any], tuple[RouterRule, ...]]":
     """A plan as it fits the model, the recipe of a study made so, and the layers there are."""
-    from app.study.capturing import longest_text
-    from hooks import find_batch_tokens
+    from gatescope.app.study.capturing import longest_text
+    from gatescope.hooks import find_batch_tokens
 
     few = [each for each in first if each.text.strip() and len(each.text) <= 16 * model.max_tokens][:64]
     fits = [each for each in few if model.count_tokens(each.text) <= model.max_tokens]
@@ -171,9 +171,9 @@ class _Running(NamedTuple):
 @contextmanager
 def _local(settings: "Settings") -> Iterator[_Running]:
     """One model, in this process."""
-    from app.settings import model_source
-    from app.study.capturing import capture_study
-    from hooks import load_model
+    from gatescope.app.settings import model_source
+    from gatescope.app.study.capturing import capture_study
+    from gatescope.hooks import load_model
 
     loaded = load_model(
         model_source(settings.model), revision=settings.revision, device=settings.device, dtype=settings.dtype
@@ -184,7 +184,7 @@ def _local(settings: "Settings") -> Iterator[_Running]:
 @contextmanager
 def _on_ray(settings: "Settings", workers: int) -> Iterator[_Running]:
     """A model in every worker of a cluster, and none here."""
-    from app.study.cluster import capture_on_cluster, cluster
+    from gatescope.app.study.cluster import capture_on_cluster, cluster
 
     with cluster(settings, workers, _warn) as running:
         _say(running.room.said)

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from analysis.tally import Tally, merge_all, should_merge, tally, without_words
-from analysis.tally_file import from_bytes, to_bytes
-from app.study.blocks import MOST_CHARACTERS, WHOLE, Seen, Share, Texts, cut, digest_of, halves, name_of
-from app.study.wholeness import check_whole
-from cache.block import Block
-from cache.schema import encode
-from cache.study import COUNTS, ROUTES, SCORES, StudyFolder
-from routing.errors import OptionError, PromptError
-from routing.record import Document, RoutingRecord, joined
+from gatescope.analysis.tally import Tally, merge_all, should_merge, tally, without_words
+from gatescope.analysis.tally_file import from_bytes, to_bytes
+from gatescope.app.study.blocks import MOST_CHARACTERS, WHOLE, Seen, Share, Texts, cut, digest_of, halves, name_of
+from gatescope.app.study.wholeness import check_whole
+from gatescope.cache.block import Block
+from gatescope.cache.schema import encode
+from gatescope.cache.study import COUNTS, ROUTES, SCORES, StudyFolder
+from gatescope.routing.errors import OptionError, PromptError
+from gatescope.routing.record import Document, RoutingRecord, joined
 
 if TYPE_CHECKING:  # torch takes seconds to import
-    from hooks import CaptureOptions, LoadedModel
+    from gatescope.hooks import CaptureOptions, LoadedModel
 
 Detail = Literal["counts", "ids", "weights"]
 Long = Literal["split", "skip", "stop"]
@@ -142,7 +142,7 @@ def capture_block(model: "LoadedModel", texts: Texts, plan: Plan) -> tuple[Routi
 
     Errors: PromptError for a text that is too long, where the plan is to stop; ModelMemoryError.
     """
-    from hooks import capture_corpus
+    from gatescope.hooks import capture_corpus
 
     fitting: list[Document] = []
     left_out: list[tuple[str, str]] = []

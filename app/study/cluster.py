@@ -15,17 +15,17 @@ from itertools import islice
 from socket import create_connection
 from typing import Any, NamedTuple, TypeVar
 
-from analysis.tally import Tally
-from analysis.tally_file import to_bytes
-from app.settings import Settings
-from app.study.blocks import WHOLE, Seen, Share, Texts, cut
-from app.study.capturing import Plan, Progress, blocks_with_counts, check_end, is_there
-from app.study.crew import MOST_LOSSES, Crew, Lost, last_line
-from app.study.worker import Answer, Place, Replica, Worker, count_blocks, merge_counts, raised
-from cache.block import Block
-from cache.study import COUNTS, StudyFolder
-from routing.errors import GatescopeError, OptionError
-from routing.record import Document
+from gatescope.analysis.tally import Tally
+from gatescope.analysis.tally_file import to_bytes
+from gatescope.app.settings import Settings
+from gatescope.app.study.blocks import WHOLE, Seen, Share, Texts, cut
+from gatescope.app.study.capturing import Plan, Progress, blocks_with_counts, check_end, is_there
+from gatescope.app.study.crew import MOST_LOSSES, Crew, Lost, last_line
+from gatescope.app.study.worker import Answer, Place, Replica, Worker, count_blocks, merge_counts, raised
+from gatescope.cache.block import Block
+from gatescope.cache.study import COUNTS, StudyFolder
+from gatescope.routing.errors import GatescopeError, OptionError
+from gatescope.routing.record import Document
 
 PACKAGE = "ray==2.60.0"
 AHEAD = 2

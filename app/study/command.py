@@ -11,12 +11,12 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from routing.errors import OptionError
-from routing.record import Document
+from gatescope.routing.errors import OptionError
+from gatescope.routing.record import Document
 
 if TYPE_CHECKING:  # torch takes seconds to import
-    from app.settings import Settings
-    from app.study.run import Chosen, Study
+    from gatescope.app.settings import Settings
+    from gatescope.app.study.run import Chosen, Study
 
 PROBE = "probe"
 _out = Console(soft_wrap=True)
@@ -47,14 +47,14 @@ def analyze(
     dtype: Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.")] = None,
 ) -> None:
     """Run a corpus through a model and write every metric of its routing, with nulls and intervals."""
-    from app.cli import errors_shown
+    from gatescope.app.cli import errors_shown
 
     with errors_shown():
-        from app.settings import load_settings
-        from app.study.out_folder import check_out
-        from app.study.run import Chosen, study_of_folder
-        from app.study.wholeness import part_of
-        from cache.study import StudyFolder, is_study
+        from gatescope.app.settings import load_settings
+        from gatescope.app.study.out_folder import check_out
+        from gatescope.app.study.run import Chosen, study_of_folder
+        from gatescope.app.study.wholeness import part_of
+        from gatescope.cache.study import StudyFolder, is_study
 
         given = {"model": model or None, "device": device, "dtype": dtype}
         settings = load_settings(**{name: value for name, value in given.items() if value is not None})
@@ -90,7 +90,7 @@ def _words(text: str) -> tuple[str, ...]:
 
 def _documents(corpus: str, limit: int) -> list[Document]:
     """The texts, all in memory."""
-    from corpora import open_corpus, probe
+    from gatescope.corpora import open_corpus, probe
 
     found = probe() if corpus == PROBE else open_corpus(corpus)
     documents = list(islice(found, limit) if limit else found)
@@ -101,9 +101,9 @@ def _documents(corpus: str, limit: int) -> list[Document]:
 
 def _run(settings: "Settings", documents: list[Document], chosen: "Chosen", options: dict[str, Any]) -> "Study":
     """Load the model and study, with progress on stderr."""
-    from app.settings import model_source
-    from app.study.run import study
-    from hooks import CaptureOptions, load_model
+    from gatescope.app.settings import model_source
+    from gatescope.app.study.run import study
+    from gatescope.hooks import CaptureOptions, load_model
 
     with _progress() as tell:
         tell(f"loading {settings.model}", 0, 0)
@@ -137,14 +137,14 @@ def write(
 
     Errors: StorageFullError, StoreError.
     """
-    from analysis.tally import without_words
-    from analysis.tally_file import to_bytes
-    from app.export import write_csv
-    from app.study import results
-    from app.study.out_folder import replacing
-    from app.study.report import report
-    from app.study.tables import about, names_tokens, tables
-    from cache.sums import write_sums
+    from gatescope.analysis.tally import without_words
+    from gatescope.analysis.tally_file import to_bytes
+    from gatescope.app.export import write_csv
+    from gatescope.app.study import results
+    from gatescope.app.study.out_folder import replacing
+    from gatescope.app.study.report import report
+    from gatescope.app.study.tables import about, names_tokens, tables
+    from gatescope.cache.sums import write_sums
 
     said, names = about(study, model=model, corpus=corpus), []
     with replacing(out) as partial:

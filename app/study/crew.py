@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from app.study.worker import Place, raised
-from routing.errors import GatescopeError
+from gatescope.app.study.worker import Place, raised
+from gatescope.routing.errors import GatescopeError
 
 MOST_LOSSES = 3
 """How often a block, a question or a seat may lose its worker before it is held to be the reason."""

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from routing.errors import OptionError, PromptError
-from routing.record import Document, RoutingRecord, joined
+from gatescope.routing.errors import OptionError, PromptError
+from gatescope.routing.record import Document, RoutingRecord, joined
 
 if TYPE_CHECKING:
-    from app.study.blocks import Share, Texts
-    from app.study.capturing import Left, Plan, Progress
-    from cache.study import StudyFolder
+    from gatescope.app.study.blocks import Share, Texts
+    from gatescope.app.study.capturing import Left, Plan, Progress
+    from gatescope.cache.study import StudyFolder
 
 Route = Callable[[Sequence[Document]], Sequence[RoutingRecord]]
 """Records of documents, in their order; a document that is refused has none, or raises PromptError."""
@@ -33,15 +33,15 @@ def capture_from(
     shard: Annotated[str, typer.Option(help="This machine's part of the work, such as 2/8.")] = "1/1",
 ) -> None:
     """Run a corpus through llama.cpp, or through a server, and keep the routing like any other study."""
-    from app.cli import errors_shown
-    from app.study.capture_command import going_on
+    from gatescope.app.cli import errors_shown
+    from gatescope.app.study.capture_command import going_on
 
     with errors_shown(), going_on(out):
-        from app.study.blocks import Share
-        from app.study.capture_command import corpus_of, tell
-        from app.study.capturing import Plan
-        from cache.study import StudyFolder
-        from hooks import CaptureOptions
+        from gatescope.app.study.blocks import Share
+        from gatescope.app.study.capture_command import corpus_of, tell
+        from gatescope.app.study.capturing import Plan
+        from gatescope.cache.study import StudyFolder
+        from gatescope.hooks import CaptureOptions
 
         if bad not in ("stop", "skip"):
             raise OptionError(f"--bad {bad}", expected="stop or skip", do="choose one of the two")
@@ -62,8 +62,8 @@ def capture_through(
     route: Route, documents: Iterable[Document], folder: "StudyFolder", plan: "Plan", *, share: "Share", skip: bool
 ) -> "Progress":
     """As `capture_study`, through anything that gives records: every block that is this share's and not yet whole."""
-    from app.study.blocks import Seen, cut
-    from app.study.capturing import Progress, check_end, is_there, packed
+    from gatescope.app.study.blocks import Seen, cut
+    from gatescope.app.study.capturing import Progress, check_end, is_there, packed
 
     there, seen, started = folder.finished(), Seen(), time.monotonic()
     blocks = found = tokens = left_out = 0
@@ -83,8 +83,8 @@ def capture_through(
 
 def _routed(route: Route, texts: "Texts", *, skip: bool) -> "tuple[RoutingRecord | None, Left]":
     """A block's routing, and which of its documents were refused. Errors: PromptError, unless those are skipped."""
-    from app.study.blocks import name_of
-    from app.study.capturing import Left
+    from gatescope.app.study.blocks import name_of
+    from gatescope.app.study.capturing import Left
 
     refused: list[tuple[str, str]] = []
     try:
@@ -108,7 +108,7 @@ def _routed(route: Route, texts: "Texts", *, skip: bool) -> "tuple[RoutingRecord
 
 
 def _gguf(path: str, new_tokens: int) -> tuple[Route, dict[str, Any]]:
-    from engines.llamacpp import open_gguf, stream_gguf
+    from gatescope.engines.llamacpp import open_gguf, stream_gguf
 
     opened = open_gguf(path)
     made = asdict(opened.provenance())
@@ -117,8 +117,8 @@ def _gguf(path: str, new_tokens: int) -> tuple[Route, dict[str, Any]]:
 
 
 def _server(address: str, model: str, served: str, new_tokens: int, *, skip: bool) -> tuple[Route, dict[str, Any]]:
-    from engines.server import capture_from_server
-    from hooks.outline import outline
+    from gatescope.engines.server import capture_from_server
+    from gatescope.hooks.outline import outline
 
     if not model:
         raise OptionError(

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from app.study.blocks import Seen, Texts, cut
-from app.study.capturing import Left, Plan, capture_block, packed
-from cache.study import COUNTS
-from routing.errors import OptionError
-from routing.record import Document, RoutingRecord
+from gatescope.app.study.blocks import Seen, Texts, cut
+from gatescope.app.study.capturing import Left, Plan, capture_block, packed
+from gatescope.cache.study import COUNTS
+from gatescope.routing.errors import OptionError
+from gatescope.routing.record import Document, RoutingRecord
 
 if TYPE_CHECKING:  # torch takes seconds to import
-    from hooks import LoadedModel
+    from gatescope.hooks import LoadedModel
 
 COUNTED = 64
 """Texts that are tokenised to tell how many tokens all have; where there are no more, the number is exact."""

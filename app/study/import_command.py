@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from routing.errors import OptionError, TraceError
-from routing.record import RoutingRecord, joined
-from routing.router import RouterRule
+from gatescope.routing.errors import OptionError, TraceError
+from gatescope.routing.record import RoutingRecord, joined
+from gatescope.routing.router import RouterRule
 
 if TYPE_CHECKING:
-    from cache.importers import Report
-    from cache.study import StudyFolder
+    from gatescope.cache.importers import Report
+    from gatescope.cache.study import StudyFolder
 
 BLOCK_TOKENS = 40_000
 _out = Console(soft_wrap=True)
@@ -31,18 +31,18 @@ def import_trace(
     bad: Annotated[str, typer.Option(help="A row that cannot be read: stop or skip.")] = "stop",
 ) -> None:
     """Read routes that vLLM, SGLang, llama.cpp or a trainer recorded, and keep them as a study."""
-    from app.cli import errors_shown
-    from app.study.capture_command import going_on
+    from gatescope.app.cli import errors_shown
+    from gatescope.app.study.capture_command import going_on
 
     with errors_shown(), going_on(out):
-        from cache.importers import Given, read_trace
-        from cache.study import StudyFolder
+        from gatescope.cache.importers import Given, read_trace
+        from gatescope.cache.study import StudyFolder
 
         if bad not in ("stop", "skip"):
             raise OptionError(f"--bad {bad}", expected="stop or skip", do="choose one of the two")
         layers: tuple[RouterRule, ...] = ()
         if model:
-            from hooks.outline import outline
+            from gatescope.hooks.outline import outline
 
             layers = outline(model)
         given = Given(layers=layers, model=model, experts=experts, k=slots, on_fault=bad)
@@ -75,7 +75,7 @@ def written(
     records: Iterator[RoutingRecord], folder: "StudyFolder", *, is_same: Callable[[], bool] = lambda: True
 ) -> None:
     """Records as blocks of some BLOCK_TOKENS tokens, counted. Errors: TraceError where there are none; StoreError."""
-    from app.study.capturing import check_end
+    from gatescope.app.study.capturing import check_end
 
     number, held = 0, list[RoutingRecord]()
     for record in records:
@@ -95,11 +95,11 @@ def written(
 
 
 def _write(number: int, record: RoutingRecord, folder: "StudyFolder") -> None:
-    from analysis.tally import tally
-    from analysis.tally_file import to_bytes
-    from cache.block import Block
-    from cache.schema import encode
-    from cache.study import COUNTS, ROUTES
+    from gatescope.analysis.tally import tally
+    from gatescope.analysis.tally_file import to_bytes
+    from gatescope.cache.block import Block
+    from gatescope.cache.schema import encode
+    from gatescope.cache.study import COUNTS, ROUTES
 
     routes = encode(record)
     digest = blake2b(routes, digest_size=16).hexdigest()

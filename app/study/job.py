@@ -13,22 +13,22 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from app.jobs import Job, JobQueue, Phase, Tick
-from app.sources import ANALYSED, CAPTURED
-from app.study.blocks import Seen, Texts, cut
-from app.study.capturing import CHARACTERS_A_TOKEN, Plan, capture_block, check_end, is_there, packed
-from app.study.command import write
-from app.study.order import TEXTS, Order, Record, read_order, read_texts, write_order, write_texts
-from app.study.run import Chosen, study_of_folder
-from app.study.wholeness import check_whole
-from app.tracer import Tracer, explained
-from cache.block import Block
-from cache.study import StudyFolder
-from routing.errors import CaptureCancelledError, ModelError, OptionError, QueueFullError
-from routing.record import Document
+from gatescope.app.jobs import Job, JobQueue, Phase, Tick
+from gatescope.app.sources import ANALYSED, CAPTURED
+from gatescope.app.study.blocks import Seen, Texts, cut
+from gatescope.app.study.capturing import CHARACTERS_A_TOKEN, Plan, capture_block, check_end, is_there, packed
+from gatescope.app.study.command import write
+from gatescope.app.study.order import TEXTS, Order, Record, read_order, read_texts, write_order, write_texts
+from gatescope.app.study.run import Chosen, study_of_folder
+from gatescope.app.study.wholeness import check_whole
+from gatescope.app.tracer import Tracer, explained
+from gatescope.cache.block import Block
+from gatescope.cache.study import StudyFolder
+from gatescope.routing.errors import CaptureCancelledError, ModelError, OptionError, QueueFullError
+from gatescope.routing.record import Document
 
 if TYPE_CHECKING:  # torch takes seconds to import
-    from hooks import LoadedModel
+    from gatescope.hooks import LoadedModel
 
 CHOSEN = Chosen(resamples=200)
 """Every metric; so many resamples give intervals to the second digit, in a fifth of the time of a thousand."""
@@ -341,7 +341,7 @@ def plan_of(order: Order) -> Plan:
 
 def plan_for(record: Record, long: str, *, batch_tokens: int = 1024, longest: int = 0) -> Plan:
     """How texts are captured that are to be recorded so."""
-    from hooks import CaptureOptions
+    from gatescope.hooks import CaptureOptions
 
     return Plan(
         options=CaptureOptions(logits=record == "scores"),
@@ -354,7 +354,7 @@ def plan_for(record: Record, long: str, *, batch_tokens: int = 1024, longest: in
 
 def fitted(model: "LoadedModel", documents: Sequence[Document]) -> tuple[int, int]:
     """Places in a batch of such texts, and characters beyond which a text is a block by itself."""
-    from hooks import find_batch_tokens
+    from gatescope.hooks import find_batch_tokens
 
     short = [each for each in documents[:256] if each.text.strip() and len(each.text) <= 16 * model.max_tokens][:64]
     fits = [each for each in short if model.count_tokens(each.text) <= model.max_tokens]

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.projection import Layout, Points, principal, purity, token_points, unit_points
-from analysis.tally import Tally
-from routing.errors import OptionError
-from routing.record import RoutingRecord
+from gatescope.analysis.projection import Layout, Points, principal, purity, token_points, unit_points
+from gatescope.analysis.tally import Tally
+from gatescope.routing.errors import OptionError
+from gatescope.routing.record import RoutingRecord
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from cache.checksum import CHECKSUM, is_intact, with_checksum
-from cache.keys import check_capture_id
-from routing.errors import GatescopeError, StoreError
-from routing.record import Document
+from gatescope.cache.checksum import CHECKSUM, is_intact, with_checksum
+from gatescope.cache.keys import check_capture_id
+from gatescope.routing.errors import GatescopeError, StoreError
+from gatescope.routing.record import Document
 
 ORDER, TEXTS = "order.json", "texts.jsonl.gz"
 MOST_NAMED = 80

@@ -13,9 +13,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from app.study.results import is_analysed
-from cache.locks import STALE_SECONDS, lock
-from routing.errors import OptionError, StorageFullError, StoreError
+from gatescope.app.study.results import is_analysed
+from gatescope.cache.locks import STALE_SECONDS, lock
+from gatescope.routing.errors import OptionError, StorageFullError, StoreError
 
 PREFIX, NEW, OLD, LOCK = ".study-", "new", "old", "lock"
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.load import expert_counts
-from analysis.pairs import adjacent_rank_pairs
-from routing.errors import OptionError
-from routing.record import RoutingRecord
+from gatescope.analysis.load import expert_counts
+from gatescope.analysis.pairs import adjacent_rank_pairs
+from gatescope.routing.errors import OptionError
+from gatescope.routing.record import RoutingRecord
 
 
 @dataclass(frozen=True)

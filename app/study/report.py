@@ -10,12 +10,12 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 from plotly.offline import get_plotlyjs
 
-from analysis.common_support import CommonSupport
-from analysis.profiles import OTHER
-from analysis.registry import AXES, METRICS, Result
-from app.study.run import Study, Supported
-from app.study.wholeness import part_of
-from routing.groups import layer_names
+from gatescope.analysis.common_support import CommonSupport
+from gatescope.analysis.profiles import OTHER
+from gatescope.analysis.registry import AXES, METRICS, Result
+from gatescope.app.study.run import Study, Supported
+from gatescope.app.study.wholeness import part_of
+from gatescope.routing.groups import layer_names
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1a1f2b; --soft: #5b6472; --line: #d5d9e0; --page: #fff; --mark: #fff6dd; }

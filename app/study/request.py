@@ -5,17 +5,17 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from app.settings import Settings
-from app.study.blocks import digest_of
-from app.study.estimate import Length, Speed
-from app.study.job import block_characters, plan_for
-from app.study.order import Order, Record, clean_name, now
-from cache.keys import capture_id
-from routing.errors import GatescopeError, OptionError
-from routing.record import Document
+from gatescope.app.settings import Settings
+from gatescope.app.study.blocks import digest_of
+from gatescope.app.study.estimate import Length, Speed
+from gatescope.app.study.job import block_characters, plan_for
+from gatescope.app.study.order import Order, Record, clean_name, now
+from gatescope.cache.keys import capture_id
+from gatescope.routing.errors import GatescopeError, OptionError
+from gatescope.routing.record import Document
 
 if TYPE_CHECKING:  # torch takes seconds to import
-    from hooks import LoadedModel
+    from gatescope.hooks import LoadedModel
 
 RESULTS_BYTES = 10_000_000
 """Room that the results of a study take beside its routes, about."""

@@ -16,12 +16,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from analysis.registry import Result
-from analysis.tally import Tally
-from analysis.tally_file import from_bytes as tally_from_bytes
-from cache.sums import NAME as SUMS
-from cache.sums import has, read_checked
-from routing.errors import RecordError, StoreError
+from gatescope.analysis.registry import Result
+from gatescope.analysis.tally import Tally
+from gatescope.analysis.tally_file import from_bytes as tally_from_bytes
+from gatescope.cache.sums import NAME as SUMS
+from gatescope.cache.sums import has, read_checked
+from gatescope.routing.errors import RecordError, StoreError
 
 NAME, TALLY, ABOUT = "results.npz", "tally.npz", "study.json"
 AGAIN = "analyse the study again"

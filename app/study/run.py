@@ -8,23 +8,23 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis.common_support import CommonSupport, PairSupport, common_support, support_of_pairs
-from analysis.composition import Composition, composition
-from analysis.lint import Warning_, lint
-from analysis.metrics import METRICS
-from analysis.profiles import OTHER
-from analysis.registry import Ask, Metric, Result
-from analysis.tally import Tally, label_numbers, merge_all, should_merge, tally
-from analysis.vocabulary import Word, token_table
-from app.study.capturing import first_routes, whole_tally
-from app.study.neighbours import Near, near
-from app.study.presets import Preset, preset
-from cache.study import StudyFolder
-from routing.errors import GatescopeError, OptionError
-from routing.record import Document, Flag, RoutingRecord, joined
+from gatescope.analysis.common_support import CommonSupport, PairSupport, common_support, support_of_pairs
+from gatescope.analysis.composition import Composition, composition
+from gatescope.analysis.lint import Warning_, lint
+from gatescope.analysis.metrics import METRICS
+from gatescope.analysis.profiles import OTHER
+from gatescope.analysis.registry import Ask, Metric, Result
+from gatescope.analysis.tally import Tally, label_numbers, merge_all, should_merge, tally
+from gatescope.analysis.vocabulary import Word, token_table
+from gatescope.app.study.capturing import first_routes, whole_tally
+from gatescope.app.study.neighbours import Near, near
+from gatescope.app.study.presets import Preset, preset
+from gatescope.cache.study import StudyFolder
+from gatescope.routing.errors import GatescopeError, OptionError
+from gatescope.routing.record import Document, Flag, RoutingRecord, joined
 
 if TYPE_CHECKING:  # torch takes seconds to import
-    from hooks import CaptureOptions, LoadedModel
+    from gatescope.hooks import CaptureOptions, LoadedModel
 
 Progress = Callable[[str, int, int], None]
 KEPT_TOKENS = 200_000
@@ -107,7 +107,7 @@ def study(
 
     Errors: as `hooks.stream_corpus`. A metric that this corpus or this capture cannot give is skipped, with the reason.
     """
-    from hooks import stream_corpus
+    from gatescope.hooks import stream_corpus
 
     tallies: list[Tally] = []
     kept: list[RoutingRecord] = []

@@ -1,4 +1,4 @@
-"""`python -m app.study.ship`: the shipped probe captures analysed, so that the dashboard opens on results.
+"""`python -m gatescope.app.study.ship`: the shipped probe captures analysed, so that the dashboard opens on results.
 
 Beside each bundled model's `captures/probe.gsr` it writes `captures/probe/`: results, counts, and the tables that are
 not metrics. To be run anew after the captures, or a metric, changed.
@@ -8,14 +8,14 @@ import json
 import shutil
 from pathlib import Path
 
-from analysis.tally import tally
-from analysis.tally_file import to_bytes
-from app.study import results
-from app.study.run import Chosen, computed
-from app.study.tables import about, tables
-from cache.sums import write_sums
-from models import BUNDLED_MODELS
-from models.box import folder_of, probed
+from gatescope.analysis.tally import tally
+from gatescope.analysis.tally_file import to_bytes
+from gatescope.app.study import results
+from gatescope.app.study.run import Chosen, computed
+from gatescope.app.study.tables import about, tables
+from gatescope.cache.sums import write_sums
+from gatescope.models import BUNDLED_MODELS
+from gatescope.models.box import folder_of, probed
 
 TABLES = ("composition", "common_support", "expert_words", "document_places", "nearest_neighbours")
 """Tables that ship beside the results, by the first part of their names: the others say what the results say."""

@@ -7,15 +7,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.common_support import CommonSupport
-from analysis.composition import Composition
-from analysis.permutation import q_values
-from analysis.registry import AXES, METRICS, Result
-from app.export import json_text
-from app.study.presets import PRESETS
-from app.study.run import Study, Supported
-from routing.groups import layer_names
-from routing.router import RouterRule
+from gatescope.analysis.common_support import CommonSupport
+from gatescope.analysis.composition import Composition
+from gatescope.analysis.permutation import q_values
+from gatescope.analysis.registry import AXES, METRICS, Result
+from gatescope.app.export import json_text
+from gatescope.app.study.presets import PRESETS
+from gatescope.app.study.run import Study, Supported
+from gatescope.routing.groups import layer_names
+from gatescope.routing.router import RouterRule
 
 PARTS = {
     "overall": "over all assignments",

@@ -21,14 +21,14 @@ from typing import BinaryIO, NamedTuple, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from app.study.blocks import Seen
-from corpora import Columns, Problem, open_corpus
-from corpora.columns import OBVIOUS, getter
-from corpora.formats import FORMATS, Cut, Table, all_suffixes, format_of
-from corpora.opening import PACKED
-from corpora.place import RowError
-from routing.errors import CorpusError, GatescopeError
-from routing.record import Document
+from gatescope.app.study.blocks import Seen
+from gatescope.corpora import Columns, Problem, open_corpus
+from gatescope.corpora.columns import OBVIOUS, getter
+from gatescope.corpora.formats import FORMATS, Cut, Table, all_suffixes, format_of
+from gatescope.corpora.opening import PACKED
+from gatescope.corpora.place import RowError
+from gatescope.routing.errors import CorpusError, GatescopeError
+from gatescope.routing.record import Document
 
 PARTS = ("text", "domain", "language", "id")
 """What a column may be read as; the text has to be."""

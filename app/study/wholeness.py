@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from cache.study import StudyFolder
-from routing.errors import StoreError
+from gatescope.cache.study import StudyFolder
+from gatescope.routing.errors import StoreError
 
 MOST_NAMED = 5
 """Faults that are named; of more, only their number."""

@@ -8,16 +8,16 @@ from socket import gethostname
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from analysis.tally import Tally
-from app.settings import Settings, model_source
-from app.study.blocks import Texts
-from app.study.capturing import Plan, added_up, capture_block, merged, packed
-from cache.block import Block
-from cache.study import StudyFolder, is_study
-from routing.errors import GatescopeError, OptionError
+from gatescope.analysis.tally import Tally
+from gatescope.app.settings import Settings, model_source
+from gatescope.app.study.blocks import Texts
+from gatescope.app.study.capturing import Plan, added_up, capture_block, merged, packed
+from gatescope.cache.block import Block
+from gatescope.cache.study import StudyFolder, is_study
+from gatescope.routing.errors import GatescopeError, OptionError
 
 if TYPE_CHECKING:  # torch takes seconds to import
-    from hooks import LoadedModel
+    from gatescope.hooks import LoadedModel
 
 Answer = TypeVar("Answer")
 
@@ -41,7 +41,7 @@ class Replica:
 
     def load(self) -> "LoadedModel":
         """Errors: as `hooks.load_model`."""
-        from hooks import load_model
+        from gatescope.hooks import load_model
 
         return load_model(self.source, revision=self.revision, device=self.device, dtype=self.dtype)
 

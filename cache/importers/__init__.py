@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
-from cache.importers.importer import Given, Importer, Report
-from routing.errors import TraceError
-from routing.files import no_file
-from routing.record import RoutingRecord
+from gatescope.cache.importers.importer import Given, Importer, Report
+from gatescope.routing.errors import TraceError
+from gatescope.routing.files import no_file
+from gatescope.routing.record import RoutingRecord
 
 __all__ = ["Given", "Importer", "Report", "importers", "read_trace"]
 

@@ -12,11 +12,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from cache.importers.importer import Given, Report
-from cache.importers.served import GIVE_LAYERS, UNKNOWN, Served, decoder_layers, inferred_layers, record_of
-from routing.errors import GatescopeError, RecordError, TraceError
-from routing.record import Document, Provenance, RoutingRecord
-from routing.router import RouterRule
+from gatescope.cache.importers.importer import Given, Report
+from gatescope.cache.importers.served import GIVE_LAYERS, UNKNOWN, Served, decoder_layers, inferred_layers, record_of
+from gatescope.routing.errors import GatescopeError, RecordError, TraceError
+from gatescope.routing.record import Document, Provenance, RoutingRecord
+from gatescope.routing.router import RouterRule
 
 LOOK_AT = 64 * 2**20  # bytes that are read to find out whose answers a file holds
 LINES = (".jsonl", ".ndjson")

@@ -18,14 +18,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cache.importers.importer import Given, Importer, Report
-from cache.importers.reading.digest import provenance_of
-from cache.importers.reading.layers import Seen, rules_of
-from cache.importers.reading.npz import AT_ONCE, Member, open_npz
-from cache.importers.reading.rows import Rows, Trace, tokens_at_once
-from cache.importers.reading.vocabulary import Vocabulary
-from routing.errors import TraceError
-from routing.record import Document, Flag, RoutingRecord
+from gatescope.cache.importers.importer import Given, Importer, Report
+from gatescope.cache.importers.reading.digest import provenance_of
+from gatescope.cache.importers.reading.layers import Seen, rules_of
+from gatescope.cache.importers.reading.npz import AT_ONCE, Member, open_npz
+from gatescope.cache.importers.reading.rows import Rows, Trace, tokens_at_once
+from gatescope.cache.importers.reading.vocabulary import Vocabulary
+from gatescope.routing.errors import TraceError
+from gatescope.routing.record import Document, Flag, RoutingRecord
 
 MODEL, LAYERS, EXPERTS, K = "gpt-oss-20b", 24, 32, 4  # the data set's one model, by its configuration
 ARRAYS = "gptoss20b_routes.npz"

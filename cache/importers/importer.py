@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from routing.errors import OptionError, TraceError
-from routing.record import RoutingRecord
-from routing.router import RouterRule
+from gatescope.routing.errors import OptionError, TraceError
+from gatescope.routing.record import RoutingRecord
+from gatescope.routing.router import RouterRule
 
 
 @dataclass(frozen=True, kw_only=True)

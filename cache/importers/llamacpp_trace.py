@@ -12,15 +12,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cache.importers.importer import Given, Importer, Report
-from cache.importers.reading.digest import provenance_of
-from cache.importers.reading.layers import Seen, rules_of
-from cache.importers.reading.llamacpp_csv import csv_passes, is_csv
-from cache.importers.reading.llamacpp_passes import Chosen, LayerPass
-from cache.importers.reading.llamacpp_prints import is_printed, printed_passes
-from cache.importers.reading.rows import ABSENT, MOST_TOKENS, Rows, Trace, tokens_at_once
-from routing.errors import TraceError
-from routing.record import Document, Flag, RoutingRecord
+from gatescope.cache.importers.importer import Given, Importer, Report
+from gatescope.cache.importers.reading.digest import provenance_of
+from gatescope.cache.importers.reading.layers import Seen, rules_of
+from gatescope.cache.importers.reading.llamacpp_csv import csv_passes, is_csv
+from gatescope.cache.importers.reading.llamacpp_passes import Chosen, LayerPass
+from gatescope.cache.importers.reading.llamacpp_prints import is_printed, printed_passes
+from gatescope.cache.importers.reading.rows import ABSENT, MOST_TOKENS, Rows, Trace, tokens_at_once
+from gatescope.routing.errors import TraceError
+from gatescope.routing.record import Document, Flag, RoutingRecord
 
 SKIPPED = "where the engine skipped the last layer, since no scores of that token were asked for"
 MISSING = (

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cache.importers.importer import Given, Importer, Report
-from cache.importers.reading.digest import provenance_of
-from cache.importers.reading.layers import rules_of
-from cache.importers.reading.plain_npz import is_plain_npz, plain_npz
-from cache.importers.reading.plain_parquet import is_plain_parquet, plain_parquet
-from cache.importers.reading.rows import Rows, Trace, tokens_at_once
-from cache.importers.reading.vocabulary import Vocabulary
-from routing.record import Document, RoutingRecord
+from gatescope.cache.importers.importer import Given, Importer, Report
+from gatescope.cache.importers.reading.digest import provenance_of
+from gatescope.cache.importers.reading.layers import rules_of
+from gatescope.cache.importers.reading.plain_npz import is_plain_npz, plain_npz
+from gatescope.cache.importers.reading.plain_parquet import is_plain_parquet, plain_parquet
+from gatescope.cache.importers.reading.rows import Rows, Trace, tokens_at_once
+from gatescope.cache.importers.reading.vocabulary import Vocabulary
+from gatescope.routing.record import Document, RoutingRecord
 
 ABSENCES = {
     "weights": "weights: the order of the slots is that of the file, and nothing can be said of how sure the gate is",

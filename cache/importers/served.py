@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from routing.errors import TraceError
-from routing.record import Document, Flag, Provenance, RoutingRecord, empty_slot
-from routing.router import RouterRule
+from gatescope.routing.errors import TraceError
+from gatescope.routing.record import Document, Flag, Provenance, RoutingRecord, empty_slot
+from gatescope.routing.router import RouterRule
 
 UNKNOWN = -1  # the token id of a token whose id the answer does not hold
 NO_ROUTE = -1  # stands in every slot of a token whose routes the server did not keep

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
-from cache.importers.importer import Given, Importer, Report
-from cache.importers.reading.digest import provenance_of
-from cache.importers.reading.layers import rules_of
-from cache.importers.reading.rows import Rows, Trace, tokens_at_once
-from cache.importers.reading.sequences import Open, Part, Sequences
-from cache.importers.reading.sglang_dump import NAMED, Dump
-from cache.importers.reading.tensors import begins_with
-from routing.errors import TraceError
-from routing.record import Document, Flag, RoutingRecord
+from gatescope.cache.importers.importer import Given, Importer, Report
+from gatescope.cache.importers.reading.digest import provenance_of
+from gatescope.cache.importers.reading.layers import rules_of
+from gatescope.cache.importers.reading.rows import Rows, Trace, tokens_at_once
+from gatescope.cache.importers.reading.sequences import Open, Part, Sequences
+from gatescope.cache.importers.reading.sglang_dump import NAMED, Dump
+from gatescope.cache.importers.reading.tensors import begins_with
+from gatescope.routing.errors import TraceError
+from gatescope.routing.record import Document, Flag, RoutingRecord
 
 KEYS = (b"forward_pass_id", b"logical_count", b"last_physical_to_logical_map")
 MOST_OPEN = 2**27  # routes of sequences that may go on; each takes two bytes

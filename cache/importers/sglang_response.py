@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cache.importers.answers import (
+from gatescope.cache.importers.answers import (
     Exchange,
     count,
     first_answer,
@@ -27,10 +27,10 @@ from cache.importers.answers import (
     token_ids,
     with_start,
 )
-from cache.importers.importer import Given, Importer, Report
-from cache.importers.served import GIVE_LAYERS, Served, forwarded
-from routing.errors import TraceError
-from routing.record import RoutingRecord
+from gatescope.cache.importers.importer import Given, Importer, Report
+from gatescope.cache.importers.served import GIVE_LAYERS, Served, forwarded
+from gatescope.routing.errors import TraceError
+from gatescope.routing.record import RoutingRecord
 
 ENGINE = "SGLang"
 ROUTES, START = "routed_experts", "routed_experts_start_len"

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from cache.importers.answers import (
+from gatescope.cache.importers.answers import (
     Exchange,
     count,
     first_answer,
@@ -32,10 +32,10 @@ from cache.importers.answers import (
     token_ids,
     with_start,
 )
-from cache.importers.importer import Given, Importer, Report
-from cache.importers.served import Served, forwarded
-from routing.errors import TraceError
-from routing.record import RoutingRecord
+from gatescope.cache.importers.importer import Given, Importer, Report
+from gatescope.cache.importers.served import Served, forwarded
+from gatescope.routing.errors import TraceError
+from gatescope.routing.record import RoutingRecord
 
 ENGINE = "vLLM"
 ROUTES, PROMPT_ROUTES = "routed_experts", "prompt_routed_experts"

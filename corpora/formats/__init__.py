@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from corpora.opening import PACKED
-from corpora.place import Place, RowError
-from routing.errors import CorpusError
+from gatescope.corpora.opening import PACKED
+from gatescope.corpora.place import Place, RowError
+from gatescope.routing.errors import CorpusError
 
 Cut = Literal["file", "paragraphs"] | int
 """What one document of a plain text is: the whole file, a stretch between blank lines, or so many words."""

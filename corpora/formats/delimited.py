@@ -5,9 +5,9 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
-from corpora.formats import Cut, Row, Table, corpus_format
-from corpora.opening import MAX_ROW_BYTES, decoded, lines, opened
-from corpora.place import Place, RowError
+from gatescope.corpora.formats import Cut, Row, Table, corpus_format
+from gatescope.corpora.opening import MAX_ROW_BYTES, decoded, lines, opened
+from gatescope.corpora.place import Place, RowError
 
 SEPARATORS = ",;\t|"
 """What may stand between cells; the header line tells which, by having most of it."""

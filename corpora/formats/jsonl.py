@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from corpora.columns import leaves
-from corpora.formats import Cut, Row, Table, corpus_format
-from corpora.line import parsed
-from corpora.opening import lines, opened
-from corpora.place import Place, RowError
+from gatescope.corpora.columns import leaves
+from gatescope.corpora.formats import Cut, Row, Table, corpus_format
+from gatescope.corpora.line import parsed
+from gatescope.corpora.opening import lines, opened
+from gatescope.corpora.place import Place, RowError
 
 PEEKED = 100
 """Lines that are looked at for names of columns: a label must occur in one of them."""

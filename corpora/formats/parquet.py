@@ -7,10 +7,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from corpora.formats import Cut, Row, Table, corpus_format
-from corpora.opening import check_file, unreadable
-from corpora.place import Place
-from routing.row_counts import read_fault, row_fault
+from gatescope.corpora.formats import Cut, Row, Table, corpus_format
+from gatescope.corpora.opening import check_file, unreadable
+from gatescope.corpora.place import Place
+from gatescope.routing.row_counts import read_fault, row_fault
 
 BATCH = 256
 """Rows decoded at a time."""

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from corpora.formats import Cut, Row, Table, corpus_format
-from corpora.opening import MAX_ROW_BYTES, decoded, lines, opened
-from corpora.place import Place
-from routing.errors import OptionError
+from gatescope.corpora.formats import Cut, Row, Table, corpus_format
+from gatescope.corpora.opening import MAX_ROW_BYTES, decoded, lines, opened
+from gatescope.corpora.place import Place
+from gatescope.routing.errors import OptionError
 
 COLUMN = "text"
 """The one column of a plain text."""

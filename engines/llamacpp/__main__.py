@@ -1,12 +1,12 @@
-"""Load a GGUF and run two tokens: `python -m engines.llamacpp FILE [LIBRARY]`. See `proof`."""
+"""Load a GGUF and run two tokens: `python -m gatescope.engines.llamacpp FILE [LIBRARY]`. See `proof`."""
 
 import sys
 from pathlib import Path
 
-from engines.llamacpp.header import read_header
-from engines.llamacpp.library import load_library
-from engines.llamacpp.runtime import Runtime
-from routing.errors import GatescopeError
+from gatescope.engines.llamacpp.header import read_header
+from gatescope.engines.llamacpp.library import load_library
+from gatescope.engines.llamacpp.runtime import Runtime
+from gatescope.routing.errors import GatescopeError
 
 TOKENS = 2
 

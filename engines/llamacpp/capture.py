@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.llamacpp.model import GgufModel, Pass
-from engines.llamacpp.readings import Reading, Routes, routes
-from engines.llamacpp.tape import HEAD
-from routing.errors import OptionError, PromptError
-from routing.record import EMPTY8, Document, Flag, RoutingRecord, empty_slot, joined
+from gatescope.engines.llamacpp.model import GgufModel, Pass
+from gatescope.engines.llamacpp.readings import Reading, Routes, routes
+from gatescope.engines.llamacpp.tape import HEAD
+from gatescope.routing.errors import OptionError, PromptError
+from gatescope.routing.record import EMPTY8, Document, Flag, RoutingRecord, empty_slot, joined
 
 Text = str | Document | Sequence[int]
 Progress = Callable[[int, int], None]

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engines.llamacpp.library import Library
-from engines.llamacpp.structures import ReadParams
-from routing.errors import DenseModelError, ModelError, ModelMemoryError, ModelNotFoundError, WeightsError
+from gatescope.engines.llamacpp.library import Library
+from gatescope.engines.llamacpp.structures import ReadParams
+from gatescope.routing.errors import DenseModelError, ModelError, ModelMemoryError, ModelNotFoundError, WeightsError
 
 MAGIC = b"GGUF"
 STRING, ARRAY, BOOLEAN = 8, 9, 7

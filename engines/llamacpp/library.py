@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from engines.llamacpp.structures import (
+from gatescope.engines.llamacpp.structures import (
     DEFAULTS,
     F32,
     Batch,
@@ -27,7 +27,7 @@ from engines.llamacpp.structures import (
     Tensor,
     padded,
 )
-from routing.errors import ModelError
+from gatescope.routing.errors import ModelError
 
 TESTED = "2026.10.11549"
 INSTALL = f"pip install xllamacpp=={TESTED}"

@@ -10,16 +10,16 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.llamacpp.header import Header, check_causal, check_memory, check_routed, fingerprint, read_header
-from engines.llamacpp.library import Library, load_library
-from engines.llamacpp.proof import prove
-from engines.llamacpp.readings import Reading, learn
-from engines.llamacpp.runtime import ATTENTIONS, Attention, Runtime
-from engines.llamacpp.tape import HEAD, KINDS, Tape
-from engines.llamacpp.vocabulary import Vocabulary
-from routing.errors import OptionError
-from routing.record import Provenance
-from routing.router import RouterRule
+from gatescope.engines.llamacpp.header import Header, check_causal, check_memory, check_routed, fingerprint, read_header
+from gatescope.engines.llamacpp.library import Library, load_library
+from gatescope.engines.llamacpp.proof import prove
+from gatescope.engines.llamacpp.readings import Reading, learn
+from gatescope.engines.llamacpp.runtime import ATTENTIONS, Attention, Runtime
+from gatescope.engines.llamacpp.tape import HEAD, KINDS, Tape
+from gatescope.engines.llamacpp.vocabulary import Vocabulary
+from gatescope.routing.errors import OptionError
+from gatescope.routing.record import Provenance
+from gatescope.routing.router import RouterRule
 
 PROBE = 32  # tokens of the short pass that finds the routers
 

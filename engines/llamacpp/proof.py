@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from routing.errors import ModelMemoryError, WeightsError
+from gatescope.routing.errors import ModelMemoryError, WeightsError
 
 ROOT = Path(__file__).parents[2]
 

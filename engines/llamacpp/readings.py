@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.llamacpp.header import Header
-from engines.llamacpp.tape import unread
-from routing.errors import RouterOutputError
-from routing.router import RouterRule, Score
+from gatescope.engines.llamacpp.header import Header
+from gatescope.engines.llamacpp.tape import unread
+from gatescope.routing.errors import RouterOutputError
+from gatescope.routing.router import RouterRule, Score
 
 SAME_WEIGHTS = 1e-3  # largest relative error of a formula against executed weights
 SAME_IDS = 0.98  # share of tokens whose chosen set the selection scores must reproduce

@@ -9,10 +9,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.llamacpp.header import Header
-from engines.llamacpp.library import Library
-from engines.llamacpp.structures import F32, ContextParams, ModelParams
-from routing.errors import ModelError, ModelMemoryError
+from gatescope.engines.llamacpp.header import Header
+from gatescope.engines.llamacpp.library import Library
+from gatescope.engines.llamacpp.structures import F32, ContextParams, ModelParams
+from gatescope.routing.errors import ModelError, ModelMemoryError
 
 CHUNK = 512  # most tokens of one pass
 LOGITS = 2**25  # most scores over the vocabulary that one pass may put out: 128 MiB

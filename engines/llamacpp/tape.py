@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.llamacpp.structures import F32, I32
-from routing.errors import RouterOutputError
+from gatescope.engines.llamacpp.structures import F32, I32
+from gatescope.routing.errors import RouterOutputError
 
 KINDS = (
     "topk",
@@ -39,7 +39,7 @@ class Tape:
     @property
     def callback(self) -> int:
         """Address of the native callback, compiled when first asked for."""
-        from engines.llamacpp.callback import native_callback
+        from gatescope.engines.llamacpp.callback import native_callback
 
         return int(native_callback().address)
 

@@ -2,8 +2,8 @@
 
 from ctypes import c_int32, create_string_buffer
 
-from engines.llamacpp.library import Library
-from routing.errors import PromptError
+from gatescope.engines.llamacpp.library import Library
+from gatescope.routing.errors import PromptError
 
 NO_VOCABULARY = 0
 LONGEST_PIECE = 256

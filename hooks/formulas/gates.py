@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from routing.router import Score
+from gatescope.routing.router import Score
 
 GATES: dict[Score, Callable[[Tensor], Tensor]] = {
     "softmax": lambda logits_ne: logits_ne.softmax(-1),

@@ -8,10 +8,10 @@ import torch
 from accelerate.utils import align_module_device
 from torch import Tensor, nn
 
-from hooks.formulas.gates import gate
-from hooks.routes import NO_EXPERT, Routes
-from hooks.site import Site
-from routing.router import Score
+from gatescope.hooks.formulas.gates import gate
+from gatescope.hooks.routes import NO_EXPERT, Routes
+from gatescope.hooks.site import Site
+from gatescope.routing.router import Score
 
 BIAS_NAME = re.compile(r"(correction|score|expert|routing|balanc)\w*bias")
 

@@ -6,10 +6,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hooks.formulas.gates import GATES
-from hooks.routes import NO_EXPERT, Routes
-from hooks.site import Site
-from routing.router import Score
+from gatescope.hooks.formulas.gates import GATES
+from gatescope.hooks.routes import NO_EXPERT, Routes
+from gatescope.hooks.site import Site
+from gatescope.routing.router import Score
 
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-6, torch.float16: 4e-3, torch.bfloat16: 2e-2}
 SCALES = ("routed_scaling_factor", "moe_routed_scaling_factor", "router_scaling_factor", "route_scale")

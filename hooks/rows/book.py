@@ -10,14 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hooks.rows.generating import Asked, Generation
-from hooks.rows.layout import NO_TOKEN, Layout, layout_of
-from hooks.rows.passes import Pass
-from hooks.rows.sequences import Columns, Link, Text
-from hooks.sink import RouteSink
-from routing.errors import RouterOutputError
-from routing.record import Flag
-from routing.router import RouterRule, Stack
+from gatescope.hooks.rows.generating import Asked, Generation
+from gatescope.hooks.rows.layout import NO_TOKEN, Layout, layout_of
+from gatescope.hooks.rows.passes import Pass
+from gatescope.hooks.rows.sequences import Columns, Link, Text
+from gatescope.hooks.sink import RouteSink
+from gatescope.routing.errors import RouterOutputError
+from gatescope.routing.record import Flag
+from gatescope.routing.router import RouterRule, Stack
 
 IMAGE_IDS = ("image_token_id", "image_token_index", "video_token_id", "audio_token_id")
 PATCHES = "image patches"

@@ -13,15 +13,15 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from hooks.formulas.selection import selection_bias
-from hooks.model import LoadedModel
-from hooks.recorder import Recorder, Sink
-from hooks.routers import read_routers
-from hooks.rows.book import Book
-from hooks.rows.generating import asked, sequences_of
-from hooks.rows.passes import Listener, Passes
-from hooks.rules import Learnt
-from hooks.site import Site
+from gatescope.hooks.formulas.selection import selection_bias
+from gatescope.hooks.model import LoadedModel
+from gatescope.hooks.recorder import Recorder, Sink
+from gatescope.hooks.routers import read_routers
+from gatescope.hooks.rows.book import Book
+from gatescope.hooks.rows.generating import asked, sequences_of
+from gatescope.hooks.rows.passes import Listener, Passes
+from gatescope.hooks.rules import Learnt
+from gatescope.hooks.site import Site
 
 
 class Followed:

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hooks.rows.sequences import Link, Text, chain, cut, longest_match, matching
-from routing.router import Stack
+from gatescope.hooks.rows.sequences import Link, Text, chain, cut, longest_match, matching
+from gatescope.routing.router import Stack
 
 
 @dataclass(frozen=True)

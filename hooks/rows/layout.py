@@ -6,9 +6,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hooks.rows.passes import Call, Pass
-from hooks.site import stack_of
-from routing.router import Stack
+from gatescope.hooks.rows.passes import Call, Pass
+from gatescope.hooks.site import stack_of
+from gatescope.routing.router import Stack
 
 NO_TOKEN = -1  # the id of a row whose token is not known (embeddings, image patches)
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 
 from torch import nn
 
-from hooks.recorder import eagerly, is_recomputed
+from gatescope.hooks.recorder import eagerly, is_recomputed
 
 READ = (
     "input_ids",

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hooks.sink import alike
+from gatescope.hooks.sink import alike
 
 Columns = dict[str, NDArray[Any]]
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hooks.readings import Call, Reading
+from gatescope.hooks.readings import Call, Reading
 
 MOST_SLOTS = 64
 

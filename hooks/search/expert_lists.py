@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from hooks.formulas.gates import gate
-from hooks.routes import NO_EXPERT, Routes
-from hooks.search.router_search import tensors
-from hooks.search.silencing import Block, heard_with_and_without
-from routing.errors import RouterOutputError
-from routing.router import Score
+from gatescope.hooks.formulas.gates import gate
+from gatescope.hooks.routes import NO_EXPERT, Routes
+from gatescope.hooks.search.router_search import tensors
+from gatescope.hooks.search.silencing import Block, heard_with_and_without
+from gatescope.routing.errors import RouterOutputError
+from gatescope.routing.router import Score
 
 MARKS = 64  # coordinates by which a token's hidden state is known again
 MISFIT = 1e-2  # how far the block's output may be from the sum of weighed experts, relative to it

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 from torch import nn
 
-from hooks.formulas.weighing import weigh
-from hooks.routes import Routes
-from hooks.search.expert_lists import (
+from gatescope.hooks.formulas.weighing import weigh
+from gatescope.hooks.routes import Routes
+from gatescope.hooks.search.expert_lists import (
     ListProbe,
     ListReading,
     Router,
@@ -18,8 +18,8 @@ from hooks.search.expert_lists import (
     silence_lists,
     watch_lists,
 )
-from hooks.site import Site, block_of, stack_of
-from routing.errors import RouterOutputError
+from gatescope.hooks.site import Site, block_of, stack_of
+from gatescope.routing.errors import RouterOutputError
 
 ALLOWED = {4: 1e-3, 2: 5e-2}  # by bytes of the number format: relative error of weights solved for
 

@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
-from hooks.readings import Reading
-from hooks.search.silencing import Block, Heard, heard_with_and_without
-from hooks.site import Site
+from gatescope.hooks.readings import Reading
+from gatescope.hooks.search.silencing import Block, Heard, heard_with_and_without
+from gatescope.hooks.site import Site
 
 MISFIT = 0.05  # share of the change that one factor may leave unexplained; a normalised output leaves far more
 NEAR_ONE = 0.01

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from routing.errors import RouterOutputError
+from gatescope.routing.errors import RouterOutputError
 
 MOST_OPTIONS = 4096  # a wider answer is a hidden state, not a score for every expert
 

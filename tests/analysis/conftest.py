@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from routing import Document, Provenance, RouterRule, RoutingRecord
+from gatescope.routing import Document, Provenance, RouterRule, RoutingRecord
 
 REALDATA = Path(__file__).parents[2].parent / "shared" / "realdata"
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from routing import Document, Flag, RoutingRecord
+from gatescope.routing import Document, Flag, RoutingRecord
 from tests.analysis.conftest import make_record
 
 EXPERTS, K, LAYERS = 8, 2, 3

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from analysis.alignment import MOST_TOKENS, align
-from routing.errors import OptionError
+from gatescope.analysis.alignment import MOST_TOKENS, align
+from gatescope.routing.errors import OptionError
 
 
 def test_a_replaced_word_is_removed_and_added():

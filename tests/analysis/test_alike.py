@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from analysis.alike import (
+from gatescope.analysis.alike import (
     FEW_DOCUMENTS,
     chance_overlap,
     context_share_of,
@@ -12,7 +12,7 @@ from analysis.alike import (
     same_word,
     shared_experts,
 )
-from routing import Document, Provenance, RouterRule, RoutingRecord
+from gatescope.routing import Document, Provenance, RouterRule, RoutingRecord
 
 
 def record_of(routes, words, documents, *, experts=4, k=2):

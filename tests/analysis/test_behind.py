@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from analysis.behind import document_use, uses_expert, word_parts
-from analysis.metrics import METRICS
-from analysis.registry import Ask
-from analysis.tally import tally
-from routing.record import Document
+from gatescope.analysis.behind import document_use, uses_expert, word_parts
+from gatescope.analysis.metrics import METRICS
+from gatescope.analysis.registry import Ask
+from gatescope.analysis.tally import tally
+from gatescope.routing.record import Document
 from tests.app.conftest import build_record
 
 WORDS = np.array([1, 1, 1, 2, 1, 2, 2, 2, 3, 2], np.int32)

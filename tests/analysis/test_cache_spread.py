@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from analysis import cache_spread
-from analysis.cache_spread import Depths, loads_per_token, lru_depths_by_document
-from routing.record import Document
+from gatescope.analysis import cache_spread
+from gatescope.analysis.cache_spread import Depths, loads_per_token, lru_depths_by_document
+from gatescope.routing.record import Document
 from tests.app.conftest import build_record
 
 TOKENS, DOCUMENTS, EXPERTS = 240, 6, 6

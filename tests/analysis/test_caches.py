@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.metrics import METRICS, Ask
-from analysis.tally import Facet, tally
-from routing import Document, Flag
+from gatescope.analysis.metrics import METRICS, Ask
+from gatescope.analysis.tally import Facet, tally
+from gatescope.routing import Document, Flag
 from tests.analysis.conftest import make_record
 
 DEPTHS = ["lru_depths", "mixed_lru_depths", "lfu_depths", "best_depths"]

@@ -5,15 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from analysis.claims import CLAIMS, EVEN, FEW, HITS, MORE, NEEDED, SAME, SPECIALIST_BITS, check_claims
-from analysis.composition import composition
-from analysis.metrics import METRICS, Ask
-from analysis.registry import Result
-from analysis.tally import tally
-from analysis.teams import by_rule, meetings_of_teams
-from analysis.verdict import Evidence, Left, left_of
-from routing import Document, RouterRule
-from routing.parameters import Parameters
+from gatescope.analysis.claims import CLAIMS, EVEN, FEW, HITS, MORE, NEEDED, SAME, SPECIALIST_BITS, check_claims
+from gatescope.analysis.composition import composition
+from gatescope.analysis.metrics import METRICS, Ask
+from gatescope.analysis.registry import Result
+from gatescope.analysis.tally import tally
+from gatescope.analysis.teams import by_rule, meetings_of_teams
+from gatescope.analysis.verdict import Evidence, Left, left_of
+from gatescope.routing import Document, RouterRule
+from gatescope.routing.parameters import Parameters
 from tests.analysis.conftest import make_record
 
 FACTS = {"tokens": 5000, "documents": 40}

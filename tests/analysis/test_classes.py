@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from scipy.stats.contingency import association
 
-from analysis.metrics import METRICS, Ask
-from analysis.tally import Facet, tally
-from analysis.token_classes import CLASSES, class_bits, class_of, cramers_v
-from routing import Flag
+from gatescope.analysis.metrics import METRICS, Ask
+from gatescope.analysis.tally import Facet, tally
+from gatescope.analysis.token_classes import CLASSES, class_bits, class_of, cramers_v
+from gatescope.routing import Flag
 from tests.analysis.conftest import make_record
 from tests.analysis.test_tally import random_record
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.common_support import common_support, support_of_pairs
-from analysis.information import dealt
-from routing import EMPTY8, EMPTY16
-from routing.errors import OptionError
+from gatescope.analysis.common_support import common_support, support_of_pairs
+from gatescope.analysis.information import dealt
+from gatescope.routing import EMPTY8, EMPTY16
+from gatescope.routing.errors import OptionError
 
 
 def flat(experts_t, kind=np.uint8):

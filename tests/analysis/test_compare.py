@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import permutation_test
 
-from analysis.compare import (
+from gatescope.analysis.compare import (
     FEWEST,
     cascade,
     flips_by_margin,
@@ -18,8 +18,8 @@ from analysis.compare import (
     relation,
     same_documents,
 )
-from analysis.saturation import agreement
-from routing.errors import OptionError
+from gatescope.analysis.saturation import agreement
+from gatescope.routing.errors import OptionError
 
 
 def at_random(records, seed, *, tokens=120, layers=3, experts=8, documents=12, **arrays):

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kstest
 
-from analysis.composition import composition
-from analysis.information import dealt, excess_information
-from analysis.load import counts_by_document
-from routing import EMPTY8, EMPTY16
-from routing.errors import OptionError
+from gatescope.analysis.composition import composition
+from gatescope.analysis.information import dealt, excess_information
+from gatescope.analysis.load import counts_by_document
+from gatescope.routing import EMPTY8, EMPTY16
+from gatescope.routing.errors import OptionError
 
 
 def flat(experts_t, kind=np.uint8):

@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from analysis.metrics import METRICS, Ask
-from analysis.metrics.context import overlaps
-from analysis.tally import tally
-from analysis.vocabulary import sample_of
-from routing import EMPTY8, Document
+from gatescope.analysis.metrics import METRICS, Ask
+from gatescope.analysis.metrics.context import overlaps
+from gatescope.analysis.tally import tally
+from gatescope.analysis.vocabulary import sample_of
+from gatescope.routing import EMPTY8, Document
 from tests.analysis.conftest import make_record
 from tests.analysis.test_tally import random_record
 

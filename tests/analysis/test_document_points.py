@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from analysis.document_points import document_points
-from analysis.projection import principal, purity, unit_points
-from analysis.tally import Facet, tally
-from routing import Document, Flag
-from routing.errors import OptionError
+from gatescope.analysis.document_points import document_points
+from gatescope.analysis.projection import principal, purity, unit_points
+from gatescope.analysis.tally import Facet, tally
+from gatescope.routing import Document, Flag
+from gatescope.routing.errors import OptionError
 
 
 def test_distances_are_hellinger_distances_by_hand(records):

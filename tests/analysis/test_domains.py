@@ -9,12 +9,12 @@ import pytest
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import kstest
 
-from analysis.metrics import METRICS, Ask
-from analysis.profiles import composition_share
-from analysis.shares import divergence_bits, shares, total_variation
-from analysis.tally import Facet, Tally, Unit, tally
-from routing import Document, Provenance, RouterRule
-from routing.errors import OptionError
+from gatescope.analysis.metrics import METRICS, Ask
+from gatescope.analysis.profiles import composition_share
+from gatescope.analysis.shares import divergence_bits, shares, total_variation
+from gatescope.analysis.tally import Facet, Tally, Unit, tally
+from gatescope.routing import Document, Provenance, RouterRule
+from gatescope.routing.errors import OptionError
 from tests.analysis.conftest import make_record
 from tests.analysis.test_tally import random_record
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from analysis.even_load import even_lorenz, even_ranks
-from routing.errors import OptionError
+from gatescope.analysis.even_load import even_lorenz, even_ranks
+from gatescope.routing.errors import OptionError
 
 
 def drawn(experts, k, tokens, draws, seed=0):

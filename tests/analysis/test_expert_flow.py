@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from analysis.expert_flow import flows, place_load
-from analysis.metrics import METRICS
-from analysis.registry import Ask
-from analysis.tally import tally
-from models.box import probed
-from routing import Document
+from gatescope.analysis.expert_flow import flows, place_load
+from gatescope.analysis.metrics import METRICS
+from gatescope.analysis.registry import Ask
+from gatescope.analysis.tally import tally
+from gatescope.models.box import probed
+from gatescope.routing import Document
 from tests.app.conftest import build_record
 
 FIRSTS = [[0, 1, 2], [0, 1, 3], [2, 1, 2], [0, 3, 3], [1, 1, 2]]
@@ -48,7 +48,7 @@ def test_beyond_the_ends_and_without_tokens_there_is_nothing():
 def test_shares_after_are_those_of_the_metric():
     record = probed("sift-softmax").of_documents(range(40))
     found = METRICS["transition_share"](tally(record, only=METRICS["transition_share"].needs), Ask(resamples=0))
-    from analysis.tally import Facet, token_facets
+    from gatescope.analysis.tally import Facet, token_facets
 
     _, after = flows(record, 2, 5, is_counted_t=token_facets(record) == Facet.PROMPT)
     assert after.share_n.tolist() == pytest.approx(found.value[2, 5, after.expert_n].tolist())

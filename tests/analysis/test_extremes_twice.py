@@ -10,9 +10,9 @@ from math import log
 import numpy as np
 import pytest
 
-from analysis.metrics import METRICS, Ask
-from analysis.tally import tally
-from routing.record import joined
+from gatescope.analysis.metrics import METRICS, Ask
+from gatescope.analysis.tally import tally
+from gatescope.routing.record import joined
 from tests.analysis.extremes import CLASS, DOCUMENTS, EXPERTS, LAYERS, LENGTH, PLAIN, SPECIAL, WORDS, ZIPF, K, record_of
 from tests.analysis.test_extremes import CASES
 

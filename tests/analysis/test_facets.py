@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from analysis import tally as tallying
-from analysis.metrics import METRICS, Ask
-from analysis.metrics.facets import PLACES, noise, total_variation
-from analysis.tally import Facet
-from routing import Flag
+from gatescope.analysis import tally as tallying
+from gatescope.analysis.metrics import METRICS, Ask
+from gatescope.analysis.metrics.facets import PLACES, noise, total_variation
+from gatescope.analysis.tally import Facet
+from gatescope.routing import Flag
 from tests.analysis.conftest import make_record
 
 PROMPT, POSITION = METRICS["prompt_against_generated"], METRICS["position_distance"]

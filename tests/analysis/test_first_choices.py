@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import mutual_info_score
 
-from analysis.first_choices import shared_information
-from routing.errors import OptionError
+from gatescope.analysis.first_choices import shared_information
+from gatescope.routing.errors import OptionError
 
 
 def model(records, choice_tl, *, experts=4, documents=None):

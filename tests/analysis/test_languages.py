@@ -7,11 +7,11 @@ import pytest
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import entropy
 
-from analysis import tally as tallying
-from analysis.metrics import METRICS, Ask
-from analysis.tally import tally
-from corpora.bundled import languages
-from routing import Document
+from gatescope.analysis import tally as tallying
+from gatescope.analysis.metrics import METRICS, Ask
+from gatescope.analysis.tally import tally
+from gatescope.corpora.bundled import languages
+from gatescope.routing import Document
 from tests.analysis.conftest import make_record
 from tests.analysis.test_tally import random_record
 

@@ -8,12 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from analysis import tally as tallying
-from analysis.lint import RULES, lint, unchecked
-from analysis.metrics import METRICS, Ask
-from analysis.tally import Facet, Unit, merge, tally
-from routing import Document, Flag
-from routing.errors import OptionError
+from gatescope.analysis import tally as tallying
+from gatescope.analysis.lint import RULES, lint, unchecked
+from gatescope.analysis.metrics import METRICS, Ask
+from gatescope.analysis.tally import Facet, Unit, merge, tally
+from gatescope.routing import Document, Flag
+from gatescope.routing.errors import OptionError
 from tests.analysis.conftest import make_record
 from tests.analysis.test_domains import tally_of_counts
 from tests.analysis.test_tally import random_record

@@ -6,9 +6,9 @@ import time
 import numpy as np
 import pytest
 
-from analysis import load
-from analysis.information import excess_information
-from analysis.load import (
+from gatescope.analysis import load
+from gatescope.analysis.information import excess_information
+from gatescope.analysis.load import (
     assignment_share,
     counts_by_document,
     expert_counts,
@@ -18,8 +18,8 @@ from analysis.load import (
     max_violation_floor,
     token_share,
 )
-from routing import EMPTY8, EMPTY16, RouterRule
-from routing.errors import OptionError
+from gatescope.routing import EMPTY8, EMPTY16, RouterRule
+from gatescope.routing.errors import OptionError
 
 
 def _rules(experts: int, k: int) -> list[RouterRule]:

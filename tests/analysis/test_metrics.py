@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from analysis.metrics import METRICS, Ask
-from analysis.tally import STATISTICS, Tally, merge, tally
-from routing.errors import OptionError
-from routing.record import RoutingRecord
+from gatescope.analysis.metrics import METRICS, Ask
+from gatescope.analysis.tally import STATISTICS, Tally, merge, tally
+from gatescope.routing.errors import OptionError
+from gatescope.routing.record import RoutingRecord
 from tests.analysis.test_tally import part, random_record
 
 CASES = [(name, by) for name, found in METRICS.items() for by in (found.by or ("",))]

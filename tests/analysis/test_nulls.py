@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from analysis.load import load_cv_floor
-from analysis.matched import load_matched
-from analysis.nulls import chance, noise_floor, overlap_chances
-from analysis.pairs import fixed_k_chance
-from routing import RouterRule
-from routing.errors import OptionError
+from gatescope.analysis.load import load_cv_floor
+from gatescope.analysis.matched import load_matched
+from gatescope.analysis.nulls import chance, noise_floor, overlap_chances
+from gatescope.analysis.pairs import fixed_k_chance
+from gatescope.routing import RouterRule
+from gatescope.routing.errors import OptionError
 
 
 def _rule(experts, k, groups=1, kept=1, score="softmax"):

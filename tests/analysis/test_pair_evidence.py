@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from analysis.pair_evidence import FEWEST, cluster_order, excess_share, expected_of, pair_test
-from analysis.pairs import count_pairs, fixed_k_chance
-from routing import RouterRule
+from gatescope.analysis.pair_evidence import FEWEST, cluster_order, excess_share, expected_of, pair_test
+from gatescope.analysis.pairs import count_pairs, fixed_k_chance
+from gatescope.routing import RouterRule
 
 
 def routes(documents, tokens, generator, *, experts=8, twice=1, planted=0.0):

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.metrics import METRICS, Ask
-from analysis.metrics.pairs import expected_pairs
-from analysis.pairs import MOST_CELLS, adjacent_rank_pairs, count_pairs, fits, fixed_k_chance, product_lift
-from analysis.tally import Facet, tally
-from routing.errors import OptionError
+from gatescope.analysis.metrics import METRICS, Ask
+from gatescope.analysis.metrics.pairs import expected_pairs
+from gatescope.analysis.pairs import MOST_CELLS, adjacent_rank_pairs, count_pairs, fits, fixed_k_chance, product_lift
+from gatescope.analysis.tally import Facet, tally
+from gatescope.routing.errors import OptionError
 from tests.analysis.conftest import make_record
 from tests.analysis.test_tally import random_record
 

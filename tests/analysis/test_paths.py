@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.metrics import METRICS, Ask
-from analysis.metrics.paths import path_depths
-from analysis.pairs import BINS
-from analysis.tally import Facet, tally
-from routing import Document
-from routing.errors import OptionError
+from gatescope.analysis.metrics import METRICS, Ask
+from gatescope.analysis.metrics.paths import path_depths
+from gatescope.analysis.pairs import BINS
+from gatescope.analysis.tally import Facet, tally
+from gatescope.routing import Document
+from gatescope.routing.errors import OptionError
 from tests.analysis.conftest import make_record
 from tests.analysis.test_tally import random_record
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from analysis.compare import load_shift
-from analysis.prefixes import first_of_prefix
-from routing.record import Flag
+from gatescope.analysis.compare import load_shift
+from gatescope.analysis.prefixes import first_of_prefix
+from gatescope.routing.record import Flag
 
 
 def of_texts(records, *texts, ids=None, **arrays):

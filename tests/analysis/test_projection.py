@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from scipy.stats import kstest
 from sklearn.decomposition import PCA
 
-from analysis import projection
-from analysis.projection import neighbourhood, principal, purity, token_points, unit_points
-from analysis.tally import Facet, merge, tally, token_facets
-from routing import Document, Flag
-from routing.errors import OptionError
+from gatescope.analysis import projection
+from gatescope.analysis.projection import neighbourhood, principal, purity, token_points, unit_points
+from gatescope.analysis.tally import Facet, merge, tally, token_facets
+from gatescope.routing import Document, Flag
+from gatescope.routing.errors import OptionError
 from tests.analysis.conftest import make_record
 from tests.analysis.test_tally import part, random_record
 

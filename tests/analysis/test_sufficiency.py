@@ -8,11 +8,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.stats import f_oneway
 
-from analysis.load import max_violation
-from analysis.statistics import bootstrap, over_layers
-from analysis.sufficiency import design_effect, rarefaction, split_half, tokens_needed
-from routing import RouterRule
-from routing.errors import OptionError
+from gatescope.analysis.load import max_violation
+from gatescope.analysis.statistics import bootstrap, over_layers
+from gatescope.analysis.sufficiency import design_effect, rarefaction, split_half, tokens_needed
+from gatescope.routing import RouterRule
+from gatescope.routing.errors import OptionError
 
 
 def _rule(experts, k, layer=0):

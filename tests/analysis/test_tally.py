@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import analysis.counted  # noqa: F401  # declares its statistics
-from analysis import tally as tallying
-from analysis.tally import FIXED, STATISTICS, Facet, Group, merge, tally
-from analysis.tally_file import from_bytes, to_bytes
-from routing import Document, Flag
-from routing.errors import OptionError, RecordError
+import gatescope.analysis.counted  # noqa: F401  # declares its statistics
+from gatescope.analysis import tally as tallying
+from gatescope.analysis.tally import FIXED, STATISTICS, Facet, Group, merge, tally
+from gatescope.analysis.tally_file import from_bytes, to_bytes
+from gatescope.routing import Document, Flag
+from gatescope.routing.errors import OptionError, RecordError
 from tests.analysis.conftest import make_record
 
 EXPERTS, LAYERS, SLOTS = 5, 2, 2

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from scipy.stats import poisson
 
-from analysis import pairs, tally_file
-from analysis.metrics import METRICS, Ask
-from analysis.metrics import pairs as pair_metrics
-from analysis.pairs import can_count, fits
-from analysis.tally import Tally, merge_all, should_merge, tally
-from analysis.telling import deviations, most_telling
-from analysis.whole_numbers import narrow_sum
-from routing import Document, RoutingRecord
-from routing.errors import OptionError
+from gatescope.analysis import pairs, tally_file
+from gatescope.analysis.metrics import METRICS, Ask
+from gatescope.analysis.metrics import pairs as pair_metrics
+from gatescope.analysis.pairs import can_count, fits
+from gatescope.analysis.tally import Tally, merge_all, should_merge, tally
+from gatescope.analysis.telling import deviations, most_telling
+from gatescope.analysis.whole_numbers import narrow_sum
+from gatescope.routing import Document, RoutingRecord
+from gatescope.routing.errors import OptionError
 from tests.analysis.conftest import make_record
 from tests.analysis.test_tally import random_record
 
@@ -204,7 +204,7 @@ def test_tallies_wait_to_be_merged_until_they_are_many_or_large(monkeypatch, wid
     _, whole = wide
     assert whole.nbytes >= LAYERS * EXPERTS**2
     assert not should_merge([whole] * 3, 4) and should_merge([whole] * 4, 4)
-    monkeypatch.setattr("analysis.tally.MOST_WAITING", whole.nbytes)
+    monkeypatch.setattr("gatescope.analysis.tally.MOST_WAITING", whole.nbytes)
     assert should_merge([whole] * 2, 4) and not should_merge([whole], 4)
 
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from analysis.tour import digits, surest_taker, widest_parting
-from models import BUNDLED_MODELS
-from models.box import probed, welcome
-from routing import Flag
+from gatescope.analysis.tour import digits, surest_taker, widest_parting
+from gatescope.models import BUNDLED_MODELS
+from gatescope.models.box import probed, welcome
+from gatescope.routing import Flag
 from tests.analysis.conftest import make_record
 
 PIECES = {0: "a", 1: ".", 2: " 7", 3: "b"}

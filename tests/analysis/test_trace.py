@@ -6,8 +6,17 @@ import json
 import numpy as np
 import pytest
 
-from analysis.trace import QUANTITIES, entropy, margin, next_token_loss, overlap, takeaway, top_expert, top_weight
-from routing import EMPTY8, Flag
+from gatescope.analysis.trace import (
+    QUANTITIES,
+    entropy,
+    margin,
+    next_token_loss,
+    overlap,
+    takeaway,
+    top_expert,
+    top_weight,
+)
+from gatescope.routing import EMPTY8, Flag
 
 ROUTES = [  # tokens of layers of two experts each
     [[0, 1], [2, 3]],

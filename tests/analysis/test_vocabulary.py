@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis import tally as tallying
-from analysis.metrics import METRICS, Ask
-from analysis.tally import Facet, merge, tally
-from analysis.vocabulary import (
+from gatescope.analysis import tally as tallying
+from gatescope.analysis.metrics import METRICS, Ask
+from gatescope.analysis.tally import Facet, merge, tally
+from gatescope.analysis.vocabulary import (
     TAKEN,
     largest_by_chance,
     log_odds,
@@ -20,8 +20,8 @@ from analysis.vocabulary import (
     specialisation_of_counts,
     token_table,
 )
-from routing import Document
-from routing.errors import OptionError
+from gatescope.routing import Document
+from gatescope.routing.errors import OptionError
 from tests.analysis.conftest import make_record
 from tests.analysis.test_tally import part, random_record
 

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.metrics import METRICS, Ask
-from analysis.metrics import windows as scaling
-from analysis.tally import Facet, merge, tally
-from routing import EMPTY8, Flag
-from routing.router import RouterRule
+from gatescope.analysis.metrics import METRICS, Ask
+from gatescope.analysis.metrics import windows as scaling
+from gatescope.analysis.tally import Facet, merge, tally
+from gatescope.routing import EMPTY8, Flag
+from gatescope.routing.router import RouterRule
 from tests.analysis.conftest import make_record
 from tests.analysis.test_tally import part
 

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from scipy.stats import kstest
 from sklearn.metrics import mutual_info_score
 
-from analysis import words
-from analysis.words import token_information
-from routing import EMPTY8, EMPTY16
-from routing.errors import OptionError
+from gatescope.analysis import words
+from gatescope.analysis.words import token_information
+from gatescope.routing import EMPTY8, EMPTY16
+from gatescope.routing.errors import OptionError
 
 
 def flat(experts_t):

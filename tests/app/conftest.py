@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import hooks  # noqa: F401  # before a server's thread does: torch and transformers stand no company at their import
-from app.server import FRAME
-from routing import Document, Flag, Provenance, RouterRule, RoutingRecord
+from gatescope import hooks  # noqa: F401  # before a server's thread does: torch and transformers stand no company at their import
+from gatescope.app.server import FRAME
+from gatescope.routing import Document, Flag, Provenance, RouterRule, RoutingRecord
 from tests.app.browser.harness import browser  # noqa: F401  # a fixture
 
 sys.path.append(str(Path(FRAME).parent))
@@ -68,7 +68,7 @@ def tiny_model(tmp_path_factory) -> Path:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import OlmoeConfig, OlmoeForCausalLM, PreTrainedTokenizerFast
 
-    from corpora.bundled import probe
+    from gatescope.corpora.bundled import probe
 
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

@@ -12,20 +12,20 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from analysis.tally import tally
-from analysis.tally_file import to_bytes
-from app import server, sources
-from app.library import running_studies
-from app.sections import figure
-from app.settings import settings
-from app.sources import ANALYSED, CAPTURED, TALLY
-from app.study import results
-from app.study.run import Chosen, computed
-from app.study.tables import about, tables
-from cache.schema import encode
-from cache.study import ROUTES, Block, StudyFolder
-from models.box import probed
-from routing import Flag, RoutingRecord
+from gatescope.analysis.tally import tally
+from gatescope.analysis.tally_file import to_bytes
+from gatescope.app import server, sources
+from gatescope.app.library import running_studies
+from gatescope.app.sections import figure
+from gatescope.app.settings import settings
+from gatescope.app.sources import ANALYSED, CAPTURED, TALLY
+from gatescope.app.study import results
+from gatescope.app.study.run import Chosen, computed
+from gatescope.app.study.tables import about, tables
+from gatescope.cache.schema import encode
+from gatescope.cache.study import ROUTES, Block, StudyFolder
+from gatescope.models.box import probed
+from gatescope.routing import Flag, RoutingRecord
 
 MODEL = "sift-softmax"
 CORPUS, OTHER, STUDY = "figurescaptureaa", "figuresothercapt", "figuresstudyaaaa"

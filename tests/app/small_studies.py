@@ -6,13 +6,13 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
-from analysis.tally import tally
-from analysis.tally_file import to_bytes
-from app.cli import app
-from cache.block import Block
-from cache.schema import encode
-from cache.study import COUNTS, ROUTES, StudyFolder
-from routing import Document
+from gatescope.analysis.tally import tally
+from gatescope.analysis.tally_file import to_bytes
+from gatescope.app.cli import app
+from gatescope.cache.block import Block
+from gatescope.cache.schema import encode
+from gatescope.cache.study import COUNTS, ROUTES, StudyFolder
+from gatescope.routing import Document
 
 
 def captured(folder: Path, make_record: Callable, blocks: int = 3) -> StudyFolder:

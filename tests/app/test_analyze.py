@@ -7,16 +7,16 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from analysis.metrics import METRICS
-from analysis.registry import Result
-from analysis.tally import tally
-from analysis.tally_file import from_bytes
-from app.cli import app
-from app.study.results import read_results
-from app.study.run import Chosen, computed
-from app.study.tables import result_frame
-from corpora import open_corpus
-from routing.errors import CaptureCancelledError, StoreError
+from gatescope.analysis.metrics import METRICS
+from gatescope.analysis.registry import Result
+from gatescope.analysis.tally import tally
+from gatescope.analysis.tally_file import from_bytes
+from gatescope.app.cli import app
+from gatescope.app.study.results import read_results
+from gatescope.app.study.run import Chosen, computed
+from gatescope.app.study.tables import result_frame
+from gatescope.corpora import open_corpus
+from gatescope.routing.errors import CaptureCancelledError, StoreError
 
 TEXTS = [("law", "The court finds the defendant liable."), ("code", "for i in range(10): print(i)")]
 
@@ -141,7 +141,7 @@ def test_a_folder_of_other_files_is_left_alone(corpus, tiny_model, tmp_path):
 
 
 def test_every_step_is_told_as_it_begins_and_can_be_the_last(corpus, tiny_model):
-    from hooks import capture_corpus, load_model
+    from gatescope.hooks import capture_corpus, load_model
 
     record = capture_corpus(load_model(tiny_model), list(open_corpus(corpus)))
     whole, chosen, told = tally(record), Chosen(resamples=2), []

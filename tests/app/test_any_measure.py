@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from analysis.registry import METRICS, Result
-from app import server
-from app.figures.layers.measured import Drawn, at, drawn, names, summary
-from app.sections.layers.any_measure import CHOSEN
-from app.settings import settings
+from gatescope.analysis.registry import METRICS, Result
+from gatescope.app import server
+from gatescope.app.figures.layers.measured import Drawn, at, drawn, names, summary
+from gatescope.app.sections.layers.any_measure import CHOSEN
+from gatescope.app.settings import settings
 
 
 @pytest.fixture(scope="module")

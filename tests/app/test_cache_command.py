@@ -11,12 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from app.cli import app
-from cache.block import Block
-from cache.schema import encode
-from cache.store import Store
-from cache.study import StudyFolder
-from routing import Document
+from gatescope.app.cli import app
+from gatescope.cache.block import Block
+from gatescope.cache.schema import encode
+from gatescope.cache.store import Store
+from gatescope.cache.study import StudyFolder
+from gatescope.routing import Document
 
 A, B, C = "a" * 16, "b" * 16, "c" * 16
 HOUR = 3600
@@ -127,7 +127,7 @@ def test_damaged_captures_are_named_and_set_aside(store, named):
 
 def test_a_capture_of_a_newer_version_is_not_intact_here_and_left_alone(store, named, monkeypatch):
     with monkeypatch.context() as newer:
-        newer.setattr("cache.schema.PLAIN_VERSION", 99)
+        newer.setattr("gatescope.cache.schema.PLAIN_VERSION", 99)
         store.put(A, named("one"))
     done = run("verify")
     assert done.exit_code == 1 and "schema version 99" in done.stdout
@@ -265,7 +265,7 @@ def test_what_cannot_be_exported_is_explained(store, named, tmp_path, source, ou
 
 
 def test_help_does_not_wait_for_torch_or_arrow():
-    code = "import sys\nfrom typer.testing import CliRunner\nfrom app.cli import app\n"
+    code = "import sys\nfrom typer.testing import CliRunner\nfrom gatescope.app.cli import app\n"
     code += "assert CliRunner().invoke(app, ['cache', 'gc', '--help']).exit_code == 0\n"
     code += "assert not {'torch', 'streamlit', 'pyarrow'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=240)

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from analysis.tally import STATISTICS, tally
-from analysis.tally_file import from_bytes, to_bytes
-from app.cli import app
-from app.study import blocks
-from app.study.blocks import Seen, Share, cut
-from app.study.capturing import (
+from gatescope.analysis.tally import STATISTICS, tally
+from gatescope.analysis.tally_file import from_bytes, to_bytes
+from gatescope.app.cli import app
+from gatescope.app.study import blocks
+from gatescope.app.study.blocks import Seen, Share, cut
+from gatescope.app.study.capturing import (
     Left,
     Plan,
     capture_study,
@@ -30,12 +30,12 @@ from app.study.capturing import (
     packed,
     whole_tally,
 )
-from cache.schema import decode
-from cache.study import COUNTS, ROUTES, SCORES, StudyFolder
-from corpora import open_corpus
-from hooks import CaptureOptions, attach, capture, capture_corpus, find_batch_tokens, load_model
-from routing.errors import OptionError
-from routing.record import Document, joined
+from gatescope.cache.schema import decode
+from gatescope.cache.study import COUNTS, ROUTES, SCORES, StudyFolder
+from gatescope.corpora import open_corpus
+from gatescope.hooks import CaptureOptions, attach, capture, capture_corpus, find_batch_tokens, load_model
+from gatescope.routing.errors import OptionError
+from gatescope.routing.record import Document, joined
 
 ROOT = Path(__file__).parents[2]
 WORDS = "quartz violin harbour kettle magnet orchard pebble saffron thimble walnut zephyr defendant liable".split()
@@ -131,12 +131,12 @@ import json, os, random, select, signal, struct, sys, time
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from app.study import blocks
+from gatescope.app.study import blocks
 blocks.MOST_DOCUMENTS = 4
-from app.study.capturing import Plan, capture_study
-from cache.study import StudyFolder
-from corpora import open_corpus
-from hooks import CaptureOptions, load_model
+from gatescope.app.study.capturing import Plan, capture_study
+from gatescope.cache.study import StudyFolder
+from gatescope.corpora import open_corpus
+from gatescope.hooks import CaptureOptions, load_model
 
 corpus, source, out = sys.argv[1:]
 model = load_model(source, device="cpu")

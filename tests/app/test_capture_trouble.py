@@ -15,13 +15,13 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from app.cli import app
-from app.study import blocks
-from app.study.capturing import Plan, capture_study
-from cache.study import RECIPE, StudyFolder
-from hooks import CaptureOptions, load_model
-from routing.errors import ModelMemoryError
-from routing.record import Document
+from gatescope.app.cli import app
+from gatescope.app.study import blocks
+from gatescope.app.study.capturing import Plan, capture_study
+from gatescope.cache.study import RECIPE, StudyFolder
+from gatescope.hooks import CaptureOptions, load_model
+from gatescope.routing.errors import ModelMemoryError
+from gatescope.routing.record import Document
 
 ROOT = Path(__file__).parents[2]
 GOOD = "The court finds the defendant liable."
@@ -190,13 +190,15 @@ def _may_mount() -> bool:
     return subprocess.run(trial, capture_output=True).returncode == 0
 
 
-COMMAND = "from app.study import blocks; blocks.MOST_DOCUMENTS = 4; from app.cli import main; main()"
+COMMAND = (
+    "from gatescope.app.study import blocks; blocks.MOST_DOCUMENTS = 4; from gatescope.app.cli import main; main()"
+)
 ON_A_SMALL_DISK = """
 import sys
 from pathlib import Path
 from typer.testing import CliRunner
-from app.cli import app
-from app.study import blocks
+from gatescope.app.cli import app
+from gatescope.app.study import blocks
 
 blocks.MOST_DOCUMENTS = 4
 disk, corpus, model = sys.argv[1:]

@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from app.figures.card import card, visible
-from routing import Flag
+from gatescope.app.figures.card import card, visible
+from gatescope.routing import Flag
 
 
 def plain(html: str) -> str:

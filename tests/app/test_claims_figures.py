@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from analysis.verdict import Row, Verdict
-from app.figures.model.claims import claims_frame, claims_list, claims_takeaway
+from gatescope.analysis.verdict import Row, Verdict
+from gatescope.app.figures.model.claims import claims_frame, claims_list, claims_takeaway
 
 
 def verdict(holds="holds", **fields):

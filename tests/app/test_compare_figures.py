@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from analysis.alignment import align
-from analysis.compare import Cascade, Flips, Relation, Shift
-from analysis.first_choices import Shared
-from analysis.registry import Result
-from analysis.saturation import Agreement
-from app.figures.compare.aligned import (
+from gatescope.analysis.alignment import align
+from gatescope.analysis.compare import Cascade, Flips, Relation, Shift
+from gatescope.analysis.first_choices import Shared
+from gatescope.analysis.registry import Result
+from gatescope.analysis.saturation import Agreement
+from gatescope.app.figures.compare.aligned import (
     aligned,
     aligned_frame,
     aligned_words,
@@ -20,8 +20,8 @@ from app.figures.compare.aligned import (
     own_figures,
     sights,
 )
-from app.figures.compare.flips import cascade_plot, cascade_words, margin_frame, margin_words
-from app.figures.compare.relation import (
+from gatescope.app.figures.compare.flips import cascade_plot, cascade_words, margin_frame, margin_words
+from gatescope.app.figures.compare.relation import (
     diff_html,
     diff_words,
     kind_words,
@@ -33,8 +33,8 @@ from app.figures.compare.relation import (
     shift_frame,
     shift_words,
 )
-from app.figures.compare.settling import settling, settling_frame, settling_words
-from app.figures.compare.unlike import (
+from gatescope.app.figures.compare.settling import settling, settling_frame, settling_words
+from gatescope.app.figures.compare.unlike import (
     SIGHTS,
     layer_at,
     model_line,

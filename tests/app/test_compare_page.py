@@ -4,13 +4,13 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from analysis.compare import paired, same_documents
-from analysis.saturation import agreement
-from app import server
-from app.sections.compare.choice import steps_of
-from app.sections.compare.weights import repeat_of
-from app.settings import settings
-from app.sources import read_shipped
+from gatescope.analysis.compare import paired, same_documents
+from gatescope.analysis.saturation import agreement
+from gatescope.app import server
+from gatescope.app.sections.compare.choice import steps_of
+from gatescope.app.sections.compare.weights import repeat_of
+from gatescope.app.settings import settings
+from gatescope.app.sources import read_shipped
 
 PAGE = "../pages/compare.py"
 PROBE, EARLY, LAST = "probe.sift-softmax", "step256.sift-softmax", "step2686.sift-softmax"

@@ -6,10 +6,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from app.study import crew as crews
-from app.study.crew import MOST_LOSSES, PATIENCE_SECONDS, Crew, Lost
-from app.study.worker import Place
-from routing.errors import GatescopeError, ModelNotFoundError
+from gatescope.app.study import crew as crews
+from gatescope.app.study.crew import MOST_LOSSES, PATIENCE_SECONDS, Crew, Lost
+from gatescope.app.study.worker import Place
+from gatescope.routing.errors import GatescopeError, ModelNotFoundError
 
 
 class ActorError(Exception):

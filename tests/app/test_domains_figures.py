@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.behind import DocumentUse, WordParts
-from analysis.composition import composition
-from analysis.registry import Result
-from app.figures.domains.apart import (
+from gatescope.analysis.behind import DocumentUse, WordParts
+from gatescope.analysis.composition import composition
+from gatescope.analysis.registry import Result
+from gatescope.app.figures.domains.apart import (
     apart_frame,
     apart_grid,
     apart_takeaway,
@@ -17,7 +17,7 @@ from app.figures.domains.apart import (
     pair_sentence,
     reach_takeaway,
 )
-from app.figures.domains.behind import (
+from gatescope.app.figures.domains.behind import (
     Cell,
     behind_html,
     cell_of,
@@ -28,7 +28,7 @@ from app.figures.domains.behind import (
     top_documents,
     word_table,
 )
-from app.figures.domains.groups import (
+from gatescope.app.figures.domains.groups import (
     composition_frame,
     deviation,
     is_split_sure,
@@ -44,7 +44,7 @@ from app.figures.domains.groups import (
     told_plot,
     told_takeaway,
 )
-from app.figures.domains.told import (
+from gatescope.app.figures.domains.told import (
     decoding_frame,
     decoding_plot,
     decoding_takeaway,
@@ -52,7 +52,7 @@ from app.figures.domains.told import (
     support_rows,
     support_takeaway,
 )
-from routing.record import Document
+from gatescope.routing.record import Document
 from tests.app.conftest import build_record
 
 NAN = np.nan

@@ -6,10 +6,10 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from app import server
-from app.sections.domains import by_group
-from app.settings import settings
-from app.sources import measure, read_shipped, table
+from gatescope.app import server
+from gatescope.app.sections.domains import by_group
+from gatescope.app.settings import settings
+from gatescope.app.sources import measure, read_shipped, table
 
 PROBE = "probe.sift-softmax"
 

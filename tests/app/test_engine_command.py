@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from app.cli import app
-from cache.study import COUNTS, ROUTES, StudyFolder
-from hooks import capture_corpus, load_model
-from models import BUNDLED_MODEL
-from routing.record import Document
+from gatescope.app.cli import app
+from gatescope.cache.study import COUNTS, ROUTES, StudyFolder
+from gatescope.hooks import capture_corpus, load_model
+from gatescope.models import BUNDLED_MODEL
+from gatescope.routing.record import Document
 from tests.engines.standin import Manners, serving
 
 TEXTS = ["The court held that the contract was void.", "def area(r): return 3.14 * r * r", "Le chat dort sur le lit."]

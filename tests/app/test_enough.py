@@ -5,11 +5,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from analysis.enough import Enough, enough
-from analysis.registry import Ask
-from analysis.tally import tally
-from app.figures.library.enough import effect_sentence, enough_frame, enough_words, reliability_sentence, takeaway
-from routing import Document
+from gatescope.analysis.enough import Enough, enough
+from gatescope.analysis.registry import Ask
+from gatescope.analysis.tally import tally
+from gatescope.app.figures.library.enough import (
+    effect_sentence,
+    enough_frame,
+    enough_words,
+    reliability_sentence,
+    takeaway,
+)
+from gatescope.routing import Document
 from tests.app.conftest import build_record
 
 NAN = np.nan

@@ -5,15 +5,22 @@ import re
 import numpy as np
 import pytest
 
-from analysis.expert_flow import Flow, PlaceLoad
-from analysis.expert_words import Contexts, ExpertWord, Vocabulary
-from analysis.registry import Result
-from app.figures.expert import groups, partners
-from app.figures.expert.forest import forest
-from app.figures.expert.glance import Lean, busiest, by_load, glance_frame, glance_words, lean_of, tiles
-from app.figures.expert.words import contexts_frame, contexts_html, contexts_words, words_frame, words_html, words_words
-from routing import Document
-from routing.errors import OptionError
+from gatescope.analysis.expert_flow import Flow, PlaceLoad
+from gatescope.analysis.expert_words import Contexts, ExpertWord, Vocabulary
+from gatescope.analysis.registry import Result
+from gatescope.app.figures.expert import groups, partners
+from gatescope.app.figures.expert.forest import forest
+from gatescope.app.figures.expert.glance import Lean, busiest, by_load, glance_frame, glance_words, lean_of, tiles
+from gatescope.app.figures.expert.words import (
+    contexts_frame,
+    contexts_html,
+    contexts_words,
+    words_frame,
+    words_html,
+    words_words,
+)
+from gatescope.routing import Document
+from gatescope.routing.errors import OptionError
 
 NAN = float("nan")
 LOAD = Result(

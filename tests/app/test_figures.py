@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from analysis.trace import QUANTITIES
-from app.components import TOKEN_FLAGS
-from app.figures.trace import (
+from gatescope.analysis.trace import QUANTITIES
+from gatescope.app.components import TOKEN_FLAGS
+from gatescope.app.figures.trace import (
     TOP_EXPERT,
     explain,
     row_names,
@@ -15,7 +15,7 @@ from app.figures.trace import (
     view_title,
     views,
 )
-from routing import Flag
+from gatescope.routing import Flag
 
 
 def test_layers_are_rows_and_tokens_columns(make_record):

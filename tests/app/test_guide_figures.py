@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from analysis.registry import METRICS
-from app.figures.guide.texts import (
+from gatescope.analysis.registry import METRICS
+from gatescope.app.figures.guide.texts import (
     KEYS,
     MECHANISMS,
     TOPICS,
@@ -17,9 +17,9 @@ from app.figures.guide.texts import (
     metrics_list,
     topic_of,
 )
-from app.navigation import find_pages
-from app.reference import DASHBOARD
-from routing import RouterRule
+from gatescope.app.navigation import find_pages
+from gatescope.app.reference import DASHBOARD
+from gatescope.routing import RouterRule
 
 TITLES = {page.address: page.title for page in find_pages()}
 RULE = {"layer": 0, "block": 0, "module": "m", "experts": 8, "k": 2, "score": "sigmoid"}

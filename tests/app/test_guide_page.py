@@ -3,8 +3,8 @@
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from app import __version__, server
-from app.sections.tour import DISMISSED
+from gatescope.app import __version__, server
+from gatescope.app.sections.tour import DISMISSED
 
 
 def opened(**params: str) -> AppTest:

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from app.headers import SafeHeaders, headers
+from gatescope.app.headers import SafeHeaders, headers
 
 
 def answer(scope_type: str, start: dict) -> dict:

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 from typer.testing import CliRunner
 
-from app.cli import app
-from app.study import import_command
-from cache.study import StudyFolder
+from gatescope.app.cli import app
+from gatescope.app.study import import_command
+from gatescope.cache.study import StudyFolder
 
 
 def save(path: Path, tokens: int, *, seed: int = 0) -> Path:

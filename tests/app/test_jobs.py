@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from app import jobs
-from app.jobs import JobQueue, Phase
-from routing.errors import CaptureCancelledError, PromptError, QueueFullError
+from gatescope.app import jobs
+from gatescope.app.jobs import JobQueue, Phase
+from gatescope.routing.errors import CaptureCancelledError, PromptError, QueueFullError
 
 
 @pytest.fixture

@@ -6,12 +6,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from analysis.alike import Near, SameWord
-from app.figures.alike import near_frame, near_html, near_words, same_html, same_plot, same_words
-from app.figures.card import card
-from app.figures.context import around, context, quoted
-from app.figures.token.ladder import firmness, ladder_frame, ladder_html, ladder_words, margin_plot, margin_words
-from routing import Document, Flag
+from gatescope.analysis.alike import Near, SameWord
+from gatescope.app.figures.alike import near_frame, near_html, near_words, same_html, same_plot, same_words
+from gatescope.app.figures.card import card
+from gatescope.app.figures.context import around, context, quoted
+from gatescope.app.figures.token.ladder import (
+    firmness,
+    ladder_frame,
+    ladder_html,
+    ladder_words,
+    margin_plot,
+    margin_words,
+)
+from gatescope.routing import Document, Flag
 
 
 def href(layer, expert):

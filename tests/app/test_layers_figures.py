@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from analysis.registry import Result
-from app.figures.depth import Depth, by_layer, depth_frame, depth_plot, depth_takeaway, null_words, over_zero
-from app.figures.layers.load import (
+from gatescope.analysis.registry import Result
+from gatescope.app.figures.depth import Depth, by_layer, depth_frame, depth_plot, depth_takeaway, null_words, over_zero
+from gatescope.app.figures.layers.load import (
     MARKS,
     busiest_share,
     expert_sentence,
@@ -18,7 +18,7 @@ from app.figures.layers.load import (
     sorted_plot,
     sorted_takeaway,
 )
-from app.figures.layers.windows import (
+from gatescope.app.figures.layers.windows import (
     places,
     places_frame,
     places_takeaway,
@@ -27,8 +27,8 @@ from app.figures.layers.windows import (
     window_takeaway,
     windowed,
 )
-from routing import RouterRule
-from routing.errors import OptionError
+from gatescope.routing import RouterRule
+from gatescope.routing.errors import OptionError
 
 NAN = float("nan")
 
@@ -181,8 +181,8 @@ def test_a_and_b_have_their_own_ink_and_dash_and_one_null_where_it_is_the_same()
 
 
 def test_every_small_chart_names_a_metric_of_the_registry():
-    from analysis.metrics import METRICS
-    from app.figures.depth import DEPTHS
+    from gatescope.analysis.metrics import METRICS
+    from gatescope.app.figures.depth import DEPTHS
 
     assert {shown.metric for shown in DEPTHS} <= METRICS.keys()
     assert Depth("load_gini", "?", "y", "1").null == METRICS["load_gini"].null

@@ -5,10 +5,10 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from app import server
-from app.settings import settings
-from cache.store import Store
-from routing import Document, Provenance, RouterRule, RoutingRecord
+from gatescope.app import server
+from gatescope.app.settings import settings
+from gatescope.cache.store import Store
+from gatescope.routing import Document, Provenance, RouterRule, RoutingRecord
 
 DEPTHS = ("How many experts is the work worth?", "How far is the busiest above the mean?", "How undecided is the gate?")
 

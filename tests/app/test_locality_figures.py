@@ -5,9 +5,9 @@ import re
 import numpy as np
 import pytest
 
-from analysis.cache_spread import Loads
-from analysis.registry import Result
-from app.figures.locality.planner import (
+from gatescope.analysis.cache_spread import Loads
+from gatescope.analysis.registry import Result
+from gatescope.app.figures.locality.planner import (
     bytes_per_token,
     loads_frame,
     loads_plot,
@@ -16,7 +16,7 @@ from app.figures.locality.planner import (
     plan_rows,
     verdict,
 )
-from app.figures.locality.reach import (
+from gatescope.app.figures.locality.reach import (
     curves,
     hits_frame,
     hits_plot,
@@ -27,7 +27,7 @@ from app.figures.locality.reach import (
     resident_html,
     residents,
 )
-from routing.router import RouterRule
+from gatescope.routing.router import RouterRule
 
 NAN = np.nan
 LAGS = {"b": ("1", "2", "4")}

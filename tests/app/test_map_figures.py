@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from analysis.document_points import document_points
-from analysis.projection import Layout, Purity, token_points
-from app.figures.map.points import (
+from gatescope.analysis.document_points import document_points
+from gatescope.analysis.projection import Layout, Purity, token_points
+from gatescope.app.figures.map.points import (
     MOST_NAMED,
     OTHER,
     Places,
@@ -19,7 +19,7 @@ from app.figures.map.points import (
     scatter,
     token_frame,
 )
-from routing import Document
+from gatescope.routing import Document
 from tests.app.conftest import build_record
 
 LABELS = [("d0", "code", "en"), ("<b>d1", "law", "de"), ("", "", "de")]

@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from app import expert_sizes, memo
-from app.memo import Budget, MemoCache, invalidate
-from app.memory_size import size_of
-from app.settings import load_settings, settings
-from app.sources import Scope
-from routing.errors import CaptureNotFoundError, ModelNotFoundError, OptionError
+from gatescope.app import expert_sizes, memo
+from gatescope.app.memo import Budget, MemoCache, invalidate
+from gatescope.app.memory_size import size_of
+from gatescope.app.settings import load_settings, settings
+from gatescope.app.sources import Scope
+from gatescope.routing.errors import CaptureNotFoundError, ModelNotFoundError, OptionError
 from tests.app.conftest import build_record
 
 
@@ -232,7 +232,6 @@ def test_sizes_are_those_of_the_arrays_tables_and_texts_within():
 
 def test_a_network_that_failed_once_is_asked_again(monkeypatch):
     """The sizes of experts come from a configuration that may lie on the hub."""
-    import hooks.expert_size
 
     monkeypatch.setattr(expert_sizes, "RETRY_SECONDS", 0.05)
     monkeypatch.setattr(expert_sizes, "_sizes", cache_of(10_000))
@@ -245,7 +244,7 @@ def test_a_network_that_failed_once_is_asked_again(monkeypatch):
             raise answer
         return answer
 
-    monkeypatch.setattr(hooks.expert_size, "expert_weights", look)
+    monkeypatch.setattr("gatescope.hooks.expert_size.expert_weights", look)
     settings.cache_clear()
     record = build_record()
     try:

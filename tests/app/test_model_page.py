@@ -13,11 +13,11 @@ import transformers
 from safetensors.torch import load_file
 from streamlit.testing.v1 import AppTest
 
-from app import server
-from app.figures.model.blocks import rule_figure
-from app.sections.model.report import CLAIMS
-from app.settings import settings
-from routing.router import RouterRule
+from gatescope.app import server
+from gatescope.app.figures.model.blocks import rule_figure
+from gatescope.app.sections.model.report import CLAIMS
+from gatescope.app.settings import settings
+from gatescope.routing.router import RouterRule
 from tests.app.browser.harness import go_to
 from tests.app.test_browser import address, visit  # noqa: F401  # a dashboard of this file's own
 
@@ -149,7 +149,7 @@ def test_a_model_is_not_read_by_the_page_that_waits_for_it(opened, tiny_model, m
         may_go_on.wait(240)
         return usual(self, tick)
 
-    monkeypatch.setattr("app.tracer.Tracer._read_model", slow)
+    monkeypatch.setattr("gatescope.app.tracer.Tracer._read_model", slow)
     page = opened(tiny_model, is_awaited=False)
     try:
         assert next(one.label.replace("\\", "") for one in page.status).startswith(f"Reading the model {tiny_model}")
@@ -176,7 +176,7 @@ def test_a_dense_model_is_told_so_in_three_parts(opened, tmp_path, tiny_model):
 
 
 def test_a_failed_check_is_told_with_what_it_means(opened, tiny_model, monkeypatch):
-    import hooks
+    from gatescope import hooks
 
     usual = hooks.load_model
 
@@ -193,7 +193,7 @@ def test_a_failed_check_is_told_with_what_it_means(opened, tiny_model, monkeypat
         gate.__class__ = type("OddRouter", (type(gate),), {"forward": cubed})
         return hooks.attach(model.model, model.tokenizer, name="odd")
 
-    monkeypatch.setattr("hooks.load_model", with_an_odd_router)
+    monkeypatch.setattr("gatescope.hooks.load_model", with_an_odd_router)
     page = opened(tiny_model)
     said = words(page)
     checks = server.tracer(settings().model).model.selfcheck.checks

@@ -16,23 +16,23 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from analysis.tally_file import to_bytes
-from app.labels import FOLDER as LABELS
-from app.labels import LabelBook
-from app.sources import ANALYSED, CAPTURED, read_study
-from app.study import results
-from app.study.capturing import whole_tally
-from app.study.order import ORDER, TEXTS, Order, read_order, read_texts, write_order, write_texts
-from app.verifying import check_in_folder, verified
-from cache.partial import PartialRecord
-from cache.schema import encode
-from cache.store import Store
-from cache.study import COUNTS, StudyFolder
-from cache.sums import write_sums
-from hooks.config_limits import check_config
-from hooks.weights import FINGERPRINT, check_fingerprint, check_weights, fingerprint, resolve
-from routing import Document
-from routing.errors import GatescopeError
+from gatescope.analysis.tally_file import to_bytes
+from gatescope.app.labels import FOLDER as LABELS
+from gatescope.app.labels import LabelBook
+from gatescope.app.sources import ANALYSED, CAPTURED, read_study
+from gatescope.app.study import results
+from gatescope.app.study.capturing import whole_tally
+from gatescope.app.study.order import ORDER, TEXTS, Order, read_order, read_texts, write_order, write_texts
+from gatescope.app.verifying import check_in_folder, verified
+from gatescope.cache.partial import PartialRecord
+from gatescope.cache.schema import encode
+from gatescope.cache.store import Store
+from gatescope.cache.study import COUNTS, StudyFolder
+from gatescope.cache.sums import write_sums
+from gatescope.hooks.config_limits import check_config
+from gatescope.hooks.weights import FINGERPRINT, check_fingerprint, check_weights, fingerprint, resolve
+from gatescope.routing import Document
+from gatescope.routing.errors import GatescopeError
 from tests.app.conftest import build_record
 from tests.app.mutations import mutations_of
 from tests.app.small_studies import analyze, captured

@@ -2,8 +2,8 @@
 
 import pytest
 
-from app.navigation import find_pages, read_page
-from routing.errors import OptionError
+from gatescope.app.navigation import find_pages, read_page
+from gatescope.routing.errors import OptionError
 
 GOOD = 'PAGE = {"title": "T", "icon": ":material/x:", "help": "H.", "order": %d, "group": "G"}\nraise SystemExit\n'
 

@@ -9,10 +9,10 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from app import server
-from app.settings import settings
-from models.box import WELCOME_TEXT
-from routing.errors import ModelNotFoundError, StorageFullError
+from gatescope.app import server
+from gatescope.app.settings import settings
+from gatescope.models.box import WELCOME_TEXT
+from gatescope.routing.errors import ModelNotFoundError, StorageFullError
 
 TEXT = "The cat sat on the mat."
 FIRST_SIGHT = "reading an example"
@@ -100,7 +100,7 @@ def test_a_text_that_is_run_is_shown_with_its_most_striking_cell_pinned(page):
 
 def test_the_same_text_in_another_session_does_not_run_the_model(page, monkeypatch):
     run_text(page.run(), TEXT)
-    monkeypatch.setattr("hooks.capture", lambda *_, **__: pytest.fail("the model ran again"))
+    monkeypatch.setattr("gatescope.hooks.capture", lambda *_, **__: pytest.fail("the model ran again"))
     other = run_text(AppTest.from_file(server.FRAME, default_timeout=240).run(), TEXT)
     assert capture_of(other) == capture_of(page)
 
@@ -152,7 +152,9 @@ def test_the_count_warns_before_the_limit_and_run_refuses_beyond_it(page):
 def test_a_text_far_too_long_is_not_even_counted(page, monkeypatch):
     settled(page.run())
     counted = []
-    monkeypatch.setattr("app.tracer.Tracer.count_tokens", lambda _tracer, text, **_: counted.append(len(text)) or 1)
+    monkeypatch.setattr(
+        "gatescope.app.tracer.Tracer.count_tokens", lambda _tracer, text, **_: counted.append(len(text)) or 1
+    )
     run_text(page, "x" * 50_000)
     assert 50_000 not in counted
     assert "50,000 of 40,000 characters" in words(page)
@@ -233,7 +235,7 @@ def test_a_failure_of_the_model_is_shown_without_a_traceback(page, monkeypatch):
         raise ZeroDivisionError("by zero")
 
     settled(page.run())
-    monkeypatch.setattr("hooks.capture", fail)
+    monkeypatch.setattr("gatescope.hooks.capture", fail)
     run_text(page, "A text nobody has captured yet.")
     assert "ZeroDivisionError: by zero" in page.error[0].value.replace("\\", "")
 
@@ -254,7 +256,7 @@ def test_a_capture_that_cannot_be_kept_is_shown_with_a_notice(page, monkeypatch)
         raise StorageFullError("the disk is full", expected="room", do="make room")
 
     settled(page.run())
-    monkeypatch.setattr("cache.store.Store.put", full)
+    monkeypatch.setattr("gatescope.cache.store.Store.put", full)
     run_text(page, "A text there is no room for.")
     assert "could not be kept: the disk is full" in words(page)
     assert "captured by hooks" in words(page)
@@ -285,7 +287,7 @@ def test_a_model_that_does_not_load_says_why_and_can_be_tried_again(monkeypatch,
 
     with monkeypatch.context() as patch:
         patch.setenv("GATESCOPE_MODEL", str(tmp_path / "nothing"))
-        patch.setattr("hooks.load_model", refuse)
+        patch.setattr("gatescope.hooks.load_model", refuse)
         _forget()
         page = AppTest.from_file(server.FRAME, default_timeout=240).run()
         server.tracer(settings().model).loading.wait(240)
@@ -300,7 +302,7 @@ def test_the_first_picture_does_not_wait_for_the_model(monkeypatch):
     settled(AppTest.from_file(server.FRAME, default_timeout=240).run())
     _forget()
     may_go_on = threading.Event()
-    monkeypatch.setattr("app.tracer.Tracer._read_model", lambda _self, _tick: may_go_on.wait(240) and None)
+    monkeypatch.setattr("gatescope.app.tracer.Tracer._read_model", lambda _self, _tick: may_go_on.wait(240) and None)
     try:
         page = AppTest.from_file(server.FRAME, default_timeout=240).run()
         assert not server.tracer(settings().model).loading.is_over

@@ -6,10 +6,10 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from analysis.pair_evidence import PairTest
-from analysis.registry import Result
-from app.figures.pairs.contexts import Context, contexts, contexts_html, sampled, shared_rows
-from app.figures.pairs.lift import (
+from gatescope.analysis.pair_evidence import PairTest
+from gatescope.analysis.registry import Result
+from gatescope.app.figures.pairs.contexts import Context, contexts, contexts_html, sampled, shared_rows
+from gatescope.app.figures.pairs.lift import (
     explained_words,
     faded_words,
     layer_pairs,
@@ -22,7 +22,7 @@ from app.figures.pairs.lift import (
     strangest_layer,
     strongest_pair,
 )
-from app.figures.pairs.paths import (
+from gatescope.app.figures.pairs.paths import (
     coverage_frame,
     coverage_takeaway,
     same_frame,
@@ -33,10 +33,10 @@ from app.figures.pairs.paths import (
     step_plot,
     step_takeaway,
 )
-from app.sources import Scope
-from app.state import Span
-from routing import RouterRule
-from routing.errors import OptionError
+from gatescope.app.sources import Scope
+from gatescope.app.state import Span
+from gatescope.routing import RouterRule
+from gatescope.routing.errors import OptionError
 
 NAN = float("nan")
 

@@ -5,10 +5,10 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from app import server
-from app.settings import settings
-from cache.store import Store
-from routing import Document, Provenance, RouterRule, RoutingRecord
+from gatescope.app import server
+from gatescope.app.settings import settings
+from gatescope.cache.store import Store
+from gatescope.routing import Document, Provenance, RouterRule, RoutingRecord
 
 
 @pytest.fixture
@@ -123,8 +123,8 @@ def test_a_slice_recounts_pairs_and_their_test(opened):
 
 
 def test_a_model_with_too_many_pairs_to_keep_shows_those_furthest_from_chance(opened, monkeypatch):
-    monkeypatch.setattr("analysis.pairs.MOST_CELLS", 0)
-    monkeypatch.setattr("analysis.metrics.pairs.KEPT", 6 * 40)
+    monkeypatch.setattr("gatescope.analysis.pairs.MOST_CELLS", 0)
+    monkeypatch.setattr("gatescope.analysis.metrics.pairs.KEPT", 6 * 40)
     page = opened(s="language:de", l="3", e="9")  # which no other test asks for, as what is computed is kept
     said = words(page)
     assert "kept are the 40 of its 496 pairs that are furthest from chance" in said

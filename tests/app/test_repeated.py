@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy.stats import false_discovery_control
 
-from routing import Flag
+from gatescope.routing import Flag
 from tests.app.figures_shown import QUICK, SCOPES, VISITS, corpus, figures_server
 
 DIGITS = 1e-9

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from analysis.tally_file import to_bytes
-from app.cli import app
-from app.sources import ANALYSED, CAPTURED, WHOLE, measure, read_shipped, read_study, table, tally_of
-from app.study.results import read_results, read_table, read_tally
-from cache.sums import NAME as SUMS
-from models import BUNDLED_MODELS
-from models.box import probed
-from routing.errors import StoreError
+from gatescope.analysis.tally_file import to_bytes
+from gatescope.app.cli import app
+from gatescope.app.sources import ANALYSED, CAPTURED, WHOLE, measure, read_shipped, read_study, table, tally_of
+from gatescope.app.study.results import read_results, read_table, read_tally
+from gatescope.cache.sums import NAME as SUMS
+from gatescope.models import BUNDLED_MODELS
+from gatescope.models.box import probed
+from gatescope.routing.errors import StoreError
 from tests.app.small_studies import analyze, captured
 
 READERS: dict[str, Callable[[Path], object]] = {

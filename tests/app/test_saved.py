@@ -6,8 +6,8 @@ import re
 import pandas as pd
 import pytest
 
-from app import server
-from app.sections.figure import NO_SNIPPET
+from gatescope.app import server
+from gatescope.app.sections.figure import NO_SNIPPET
 from tests.app.figures_shown import CORPUS, MODEL, OTHER, QUICK, SCOPES, VISITS, figures_server
 
 SAVED = ("slice", "range", "compared")

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from app.settings import Settings, default_cache_dir, load_settings, model_source
-from routing.errors import OptionError
+from gatescope.app.settings import Settings, default_cache_dir, load_settings, model_source
+from gatescope.routing.errors import OptionError
 
 
 @pytest.fixture(autouse=True)

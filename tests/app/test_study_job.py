@@ -12,26 +12,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis.metrics import METRICS
-from app.jobs import JobQueue, Phase
-from app.memo import invalidate
-from app.settings import load_settings
-from app.sources import ANALYSED, CAPTURED, measure, read_study
-from app.study.capturing import capture_block
-from app.study.estimate import length_of, speed_of
-from app.study.job import Doing, Studies, block_characters, blocks, plan_for
-from app.study.order import TEXTS, Order, now, read_order, read_texts, write_order, write_texts
-from app.study.results import NAME as RESULTS
-from app.study.results import read_results
-from app.study.run import Chosen
-from app.tracer import Shelf, Tracer
-from cache.schema import decode
-from cache.store import Store
-from cache.study import ROUTES, StudyFolder, is_study
-from corpora import probe
-from hooks import capture_corpus
-from routing import Document
-from routing.errors import CaptureNotFoundError, OptionError, StorageFullError
+from gatescope.analysis.metrics import METRICS
+from gatescope.app.jobs import JobQueue, Phase
+from gatescope.app.memo import invalidate
+from gatescope.app.settings import load_settings
+from gatescope.app.sources import ANALYSED, CAPTURED, measure, read_study
+from gatescope.app.study.capturing import capture_block
+from gatescope.app.study.estimate import length_of, speed_of
+from gatescope.app.study.job import Doing, Studies, block_characters, blocks, plan_for
+from gatescope.app.study.order import TEXTS, Order, now, read_order, read_texts, write_order, write_texts
+from gatescope.app.study.results import NAME as RESULTS
+from gatescope.app.study.results import read_results
+from gatescope.app.study.run import Chosen
+from gatescope.app.tracer import Shelf, Tracer
+from gatescope.cache.schema import decode
+from gatescope.cache.store import Store
+from gatescope.cache.study import ROUTES, StudyFolder, is_study
+from gatescope.corpora import probe
+from gatescope.hooks import capture_corpus
+from gatescope.routing import Document
+from gatescope.routing.errors import CaptureNotFoundError, OptionError, StorageFullError
 
 FEW = Chosen(metrics=("load_gini",), by=(), resamples=20)
 ID, OTHER = "studyaaaaaaaaaaa", "studybbbbbbbbbbb"
@@ -126,7 +126,7 @@ def test_a_study_that_is_cancelled_keeps_its_blocks_and_goes_on_from_there(studi
             tracer.queue.submit("held", lambda _tick: let.wait(PATIENCE), watcher=tracer.name)
         return capture_block(*given)
 
-    monkeypatch.setattr("app.study.job.capture_block", captured)
+    monkeypatch.setattr("gatescope.app.study.job.capture_block", captured)
     job = studies.begin(order(), TEXTS_READ)
     wait_until(lambda: len(finished(studies.folder)) == 1)
     studies.cancel(ID)
@@ -160,7 +160,7 @@ def test_what_a_study_is_at_is_counted_where_its_worker_begins_before_the_caller
         return capture_block(model, texts, plan)
 
     monkeypatch.setattr(studies.queue, "submit", late)
-    monkeypatch.setattr("app.study.job.capture_block", captured)
+    monkeypatch.setattr("gatescope.app.study.job.capture_block", captured)
     job = studies.begin(order(), TEXTS_READ)
     assert begun.wait(PATIENCE)
     try:
@@ -310,12 +310,12 @@ def test_what_is_no_study_cannot_go_on(studies):
 KILLED = """
 import sys
 import threading
-from app.settings import load_settings
-from app.study import job
-from app.study.job import Studies
-from app.study.order import Order, read_texts
-from app.tracer import Shelf, Tracer
-from cache.store import Store
+from gatescope.app.settings import load_settings
+from gatescope.app.study import job
+from gatescope.app.study.job import Studies
+from gatescope.app.study.order import Order, read_texts
+from gatescope.app.tracer import Shelf, Tracer
+from gatescope.cache.store import Store
 from pathlib import Path
 model, folder, id = sys.argv[1:]
 capture_block = job.capture_block
@@ -409,7 +409,7 @@ def test_the_estimate_of_time_is_about_what_capturing_takes(tracer, studies):
 
 def test_the_time_of_a_pass_is_that_of_the_fastest(tracer, monkeypatch):
     """Other work of the machine stalls the first timed pass for long; it says nothing of the model."""
-    from app.study import estimate
+    from gatescope.app.study import estimate
 
     usual = speed_of(tracer.model, TEXTS_READ, plan_for("weights", "split"))
     captured, calls = estimate.capture_block, []

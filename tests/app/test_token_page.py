@@ -7,13 +7,13 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from app import server
-from app.figures.trace import striking_cell
-from app.sections.places import place_of, row_of
-from app.settings import settings
-from app.sources import Scope, counted, document_of
-from app.state import Span
-from models.box import welcome
+from gatescope.app import server
+from gatescope.app.figures.trace import striking_cell
+from gatescope.app.sections.places import place_of, row_of
+from gatescope.app.settings import settings
+from gatescope.app.sources import Scope, counted, document_of
+from gatescope.app.state import Span
+from gatescope.models.box import welcome
 
 
 @pytest.fixture

@@ -8,17 +8,17 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from analysis.claims import check_claims
-from analysis.metrics import METRICS
-from analysis.registry import Ask, Result
-from analysis.tour import Parting, Taker
-from analysis.verdict import Evidence, left_of_columns, strength
-from app import server
-from app.figures.domains.groups import split_frame, split_takeaway
-from app.figures.tour import leaning_stop, parting_stop, taker_stop
-from app.sections.tour import stops
-from app.sources import measure, table, tally_of
-from models import BUNDLED_MODELS
+from gatescope.analysis.claims import check_claims
+from gatescope.analysis.metrics import METRICS
+from gatescope.analysis.registry import Ask, Result
+from gatescope.analysis.tour import Parting, Taker
+from gatescope.analysis.verdict import Evidence, left_of_columns, strength
+from gatescope.app import server
+from gatescope.app.figures.domains.groups import split_frame, split_takeaway
+from gatescope.app.figures.tour import leaning_stop, parting_stop, taker_stop
+from gatescope.app.sections.tour import stops
+from gatescope.app.sources import measure, table, tally_of
+from gatescope.models import BUNDLED_MODELS
 
 
 def test_a_parting_is_told_with_both_tokens(make_record):
@@ -80,7 +80,7 @@ def test_each_question_leads_to_what_answers_it(model):
 
 
 def _script():
-    from app.sections import address, tour
+    from gatescope.app.sections import address, tour
 
     tour.first_visit(address.current())
 
@@ -102,7 +102,7 @@ def test_the_tour_is_hidden_and_stays_so():
 
 
 def _arrived():
-    from app.sections import address, tour
+    from gatescope.app.sections import address, tour
 
     tour.answer("expert", address.current())
 
@@ -152,7 +152,7 @@ def _links():
 
     import streamlit as st
 
-    from app.sections import tour
+    from gatescope.app.sections import tour
 
     for href in re.findall(r'href="([^"]*)"', tour.questions(tour.stops("sift-softmax"))):
         st.code(html.unescape(href))

@@ -5,13 +5,13 @@ import threading
 import numpy as np
 import pytest
 
-import hooks
-from app.jobs import Job, Phase
-from app.settings import load_settings
-from app.tracer import Hit, Shelf, Tracer, explained, identify
-from cache.store import Store
-from hooks import CaptureOptions, capture, load_model
-from routing.errors import CaptureNotFoundError, ModelNotFoundError, PromptError
+from gatescope import hooks
+from gatescope.app.jobs import Job, Phase
+from gatescope.app.settings import load_settings
+from gatescope.app.tracer import Hit, Shelf, Tracer, explained, identify
+from gatescope.cache.store import Store
+from gatescope.hooks import CaptureOptions, capture, load_model
+from gatescope.routing.errors import CaptureNotFoundError, ModelNotFoundError, PromptError
 
 PATIENCE = 120
 """Seconds after which what should have happened never will, on a machine however busy."""

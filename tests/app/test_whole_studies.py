@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from app.cli import app
-from app.sources import ANALYSED, CAPTURED, measure, read_study
-from app.study.capturing import whole_tally
-from app.study.order import Order, write_order
-from cache.study import COUNTS, RECIPE, ROUTES, StudyFolder
-from routing.errors import StoreError
+from gatescope.app.cli import app
+from gatescope.app.sources import ANALYSED, CAPTURED, measure, read_study
+from gatescope.app.study.capturing import whole_tally
+from gatescope.app.study.order import Order, write_order
+from gatescope.cache.study import COUNTS, RECIPE, ROUTES, StudyFolder
+from gatescope.routing.errors import StoreError
 from tests.app.small_studies import analyze, captured, write
 
 

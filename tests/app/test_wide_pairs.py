@@ -5,15 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis import pairs
-from analysis.metrics import METRICS
-from analysis.metrics import pairs as pair_metrics
-from analysis.pair_evidence import PairTest
-from analysis.registry import Result
-from analysis.tally import tally
-from app.figures.expert.partners import partners_frame, partners_words
-from app.figures.layers.measured import drawn, names, part
-from app.figures.pairs.lift import (
+from gatescope.analysis import pairs
+from gatescope.analysis.metrics import METRICS
+from gatescope.analysis.metrics import pairs as pair_metrics
+from gatescope.analysis.pair_evidence import PairTest
+from gatescope.analysis.registry import Result
+from gatescope.analysis.tally import tally
+from gatescope.app.figures.expert.partners import partners_frame, partners_words
+from gatescope.app.figures.layers.measured import drawn, names, part
+from gatescope.app.figures.pairs.lift import (
     layer_pairs,
     lift_frame,
     lift_name,
@@ -22,9 +22,9 @@ from app.figures.pairs.lift import (
     partners,
     strangest_layer,
 )
-from app.study.results import NAME, read_results, to_bytes
-from app.study.tables import result_frame
-from routing import RouterRule
+from gatescope.app.study.results import NAME, read_results, to_bytes
+from gatescope.app.study.tables import result_frame
+from gatescope.routing import RouterRule
 from tests.analysis.conftest import make_record
 
 PLACES = np.array([[0, 1, 2], [0, 2, 1], [1, 0, 1], [1, 0, 3], [1, 1, 0], [1, 3, 0]], np.int32)

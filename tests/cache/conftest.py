@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cache.schema import encode
-from routing import Document, Provenance, RouterRule, RoutingRecord
+from gatescope.cache.schema import encode
+from gatescope.routing import Document, Provenance, RouterRule, RoutingRecord
 
 ROOT = Path(__file__).parents[2]
 
@@ -77,8 +77,9 @@ def process(tmp_path: Path, record: RoutingRecord) -> Iterator[Callable[..., sub
     """Start Python on a few lines that know `Store`, `folder` and `record`; what still runs at the end is killed."""
     (tmp_path / "record.parquet").write_bytes(encode(record))
     head = (
-        "import sys; from pathlib import Path; from cache.schema import decode; from cache.store import Store\n"
-        "from routing.errors import *\n"
+        "import sys; from pathlib import Path\n"
+        "from gatescope.cache.schema import decode; from gatescope.cache.store import Store\n"
+        "from gatescope.routing.errors import *\n"
         "folder = Path(sys.argv[1]); record = decode(Path(sys.argv[2]).read_bytes())\n"
     )
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cache import keys
-from cache.keys import capture_id, check_capture_id, server_secret
-from routing.errors import CaptureNotFoundError, OptionError, StoreError
+from gatescope.cache import keys
+from gatescope.cache.keys import capture_id, check_capture_id, server_secret
+from gatescope.routing.errors import CaptureNotFoundError, OptionError, StoreError
 
 RECIPE = {"fingerprint": "ab12", "text": "Hello", "options": {"logits": True, "limit": 64}, "secret": b"s" * 32}
 
@@ -48,7 +48,7 @@ def test_another_version_of_what_is_recorded_is_another_capture(monkeypatch):
 def test_another_layout_of_files_is_the_same_capture(monkeypatch):
     """Older files are migrated as they are read, so what was captured before is found again."""
     before = capture_id(**RECIPE)
-    monkeypatch.setattr("cache.schema.SCHEMA_VERSION", 99)
+    monkeypatch.setattr("gatescope.cache.schema.SCHEMA_VERSION", 99)
     assert capture_id(**RECIPE) == before
 
 

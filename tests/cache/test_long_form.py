@@ -9,11 +9,11 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from cache import long_form, schema
-from cache.long_form import export_long
-from cache.schema import encode
-from cache.store import Store
-from routing.errors import CaptureDamagedError, OptionError, StoreError
+from gatescope.cache import long_form, schema
+from gatescope.cache.long_form import export_long
+from gatescope.cache.schema import encode
+from gatescope.cache.store import Store
+from gatescope.routing.errors import CaptureDamagedError, OptionError, StoreError
 
 COLUMNS = ["document", "position", "token_id", "token", "layer", "slot", "expert", "weight"]
 

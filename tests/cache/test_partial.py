@@ -9,12 +9,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from cache import schema
-from cache.partial import PartialRecord
-from cache.schema import decode, encode
-from cache.seal import SEAL_BYTES
-from cache.store import Store
-from routing.errors import CaptureDamagedError, CaptureNotFoundError, OptionError, StoreError
+from gatescope.cache import schema
+from gatescope.cache.partial import PartialRecord
+from gatescope.cache.schema import decode, encode
+from gatescope.cache.seal import SEAL_BYTES
+from gatescope.cache.store import Store
+from gatescope.routing.errors import CaptureDamagedError, CaptureNotFoundError, OptionError, StoreError
 from tests.parquet_forgery import forge_rows
 
 HUGE_PAGE = 2 << 20  # the kernel maps files in pieces of up to this size

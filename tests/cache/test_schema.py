@@ -13,10 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cache import schema
-from cache.schema import decode, encode
-from routing import Document, Provenance, RouterRule, RoutingRecord
-from routing.errors import RecordError, StoreError
+from gatescope.cache import schema
+from gatescope.cache.schema import decode, encode
+from gatescope.routing import Document, Provenance, RouterRule, RoutingRecord
+from gatescope.routing.errors import RecordError, StoreError
 
 TEXT = st.text(st.characters(), max_size=20)
 OPTION = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | TEXT

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from cache import long_form, schema, upkeep
-from cache.schema import decode
+from gatescope.cache import long_form, schema, upkeep
+from gatescope.cache.schema import decode
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "storage.md").read_text(encoding="utf-8")

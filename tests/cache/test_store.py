@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from cache.seal import seal
-from cache.store import Store
-from routing.errors import CaptureDamagedError, CaptureNotFoundError, StorageFullError, StoreError
+from gatescope.cache.seal import seal
+from gatescope.cache.store import Store
+from gatescope.routing.errors import CaptureDamagedError, CaptureNotFoundError, StorageFullError, StoreError
 
 ID, OTHER = "abcdefghij234567", "zzzzzzzzzzzzzzzz"
 
@@ -132,7 +132,7 @@ def test_bytes_with_a_right_checksum_that_are_no_record_are_damaged(store):
 
 
 def test_a_capture_of_a_newer_version_is_not_called_damaged(store, record, monkeypatch):
-    monkeypatch.setattr("cache.schema.PLAIN_VERSION", 7)
+    monkeypatch.setattr("gatescope.cache.schema.PLAIN_VERSION", 7)
     store.put(ID, record)
     monkeypatch.undo()
     with pytest.raises(StoreError, match="version 7") as caught:

@@ -5,10 +5,10 @@ import time
 
 import pytest
 
-from cache.folder import mark_used
-from cache.store import Store
-from cache.upkeep import removable, remove
-from routing.errors import CaptureDamagedError, StorageFullError
+from gatescope.cache.folder import mark_used
+from gatescope.cache.store import Store
+from gatescope.cache.upkeep import removable, remove
+from gatescope.routing.errors import CaptureDamagedError, StorageFullError
 
 A, B, C, D = ("abcd"[number] * 16 for number in range(4))
 HOUR = 3600

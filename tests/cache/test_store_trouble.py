@@ -7,8 +7,8 @@ from functools import partial
 
 import pytest
 
-from cache.schema import encode
-from cache.store import Store
+from gatescope.cache.schema import encode
+from gatescope.cache.store import Store
 
 PATIENCE = 240
 """Seconds after which what should have ended never will, on a machine however busy."""

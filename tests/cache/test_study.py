@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from cache.block import Block
-from cache.schema import encode
-from cache.study import COUNTS, RECIPE, ROUTES, SCORES, StudyFolder, is_study
-from routing.errors import CaptureDamagedError, OptionError, StoreError
+from gatescope.cache.block import Block
+from gatescope.cache.schema import encode
+from gatescope.cache.study import COUNTS, RECIPE, ROUTES, SCORES, StudyFolder, is_study
+from gatescope.routing.errors import CaptureDamagedError, OptionError, StoreError
 
 ROOT = Path(__file__).parents[2]
 MADE = {"model": "tiny", "corpus": "a.jsonl", "batch_tokens": 64}
@@ -213,8 +213,9 @@ def test_one_block_is_found_where_it_is_whole(study):
 
 def run(lines: str, *arguments: object, prefix: tuple[str, ...] = ()) -> subprocess.Popen:
     """Python on a few lines that know `StudyFolder`, `Block`, `folder` and whatever else is passed as `given`."""
-    head = "import sys\nfrom pathlib import Path\nfrom cache.block import Block\nfrom cache.study import StudyFolder\n"
-    head += "from routing.errors import *\nfolder, given = Path(sys.argv[1]), sys.argv[2:]\n"
+    head = "import sys\nfrom pathlib import Path\n"
+    head += "from gatescope.cache.block import Block\nfrom gatescope.cache.study import StudyFolder\n"
+    head += "from gatescope.routing.errors import *\nfolder, given = Path(sys.argv[1]), sys.argv[2:]\n"
     return subprocess.Popen(
         [*prefix, sys.executable, "-c", head + lines, *map(str, arguments)],
         cwd=ROOT,

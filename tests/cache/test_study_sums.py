@@ -2,8 +2,8 @@
 
 import pytest
 
-from cache.block import Block
-from cache.study import StudyFolder
+from gatescope.cache.block import Block
+from gatescope.cache.study import StudyFolder
 
 KIND = "counts"
 

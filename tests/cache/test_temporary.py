@@ -9,8 +9,8 @@ from socket import gethostname
 
 import pytest
 
-from cache import temporary
-from cache.temporary import sweep, write_whole
+from gatescope.cache import temporary
+from gatescope.cache.temporary import sweep, write_whole
 
 ROOT = Path(__file__).parents[2]
 LOCKS = pytest.mark.skipif(os.name == "nt", reason="Windows has no locks of this kind")
@@ -18,7 +18,7 @@ LOCKS = pytest.mark.skipif(os.name == "nt", reason="Windows has no locks of this
 WRITER = """
 import sys, time
 from pathlib import Path
-from cache import temporary
+from gatescope.cache import temporary
 temporary.os.fsync = lambda descriptor: (print("writing", flush=True), time.sleep(600))
 temporary.write_whole(Path(sys.argv[1]), b"x")
 """

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from corpora.cli import app
+from gatescope.corpora.cli import app
 
 CSV = "body;subject;lang\nDer Hund schläft heute im Garten.;zoo;\n;zoo;en\nshort\nabc;[law];en\n"
 
@@ -80,7 +80,7 @@ def test_many_labels_are_cut_short(tmp_path):
 
 def test_it_runs_as_a_module_without_loading_what_it_does_not_need(mine):
     code = "import sys, runpy\nsys.argv[1:] = sys.argv[2:]\n"
-    code += "try:\n    runpy.run_module('corpora', run_name='__main__')\n"
+    code += "try:\n    runpy.run_module('gatescope.corpora', run_name='__main__')\n"
     code += "finally:\n    print(sorted({'torch', 'datasets', 'py3langid'} & set(sys.modules)))"
     command = [sys.executable, "-c", code, "-", "check", str(mine), "--text", "body", "--bad", "skip"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])

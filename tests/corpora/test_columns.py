@@ -2,8 +2,8 @@
 
 import pytest
 
-from corpora.columns import FOLDER, Columns, Constant, Layout, find
-from routing.errors import CorpusError
+from gatescope.corpora.columns import FOLDER, Columns, Constant, Layout, find
+from gatescope.routing.errors import CorpusError
 
 OBVIOUS = {
     "own names": (("text", "domain", "language", "id", "source"), Layout(

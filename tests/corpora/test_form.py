@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-import corpora
-from corpora.line import FIELDS, parse_line, strict_document
-from corpora.place import Place
-from routing.errors import CorpusError
+from gatescope import corpora
+from gatescope.corpora.line import FIELDS, parse_line, strict_document
+from gatescope.corpora.place import Place
+from gatescope.routing.errors import CorpusError
 
 HERE = Path(corpora.__file__).parent
 SCHEMA = json.loads((HERE / "schema.json").read_text(encoding="utf-8"))

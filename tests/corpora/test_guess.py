@@ -2,9 +2,9 @@
 
 import pytest
 
-from corpora import languages, open_corpus
-from corpora.guess import guesser
-from routing.errors import OptionError
+from gatescope.corpora import languages, open_corpus
+from gatescope.corpora.guess import guesser
+from gatescope.routing.errors import OptionError
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from corpora import open_corpus
-from corpora.reader import read_jsonl
-from routing.errors import CorpusError
+from gatescope.corpora import open_corpus
+from gatescope.corpora.reader import read_jsonl
+from gatescope.routing.errors import CorpusError
 from tests.parquet_forgery import forge_rows
 
 ROWS = 12_345

@@ -9,15 +9,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from corpora.hub import Dataset, hub_table
-from routing.errors import CorpusError
+from gatescope.corpora.hub import Dataset, hub_table
+from gatescope.routing.errors import CorpusError
 from tests.hub import COMMIT, environment, serving
 
 ROOT = Path(__file__).parents[2]
 READ = """
 import json, sys
-from corpora import Columns, open_corpus
-from routing.errors import GatescopeError
+from gatescope.corpora import Columns, open_corpus
+from gatescope.routing.errors import GatescopeError
 for source, options in json.loads(sys.argv[1]):
     columns = Columns(**options.pop("columns", {}))
     try:

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corpora import FOLDER, Columns, Constant, open_corpus
-from corpora.formats.delimited import delimited
-from routing import Document
-from routing.errors import CorpusError, OptionError
+from gatescope.corpora import FOLDER, Columns, Constant, open_corpus
+from gatescope.corpora.formats.delimited import delimited
+from gatescope.routing import Document
+from gatescope.routing.errors import CorpusError, OptionError
 
 ROWS = [{"text": "one", "domain": "law"}, {"text": 'a "b",\nc', "domain": ""}]
 JSONL = "".join(json.dumps(row) + "\n" for row in ROWS)

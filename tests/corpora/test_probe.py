@@ -18,10 +18,10 @@ from pathlib import Path
 
 import pytest
 
-import corpora
-from corpora import Pair, bundled, domains, languages, pairs, probe
-from routing import Document
-from routing.errors import CorpusError
+from gatescope import corpora
+from gatescope.corpora import Pair, bundled, domains, languages, pairs, probe
+from gatescope.routing import Document
+from gatescope.routing.errors import CorpusError
 
 FOLDER = Path(corpora.__file__).parent / "probe"
 DOCS = Path(__file__).parents[2] / "docs" / "corpora.md"

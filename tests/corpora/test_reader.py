@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from corpora import read_jsonl
-from routing import Document
-from routing.errors import CorpusError
+from gatescope.corpora import read_jsonl
+from gatescope.routing import Document
+from gatescope.routing.errors import CorpusError
 
 GOOD = b'{"text": "one"}\n'
 

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from corpora import Columns, open_corpus, read_jsonl
-from corpora.report import BEYOND, MAX_LABELS, SHOWN
-from routing.errors import CorpusError
+from gatescope.corpora import Columns, open_corpus, read_jsonl
+from gatescope.corpora.report import BEYOND, MAX_LABELS, SHOWN
+from gatescope.routing.errors import CorpusError
 
 GOOD = b'{"text": "good"}\n'
 PARQUET_HEAD = b"PAR1"

@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from hooks import CaptureOptions, capture, load_model
-from routing import Flag
+from gatescope.hooks import CaptureOptions, capture, load_model
+from gatescope.routing import Flag
 
 MODEL = Path(__file__).parents[2] / "models" / "sift-softmax"
 NAME = "here/sift"

@@ -14,7 +14,7 @@ import pytest
 import torch
 from transformers import MixtralConfig, MixtralForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
-from routing.errors import (
+from gatescope.routing.errors import (
     DenseModelError,
     ModelError,
     ModelMemoryError,
@@ -32,10 +32,10 @@ if find_spec("gguf"):
     import gguf
 
     from benchmarks.gguf_files import write_gguf
-    from engines.llamacpp import capture_gguf, open_gguf, stream_gguf
-    from engines.llamacpp import library as libraries
-    from engines.llamacpp.header import free_memory
-    from engines.llamacpp.structures import ContextParams, padded
+    from gatescope.engines.llamacpp import capture_gguf, open_gguf, stream_gguf
+    from gatescope.engines.llamacpp import library as libraries
+    from gatescope.engines.llamacpp.header import free_memory
+    from gatescope.engines.llamacpp.structures import ContextParams, padded
 
 ROOT = Path(__file__).parents[2]
 SIZE = {
@@ -276,7 +276,7 @@ def test_without_the_package_the_error_says_how_to_get_it(path, tmp_path):
     for entry in Path(np.__file__).parents[1].iterdir():
         if not entry.name.startswith("xllamacpp"):
             (tmp_path / entry.name).symlink_to(entry)
-    code = "import sys; from engines.llamacpp import open_gguf; open_gguf(sys.argv[1])"
+    code = "import sys; from gatescope.engines.llamacpp import open_gguf; open_gguf(sys.argv[1])"
     tried = subprocess.run(
         [sys.executable, "-S", "-c", code, path],
         cwd=ROOT,
@@ -285,7 +285,7 @@ def test_without_the_package_the_error_says_how_to_get_it(path, tmp_path):
         text=True,
         check=False,
     )
-    assert "routing.errors.ModelError" in tried.stderr
+    assert "gatescope.routing.errors.ModelError" in tried.stderr
     assert f"do: pip install xllamacpp=={libraries.TESTED}" in tried.stderr
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engines.llamacpp.header import Header
-from engines.llamacpp.readings import learn, routes
-from engines.llamacpp.structures import F16, F32, I32, Tensor
-from engines.llamacpp.tape import HEAD, Tape
-from routing.errors import RouterOutputError
+from gatescope.engines.llamacpp.header import Header
+from gatescope.engines.llamacpp.readings import learn, routes
+from gatescope.engines.llamacpp.structures import F16, F32, I32, Tensor
+from gatescope.engines.llamacpp.tape import HEAD, Tape
+from gatescope.routing.errors import RouterOutputError
 
 CALL = ctypes.CFUNCTYPE(ctypes.c_uint8, ctypes.c_void_p, ctypes.c_uint8, ctypes.c_void_p)
 

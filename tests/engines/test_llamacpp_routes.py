@@ -9,18 +9,18 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM
 
-from cache.schema import decode, encode
-from corpora import probe
-from hooks import CaptureOptions, capture, capture_corpus, load_model, record
-from models import BUNDLED_MODELS
-from routing.record import Document, Flag
+from gatescope.cache.schema import decode, encode
+from gatescope.corpora import probe
+from gatescope.hooks import CaptureOptions, capture, capture_corpus, load_model, record
+from gatescope.models import BUNDLED_MODELS
+from gatescope.routing.record import Document, Flag
 
 pytestmark = pytest.mark.skipif(
     not (find_spec("xllamacpp") and find_spec("gguf")), reason="needs xllamacpp and gguf (requirements-dev.txt)"
 )
 if find_spec("gguf"):
     from benchmarks.gguf_files import write_gguf
-    from engines.llamacpp import capture_gguf, open_gguf, stream_gguf
+    from gatescope.engines.llamacpp import capture_gguf, open_gguf, stream_gguf
 
 HALF = 1e-3  # weights and scores are kept as float16
 TIE = 1e-4  # two engines may pick either of two experts whose scores are no further apart

@@ -9,11 +9,11 @@ import time
 import numpy as np
 import pytest
 
-from cache.importers.importer import Report
-from engines.server import capture_from_server
-from hooks import CaptureOptions, capture
-from routing import Document, Flag
-from routing.errors import OptionError, PromptError, TraceError
+from gatescope.cache.importers.importer import Report
+from gatescope.engines.server import capture_from_server
+from gatescope.hooks import CaptureOptions, capture
+from gatescope.routing import Document, Flag
+from gatescope.routing.errors import OptionError, PromptError, TraceError
 from tests.engines import standin
 from tests.engines.standin import NAME, TEXTS, Manners, moved, run, serving
 
@@ -34,7 +34,7 @@ def layers():
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
     """Pauses between attempts of a hundredth of a second."""
-    monkeypatch.setattr("engines.transport.FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("gatescope.engines.transport.FIRST_PAUSE", 0.01)
 
 
 def captured(address, documents=DOCUMENTS, **options):

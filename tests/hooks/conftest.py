@@ -8,7 +8,7 @@ import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from hooks import attach
+from gatescope.hooks import attach
 
 VOCABULARY = 259
 SIZE = {

@@ -6,9 +6,9 @@ python -m tests.hooks.families_table writes it.
 from importlib.metadata import version
 from pathlib import Path
 
-from hooks.routers import Routers, read_routers
-from hooks.selfcheck import check
-from routing.router import RouterRule
+from gatescope.hooks.routers import Routers, read_routers
+from gatescope.hooks.selfcheck import check
+from gatescope.routing.router import RouterRule
 from tests.hooks.zoo import ENTRIES, specimen
 
 PAGE = Path(__file__).parents[2] / "docs" / "families.md"

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from hooks import record
+from gatescope.hooks import record
 
 PAD = 258
 

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from hooks import attach, capture, record
-from hooks.intervene import Watch
-from hooks.knockout import Silenced, losses_without
-from hooks.probing import forward
-from hooks.routers import read_routers
-from hooks.routes import NO_EXPERT
-from hooks.sink import RouteSink
-from routing.errors import OptionError
+from gatescope.hooks import attach, capture, record
+from gatescope.hooks.intervene import Watch
+from gatescope.hooks.knockout import Silenced, losses_without
+from gatescope.hooks.probing import forward
+from gatescope.hooks.routers import read_routers
+from gatescope.hooks.routes import NO_EXPERT
+from gatescope.hooks.sink import RouteSink
+from gatescope.routing.errors import OptionError
 from tests.hooks.test_foreign import foreign
 from tests.hooks.zoo import specimen
 

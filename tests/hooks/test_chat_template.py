@@ -6,10 +6,10 @@ import time
 import pytest
 from transformers import AutoTokenizer
 
-from hooks.chat import as_turn
-from hooks.prompt import tokenise
-from models import BUNDLED_MODEL
-from routing.errors import OptionError
+from gatescope.hooks.chat import as_turn
+from gatescope.hooks.prompt import tokenise
+from gatescope.models import BUNDLED_MODEL
+from gatescope.routing.errors import OptionError
 
 
 @pytest.fixture(scope="module")

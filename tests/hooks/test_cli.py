@@ -14,8 +14,8 @@ import typer
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from hooks import attach, cli
-from routing.groups import span
+from gatescope.hooks import attach, cli
+from gatescope.routing.groups import span
 from tests.hooks import zoo
 
 ROOT = Path(__file__).parents[2]

@@ -7,11 +7,11 @@ import time
 import pytest
 from transformers import CONFIG_MAPPING
 
-from hooks import load_model
-from hooks.config_limits import check_config
-from hooks.outline import outline
-from models import BUNDLED_MODEL
-from routing.errors import ModelNotFoundError
+from gatescope.hooks import load_model
+from gatescope.hooks.config_limits import check_config
+from gatescope.hooks.outline import outline
+from gatescope.models import BUNDLED_MODEL
+from gatescope.routing.errors import ModelNotFoundError
 
 
 @pytest.fixture

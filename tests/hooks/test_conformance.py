@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from hooks import attach, capture
-from hooks.intervene import Watch
-from hooks.probing import forward, no_cache
-from hooks.routers import read_routers
-from hooks.selfcheck import check
+from gatescope.hooks import attach, capture
+from gatescope.hooks.intervene import Watch
+from gatescope.hooks.probing import forward, no_cache
+from gatescope.hooks.routers import read_routers
+from gatescope.hooks.selfcheck import check
 from tests.hooks.ablation import contributions
 from tests.hooks.conformance import FLOAT16, Found, differences_of_all
 from tests.hooks.formulas import expected

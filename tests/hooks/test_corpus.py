@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from hooks import CaptureOptions, capture, capture_corpus, stream_corpus
-from routing.errors import PromptError
-from routing.record import Document
+from gatescope.hooks import CaptureOptions, capture, capture_corpus, stream_corpus
+from gatescope.routing.errors import PromptError
+from gatescope.routing.record import Document
 
 DOCUMENTS = [
     Document("A rather long sentence that comes first.", id="long", domain="a"),

@@ -2,8 +2,8 @@
 
 import json
 
-from hooks.expert_size import expert_weights
-from models import BUNDLED_MODELS
+from gatescope.hooks.expert_size import expert_weights
+from gatescope.models import BUNDLED_MODELS
 
 
 def test_an_expert_has_three_matrices():

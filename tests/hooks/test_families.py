@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from hooks import CaptureOptions, capture
+from gatescope.hooks import CaptureOptions, capture
 
 TEXT = "Routers pick 3 experts — für jedes Wort, каждый раз."
 HALF = 1e-3  # weights are kept as float16
@@ -212,7 +212,7 @@ def test_selfcheck_passes_and_carries_figures(loaded):
 
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_padded_batches_record_what_single_prompts_record(loaded, side):
-    from hooks import capture_batch
+    from gatescope.hooks import capture_batch
 
     texts = ["Short.", TEXT, "A text of middling length"]
     together = capture_batch(loaded, texts, padding_side=side)

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from hooks import attach, capture, load_model
-from hooks.intervene import Watch
-from hooks.probing import forward
-from hooks.routers import read_routers
-from routing.errors import DenseModelError, ModelNotFoundError
+from gatescope.hooks import attach, capture, load_model
+from gatescope.hooks.intervene import Watch
+from gatescope.hooks.probing import forward
+from gatescope.hooks.routers import read_routers
+from gatescope.routing.errors import DenseModelError, ModelNotFoundError
 from tests.hooks.foreign.modeling_foreign import ForeignConfig, ForeignForCausalLM
 
 TEXT = "Code that nobody here has seen."

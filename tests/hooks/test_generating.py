@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from hooks import record
-from routing.record import Flag
+from gatescope.hooks import record
+from gatescope.routing.record import Flag
 from tests.hooks.likeness import PAD, document, forced, same
 from tests.hooks.zoo import specimen
 

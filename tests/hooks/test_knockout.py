@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from hooks import load_model
-from hooks.knockout import MOST_TOKENS, losses_without
-from routing.errors import CaptureCancelledError
+from gatescope.hooks import load_model
+from gatescope.hooks.knockout import MOST_TOKENS, losses_without
+from gatescope.routing.errors import CaptureCancelledError
 from tests.app.conftest import tiny_model  # noqa: F401  # a fixture
 
 TEXTS = ["The bank raised its rates while a heron slept on the river bank.", "def f(x):\n    return x + 1\n"]

@@ -5,8 +5,8 @@ import threading
 import torch
 from safetensors.torch import load_file
 
-from hooks import LoadedModel, load_model
-from models import BUNDLED_MODELS
+from gatescope.hooks import LoadedModel, load_model
+from gatescope.models import BUNDLED_MODELS
 
 
 def test_models_read_by_several_threads_have_the_weights_of_their_files():

@@ -3,9 +3,9 @@
 import pytest
 import transformers
 
-from hooks.outline import outline
-from hooks.routers import read_routers
-from routing.errors import DenseModelError, RouterOutputError
+from gatescope.hooks.outline import outline
+from gatescope.hooks.routers import read_routers
+from gatescope.routing.errors import DenseModelError, RouterOutputError
 from tests.hooks.zoo import specimen
 
 FAMILIES = (

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from hooks import record
-from hooks.find import find_sites
-from hooks.probing import forward, probe_inputs
-from hooks.search.silencing import Block, heard_with_and_without
+from gatescope.hooks import record
+from gatescope.hooks.find import find_sites
+from gatescope.hooks.probing import forward, probe_inputs
+from gatescope.hooks.search.silencing import Block, heard_with_and_without
 from tests.hooks.test_foreign import foreign
 from tests.hooks.zoo import specimen
 

@@ -39,7 +39,7 @@ def work(folder: Path, rank: int) -> None:
     from transformers import AutoModelForCausalLM
     from transformers.distributed import DistributedConfig
 
-    from hooks import record
+    from gatescope.hooks import record
 
     for way, options in WAYS.items():
         try:
@@ -85,7 +85,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def alone():
     """The record of one process, and how many numbers its model has."""
-    from hooks import record
+    from gatescope.hooks import record
     from tests.hooks.conftest import tiny
 
     model = tiny("qwen3_moe")

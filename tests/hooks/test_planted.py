@@ -6,12 +6,12 @@ selection bias, groups, and experts that may be full.
 
 import pytest
 
-from hooks.intervene import Watch
-from hooks.probing import forward
-from hooks.recorder import Recorder
-from hooks.routers import read_routers
-from hooks.sink import RouteSink
-from routing.errors import RouterOutputError
+from gatescope.hooks.intervene import Watch
+from gatescope.hooks.probing import forward
+from gatescope.hooks.recorder import Recorder
+from gatescope.hooks.routers import read_routers
+from gatescope.hooks.sink import RouteSink
+from gatescope.routing.errors import RouterOutputError
 from tests.hooks.conformance import differences_of_all
 from tests.hooks.formulas import expected
 from tests.hooks.test_conformance import found

@@ -15,9 +15,9 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 from transformers import Trainer, TrainingArguments
 
-from hooks import capture, record
-from routing.errors import OptionError, RouterOutputError
-from routing.record import Document
+from gatescope.hooks import capture, record
+from gatescope.routing.errors import OptionError, RouterOutputError
+from gatescope.routing.record import Document
 from tests.hooks.likeness import PAD, document, forced, same
 
 TEXTS = ["Short.", "A text of middling length", "третий"]

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from hooks import attach, capture
-from routing.errors import DenseModelError, RouterOutputError
+from gatescope.hooks import attach, capture
+from gatescope.routing.errors import DenseModelError, RouterOutputError
 
 
 def failed(loaded):
@@ -145,7 +145,7 @@ class Block(nn.Module):
 
 
 def search(model):
-    from hooks.find import find_sites
+    from gatescope.hooks.find import find_sites
 
     return find_sites(model, lambda: model(torch.tensor([[1, 2, 3, 4, 5]]))).sites
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from hooks.formulas.selection import Selector
-from hooks.routes import Routes
-from hooks.rules import Learnt
-from hooks.sink import RouteSink
-from routing.errors import RouterOutputError
-from routing.router import RouterRule
+from gatescope.hooks.formulas.selection import Selector
+from gatescope.hooks.routes import Routes
+from gatescope.hooks.rules import Learnt
+from gatescope.hooks.sink import RouteSink
+from gatescope.routing.errors import RouterOutputError
+from gatescope.routing.router import RouterRule
 
 HALF = 1e-3
 KEEP_ALL = torch.ones(2, dtype=torch.bool)
@@ -73,7 +73,7 @@ def test_every_number_is_the_one_worked_out_by_hand():
 @pytest.mark.parametrize("logits", [False, True])
 def test_reducing_early_changes_nothing(monkeypatch, logits):
     late = flushed(routes(), logits=logits)
-    monkeypatch.setattr("hooks.sink.HELD", 0)
+    monkeypatch.setattr("gatescope.hooks.sink.HELD", 0)
     early = flushed(routes(), logits=logits)
     assert late.keys() == early.keys()
     for name, array in late.items():

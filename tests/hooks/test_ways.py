@@ -10,9 +10,9 @@ from peft import LoraConfig, PromptTuningConfig, TaskType, get_peft_model
 from torch import nn
 from transformers import AutoModelForCausalLM, CompileConfig, QuantoConfig
 
-from hooks import attach, record
-from routing.errors import RouterOutputError
-from routing.record import Flag
+from gatescope.hooks import attach, record
+from gatescope.routing.errors import RouterOutputError
+from gatescope.routing.record import Flag
 
 WAYS = ["mixtral", "deepseek_v3", "gpt_oss"]
 TEXTS = [[7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17], [40, 41, 42, 43], [99, 98, 97, 96, 95, 94, 93, 92]]

@@ -5,9 +5,9 @@ import re
 import pytest
 from safetensors.torch import load_file
 
-from hooks import attach, load_model
-from hooks.weights_count import count_weights
-from models import BUNDLED_MODELS
+from gatescope.hooks import attach, load_model
+from gatescope.hooks.weights_count import count_weights
+from gatescope.models import BUNDLED_MODELS
 
 
 def test_every_weight_counts_once_in_every_family(loaded):

@@ -5,7 +5,7 @@ import pytest
 import torch
 import transformers
 
-from hooks import attach, capture, record
+from gatescope.hooks import attach, capture, record
 from tests.hooks.conftest import FAMILIES, SIZE, decisive
 
 IMAGE = 260

@@ -12,11 +12,11 @@ import pytest
 import torch
 from transformers import PreTrainedConfig, PreTrainedTokenizerFast
 
-from models.architecture import ARCHITECTURES, Architecture
-from models.corpus import Document
-from models.packages import Package
-from models.tokenizer import train_tokenizer
-from models.tokens import Stream, encode_streams
+from gatescope.models.architecture import ARCHITECTURES, Architecture
+from gatescope.models.corpus import Document
+from gatescope.models.packages import Package
+from gatescope.models.tokenizer import train_tokenizer
+from gatescope.models.tokens import Stream, encode_streams
 
 Files = Mapping[str, bytes]
 

@@ -10,20 +10,20 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from analysis.composition import composition
-from analysis.information import excess_information
-from analysis.load import counts_by_document, expert_counts, load_cv
-from analysis.words import token_information
-from corpora import languages, probe
-from hooks import attach, capture_corpus, load_model
-from models import BUNDLED_MODELS
-from models.architecture import fresh_model
-from models.box import history, probed
-from models.card import render
-from models.evidence import is_passage, labels, losses
-from models.export import narrowed
-from models.ship import texts_over_training
-from routing.errors import WeightsError
+from gatescope.analysis.composition import composition
+from gatescope.analysis.information import excess_information
+from gatescope.analysis.load import counts_by_document, expert_counts, load_cv
+from gatescope.analysis.words import token_information
+from gatescope.corpora import languages, probe
+from gatescope.hooks import attach, capture_corpus, load_model
+from gatescope.models import BUNDLED_MODELS
+from gatescope.models.architecture import fresh_model
+from gatescope.models.box import history, probed
+from gatescope.models.card import render
+from gatescope.models.evidence import is_passage, labels, losses
+from gatescope.models.export import narrowed
+from gatescope.models.ship import texts_over_training
+from gatescope.routing.errors import WeightsError
 
 NAMES = tuple(BUNDLED_MODELS)
 PERMUTATIONS = 1999
@@ -94,8 +94,8 @@ def test_a_model_with_one_bit_flipped_is_refused(folder, tmp_path, which):
 
 
 def test_the_shipped_capture_is_of_these_weights_and_this_probe_set(loaded, captured):
-    assert captured.provenance.fingerprint == loaded.fingerprint, "run python -m models.ship"
-    assert captured.documents == tuple(probe()), "run python -m models.ship"
+    assert captured.provenance.fingerprint == loaded.fingerprint, "run python -m gatescope.models.ship"
+    assert captured.documents == tuple(probe()), "run python -m gatescope.models.ship"
 
 
 def test_the_shipped_capture_is_what_the_model_does(loaded, captured):

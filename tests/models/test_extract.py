@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from models import extract, records, scripture
-from models.archive import members
-from models.arithmetic import pages
-from models.corpus import extractor_of
-from models.markup import text_of_html, text_of_mallard, text_of_roff
-from models.packages import NATURAL_LANGUAGES, PACKAGES
-from routing.errors import CorpusError
+from gatescope.models import extract, records, scripture
+from gatescope.models.archive import members
+from gatescope.models.arithmetic import pages
+from gatescope.models.corpus import extractor_of
+from gatescope.models.markup import text_of_html, text_of_mallard, text_of_roff
+from gatescope.models.packages import NATURAL_LANGUAGES, PACKAGES
+from gatescope.routing.errors import CorpusError
 from tests.models.conftest import catalogue_bytes, compress, package
 
 

@@ -9,12 +9,12 @@ import pytest
 from typer import Typer
 from typer.testing import CliRunner
 
-from analysis.saturation import saturation
-from corpora import domains, languages
-from models import box, corpus, evaluate, export, ship, train
-from models.card import render
-from models.packages import Package
-from models.train import Recipe
+from gatescope.analysis.saturation import saturation
+from gatescope.corpora import domains, languages
+from gatescope.models import box, corpus, evaluate, export, ship, train
+from gatescope.models.card import render
+from gatescope.models.packages import Package
+from gatescope.models.train import Recipe
 from tests.models.conftest import SMALL, SMALL_OF
 
 STEP_TOKENS = 512

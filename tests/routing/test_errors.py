@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from routing import errors
+from gatescope.routing import errors
 
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.GatescopeError)]
 

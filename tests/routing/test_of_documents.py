@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from routing import Document
-from routing.errors import RecordError
+from gatescope.routing import Document
+from gatescope.routing.errors import RecordError
 from tests.app.conftest import build_record
 
 

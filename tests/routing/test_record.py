@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from routing import Document, Flag, Provenance, RouterRule, RoutingRecord, empty_slot, joined
-from routing.errors import RecordError
+from gatescope.routing import Document, Flag, Provenance, RouterRule, RoutingRecord, empty_slot, joined
+from gatescope.routing.errors import RecordError
 
 EMPTY = empty_slot(np.uint8)
 

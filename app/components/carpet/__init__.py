@@ -8,10 +8,10 @@ component.py the two Streamlit calls, `matrix` and `token_matrix`
 *.js *.html *.css   the browser's half: modules from carpet.js and pin.js on, joined by Python; no build step
 """
 
-from app.components.carpet.component import Options, matrix, token_matrix
-from app.components.carpet.encode import TOKEN_FLAGS
-from app.components.carpet.events import Pick
-from app.components.carpet.overlay import Mark
-from app.components.carpet.scale import Scale
+from gatescope.app.components.carpet.component import Options, matrix, token_matrix
+from gatescope.app.components.carpet.encode import TOKEN_FLAGS
+from gatescope.app.components.carpet.events import Pick
+from gatescope.app.components.carpet.overlay import Mark
+from gatescope.app.components.carpet.scale import Scale
 
 __all__ = ["TOKEN_FLAGS", "Mark", "Options", "Pick", "Scale", "matrix", "token_matrix"]

@@ -9,11 +9,20 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from app.components.carpet.encode import Axis, encode
-from app.components.carpet.events import Pick, Pinned, Span, inside, pick_event, row_event, span_event, span_inside
-from app.components.carpet.overlay import Mark, Overlay
-from app.components.carpet.scale import Scale
-from app.components.modules import join_modules
+from gatescope.app.components.carpet.encode import Axis, encode
+from gatescope.app.components.carpet.events import (
+    Pick,
+    Pinned,
+    Span,
+    inside,
+    pick_event,
+    row_event,
+    span_event,
+    span_inside,
+)
+from gatescope.app.components.carpet.overlay import Mark, Overlay
+from gatescope.app.components.carpet.scale import Scale
+from gatescope.app.components.modules import join_modules
 
 _HERE = Path(__file__).parent
 _CARPET = st.components.v2.component(

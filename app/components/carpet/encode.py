@@ -18,9 +18,9 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from app.components.carpet.overlay import Overlay
-from app.components.carpet.scale import Scale
-from routing.errors import OptionError
+from gatescope.app.components.carpet.overlay import Overlay
+from gatescope.app.components.carpet.scale import Scale
+from gatescope.routing.errors import OptionError
 
 UNDEFINED = 255
 """The code of a cell that has no value. It is drawn hatched, never as a zero."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from routing.errors import OptionError
+from gatescope.routing.errors import OptionError
 
 GLYPH_LIMIT = 3
 """Characters a glyph may have; more would not fit into a cell."""

@@ -7,7 +7,7 @@ from typing import Literal, Self, TypedDict, Unpack, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from routing.errors import OptionError
+from gatescope.routing.errors import OptionError
 
 Palette = Literal["cividis", "diverging", "neutral"]
 Pool = Literal["max", "min", "far"]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from app.components.modules import join_modules
+from gatescope.app.components.modules import join_modules
 
 _DRAFT = st.components.v2.component(
     "gatescope_draft", js=join_modules(Path(__file__).parent / "draft.js"), css=":host { display: none }"

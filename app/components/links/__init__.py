@@ -1,5 +1,5 @@
 """Our own HTML with links that go to another page without loading the dashboard anew."""
 
-from app.components.links.component import linked
+from gatescope.app.components.links.component import linked
 
 __all__ = ["linked"]

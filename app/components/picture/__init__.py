@@ -1,5 +1,5 @@
 """A chart as a picture: saved by the browser that drew it, as PNG and SVG."""
 
-from app.components.picture.component import picture
+from gatescope.app.components.picture.component import picture
 
 __all__ = ["picture"]

@@ -1,5 +1,5 @@
 """The browser's address, completed without an entry of its own in the history."""
 
-from app.components.place.component import complete_address
+from gatescope.app.components.place.component import complete_address
 
 __all__ = ["complete_address"]

@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
-from app.components.modules import join_modules
+from gatescope.app.components.modules import join_modules
 
 _PLACE = st.components.v2.component(
     "gatescope_place", js=join_modules(Path(__file__).parent / "place.js"), css=":host { display: none }"

@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.compare import near_ties, overlap
-from app.components import Scale
-from app.figures.trace import TOP_EXPERT, TokenFigure, token_figure
-from app.figures.words import Words
-from routing.groups import layer_names
-from routing.record import RoutingRecord
+from gatescope.analysis.compare import near_ties, overlap
+from gatescope.app.components import Scale
+from gatescope.app.figures.trace import TOP_EXPERT, TokenFigure, token_figure
+from gatescope.app.figures.words import Words
+from gatescope.routing.groups import layer_names
+from gatescope.routing.record import RoutingRecord
 
 SIGHTS = {"overlap": "Experts in common", "margin": "Margin, A − B"}
 

@@ -5,9 +5,9 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from analysis.compare import FEWEST, Cascade, Flips
-from app.figures.plots import NULL, A, B, add_line, plot
-from app.figures.words import Words
+from gatescope.analysis.compare import FEWEST, Cascade, Flips
+from gatescope.app.figures.plots import NULL, A, B, add_line, plot
+from gatescope.app.figures.words import Words
 
 
 def margin_words(found: Flips, *, population: str, whose: str) -> Words:

@@ -7,14 +7,14 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from analysis.alignment import Alignment
-from analysis.compare import Relation, Shift
-from analysis.saturation import Agreement
-from app.components import Scale
-from app.figures.card import visible
-from app.figures.plots import NULL, A, add_line, plot
-from app.figures.words import Words
-from routing.record import RoutingRecord
+from gatescope.analysis.alignment import Alignment
+from gatescope.analysis.compare import Relation, Shift
+from gatescope.analysis.saturation import Agreement
+from gatescope.app.components import Scale
+from gatescope.app.figures.card import visible
+from gatescope.app.figures.plots import NULL, A, add_line, plot
+from gatescope.app.figures.words import Words
+from gatescope.routing.record import RoutingRecord
 
 CEILING = "#7b3294"
 """Ink of what the same capture made again reaches."""

@@ -7,10 +7,10 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from analysis.saturation import Agreement
-from app.components import Scale
-from app.figures.plots import NULL, A, B, add_line, plot
-from app.figures.words import Words
+from gatescope.analysis.saturation import Agreement
+from gatescope.app.components import Scale
+from gatescope.app.figures.plots import NULL, A, B, add_line, plot
+from gatescope.app.figures.words import Words
 
 HALF = 0.5
 

@@ -8,11 +8,11 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from analysis.first_choices import Shared
-from analysis.registry import METRICS, Result
-from app.components import Scale
-from app.figures.plots import NULL, A, B, add_line, faint, plot
-from app.figures.words import Words
+from gatescope.analysis.first_choices import Shared
+from gatescope.analysis.registry import METRICS, Result
+from gatescope.app.components import Scale
+from gatescope.app.figures.plots import NULL, A, B, add_line, faint, plot
+from gatescope.app.figures.words import Words
 
 REFUSAL = (
     "No difference expert by expert is shown. Expert 5 of A and expert 5 of B share nothing but a number: models "

@@ -8,12 +8,12 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from analysis.registry import Result
-from app.components import Scale
-from app.figures.depth import number
-from app.figures.plots import NULL, A, add_line, plot
-from app.figures.spoken import SURE, chance_words, in_layers, over_layers, percent
-from app.figures.strokes import layer_axis
+from gatescope.analysis.registry import Result
+from gatescope.app.components import Scale
+from gatescope.app.figures.depth import number
+from gatescope.app.figures.plots import NULL, A, add_line, plot
+from gatescope.app.figures.spoken import SURE, chance_words, in_layers, over_layers, percent
+from gatescope.app.figures.strokes import layer_axis
 
 LEAST_REACH_BITS = 0.01
 

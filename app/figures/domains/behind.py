@@ -7,11 +7,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.behind import DocumentUse, WordParts
-from analysis.registry import Result
-from app.figures.card import visible
-from app.figures.spoken import chance_words, percent
-from routing.record import Document, RoutingRecord
+from gatescope.analysis.behind import DocumentUse, WordParts
+from gatescope.analysis.registry import Result
+from gatescope.app.figures.card import visible
+from gatescope.app.figures.spoken import chance_words, percent
+from gatescope.routing.record import Document, RoutingRecord
 
 SHOWN = 5
 WORDS_SHOWN = 10

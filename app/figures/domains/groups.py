@@ -8,14 +8,14 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from analysis.composition import Composition
-from analysis.permutation import q_values
-from analysis.registry import Result
-from analysis.verdict import COVERED, Left, strength
-from app.components import Scale
-from app.figures.plots import NULL, A, B, add_line, plot
-from app.figures.spoken import SURE, chance_words, in_layers, over_layers, percent, percents
-from app.figures.strokes import WORDS, add_band, add_bars, layer_axis
+from gatescope.analysis.composition import Composition
+from gatescope.analysis.permutation import q_values
+from gatescope.analysis.registry import Result
+from gatescope.analysis.verdict import COVERED, Left, strength
+from gatescope.app.components import Scale
+from gatescope.app.figures.plots import NULL, A, B, add_line, plot
+from gatescope.app.figures.spoken import SURE, chance_words, in_layers, over_layers, percent, percents
+from gatescope.app.figures.strokes import WORDS, add_band, add_bars, layer_axis
 
 PLURALS = {"domain": "domains", "language": "languages"}
 NORMAL_95 = 1.96

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from analysis.registry import Result
-from analysis.verdict import COVERED
-from app.figures.plots import NULL, A, B, add_line, plot
-from app.figures.spoken import SURE, in_layers, over_layers, percent, percents
-from app.figures.strokes import WORDS, add_stroke, layer_axis
+from gatescope.analysis.registry import Result
+from gatescope.analysis.verdict import COVERED
+from gatescope.app.figures.plots import NULL, A, B, add_line, plot
+from gatescope.app.figures.spoken import SURE, in_layers, over_layers, percent, percents
+from gatescope.app.figures.strokes import WORDS, add_stroke, layer_axis
 
 LEAST_WORDS = 5
 """Words that all groups must have often: with fewer, one comma decides."""

@@ -7,7 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from app.figures.plots import NULL, A, plot
+from gatescope.app.figures.plots import NULL, A, plot
 
 ROW = 24
 """Height of one row."""

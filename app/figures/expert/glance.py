@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.registry import Result
-from app.figures.words import Words
-from routing.errors import OptionError
+from gatescope.analysis.registry import Result
+from gatescope.app.figures.words import Words
+from gatescope.routing.errors import OptionError
 
 GLANCE = "How busy is it, and what does it lean to?"
 STATES = {-2: "dead", -1: "cold", 0: "neither hot nor cold", 1: "hot"}

@@ -5,11 +5,11 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from analysis.expert_flow import PlaceLoad
-from analysis.registry import Result
-from app.figures.expert.forest import forest
-from app.figures.words import Words
-from routing.errors import OptionError
+from gatescope.analysis.expert_flow import PlaceLoad
+from gatescope.analysis.registry import Result
+from gatescope.app.figures.expert.forest import forest
+from gatescope.app.figures.words import Words
+from gatescope.routing.errors import OptionError
 
 SURE = 0.05
 

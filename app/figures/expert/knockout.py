@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from analysis.knockout import Loss, smallest_shown
-from app.figures.expert.forest import forest
-from app.figures.words import Words
+from gatescope.analysis.knockout import Loss, smallest_shown
+from gatescope.app.figures.expert.forest import forest
+from gatescope.app.figures.words import Words
 
 MOST_TEXTS = 100_000
 QUESTION = "What does the model lose without it?"

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.expert_flow import Flow
-from analysis.metrics.pairs import ENOUGH
-from analysis.registry import Result
-from app.figures.alike import STYLE
-from app.figures.words import Words
-from routing.errors import OptionError
+from gatescope.analysis.expert_flow import Flow
+from gatescope.analysis.metrics.pairs import ENOUGH
+from gatescope.analysis.registry import Result
+from gatescope.app.figures.alike import STYLE
+from gatescope.app.figures.words import Words
+from gatescope.routing.errors import OptionError
 
 PARTNERS = "Which experts work on the same tokens?"
 FLOW = "Where do its tokens come from, and where do they go?"

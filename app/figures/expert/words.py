@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.expert_words import LEAST, SURE, Contexts, ExpertWord, Kind, Vocabulary, weight_of
-from app.figures.alike import STYLE, document_label
-from app.figures.card import visible
-from app.figures.context import context, quoted
-from app.figures.words import Words
-from routing.errors import OptionError
-from routing.record import RoutingRecord
+from gatescope.analysis.expert_words import LEAST, SURE, Contexts, ExpertWord, Kind, Vocabulary, weight_of
+from gatescope.app.figures.alike import STYLE, document_label
+from gatescope.app.figures.card import visible
+from gatescope.app.figures.context import context, quoted
+from gatescope.app.figures.words import Words
+from gatescope.routing.errors import OptionError
+from gatescope.routing.record import RoutingRecord
 
 WHICH = "Which words does it take?"
 WHERE = "Where does it work?"

@@ -6,8 +6,8 @@ from html import escape
 
 import pandas as pd
 
-from analysis.registry import AXES, METRICS, Metric
-from routing.router import RouterRule
+from gatescope.analysis.registry import AXES, METRICS, Metric
+from gatescope.routing.router import RouterRule
 
 Ways = Mapping[str, str]
 """The address of each page by its name."""

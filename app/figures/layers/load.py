@@ -8,13 +8,13 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from analysis.even_load import even_lorenz
-from analysis.registry import Result
-from app.components import Mark, Scale
-from app.figures.depth import number
-from app.figures.plots import NULL, A, B, add_line, plot
-from routing.groups import layer_names
-from routing.router import RouterRule
+from gatescope.analysis.even_load import even_lorenz
+from gatescope.analysis.registry import Result
+from gatescope.app.components import Mark, Scale
+from gatescope.app.figures.depth import number
+from gatescope.app.figures.plots import NULL, A, B, add_line, plot
+from gatescope.routing.groups import layer_names
+from gatescope.routing.router import RouterRule
 
 MARKS = (
     Mark("×", "dead: never chosen"),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.registry import AXES, METRICS, Result
+from gatescope.analysis.registry import AXES, METRICS, Result
 
 SIDES = ("lef", "lgh", "le", "lg", "lw", "lr", "lb", "lc", "gh", "wr")
 """Which axes become rows and columns, the first of these that a metric has: "lef" are experts by experts at a layer."""

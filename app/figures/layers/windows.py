@@ -8,11 +8,11 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from analysis.registry import Result
-from app.components import Scale
-from app.figures.depth import number
-from app.figures.plots import NULL, A, B, add_line, plot
-from routing.errors import OptionError
+from gatescope.analysis.registry import Result
+from gatescope.app.components import Scale
+from gatescope.app.figures.depth import number
+from gatescope.app.figures.plots import NULL, A, B, add_line, plot
+from gatescope.routing.errors import OptionError
 
 
 class Windowed(NamedTuple):

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from analysis.enough import Enough
-from app.figures.plots import NULL, A, B, add_line, plot
-from app.figures.words import Words
+from gatescope.analysis.enough import Enough
+from gatescope.app.figures.plots import NULL, A, B, add_line, plot
+from gatescope.app.figures.words import Words
 
 QUESTION = "Is there enough text to go by?"
 STEPS = "#1b9e77"

@@ -8,12 +8,12 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from analysis.cache_spread import Loads
-from app.figures.locality.reach import BEST
-from app.figures.plots import NULL, A, add_line, plot
-from app.figures.spoken import bytes_words, percent
-from app.figures.strokes import OTHER, add_stroke
-from routing.router import RouterRule
+from gatescope.analysis.cache_spread import Loads
+from gatescope.app.figures.locality.reach import BEST
+from gatescope.app.figures.plots import NULL, A, add_line, plot
+from gatescope.app.figures.spoken import bytes_words, percent
+from gatescope.app.figures.strokes import OTHER, add_stroke
+from gatescope.routing.router import RouterRule
 
 FORMATS = {"32 bits a weight": 4.0, "16 bits a weight": 2.0, "8 bits a weight": 1.0, "4 bits a weight": 0.5}
 _BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}

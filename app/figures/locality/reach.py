@@ -9,12 +9,12 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from analysis.claims import HITS, experts_needed
-from analysis.registry import Result
-from app.figures.plots import NULL, A, B, add_line, plot
-from app.figures.spoken import percent
-from app.figures.strokes import OTHER, WORDS, add_stroke, label_at
-from routing.router import RouterRule
+from gatescope.analysis.claims import HITS, experts_needed
+from gatescope.analysis.registry import Result
+from gatescope.app.figures.plots import NULL, A, B, add_line, plot
+from gatescope.app.figures.spoken import percent
+from gatescope.app.figures.strokes import OTHER, WORDS, add_stroke, label_at
+from gatescope.routing.router import RouterRule
 
 BEST = "#a3661a"
 MEAN = "the mean over layers"

@@ -9,10 +9,10 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from analysis.projection import Layout, Points, Purity
-from app.figures.plots import NULL, A, plot
-from app.figures.words import Words
-from routing.record import RoutingRecord
+from gatescope.analysis.projection import Layout, Points, Purity
+from gatescope.app.figures.plots import NULL, A, plot
+from gatescope.app.figures.words import Words
+from gatescope.routing.record import RoutingRecord
 
 HUES = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#882255", "#999933")
 SYMBOLS = ("circle", "diamond", "square", "cross", "triangle-up", "x", "star", "triangle-down")

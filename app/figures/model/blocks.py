@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from routing.router import RouterRule
+from gatescope.routing.router import RouterRule
 
 if TYPE_CHECKING:  # torch takes seconds to import
-    from hooks import Check
+    from gatescope.hooks import Check
 
 DOTS = 1024
 """Above so many experts a layer, dots would be dust: the numbers stand alone."""

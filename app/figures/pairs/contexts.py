@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from app.figures.card import visible
-from app.sources import Scope
-from routing.record import RoutingRecord
+from gatescope.app.figures.card import visible
+from gatescope.app.sources import Scope
+from gatescope.routing.record import RoutingRecord
 
 AROUND = 8
 MOST = 12

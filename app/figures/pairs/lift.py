@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.pair_evidence import FEWEST, PairTest, cluster_order, excess_share
-from analysis.registry import Result
-from app.components import Scale
-from app.figures.depth import number
-from routing.errors import OptionError
-from routing.router import RouterRule
+from gatescope.analysis.pair_evidence import FEWEST, PairTest, cluster_order, excess_share
+from gatescope.analysis.registry import Result
+from gatescope.app.components import Scale
+from gatescope.app.figures.depth import number
+from gatescope.routing.errors import OptionError
+from gatescope.routing.router import RouterRule
 
 Order = Literal["clustered", "by number"]
 ENOUGH = 50

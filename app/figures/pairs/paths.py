@@ -9,12 +9,12 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from analysis.registry import Result
-from app.components import Scale
-from app.figures.depth import Depth, number
-from app.figures.plots import NULL, A, B, add_line, faint, plot
-from routing.errors import OptionError
-from routing.router import RouterRule
+from gatescope.analysis.registry import Result
+from gatescope.app.components import Scale
+from gatescope.app.figures.depth import Depth, number
+from gatescope.app.figures.plots import NULL, A, B, add_line, faint, plot
+from gatescope.routing.errors import OptionError
+from gatescope.routing.router import RouterRule
 
 SHOWN = 8
 """Next experts with a band of their own; the others go together."""

@@ -9,11 +9,11 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from analysis.near_tie import steps
-from app.figures.plots import NULL, A, B, add_line, plot
-from app.figures.words import Words
-from routing.groups import layer_names
-from routing.record import RoutingRecord
+from gatescope.analysis.near_tie import steps
+from gatescope.app.figures.plots import NULL, A, B, add_line, plot
+from gatescope.app.figures.words import Words
+from gatescope.routing.groups import layer_names
+from gatescope.routing.record import RoutingRecord
 
 Href = Callable[[int, int | None], str]
 """The link of an expert by layer and number, or (None) of the layer."""

@@ -5,12 +5,12 @@ from functools import partial
 import numpy as np
 import streamlit as st
 
-from analysis.prefixes import first_of_prefix
-from analysis.saturation import saturation
-from app import server
-from app.components import Pick, matrix
-from app.figures.compare.relation import left_out
-from app.figures.compare.settling import (
+from gatescope.analysis.prefixes import first_of_prefix
+from gatescope.analysis.saturation import saturation
+from gatescope.app import server
+from gatescope.app.components import Pick, matrix
+from gatescope.app.figures.compare.relation import left_out
+from gatescope.app.figures.compare.settling import (
     Settling,
     settling,
     settling_frame,
@@ -18,15 +18,15 @@ from app.figures.compare.settling import (
     settling_scale,
     settling_words,
 )
-from app.memo import MemoCache
-from app.sections import address
-from app.sections.figure import answering, chart, figure
-from app.sections.looking import Page
-from app.settings import settings
-from app.sources import facet_mask, shipped_ids
-from models.box import history
-from routing.errors import OptionError
-from routing.groups import layer_names
+from gatescope.app.memo import MemoCache
+from gatescope.app.sections import address
+from gatescope.app.sections.figure import answering, chart, figure
+from gatescope.app.sections.looking import Page
+from gatescope.app.settings import settings
+from gatescope.app.sources import facet_mask, shipped_ids
+from gatescope.models.box import history
+from gatescope.routing.errors import OptionError
+from gatescope.routing.groups import layer_names
 
 _histories = MemoCache()
 EARLY = 3

@@ -2,12 +2,12 @@
 
 import streamlit as st
 
-from analysis.compare import Relation, paired
-from analysis.first_choices import Shared, shared_information
-from analysis.prefixes import first_of_prefix
-from app.components import matrix
-from app.figures.compare.relation import left_out
-from app.figures.compare.unlike import (
+from gatescope.analysis.compare import Relation, paired
+from gatescope.analysis.first_choices import Shared, shared_information
+from gatescope.analysis.prefixes import first_of_prefix
+from gatescope.app.components import matrix
+from gatescope.app.figures.compare.relation import left_out
+from gatescope.app.figures.compare.unlike import (
     REFUSAL,
     SIGHTS,
     Sight,
@@ -24,14 +24,14 @@ from app.figures.compare.unlike import (
     sight_plot,
     sight_words,
 )
-from app.memo import MemoCache
-from app.sections.by_depth import beside, population
-from app.sections.compare.weights import within
-from app.sections.figure import answering, chart, figure
-from app.sections.looking import Page
-from app.sources import Source, facet_mask, measure
-from routing.errors import OptionError
-from routing.groups import layer_names
+from gatescope.app.memo import MemoCache
+from gatescope.app.sections.by_depth import beside, population
+from gatescope.app.sections.compare.weights import within
+from gatescope.app.sections.figure import answering, chart, figure
+from gatescope.app.sections.looking import Page
+from gatescope.app.sources import Source, facet_mask, measure
+from gatescope.routing.errors import OptionError
+from gatescope.routing.groups import layer_names
 
 _kept = MemoCache()
 SCALED = "The figure scales them by the number of experts, so that two models can stand side by side."

@@ -4,9 +4,9 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from app.components import Pick, Scale, token_matrix
-from app.figures.card import card
-from app.figures.compare.aligned import (
+from gatescope.app.components import Pick, Scale, token_matrix
+from gatescope.app.figures.card import card
+from gatescope.app.figures.compare.aligned import (
     SIGHTS,
     Aligned,
     aligned_frame,
@@ -17,11 +17,11 @@ from app.figures.compare.aligned import (
     own_figures,
     sights,
 )
-from app.figures.trace import changes, row_names, token_flags, token_pieces
-from app.sections import address
-from app.sections.figure import figure
-from app.sections.looking import Page
-from routing.record import RoutingRecord
+from gatescope.app.figures.trace import changes, row_names, token_flags, token_pieces
+from gatescope.app.sections import address
+from gatescope.app.sections.figure import figure
+from gatescope.app.sections.looking import Page
+from gatescope.routing.record import RoutingRecord
 
 GROUP = "compare"
 

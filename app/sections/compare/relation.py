@@ -1,8 +1,8 @@
 """How two captures relate, worked out once."""
 
-from analysis.compare import Relation, relation
-from app.memo import MemoCache
-from app.sources import Source
+from gatescope.analysis.compare import Relation, relation
+from gatescope.app.memo import MemoCache
+from gatescope.app.sources import Source
 
 _relations = MemoCache()
 

@@ -6,12 +6,12 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from analysis.alignment import Alignment, align
-from analysis.compare import overlap
-from analysis.elsewhere import Elsewhere, same_word_elsewhere
-from app import server
-from app.figures.compare.aligned import aligned
-from app.figures.compare.relation import (
+from gatescope.analysis.alignment import Alignment, align
+from gatescope.analysis.compare import overlap
+from gatescope.analysis.elsewhere import Elsewhere, same_word_elsewhere
+from gatescope.app import server
+from gatescope.app.figures.compare.aligned import aligned
+from gatescope.app.figures.compare.relation import (
     Line,
     diff_html,
     diff_words,
@@ -19,18 +19,18 @@ from app.figures.compare.relation import (
     overlap_plot,
     overlap_words,
 )
-from app.memo import MemoCache
-from app.sections.compare.pair import show_pair
-from app.sections.figure import answering, chart, figure
-from app.sections.looking import Page
-from app.sources import Source, document_of, facet_mask, measure
-from routing.errors import OptionError
-from routing.groups import layer_names
-from routing.record import RoutingRecord
+from gatescope.app.memo import MemoCache
+from gatescope.app.sections.compare.pair import show_pair
+from gatescope.app.sections.figure import answering, chart, figure
+from gatescope.app.sections.looking import Page
+from gatescope.app.sources import Source, document_of, facet_mask, measure
+from gatescope.routing.errors import OptionError
+from gatescope.routing.groups import layer_names
+from gatescope.routing.record import RoutingRecord
 
 _alignments = MemoCache()
 
-STAY = "It is the null line alone; the overlap of A and B is computed by analysis.alignment."
+STAY = "It is the null line alone; the overlap of A and B is computed by gatescope.analysis.alignment."
 
 
 def show_texts(page: Page, other: Source) -> None:

@@ -7,13 +7,13 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from analysis.compare import Relation, cascade, flips_by_margin, load_shift, near_ties, paired, same_documents
-from analysis.prefixes import first_of_prefix
-from analysis.saturation import agreement
-from app import server
-from app.components import Pick, matrix
-from app.figures.compare.aligned import Aligned, aligned
-from app.figures.compare.flips import (
+from gatescope.analysis.compare import Relation, cascade, flips_by_margin, load_shift, near_ties, paired, same_documents
+from gatescope.analysis.prefixes import first_of_prefix
+from gatescope.analysis.saturation import agreement
+from gatescope.app import server
+from gatescope.app.components import Pick, matrix
+from gatescope.app.figures.compare.aligned import Aligned, aligned
+from gatescope.app.figures.compare.flips import (
     cascade_frame,
     cascade_plot,
     cascade_words,
@@ -21,7 +21,7 @@ from app.figures.compare.flips import (
     margin_plot,
     margin_words,
 )
-from app.figures.compare.relation import (
+from gatescope.app.figures.compare.relation import (
     left_out,
     line_of,
     overlap_frame,
@@ -31,17 +31,17 @@ from app.figures.compare.relation import (
     shift_scale,
     shift_words,
 )
-from app.memo import Key, MemoCache
-from app.sections import address
-from app.sections.aside import seen
-from app.sections.compare.choice import model_of, steps_of
-from app.sections.compare.pair import show_pair
-from app.sections.figure import answering, chart, figure
-from app.sections.looking import Page
-from app.sources import Scope, Source, document_of, facet_mask
-from routing.errors import GatescopeError, OptionError
-from routing.groups import layer_names
-from routing.record import RoutingRecord
+from gatescope.app.memo import Key, MemoCache
+from gatescope.app.sections import address
+from gatescope.app.sections.aside import seen
+from gatescope.app.sections.compare.choice import model_of, steps_of
+from gatescope.app.sections.compare.pair import show_pair
+from gatescope.app.sections.figure import answering, chart, figure
+from gatescope.app.sections.looking import Page
+from gatescope.app.sources import Scope, Source, document_of, facet_mask
+from gatescope.routing.errors import GatescopeError, OptionError
+from gatescope.routing.groups import layer_names
+from gatescope.routing.record import RoutingRecord
 
 RESAMPLES = 200
 _kept = MemoCache()

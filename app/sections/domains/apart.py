@@ -3,9 +3,9 @@
 import numpy as np
 import streamlit as st
 
-from analysis.registry import Result
-from app.components import Pick, Scale, matrix
-from app.figures.domains.apart import (
+from gatescope.analysis.registry import Result
+from gatescope.app.components import Pick, Scale, matrix
+from gatescope.app.figures.domains.apart import (
     apart_frame,
     apart_grid,
     apart_takeaway,
@@ -19,15 +19,15 @@ from app.figures.domains.apart import (
     reach_frame,
     reach_takeaway,
 )
-from app.figures.domains.groups import PLURALS
-from app.figures.spoken import SURE
-from app.sections import address
-from app.sections.by_depth import notes
-from app.sections.domains.by_group import Groups, support_table
-from app.sections.figure import Words, answering, chart, figure
-from app.sections.messages import plain
-from app.sources import measure
-from routing.errors import OptionError
+from gatescope.app.figures.domains.groups import PLURALS
+from gatescope.app.figures.spoken import SURE
+from gatescope.app.sections import address
+from gatescope.app.sections.by_depth import notes
+from gatescope.app.sections.domains.by_group import Groups, support_table
+from gatescope.app.sections.figure import Words, answering, chart, figure
+from gatescope.app.sections.messages import plain
+from gatescope.app.sources import measure
+from gatescope.routing.errors import OptionError
 
 PAIR = "groups-pair"
 

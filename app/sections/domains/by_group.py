@@ -9,12 +9,12 @@ import pandas as pd
 import streamlit as st
 from numpy.typing import NDArray
 
-from analysis.common_support import common_support
-from analysis.composition import composition
-from analysis.profiles import OTHER
-from analysis.registry import Result
-from analysis.tally import label_numbers
-from app.figures.domains.groups import (
+from gatescope.analysis.common_support import common_support
+from gatescope.analysis.composition import composition
+from gatescope.analysis.profiles import OTHER
+from gatescope.analysis.registry import Result
+from gatescope.analysis.tally import label_numbers
+from gatescope.app.figures.domains.groups import (
     PLURALS,
     composition_frame,
     deviation,
@@ -28,17 +28,17 @@ from app.figures.domains.groups import (
     told_plot,
     told_takeaway,
 )
-from app.memo import MemoCache
-from app.sections import address
-from app.sections.by_depth import notes, of_b, population
-from app.sections.figure import Words, answering, chart, figure
-from app.sections.looking import Page
-from app.sections.messages import plain
-from app.sources import LIVE_RESAMPLES, WHOLE, Reading, counted, facet_mask, measure, note, table
-from app.state import LABELS
-from routing.errors import OptionError
-from routing.groups import layer_names
-from routing.record import RoutingRecord
+from gatescope.app.memo import MemoCache
+from gatescope.app.sections import address
+from gatescope.app.sections.by_depth import notes, of_b, population
+from gatescope.app.sections.figure import Words, answering, chart, figure
+from gatescope.app.sections.looking import Page
+from gatescope.app.sections.messages import plain
+from gatescope.app.sources import LIVE_RESAMPLES, WHOLE, Reading, counted, facet_mask, measure, note, table
+from gatescope.app.state import LABELS
+from gatescope.routing.errors import OptionError
+from gatescope.routing.groups import layer_names
+from gatescope.routing.record import RoutingRecord
 
 LIVE_CHOICES = 4_000_000
 """Choices of experts up to which the words' part is computed without asking: some seconds."""
@@ -166,7 +166,7 @@ def _call_of(page: Page, name: str, by: str) -> Reading:
         "    own.ids_tlk, own.token_t, own.document_t, label_d, strata_d=strata_d, "
         f"permutations={LIVE_RESAMPLES}\n)"
     )
-    imports = (f"from analysis.{name} import {name}", "from analysis.tally import label_numbers")
+    imports = (f"from gatescope.analysis.{name} import {name}", "from gatescope.analysis.tally import label_numbers")
     return Reading(source=page.source, scope=page.scope, code=code, imports=imports)
 
 

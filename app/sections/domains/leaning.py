@@ -4,11 +4,11 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from analysis.behind import document_use, word_parts
-from analysis.registry import Result
-from app.components import Pick, Scale, matrix
-from app.components.links import linked
-from app.figures.domains.behind import (
+from gatescope.analysis.behind import document_use, word_parts
+from gatescope.analysis.registry import Result
+from gatescope.app.components import Pick, Scale, matrix
+from gatescope.app.components.links import linked
+from gatescope.app.figures.domains.behind import (
     behind_html,
     cell_of,
     document_list,
@@ -16,14 +16,21 @@ from app.figures.domains.behind import (
     top_documents,
     word_table,
 )
-from app.figures.domains.groups import PLURALS, counts_frame, leaning_counts, leaning_frame, leaning_takeaway, leanings
-from app.figures.spoken import SURE
-from app.sections import address
-from app.sections.by_depth import choose_layer, notes
-from app.sections.domains.by_group import Groups
-from app.sections.figure import Words, answering, figure
-from app.sections.messages import plain
-from app.sources import counted, facet_mask, measure
+from gatescope.app.figures.domains.groups import (
+    PLURALS,
+    counts_frame,
+    leaning_counts,
+    leaning_frame,
+    leaning_takeaway,
+    leanings,
+)
+from gatescope.app.figures.spoken import SURE
+from gatescope.app.sections import address
+from gatescope.app.sections.by_depth import choose_layer, notes
+from gatescope.app.sections.domains.by_group import Groups
+from gatescope.app.sections.figure import Words, answering, figure
+from gatescope.app.sections.messages import plain
+from gatescope.app.sources import counted, facet_mask, measure
 
 ONE, ALL = "Experts of one layer", "All layers"
 GROUP = "leaning-group"

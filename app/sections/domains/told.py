@@ -3,8 +3,8 @@
 import numpy as np
 import streamlit as st
 
-from app.figures.domains.groups import PLURALS
-from app.figures.domains.told import (
+from gatescope.app.figures.domains.groups import PLURALS
+from gatescope.app.figures.domains.told import (
     decoding_frame,
     decoding_plot,
     decoding_takeaway,
@@ -12,12 +12,12 @@ from app.figures.domains.told import (
     support_rows,
     support_takeaway,
 )
-from app.sections.by_depth import notes, of_b, population
-from app.sections.domains.by_group import Groups, offer_to_compute, support_table
-from app.sections.figure import Words, answering, chart, figure
-from app.sections.messages import plain
-from app.sources import measure
-from routing.errors import OptionError
+from gatescope.app.sections.by_depth import notes, of_b, population
+from gatescope.app.sections.domains.by_group import Groups, offer_to_compute, support_table
+from gatescope.app.sections.figure import Words, answering, chart, figure
+from gatescope.app.sections.messages import plain
+from gatescope.app.sources import measure
+from gatescope.routing.errors import OptionError
 
 
 def show_decoding(groups: Groups) -> None:

@@ -5,16 +5,16 @@ from typing import NamedTuple
 import numpy as np
 import streamlit as st
 
-from analysis.registry import Result
-from app.figures.expert.glance import Lean, busiest, by_load, glance_frame, glance_words, lean_of, tiles
-from app.sections import address
-from app.sections.figure import figure
-from app.sections.looking import Page
-from app.sections.messages import plain
-from app.sources import measure
-from app.state import LABELS
-from routing.errors import OptionError
-from routing.groups import layer_names
+from gatescope.analysis.registry import Result
+from gatescope.app.figures.expert.glance import Lean, busiest, by_load, glance_frame, glance_words, lean_of, tiles
+from gatescope.app.sections import address
+from gatescope.app.sections.figure import figure
+from gatescope.app.sections.looking import Page
+from gatescope.app.sections.messages import plain
+from gatescope.app.sources import measure
+from gatescope.app.state import LABELS
+from gatescope.routing.errors import OptionError
+from gatescope.routing.groups import layer_names
 
 
 class Chosen(NamedTuple):

@@ -6,18 +6,18 @@ from typing import NamedTuple
 import numpy as np
 import streamlit as st
 
-from analysis.knockout import Loss, as_busy, rises
-from app import server
-from app.figures.expert.knockout import QUESTION, knockout_frame, knockout_plot, knockout_words
-from app.jobs import Job, Phase, Tick
-from app.sections.expert.choice import Chosen
-from app.sections.figure import answering, chart, figure
-from app.sections.looking import Page
-from app.sections.messages import plain, show_error
-from app.sources import counted, measure
-from app.tracer import Tracer, explained
-from routing.errors import GatescopeError, ModelError, OptionError
-from routing.record import RoutingRecord
+from gatescope.analysis.knockout import Loss, as_busy, rises
+from gatescope.app import server
+from gatescope.app.figures.expert.knockout import QUESTION, knockout_frame, knockout_plot, knockout_words
+from gatescope.app.jobs import Job, Phase, Tick
+from gatescope.app.sections.expert.choice import Chosen
+from gatescope.app.sections.figure import answering, chart, figure
+from gatescope.app.sections.looking import Page
+from gatescope.app.sections.messages import plain, show_error
+from gatescope.app.sources import counted, measure
+from gatescope.app.tracer import Tracer, explained
+from gatescope.routing.errors import GatescopeError, ModelError, OptionError
+from gatescope.routing.record import RoutingRecord
 
 TEXTS = 12
 POLL_SECONDS = 0.5
@@ -73,7 +73,7 @@ def _ask(page: Page, chosen: Chosen, texts: list[str]) -> None:
 
 def _work(tracer: Tracer, fingerprint: str, texts: list[str], layer: int, experts: list[int]) -> Callable[[Tick], Lost]:
     def work(tick: Tick) -> Lost:
-        from hooks.knockout import losses_without
+        from gatescope.hooks.knockout import losses_without
 
         model = tracer.model
         if model is None:

@@ -4,17 +4,17 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from analysis.expert_words import Kind, Vocabulary, contexts, uses, vocabulary
-from app.components.links import linked
-from app.figures.expert import words as drawn
-from app.sections import address
-from app.sections.expert.choice import Chosen
-from app.sections.figure import answering, figure
-from app.sections.looking import Page
-from app.sections.places import linker, place_of
-from app.sources import call, counted, facet_mask
-from routing.errors import OptionError
-from routing.record import RoutingRecord
+from gatescope.analysis.expert_words import Kind, Vocabulary, contexts, uses, vocabulary
+from gatescope.app.components.links import linked
+from gatescope.app.figures.expert import words as drawn
+from gatescope.app.sections import address
+from gatescope.app.sections.expert.choice import Chosen
+from gatescope.app.sections.figure import answering, figure
+from gatescope.app.sections.looking import Page
+from gatescope.app.sections.places import linker, place_of
+from gatescope.app.sources import call, counted, facet_mask
+from gatescope.routing.errors import OptionError
+from gatescope.routing.record import RoutingRecord
 
 
 def words(page: Page, chosen: Chosen) -> None:

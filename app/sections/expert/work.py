@@ -2,18 +2,18 @@
 
 import streamlit as st
 
-from analysis.expert_flow import flows, place_load
-from app.components.links import linked
-from app.figures.expert import groups, partners
-from app.sections import address
-from app.sections.expert.choice import Chosen
-from app.sections.expert.texts import population
-from app.sections.figure import answering, chart, figure
-from app.sections.looking import Page
-from app.sections.places import linker
-from app.sources import call, counted, measure
-from app.state import LABELS
-from routing.errors import OptionError
+from gatescope.analysis.expert_flow import flows, place_load
+from gatescope.app.components.links import linked
+from gatescope.app.figures.expert import groups, partners
+from gatescope.app.sections import address
+from gatescope.app.sections.expert.choice import Chosen
+from gatescope.app.sections.expert.texts import population
+from gatescope.app.sections.figure import answering, chart, figure
+from gatescope.app.sections.looking import Page
+from gatescope.app.sections.places import linker
+from gatescope.app.sources import call, counted, measure
+from gatescope.app.state import LABELS
+from gatescope.routing.errors import OptionError
 
 
 def work(page: Page, chosen: Chosen) -> None:

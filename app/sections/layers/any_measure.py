@@ -6,16 +6,16 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from analysis.registry import METRICS, Metric, Result
-from app.components import Scale, matrix
-from app.figures.layers.measured import Drawn, at, drawn, names, noun, part, summary, unit_after
-from app.figures.plots import NULL, A, add_line, plot
-from app.sections.figure import Words, answering, chart, figure
-from app.sections.looking import Page
-from app.sections.messages import plain
-from app.sources import measure
-from app.study.tables import result_frame
-from routing.groups import layer_names
+from gatescope.analysis.registry import METRICS, Metric, Result
+from gatescope.app.components import Scale, matrix
+from gatescope.app.figures.layers.measured import Drawn, at, drawn, names, noun, part, summary, unit_after
+from gatescope.app.figures.plots import NULL, A, add_line, plot
+from gatescope.app.sections.figure import Words, answering, chart, figure
+from gatescope.app.sections.looking import Page
+from gatescope.app.sections.messages import plain
+from gatescope.app.sources import measure
+from gatescope.app.study.tables import result_frame
+from gatescope.routing.groups import layer_names
 
 CHOSEN = "any-measure"
 

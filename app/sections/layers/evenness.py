@@ -2,10 +2,10 @@
 
 import streamlit as st
 
-from analysis.lint import Warning_, lint
-from analysis.registry import METRICS
-from app.components import matrix
-from app.figures.layers.windows import (
+from gatescope.analysis.lint import Warning_, lint
+from gatescope.analysis.registry import METRICS
+from gatescope.app.components import matrix
+from gatescope.app.figures.layers.windows import (
     Windowed,
     places,
     places_frame,
@@ -15,14 +15,14 @@ from app.figures.layers.windows import (
     window_takeaway,
     windowed,
 )
-from app.memo import MemoCache
-from app.sections.by_depth import notes, of_b, population
-from app.sections.figure import Words, answering, chart, figure
-from app.sections.looking import Page, headline
-from app.sections.messages import plain
-from app.sources import FACETS, counted, measure, tally_of
-from routing.errors import OptionError
-from routing.groups import layer_names
+from gatescope.app.memo import MemoCache
+from gatescope.app.sections.by_depth import notes, of_b, population
+from gatescope.app.sections.figure import Words, answering, chart, figure
+from gatescope.app.sections.looking import Page, headline
+from gatescope.app.sections.messages import plain
+from gatescope.app.sources import FACETS, counted, measure, tally_of
+from gatescope.routing.errors import OptionError
+from gatescope.routing.groups import layer_names
 
 _WARNINGS = MemoCache()
 """What was found to beware of, by source and scope."""

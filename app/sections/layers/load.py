@@ -5,25 +5,18 @@ from dataclasses import dataclass
 import numpy as np
 import streamlit as st
 
-from analysis.registry import METRICS, Result
-from app.components import Pick, matrix
-from app.figures.layers.load import (
-    MARKS,
-    expert_sentence,
-    load_frame,
-    load_grid,
-    load_takeaway,
-    shared_words,
-)
-from app.sections import address
-from app.sections.by_depth import notes
-from app.sections.figure import Words, answering, figure
-from app.sections.looking import Page, headline
-from app.sections.messages import plain
-from app.sources import measure
-from app.state import ViewParts
-from routing.errors import OptionError
-from routing.groups import layer_names
+from gatescope.analysis.registry import METRICS, Result
+from gatescope.app.components import Pick, matrix
+from gatescope.app.figures.layers.load import MARKS, expert_sentence, load_frame, load_grid, load_takeaway, shared_words
+from gatescope.app.sections import address
+from gatescope.app.sections.by_depth import notes
+from gatescope.app.sections.figure import Words, answering, figure
+from gatescope.app.sections.looking import Page, headline
+from gatescope.app.sections.messages import plain
+from gatescope.app.sources import measure
+from gatescope.app.state import ViewParts
+from gatescope.routing.errors import OptionError
+from gatescope.routing.groups import layer_names
 
 QUESTION = "Which experts get more than their share?"
 COUNTED = {"relative_load": "assignments", "relative_gate_mass": "gate weight"}

@@ -2,10 +2,10 @@
 
 import streamlit as st
 
-from analysis.enough import Enough, enough
-from analysis.registry import Ask
-from app import server
-from app.figures.library.enough import (
+from gatescope.analysis.enough import Enough, enough
+from gatescope.analysis.registry import Ask
+from gatescope.app import server
+from gatescope.app.figures.library.enough import (
     QUESTION,
     effect_sentence,
     enough_frame,
@@ -13,16 +13,16 @@ from app.figures.library.enough import (
     enough_words,
     reliability_sentence,
 )
-from app.memo import MemoCache
-from app.sections import aside
-from app.sections.figure import answering, chart, figure
-from app.sections.looking import Page, checked
-from app.sections.messages import plain
-from app.settings import settings
-from app.snippet import facet_names
-from app.sources import FACETS, Reading, Scope, Source, note, shipped_ids, shipped_name, tally_of
-from app.state import View
-from routing.groups import layer_names
+from gatescope.app.memo import MemoCache
+from gatescope.app.sections import aside
+from gatescope.app.sections.figure import answering, chart, figure
+from gatescope.app.sections.looking import Page, checked
+from gatescope.app.sections.messages import plain
+from gatescope.app.settings import settings
+from gatescope.app.snippet import facet_names
+from gatescope.app.sources import FACETS, Reading, Scope, Source, note, shipped_ids, shipped_name, tally_of
+from gatescope.app.state import View
+from gatescope.routing.groups import layer_names
 
 METRIC = "relative_load"
 _found = MemoCache()
@@ -56,9 +56,9 @@ def _panel(source: Source, scope: Scope, population: str) -> None:
 def _enough(source: Source, scope: Scope) -> Enough:
     code = f"found = enough(counts, Ask(facets=({facet_names(scope)},)))"
     imports = (
-        "from analysis.enough import enough",
-        "from analysis.registry import Ask",
-        "from analysis.tally import Facet",
+        "from gatescope.analysis.enough import enough",
+        "from gatescope.analysis.registry import Ask",
+        "from gatescope.analysis.tally import Facet",
     )
     note(Reading(source=source, scope=scope, code=code, imports=imports))
     return _found.get(

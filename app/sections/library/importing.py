@@ -2,15 +2,15 @@
 
 import streamlit as st
 
-from app import exchange
-from app.sections import address
-from app.sections.library.studies import begun, understood
-from app.sections.library.uploading import contents
-from app.sections.messages import plain, show_error
-from app.settings import model_source, settings
-from app.torch_import import import_hooks
-from cache.importers import Given
-from routing.errors import GatescopeError
+from gatescope.app import exchange
+from gatescope.app.sections import address
+from gatescope.app.sections.library.studies import begun, understood
+from gatescope.app.sections.library.uploading import contents
+from gatescope.app.sections.messages import plain, show_error
+from gatescope.app.settings import model_source, settings
+from gatescope.app.torch_import import import_hooks
+from gatescope.cache.importers import Given
+from gatescope.routing.errors import GatescopeError
 
 UNKNOWN = "not one of these"
 ANY = ""
@@ -66,7 +66,7 @@ def _given() -> Given:
     if model == UNKNOWN:
         return Given(experts=experts, k=slots, on_fault="skip")
     import_hooks()
-    from hooks.outline import outline
+    from gatescope.hooks.outline import outline
 
     layers = outline(model_source(model), revision=settings().revision)
     return Given(layers=layers, model=model, experts=experts, k=slots, on_fault="skip")

@@ -5,15 +5,15 @@ from hashlib import sha256
 
 import streamlit as st
 
-from app import exchange, library, server
-from app.library import Entry, Usage
-from app.navigation import find_pages
-from app.sections import address
-from app.sections.library.studies import open_buttons, open_on, say_later, understood
-from app.sections.messages import plain
-from app.settings import settings
-from app.state import View
-from routing.errors import GatescopeError
+from gatescope.app import exchange, library, server
+from gatescope.app.library import Entry, Usage
+from gatescope.app.navigation import find_pages
+from gatescope.app.sections import address
+from gatescope.app.sections.library.studies import open_buttons, open_on, say_later, understood
+from gatescope.app.sections.messages import plain
+from gatescope.app.settings import settings
+from gatescope.app.state import View
+from gatescope.routing.errors import GatescopeError
 
 COLUMNS = ("name", "kind", "model", "tokens", "documents", "when", "bytes", "recorded", "tags")
 ROW_PIXELS, MOST_PIXELS = 35, 480

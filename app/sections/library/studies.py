@@ -4,15 +4,15 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from app import library
-from app.library import Entry
-from app.navigation import find_pages
-from app.sections import address
-from app.sections.messages import plain, show_error
-from app.settings import settings
-from app.state import ViewParts
-from app.study.job import Doing
-from routing.errors import GatescopeError
+from gatescope.app import library
+from gatescope.app.library import Entry
+from gatescope.app.navigation import find_pages
+from gatescope.app.sections import address
+from gatescope.app.sections.messages import plain, show_error
+from gatescope.app.settings import settings
+from gatescope.app.state import ViewParts
+from gatescope.app.study.job import Doing
+from gatescope.routing.errors import GatescopeError
 
 POLL_SECONDS = 1.0
 SLOW_SECONDS = 5.0

@@ -4,24 +4,24 @@ from functools import cache
 
 import streamlit as st
 
-from app import library, server
-from app.jobs import Job, Phase
-from app.sections.ask import follow_loading
-from app.sections.library.studies import begun, duration, say_later
-from app.sections.library.uploading import documents_uploaded
-from app.sections.messages import plain, show_error
-from app.settings import settings
-from app.state import View
-from app.study.estimate import Length, Speed, length_of, speed_of
-from app.study.job import plan_for
-from app.study.order import MOST_NAMED, RECORDS, read_order
-from app.study.request import Estimate, Request, estimated, order_for, part_of, refusal, study_id
-from app.study.upload import Texts
-from app.tracer import Tracer, explained
-from cache.keys import server_secret
-from corpora import probe
-from routing.errors import GatescopeError, ModelError, QueueFullError
-from routing.record import Document
+from gatescope.app import library, server
+from gatescope.app.jobs import Job, Phase
+from gatescope.app.sections.ask import follow_loading
+from gatescope.app.sections.library.studies import begun, duration, say_later
+from gatescope.app.sections.library.uploading import documents_uploaded
+from gatescope.app.sections.messages import plain, show_error
+from gatescope.app.settings import settings
+from gatescope.app.state import View
+from gatescope.app.study.estimate import Length, Speed, length_of, speed_of
+from gatescope.app.study.job import plan_for
+from gatescope.app.study.order import MOST_NAMED, RECORDS, read_order
+from gatescope.app.study.request import Estimate, Request, estimated, order_for, part_of, refusal, study_id
+from gatescope.app.study.upload import Texts
+from gatescope.app.tracer import Tracer, explained
+from gatescope.cache.keys import server_secret
+from gatescope.corpora import probe
+from gatescope.routing.errors import GatescopeError, ModelError, QueueFullError
+from gatescope.routing.record import Document
 
 SOURCES = {"probe": "The bundled probe set", "upload": "Your own files"}
 LONG = {"split": "cut at white space into parts", "skip": "left out, and named"}

@@ -8,14 +8,14 @@ import pandas as pd
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from app.sections.messages import plain, show_error
-from app.settings import settings
-from app.study.capturing import CHARACTERS_A_TOKEN
-from app.study.order import MOST_NAMED
-from app.study.upload import PARTS, SUFFIXES, Limits, Look, Mapped, Texts, laid_out, look, read, safe_name
-from corpora.formats import Cut, format_of
-from corpora.opening import PACKED
-from routing.errors import GatescopeError
+from gatescope.app.sections.messages import plain, show_error
+from gatescope.app.settings import settings
+from gatescope.app.study.capturing import CHARACTERS_A_TOKEN
+from gatescope.app.study.order import MOST_NAMED
+from gatescope.app.study.upload import PARTS, SUFFIXES, Limits, Look, Mapped, Texts, laid_out, look, read, safe_name
+from gatescope.corpora.formats import Cut, format_of
+from gatescope.corpora.opening import PACKED
+from gatescope.routing.errors import GatescopeError
 
 CUTS = {"file": "the whole file", "paragraphs": "a paragraph", "words": "200 words"}
 WORDS = 200

@@ -3,9 +3,9 @@
 import numpy as np
 import streamlit as st
 
-from analysis.registry import Result
-from app.components.links import linked
-from app.figures.locality.reach import (
+from gatescope.analysis.registry import Result
+from gatescope.app.components.links import linked
+from gatescope.app.figures.locality.reach import (
     MEAN,
     MOST_LAYERS,
     Curves,
@@ -19,16 +19,16 @@ from app.figures.locality.reach import (
     resident_html,
     residents,
 )
-from app.figures.spoken import layer_words
-from app.sections import address
-from app.sections.by_depth import notes, of_b, population
-from app.sections.figure import Words, answering, chart, figure
-from app.sections.looking import Page
-from app.sections.messages import plain
-from app.sections.places import LinkTo, linker
-from app.sources import measure
-from routing.errors import OptionError
-from routing.groups import layer_names
+from gatescope.app.figures.spoken import layer_words
+from gatescope.app.sections import address
+from gatescope.app.sections.by_depth import notes, of_b, population
+from gatescope.app.sections.figure import Words, answering, chart, figure
+from gatescope.app.sections.looking import Page
+from gatescope.app.sections.messages import plain
+from gatescope.app.sections.places import LinkTo, linker
+from gatescope.app.sources import measure
+from gatescope.routing.errors import OptionError
+from gatescope.routing.groups import layer_names
 
 KEPT, CHART = "locality-kept", "hits-chart"
 SIZE = "locality-size"

@@ -4,9 +4,9 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from analysis.cache_spread import Depths, loads_per_token, lru_depths_by_document
-from app.expert_sizes import known_weights
-from app.figures.locality.planner import (
+from gatescope.analysis.cache_spread import Depths, loads_per_token, lru_depths_by_document
+from gatescope.app.expert_sizes import known_weights
+from gatescope.app.figures.locality.planner import (
     FORMATS,
     MATRICES,
     Plan,
@@ -19,17 +19,20 @@ from app.figures.locality.planner import (
     plan_rows,
     verdict,
 )
-from app.figures.spoken import bytes_words
-from app.memo import MemoCache
-from app.sections.figure import Words, answering, chart, figure
-from app.sections.locality.hot_set import keep, kept_experts, names_of
-from app.sections.looking import Page
-from app.sections.messages import plain
-from app.sources import LIVE_RESAMPLES, Reading, counted, facet_mask, measure, note
+from gatescope.app.figures.spoken import bytes_words
+from gatescope.app.memo import MemoCache
+from gatescope.app.sections.figure import Words, answering, chart, figure
+from gatescope.app.sections.locality.hot_set import keep, kept_experts, names_of
+from gatescope.app.sections.looking import Page
+from gatescope.app.sections.messages import plain
+from gatescope.app.sources import LIVE_RESAMPLES, Reading, counted, facet_mask, measure, note
 
 MEMORY = "locality-memory"
 RESAMPLES = 5 * LIVE_RESAMPLES
-BEYOND = "Bytes are these rates times the size of the experts chosen above; app.figures.locality.planner has the sums."
+BEYOND = (
+    "Bytes are these rates times the size of the experts chosen above; "
+    "gatescope.app.figures.locality.planner has the sums."
+)
 _depths = MemoCache()
 
 
@@ -146,7 +149,7 @@ def _call_of(page: Page, found: Plan) -> Reading:
         f"kept_l, size_l = np.array({found.kept_l.tolist()}), np.array({np.asarray(found.size_l).tolist()})\n"
         f"loads = loads_per_token(depths, kept_l, size_l, resamples={RESAMPLES})"
     )
-    imports = ("from analysis.cache_spread import loads_per_token, lru_depths_by_document",)
+    imports = ("from gatescope.analysis.cache_spread import loads_per_token, lru_depths_by_document",)
     return Reading(source=page.source, scope=page.scope, code=code, imports=imports)
 
 

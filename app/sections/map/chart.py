@@ -8,17 +8,25 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from app.components.links import linked
-from app.document_ranges import slice_of
-from app.figures.card import visible
-from app.figures.map.points import Places, map_words, matching, purity_frame, purity_plot, purity_words, scatter
-from app.sections import address
-from app.sections.figure import answering, chart, figure
-from app.sections.looking import Page
-from app.sections.map.places import PLANES, places_of, purities_within
-from app.sections.messages import plain
-from routing.errors import OptionError
-from routing.groups import layer_names
+from gatescope.app.components.links import linked
+from gatescope.app.document_ranges import slice_of
+from gatescope.app.figures.card import visible
+from gatescope.app.figures.map.points import (
+    Places,
+    map_words,
+    matching,
+    purity_frame,
+    purity_plot,
+    purity_words,
+    scatter,
+)
+from gatescope.app.sections import address
+from gatescope.app.sections.figure import answering, chart, figure
+from gatescope.app.sections.looking import Page
+from gatescope.app.sections.map.places import PLANES, places_of, purities_within
+from gatescope.app.sections.messages import plain
+from gatescope.routing.errors import OptionError
+from gatescope.routing.groups import layer_names
 
 MOST_RUNS = 200
 """Runs of numbers that an address can name."""

@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from analysis.document_points import document_points
-from analysis.projection import Layout, Points, neighbourhood, principal, purity, token_points
-from app.figures.map.points import Places, document_frame, token_frame
-from app.memo import MemoCache
-from app.snippet import facet_names
-from app.sources import FACETS, Reading, Scope, Source, counted, note
-from routing.errors import OptionError
-from routing.record import RoutingRecord
+from gatescope.analysis.document_points import document_points
+from gatescope.analysis.projection import Layout, Points, neighbourhood, principal, purity, token_points
+from gatescope.app.figures.map.points import Places, document_frame, token_frame
+from gatescope.app.memo import MemoCache
+from gatescope.app.snippet import facet_names
+from gatescope.app.sources import FACETS, Reading, Scope, Source, counted, note
+from gatescope.routing.errors import OptionError
+from gatescope.routing.record import RoutingRecord
 
 TOKENS_DRAWN = 2_000
 FEWEST = 3
@@ -51,9 +51,9 @@ def _call_of(source: Source, kind: str, plane: str, scope: Scope, layer: int | N
         f"purities = {{by: purity(points, by, seed={SEED}) for by in points.labels}}"
     )
     imports = (
-        f"from analysis.{'document_points' if kind == 'documents' else 'projection'} import {made}",
-        "from analysis.projection import neighbourhood, principal, purity",
-        "from analysis.tally import Facet",
+        f"from gatescope.analysis.{'document_points' if kind == 'documents' else 'projection'} import {made}",
+        "from gatescope.analysis.projection import neighbourhood, principal, purity",
+        "from gatescope.analysis.tally import Facet",
     )
     return Reading(source=source, scope=scope, code=code, imports=imports)
 

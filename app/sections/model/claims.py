@@ -5,36 +5,37 @@ from typing import TYPE_CHECKING
 import numpy as np
 import streamlit as st
 
-from analysis.claims import MORE, NEEDED, check_claims
-from analysis.composition import composition
-from analysis.profiles import OTHER
-from analysis.registry import Result
-from analysis.tally import label_numbers
-from analysis.verdict import Evidence, Left, Verdict, left_of, left_of_columns
-from app import server
-from app.components.links import linked
-from app.figures.model.claims import claims_frame, claims_list, claims_takeaway
-from app.memo import MemoCache
-from app.navigation import find_pages
-from app.sections import address
-from app.sections.figure import Words, answering, figure
-from app.sources import LIVE_RESAMPLES, Source, measure, own_tokens, table
-from app.state import View
-from routing.errors import CaptureNotFoundError, OptionError
-from routing.record import Flag, RoutingRecord
-from routing.router import RouterRule
+from gatescope.analysis.claims import MORE, NEEDED, check_claims
+from gatescope.analysis.composition import composition
+from gatescope.analysis.profiles import OTHER
+from gatescope.analysis.registry import Result
+from gatescope.analysis.tally import label_numbers
+from gatescope.analysis.verdict import Evidence, Left, Verdict, left_of, left_of_columns
+from gatescope.app import server
+from gatescope.app.components.links import linked
+from gatescope.app.figures.model.claims import claims_frame, claims_list, claims_takeaway
+from gatescope.app.memo import MemoCache
+from gatescope.app.navigation import find_pages
+from gatescope.app.sections import address
+from gatescope.app.sections.figure import Words, answering, figure
+from gatescope.app.sources import LIVE_RESAMPLES, Source, measure, own_tokens, table
+from gatescope.app.state import View
+from gatescope.routing.errors import CaptureNotFoundError, OptionError
+from gatescope.routing.record import Flag, RoutingRecord
+from gatescope.routing.router import RouterRule
 
 if TYPE_CHECKING:  # torch takes seconds to import
-    from hooks import LoadedModel
-    from routing.parameters import Parameters
+    from gatescope.hooks import LoadedModel
+    from gatescope.routing.parameters import Parameters
 
 QUESTION = "What is said of such models, and does it hold of this one?"
 QUICK_TOKENS = 5_000
 """Tokens up to which claims are checked without being asked for, where nothing was analysed before."""
 
 BEYOND = (
-    "analysis.claims.check_claims judges them; weights are counted by hooks.weights_count.count_weights(model), and "
-    "what is told at the same word is the composition of the record (analysis.composition)."
+    "gatescope.analysis.claims.check_claims judges them; weights are counted by "
+    "gatescope.hooks.weights_count.count_weights(model), and what is told at the same word is the composition of the "
+    "record (gatescope.analysis.composition)."
 )
 
 _left = MemoCache()
@@ -140,7 +141,7 @@ def _want(key: str) -> None:
 
 
 def _weights(model: "LoadedModel") -> "Parameters":
-    from hooks.weights_count import count_weights  # torch is imported by now: the model is loaded
+    from gatescope.hooks.weights_count import count_weights  # torch is imported by now: the model is loaded
 
     return count_weights(model)
 

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from app.figures.model.blocks import blocks_figure, checks_list, facts_list, framed, rule_figure, share
-from app.navigation import find_pages
-from app.sections.messages import plain
-from app.settings import settings
-from app.tracer import Tracer
-from models import BUNDLED_MODELS
-from routing.groups import LayerGroup, layer_groups, span
+from gatescope.app.figures.model.blocks import blocks_figure, checks_list, facts_list, framed, rule_figure, share
+from gatescope.app.navigation import find_pages
+from gatescope.app.sections.messages import plain
+from gatescope.app.settings import settings
+from gatescope.app.tracer import Tracer
+from gatescope.models import BUNDLED_MODELS
+from gatescope.routing.groups import LayerGroup, layer_groups, span
 
 if TYPE_CHECKING:  # torch takes seconds to import: a page that shows a model finds it imported already
-    from hooks import LoadedModel, SelfCheckReport
+    from gatescope.hooks import LoadedModel, SelfCheckReport
 
 CLAIMS = {
     "routers": (

@@ -5,12 +5,12 @@ from typing import NamedTuple
 import numpy as np
 import streamlit as st
 
-from analysis.pair_evidence import PairTest, expected_of, pair_test
-from analysis.registry import METRICS, Result
-from app.components import Pick, matrix
-from app.components.links import linked
-from app.figures.pairs.contexts import contexts, contexts_html, sampled, shared_rows
-from app.figures.pairs.lift import (
+from gatescope.analysis.pair_evidence import PairTest, expected_of, pair_test
+from gatescope.analysis.registry import METRICS, Result
+from gatescope.app.components import Pick, matrix
+from gatescope.app.components.links import linked
+from gatescope.app.figures.pairs.contexts import contexts, contexts_html, sampled, shared_rows
+from gatescope.app.figures.pairs.lift import (
     LayerPairs,
     Order,
     explained_words,
@@ -24,15 +24,15 @@ from app.figures.pairs.lift import (
     partners,
     strongest_pair,
 )
-from app.memo import MemoCache
-from app.sections import address
-from app.sections.by_depth import notes
-from app.sections.figure import Words, answering, figure
-from app.sections.looking import Page, headline
-from app.sections.messages import plain
-from app.sources import Reading, counted, facet_mask, measure, note
-from routing.errors import OptionError
-from routing.groups import layer_names
+from gatescope.app.memo import MemoCache
+from gatescope.app.sections import address
+from gatescope.app.sections.by_depth import notes
+from gatescope.app.sections.figure import Words, answering, figure
+from gatescope.app.sections.looking import Page, headline
+from gatescope.app.sections.messages import plain
+from gatescope.app.sources import Reading, counted, facet_mask, measure, note
+from gatescope.routing.errors import OptionError
+from gatescope.routing.groups import layer_names
 
 _SUPPORT_NULL = "coactivation_support.null[{layer}]"
 _TESTS = MemoCache()
@@ -72,7 +72,7 @@ def _tested(page: Page, layer: int, support: Result) -> PairTest:
         f"ids_tk, document_t = record.ids_tlk[is_counted_t, {layer}], record.document_t[is_counted_t]\n"
         f"test = pair_test(ids_tk, document_t, {expected if is_counted_here else _SUPPORT_NULL.format(layer=layer)})"
     )
-    imports = ("from analysis.pair_evidence import expected_of, pair_test",)
+    imports = ("from gatescope.analysis.pair_evidence import expected_of, pair_test",)
     note(Reading(source=page.source, scope=page.scope, code=code, imports=imports))
     return _TESTS.get((page.source.id, page.scope, layer), compute)
 

@@ -1,7 +1,7 @@
 """From layer to layer on the page: the steps of one expert's tokens, and the paths through all layers."""
 
-from app.components import matrix
-from app.figures.pairs.paths import (
+from gatescope.app.components import matrix
+from gatescope.app.figures.pairs.paths import (
     coverage_frame,
     coverage_scale,
     coverage_takeaway,
@@ -13,12 +13,12 @@ from app.figures.pairs.paths import (
     step_plot,
     step_takeaway,
 )
-from app.sections.by_depth import notes, of_b, population
-from app.sections.figure import Words, answering, chart, figure
-from app.sections.looking import Page, headline
-from app.sources import measure
-from routing.errors import OptionError
-from routing.groups import layer_names
+from gatescope.app.sections.by_depth import notes, of_b, population
+from gatescope.app.sections.figure import Words, answering, chart, figure
+from gatescope.app.sections.looking import Page, headline
+from gatescope.app.sources import measure
+from gatescope.routing.errors import OptionError
+from gatescope.routing.groups import layer_names
 
 
 def show_step(page: Page, layer: int, expert: int) -> None:

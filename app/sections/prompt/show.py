@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Unpack
 import pandas as pd
 import streamlit as st
 
-from app.components import Pick, token_matrix
-from app.components.links import linked
-from app.export import counts_frame, csv_bytes, trace_frame
-from app.figures.card import card
-from app.figures.trace import (
+from gatescope.app.components import Pick, token_matrix
+from gatescope.app.components.links import linked
+from gatescope.app.export import counts_frame, csv_bytes, trace_frame
+from gatescope.app.figures.card import card
+from gatescope.app.figures.trace import (
     TokenFigure,
     changes,
     close_calls,
@@ -23,18 +23,18 @@ from app.figures.trace import (
     view_title,
     views,
 )
-from app.memo import MemoCache
-from app.sections import address
-from app.sections.figure import parquet_bytes
-from app.sections.messages import plain
-from app.sections.places import linker
-from app.sources import Source, document_of, span_of
-from app.state import Span, View, ViewParts
-from app.tracer import Tracer
-from routing.record import Flag, RoutingRecord
+from gatescope.app.memo import MemoCache
+from gatescope.app.sections import address
+from gatescope.app.sections.figure import parquet_bytes
+from gatescope.app.sections.messages import plain
+from gatescope.app.sections.places import linker
+from gatescope.app.sources import Source, document_of, span_of
+from gatescope.app.state import Span, View, ViewParts
+from gatescope.app.tracer import Tracer
+from gatescope.routing.record import Flag, RoutingRecord
 
 if TYPE_CHECKING:  # torch takes seconds to import
-    from hooks import Check
+    from gatescope.hooks import Check
 
 _figures = MemoCache()
 

@@ -5,19 +5,19 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.alike import Near, SameWord, nearest_to, same_word
-from app import server
-from app.components.links import linked
-from app.figures import alike
-from app.figures.context import quoted
-from app.memo import MemoCache
-from app.sections import address
-from app.sections.figure import answering, chart, figure
-from app.sections.looking import Page
-from app.sections.places import linker, place_of, row_of
-from app.sources import Reading, Scope, Source, counted, facet_mask, note
-from routing.errors import OptionError
-from routing.record import RoutingRecord
+from gatescope.analysis.alike import Near, SameWord, nearest_to, same_word
+from gatescope.app import server
+from gatescope.app.components.links import linked
+from gatescope.app.figures import alike
+from gatescope.app.figures.context import quoted
+from gatescope.app.memo import MemoCache
+from gatescope.app.sections import address
+from gatescope.app.sections.figure import answering, chart, figure
+from gatescope.app.sections.looking import Page
+from gatescope.app.sections.places import linker, place_of, row_of
+from gatescope.app.sources import Reading, Scope, Source, counted, facet_mask, note
+from gatescope.routing.errors import OptionError
+from gatescope.routing.record import RoutingRecord
 
 _found = MemoCache()
 
@@ -102,7 +102,7 @@ def _call(source: Source, scope: Scope, record: RoutingRecord, number: int | Non
             f"{own}\nfound = same_word(\n    record, {route}, {word}, own_t=own_t, document={document}, "
             "is_counted_t=is_counted_t\n)"
         )
-    imports = ("import numpy as np", f"from analysis.alike import {what}")
+    imports = ("import numpy as np", f"from gatescope.analysis.alike import {what}")
     return Reading(source=source, scope=scope, code=code, imports=imports)
 
 

@@ -4,9 +4,9 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from cache.importers.importer import Given
-from cache.importers.reading.npz import explained
-from routing.record import Provenance
+from gatescope.cache.importers.importer import Given
+from gatescope.cache.importers.reading.npz import explained
+from gatescope.routing.record import Provenance
 
 
 def provenance_of(

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from cache.importers.importer import Given
-from routing.errors import RecordError, TraceError
-from routing.router import RouterRule
+from gatescope.cache.importers.importer import Given
+from gatescope.routing.errors import RecordError, TraceError
+from gatescope.routing.router import RouterRule
 
 MOST_LAYERS = 4096
 """More than ten times those of any model there is; each takes its time."""

@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cache.importers.importer import Given, Report
-from cache.importers.reading.llamacpp_passes import Chosen, LayerPass
-from cache.importers.reading.npz import explained
-from cache.importers.reading.rows import CELLS
-from routing.errors import TraceError
+from gatescope.cache.importers.importer import Given, Report
+from gatescope.cache.importers.reading.llamacpp_passes import Chosen, LayerPass
+from gatescope.cache.importers.reading.npz import explained
+from gatescope.cache.importers.reading.rows import CELLS
+from gatescope.routing.errors import TraceError
 
 LINE = re.compile(rb"(\d{1,5}),(\d{1,9})\r?\n")
 HEADER = b"layer,expert"

@@ -23,11 +23,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cache.importers.importer import Given, Report
-from cache.importers.reading.llamacpp_passes import Chosen, LayerPass
-from cache.importers.reading.npz import explained
-from cache.importers.reading.rows import CELLS
-from routing.errors import TraceError
+from gatescope.cache.importers.importer import Given, Report
+from gatescope.cache.importers.reading.llamacpp_passes import Chosen, LayerPass
+from gatescope.cache.importers.reading.npz import explained
+from gatescope.cache.importers.reading.rows import CELLS
+from gatescope.routing.errors import TraceError
 
 HEAD = re.compile(
     r"(?:ggml_debug|common_debug_cb_eval): +(ffn_moe_topk|ffn_moe_weights(?:_softmax|_norm|_scaled)?)-(\d{1,5})"

@@ -11,7 +11,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from routing.errors import TraceError
+from gatescope.routing.errors import TraceError
 
 AT_ONCE = 2**28  # bytes that are read together
 BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError)

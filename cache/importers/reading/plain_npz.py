@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cache.importers.importer import Given, Report
-from cache.importers.reading.npz import Member, names_of, open_npz
-from cache.importers.reading.plain_table import (
+from gatescope.cache.importers.importer import Given, Report
+from gatescope.cache.importers.reading.npz import Member, names_of, open_npz
+from gatescope.cache.importers.reading.plain_table import (
     ABOUT,
     LABELS,
     LAYER,
@@ -20,8 +20,8 @@ from cache.importers.reading.plain_table import (
     document_of,
     layers_said,
 )
-from routing.errors import TraceError
-from routing.record import Document
+from gatescope.routing.errors import TraceError
+from gatescope.routing.record import Document
 
 ROUTES = ("ids", "weights", "logits")
 

@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from cache.importers.importer import Given, Report
-from cache.importers.reading.plain_table import (
+from gatescope.cache.importers.importer import Given, Report
+from gatescope.cache.importers.reading.plain_table import (
     ABOUT,
     LABELS,
     LAYER,
@@ -25,11 +25,11 @@ from cache.importers.reading.plain_table import (
     document_of,
     layers_said,
 )
-from cache.importers.reading.rows import ABSENT
-from cache.importers.reading.vocabulary import Vocabulary
-from routing.errors import TraceError
-from routing.record import Document
-from routing.row_counts import read_fault, row_fault
+from gatescope.cache.importers.reading.rows import ABSENT
+from gatescope.cache.importers.reading.vocabulary import Vocabulary
+from gatescope.routing.errors import TraceError
+from gatescope.routing.record import Document
+from gatescope.routing.row_counts import read_fault, row_fault
 
 KEY = b"trace"
 UNREADABLE = ABSENT - 1  # an id that stands for a missing value: no expert, and not an empty slot either

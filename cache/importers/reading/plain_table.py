@@ -7,10 +7,10 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from cache.importers.reading.layers import MORE, Seen, check_count
-from routing.errors import TraceError
-from routing.record import Document
-from routing.router import RouterRule, Score, Stack
+from gatescope.cache.importers.reading.layers import MORE, Seen, check_count
+from gatescope.routing.errors import TraceError
+from gatescope.routing.record import Document
+from gatescope.routing.router import RouterRule, Score, Stack
 
 PER_TOKEN = ("token", "piece", "document", "position", "flags")
 LABELS = ("text", "id", "source", "domain", "language")

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cache.importers.importer import Given, Report
-from routing.record import Document, Flag, Provenance, RoutingRecord
-from routing.router import RouterRule
+from gatescope.cache.importers.importer import Given, Report
+from gatescope.routing.record import Document, Flag, Provenance, RoutingRecord
+from gatescope.routing.router import RouterRule
 
 ABSENT = -1  # no expert in this slot, in the rows of a trace
 CELLS = 2**22  # routes (and logits) of one record

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cache.importers.importer import Given, Report
-from cache.importers.reading.layers import Seen
-from cache.importers.reading.rows import ABSENT
-from cache.importers.reading.sequences import Pass
-from cache.importers.reading.tensors import Tensor, open_tensors
-from routing.errors import TraceError
+from gatescope.cache.importers.importer import Given, Report
+from gatescope.cache.importers.reading.layers import Seen
+from gatescope.cache.importers.reading.rows import ABSENT
+from gatescope.cache.importers.reading.sequences import Pass
+from gatescope.cache.importers.reading.tensors import Tensor, open_tensors
+from gatescope.routing.errors import TraceError
 
 EXTEND, DECODE, MIXED, IDLE = 1, 2, 3, 4  # SGLang's ForwardMode; above: speculative and other modes
 NAMED = re.compile(r"expert_distribution_recorder_(\d+(?:\.\d+)?)(?:_(\d+))?\.pt")

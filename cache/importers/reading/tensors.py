@@ -19,8 +19,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cache.importers.reading.npz import AT_ONCE, BROKEN, explained
-from routing.errors import TraceError
+from gatescope.cache.importers.reading.npz import AT_ONCE, BROKEN, explained
+from gatescope.routing.errors import TraceError
 
 MOST_INSTRUCTIONS = 2**26  # bytes of the pickle alone; about eight million tokens
 ORDERS: Mapping[bytes, Literal["<", ">"]] = {b"little": "<", b"big": ">"}

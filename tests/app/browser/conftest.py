@@ -2,7 +2,7 @@
 
 import pytest
 
-from cache.store import Store
+from gatescope.cache.store import Store
 from tests.app.browser.harness import People, address, serving  # noqa: F401  # a fixture
 
 

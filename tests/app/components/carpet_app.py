@@ -5,7 +5,7 @@ import time
 import numpy as np
 import streamlit as st
 
-from app.components import TOKEN_FLAGS, Mark, Pick, Scale, matrix, token_matrix
+from gatescope.app.components import TOKEN_FLAGS, Mark, Pick, Scale, matrix, token_matrix
 
 st.set_page_config(layout="wide")
 

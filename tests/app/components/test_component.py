@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from app.components import Scale, matrix
-from app.components.carpet import component
-from app.components.carpet.encode import Axis, encode
-from app.components.carpet.events import Pick, inside, pick_event, row_event, span_event, span_inside
-from app.components.modules import join_modules
+from gatescope.app.components import Scale, matrix
+from gatescope.app.components.carpet import component
+from gatescope.app.components.carpet.encode import Axis, encode
+from gatescope.app.components.carpet.events import Pick, inside, pick_event, row_event, span_event, span_inside
+from gatescope.app.components.modules import join_modules
 
 HERE = Path(__file__).parent
 CARPET = HERE.parents[2] / "app" / "components" / "carpet"

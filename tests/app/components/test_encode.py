@@ -8,12 +8,12 @@ import zlib
 import numpy as np
 import pytest
 
-from app.components.carpet import encode as encode_module
-from app.components.carpet import scale as scale_module
-from app.components.carpet.encode import UNDEFINED, Axis, encode, quantise
-from app.components.carpet.overlay import Overlay
-from app.components.carpet.scale import Scale
-from routing.errors import OptionError
+from gatescope.app.components.carpet import encode as encode_module
+from gatescope.app.components.carpet import scale as scale_module
+from gatescope.app.components.carpet.encode import UNDEFINED, Axis, encode, quantise
+from gatescope.app.components.carpet.overlay import Overlay
+from gatescope.app.components.carpet.scale import Scale
+from gatescope.routing.errors import OptionError
 
 MARGIN = Scale("margin", low=0.0, high=2.0, unit="logits", pool="min")
 LAYER, TOKEN = Axis("layer"), Axis("token")

@@ -7,11 +7,11 @@ import zlib
 import numpy as np
 import pytest
 
-from app.components.carpet import overlay as overlay_module
-from app.components.carpet.encode import Axis, encode
-from app.components.carpet.overlay import Mark, Overlay
-from app.components.carpet.scale import Scale
-from routing.errors import OptionError
+from gatescope.app.components.carpet import overlay as overlay_module
+from gatescope.app.components.carpet.encode import Axis, encode
+from gatescope.app.components.carpet.overlay import Mark, Overlay
+from gatescope.app.components.carpet.scale import Scale
+from gatescope.routing.errors import OptionError
 
 SCALE = Scale("load", low=0.0, high=1.0)
 DEAD = Mark("×", "dead")

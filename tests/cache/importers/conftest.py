@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from cache.importers import read_trace
-from cache.importers.importer import Given, Report
-from routing.record import RoutingRecord
-from routing.router import RouterRule
+from gatescope.cache.importers import read_trace
+from gatescope.cache.importers.importer import Given, Report
+from gatescope.routing.record import RoutingRecord
+from gatescope.routing.router import RouterRule
 
 ROOT = Path(__file__).parents[3]
 

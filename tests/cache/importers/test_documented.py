@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cache.importers import Given, importers, read_trace
-from cache.importers.reading.plain_table import ABOUT, LABELS, PER_TOKEN
+from gatescope.cache.importers import Given, importers, read_trace
+from gatescope.cache.importers.reading.plain_table import ABOUT, LABELS, PER_TOKEN
 
 PAGE = (Path(__file__).parents[3] / "docs" / "importing.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)

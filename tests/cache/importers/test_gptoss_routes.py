@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cache.importers import gptoss_routes, read_trace
-from cache.importers.importer import Given
-from cache.importers.reading import rows
-from routing import Flag
-from routing.errors import TraceError
-from routing.record import joined
+from gatescope.cache.importers import gptoss_routes, read_trace
+from gatescope.cache.importers.importer import Given
+from gatescope.cache.importers.reading import rows
+from gatescope.routing import Flag
+from gatescope.routing.errors import TraceError
+from gatescope.routing.record import joined
 
 REAL = Path(__file__).parents[4] / "shared" / "realdata" / "gptoss20b"
 real = pytest.mark.skipif(not REAL.is_dir(), reason="the data set's folder is not beside this checkout")
@@ -286,7 +286,7 @@ def test_a_row_belongs_to_the_token_beside_it(data_set):
 def test_the_whole_data_set_takes_a_bounded_part_of_memory(process_memory):
     """62 MB of arrays and 12 MB of texts, of which one record's part is in memory at a time."""
     lines = f"""
-from cache.importers import read_trace
+from gatescope.cache.importers import read_trace
 records, report = read_trace({str(REAL)!r})
 print(max(record.tokens for record in records))
 """

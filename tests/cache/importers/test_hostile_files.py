@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cache.importers import importers, read_trace
-from cache.importers.importer import Given
-from routing.errors import TraceError
+from gatescope.cache.importers import importers, read_trace
+from gatescope.cache.importers.importer import Given
+from gatescope.routing.errors import TraceError
 from tests.parquet_forgery import forge_rows
 
 IDS = np.arange(24).reshape(4, 3, 2) % 8
@@ -140,9 +140,9 @@ def test_zeros_that_unfold_from_a_small_file_are_not_read(tmp_path, process_memo
     """The text of one token, 400 MB long and 2 MB on disk: refused before it is read."""
     lines = f"""
 import numpy as np
-from cache.importers import read_trace
-from cache.importers.importer import Given
-from routing.errors import TraceError
+from gatescope.cache.importers import read_trace
+from gatescope.cache.importers.importer import Given
+from gatescope.routing.errors import TraceError
 try:
     list(read_trace({str(tmp_path / "a.npz")!r}, Given(experts=8))[0])
 except TraceError as error:

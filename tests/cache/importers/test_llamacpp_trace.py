@@ -7,12 +7,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cache.importers import read_trace
-from cache.importers.importer import Given
-from cache.importers.reading import rows
-from routing import Flag
-from routing.errors import TraceError
-from routing.record import joined
+from gatescope.cache.importers import read_trace
+from gatescope.cache.importers.importer import Given
+from gatescope.cache.importers.reading import rows
+from gatescope.routing import Flag
+from gatescope.routing.errors import TraceError
+from gatescope.routing.record import joined
 
 EXPERTS, K = 8, 2
 BLOCKS = (1, 2, 4)
@@ -191,7 +191,7 @@ def test_one_layer_alone_is_refused(tmp_path, imported, monkeypatch):
     path.write_text("0,1\n0,2\n" * 5)
     with pytest.raises(TraceError, match="layer 0 alone"):
         imported(path, **KNOWN)
-    monkeypatch.setattr("cache.importers.reading.llamacpp_csv.CELLS", 6)
+    monkeypatch.setattr("gatescope.cache.importers.reading.llamacpp_csv.CELLS", 6)
     with pytest.raises(TraceError, match="line 7: more than 6 lines of one layer"):
         imported(path, **KNOWN)
 

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cache.importers import read_trace
-from cache.importers.importer import Given
-from cache.importers.reading import rows
-from routing import Flag
-from routing.errors import OptionError, TraceError
-from routing.record import joined
+from gatescope.cache.importers import read_trace
+from gatescope.cache.importers.importer import Given
+from gatescope.cache.importers.reading import rows
+from gatescope.routing import Flag
+from gatescope.routing.errors import OptionError, TraceError
+from gatescope.routing.record import joined
 
 DOCUMENTS = [("one", "law", "en"), ("two", "", "de"), ("three", "code", "")]
 FULL = {

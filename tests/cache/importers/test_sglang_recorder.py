@@ -8,11 +8,11 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cache.importers import read_trace
-from cache.importers.reading import rows, sequences
-from routing import Flag
-from routing.errors import TraceError
-from routing.record import joined
+from gatescope.cache.importers import read_trace
+from gatescope.cache.importers.reading import rows, sequences
+from gatescope.routing import Flag
+from gatescope.routing.errors import TraceError
+from gatescope.routing.record import joined
 from tests.cache.importers.sglang_server import (
     DENSE,
     EXPERTS,

@@ -6,11 +6,11 @@ import json
 import numpy as np
 import pytest
 
-from cache.importers import read_trace
-from cache.importers.importer import Given
-from cache.importers.sglang_response import IMPORTER
-from routing import Flag, RouterRule
-from routing.errors import TraceError
+from gatescope.cache.importers import read_trace
+from gatescope.cache.importers.importer import Given
+from gatescope.cache.importers.sglang_response import IMPORTER
+from gatescope.routing import Flag, RouterRule
+from gatescope.routing.errors import TraceError
 from tests.engines import standin
 from tests.engines.standin import TEXTS, among_zeros, bare, moved, run, sglang_answer, sglang_chat, vllm_answer
 

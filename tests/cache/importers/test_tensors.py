@@ -17,9 +17,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cache.importers.reading import tensors
-from cache.importers.reading.tensors import Tensor, open_tensors
-from routing.errors import TraceError
+from gatescope.cache.importers.reading import tensors
+from gatescope.cache.importers.reading.tensors import Tensor, open_tensors
+from gatescope.routing.errors import TraceError
 
 ROOT = Path(__file__).parents[3]
 WHOLE = [torch.int32, torch.int64, torch.int16, torch.int8, torch.uint8]
@@ -100,7 +100,7 @@ def test_long_lists_and_ordered_dictionaries(tmp_path):
 def test_reading_needs_no_torch(tmp_path):
     torch.save({"a": torch.arange(3)}, tmp_path / "a.pt")
     lines = (
-        "import sys; from pathlib import Path; from cache.importers.reading.tensors import open_tensors\n"
+        "import sys; from pathlib import Path; from gatescope.cache.importers.reading.tensors import open_tensors\n"
         f"with open_tensors(Path({str(tmp_path / 'a.pt')!r})) as held: print(held['a'].array().tolist())\n"
         "print('torch' in sys.modules, 'pickle' in sys.modules and 'numpy' not in sys.modules)"
     )

@@ -11,11 +11,11 @@ from hypothesis import given as drawn
 from hypothesis import settings, strategies
 from hypothesis.extra.numpy import arrays
 
-from cache.importers import read_trace
-from cache.importers.importer import Given
-from cache.importers.vllm import IMPORTER, decoded
-from routing import Flag, RouterRule
-from routing.errors import TraceError
+from gatescope.cache.importers import read_trace
+from gatescope.cache.importers.importer import Given
+from gatescope.cache.importers.vllm import IMPORTER, decoded
+from gatescope.routing import Flag, RouterRule
+from gatescope.routing.errors import TraceError
 from tests.engines import standin
 from tests.engines.standin import TEXTS, among_zeros, moved, npy, run, sglang_answer, usage, vllm_answer, vllm_choice
 
