@@ -5,13 +5,13 @@ import sys
 import streamlit as st
 from starlette.middleware import Middleware
 
-from gatescope.app.guard import RequestGuard, ask_nobody_outside
-from gatescope.app.headers import SafeHeaders
-from gatescope.app.navigation import first_page_route
-from gatescope.app.server import FRAME, lifespan
-from gatescope.app.settings import settings
-from gatescope.app.visitor import check_visitors
+from gatescope.app.shell.headers import SafeHeaders
+from gatescope.app.shell.navigation import first_page_route
+from gatescope.app.shell.request_guard import RequestGuard, ask_nobody_outside
 from gatescope.routing.errors import OptionError
+from gatescope.server.server import FRAME, lifespan
+from gatescope.server.settings import settings
+from gatescope.server.visitor import check_visitors
 
 ask_nobody_outside()
 try:

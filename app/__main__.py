@@ -1,5 +1,5 @@
 """`python -m app`: the command line."""
 
-from gatescope.app.cli import main
+from gatescope.cli.main import main
 
 main()

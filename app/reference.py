@@ -6,8 +6,8 @@ from pydantic.fields import FieldInfo
 
 from gatescope.analysis.metrics import METRICS
 from gatescope.analysis.registry import AXES, Metric
-from gatescope.app.navigation import find_pages
-from gatescope.app.settings import Settings
+from gatescope.app.shell.navigation import find_pages
+from gatescope.server.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 README, CATALOGUE, DASHBOARD = ROOT / "README.md", ROOT / "docs" / "metrics.md", ROOT / "docs" / "dashboard.md"

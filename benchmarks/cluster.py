@@ -24,9 +24,9 @@ from typing import NamedTuple
 
 import psutil
 
-from gatescope.app.study.capturing import whole_tally
 from gatescope.cache.study import COUNTS, StudyFolder
 from gatescope.corpora import probe
+from gatescope.studies.capturing import whole_tally
 
 MB = 2**20
 

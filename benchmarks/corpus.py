@@ -28,8 +28,14 @@ import torch
 from benchmarks.memory import forget_peak, resident
 from gatescope.analysis.tally import tally
 from gatescope.analysis.tally_file import to_bytes
-from gatescope.app.study.blocks import Seen, Texts, cut
-from gatescope.app.study.capturing import (
+from gatescope.cache.schema import encode
+from gatescope.cache.study import COUNTS, ROUTES, SCORES, StudyFolder
+from gatescope.corpora import probe
+from gatescope.hooks import CaptureOptions, LoadedModel, find_batch_tokens, load_model
+from gatescope.models import BUNDLED_MODELS
+from gatescope.routing.record import Document, RoutingRecord
+from gatescope.studies.blocks import Seen, Texts, cut
+from gatescope.studies.capturing import (
     Detail,
     Left,
     Plan,
@@ -39,12 +45,6 @@ from gatescope.app.study.capturing import (
     packed,
     whole_tally,
 )
-from gatescope.cache.schema import encode
-from gatescope.cache.study import COUNTS, ROUTES, SCORES, StudyFolder
-from gatescope.corpora import probe
-from gatescope.hooks import CaptureOptions, LoadedModel, find_batch_tokens, load_model
-from gatescope.models import BUNDLED_MODELS
-from gatescope.routing.record import Document, RoutingRecord
 
 WARM_UP = 8  # texts captured before the measurement, so that what is loaded once is not counted
 LEVELS: tuple[tuple[Detail, float], ...] = (("counts", 0.0), ("ids", 0.0), ("weights", 0.0), ("weights", 0.1))

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from playwright.sync_api import Page, sync_playwright
 
-from gatescope.app.navigation import PageFile, find_pages
+from gatescope.app.shell.navigation import PageFile, find_pages
 from gatescope.cache.store import Store
 from gatescope.routing import Document, Provenance, RouterRule, RoutingRecord
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from gatescope.app.reference import CATALOGUE, DASHBOARD, with_metrics, with_pages, with_settings
-from gatescope.app.settings import Settings
-from gatescope.app.state import Span, View
+from gatescope.server.settings import Settings
+from gatescope.server.view import Span, View
 
 ROOT = Path(__file__).parents[1]
 DOCS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -3,16 +3,16 @@
 import streamlit as st
 
 from gatescope.analysis.compare import Relation
-from gatescope.app.figures.compare.relation import kind_words
-from gatescope.app.sections.compare.choice import choose, model_of, show_settling, steps_of
-from gatescope.app.sections.compare.models import show_models
-from gatescope.app.sections.compare.relation import related
-from gatescope.app.sections.compare.texts import show_texts
-from gatescope.app.sections.compare.weights import show_weights
-from gatescope.app.sections.looking import Page, open_page
-from gatescope.app.sections.messages import plain, show_error
-from gatescope.app.sources import Source
+from gatescope.app.shell.messages import plain, show_error
+from gatescope.app.shell.page import Page, open_page
+from gatescope.app.views.compare.choice import choose, model_of, show_settling, steps_of
+from gatescope.app.views.compare.models import show_models
+from gatescope.app.views.compare.relation import related
+from gatescope.app.views.compare.relation_figure import kind_words
+from gatescope.app.views.compare.texts import show_texts
+from gatescope.app.views.compare.weights import show_weights
 from gatescope.routing.errors import GatescopeError
+from gatescope.server.sources import Source
 
 PAGE = {
     "title": "Compare",

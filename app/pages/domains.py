@@ -2,13 +2,13 @@
 
 import streamlit as st
 
-from gatescope.app.sections.by_depth import has_tokens
-from gatescope.app.sections.domains.apart import show_apart, show_languages
-from gatescope.app.sections.domains.by_group import choose_groups, show_split, show_told
-from gatescope.app.sections.domains.leaning import show_leaning
-from gatescope.app.sections.domains.told import show_decoding, show_support
-from gatescope.app.sections.looking import open_page
-from gatescope.app.sections.messages import show_error
+from gatescope.app.shell.layer_charts import has_tokens
+from gatescope.app.shell.messages import show_error
+from gatescope.app.shell.page import open_page
+from gatescope.app.views.domains.by_group import choose_groups, show_split, show_told
+from gatescope.app.views.domains.decoding import show_decoding, show_support
+from gatescope.app.views.domains.divergence import show_apart, show_languages
+from gatescope.app.views.domains.specialization import show_leaning
 from gatescope.routing.errors import GatescopeError
 
 PAGE = {

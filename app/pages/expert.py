@@ -1,12 +1,13 @@
 """One expert: how busy it is, which words and texts it takes, and which experts stand around it."""
 
-from gatescope.app.figures.expert.glance import GLANCE
-from gatescope.app.sections.expert import texts, work
-from gatescope.app.sections.expert.choice import choose, glance
-from gatescope.app.sections.expert.knock_out import knock_out
-from gatescope.app.sections.figure import answering
-from gatescope.app.sections.looking import open_page
-from gatescope.app.sections.messages import show_error
+from gatescope.app.shell.figure import answering
+from gatescope.app.shell.messages import show_error
+from gatescope.app.shell.page import open_page
+from gatescope.app.views.expert import profile as work
+from gatescope.app.views.expert import texts
+from gatescope.app.views.expert.ablation import knock_out
+from gatescope.app.views.expert.choice import choose, glance
+from gatescope.app.views.expert.profile_figure import GLANCE
 from gatescope.routing.errors import GatescopeError
 
 PAGE = {

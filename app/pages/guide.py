@@ -3,15 +3,23 @@
 import streamlit as st
 
 from gatescope.analysis.registry import METRICS
-from gatescope.app import __version__, server
+from gatescope.app import __version__
 from gatescope.app.components.links import linked
-from gatescope.app.figures.guide.texts import GRAMMAR, found_metrics, glossary, keys_list, metrics_frame, metrics_list
-from gatescope.app.navigation import find_pages
-from gatescope.app.sections import address
-from gatescope.app.sections.figure import Words, figure
-from gatescope.app.sections.messages import plain, show_error, show_notices
-from gatescope.app.sections.tour import questions, replay, stops, toured
+from gatescope.app.shell import address
+from gatescope.app.shell.figure import Words, figure
+from gatescope.app.shell.messages import plain, show_error, show_notices
+from gatescope.app.shell.navigation import find_pages
+from gatescope.app.shell.tour import questions, replay, stops, toured
+from gatescope.app.views.guide.texts_figure import (
+    GRAMMAR,
+    found_metrics,
+    glossary,
+    keys_list,
+    metrics_frame,
+    metrics_list,
+)
 from gatescope.routing.errors import GatescopeError
+from gatescope.server import server
 
 PAGE = {
     "title": "Guide",

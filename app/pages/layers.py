@@ -3,19 +3,27 @@
 import numpy as np
 import streamlit as st
 
-from gatescope.app.figures.depth import DEPTHS, Depth
-from gatescope.app.figures.layers.load import Sorted, sorted_frame, sorted_load, sorted_plot, sorted_takeaway
-from gatescope.app.sections.by_depth import beside, choose_layer, depth_figure, depth_grid, has_tokens, of_b, population
-from gatescope.app.sections.figure import Words, answering, chart, figure
-from gatescope.app.sections.layers.any_measure import any_measure
-from gatescope.app.sections.layers.evenness import show_places, show_warnings, show_windows
-from gatescope.app.sections.layers.load import show_load
-from gatescope.app.sections.looking import Page, open_page
-from gatescope.app.sections.messages import show_error
-from gatescope.app.sections.parts import show_part
-from gatescope.app.sources import measure
+from gatescope.app.charts.depth import DEPTHS, Depth
+from gatescope.app.shell.figure import Words, answering, chart, figure
+from gatescope.app.shell.layer_charts import (
+    beside,
+    choose_layer,
+    depth_figure,
+    depth_grid,
+    has_tokens,
+    of_b,
+    population,
+)
+from gatescope.app.shell.messages import show_error
+from gatescope.app.shell.page import Page, open_page
+from gatescope.app.shell.tabs import show_part
+from gatescope.app.views.layers.any_measure import any_measure
+from gatescope.app.views.layers.evenness import show_places, show_warnings, show_windows
+from gatescope.app.views.layers.load import show_load
+from gatescope.app.views.layers.load_figure import Sorted, sorted_frame, sorted_load, sorted_plot, sorted_takeaway
 from gatescope.routing.errors import GatescopeError, OptionError
 from gatescope.routing.groups import layer_names
+from gatescope.server.sources import measure
 
 PAGE = {
     "title": "Layers",

@@ -1,12 +1,12 @@
 """Whether a text keeps to a few experts for a while, and what keeping only some of them in memory would take."""
 
-from gatescope.app.figures.depth import Depth
-from gatescope.app.sections.by_depth import depth_figure, depth_grid, has_tokens
-from gatescope.app.sections.locality.hot_set import choose_place, show_hits, show_overlap
-from gatescope.app.sections.locality.plan import show_plan
-from gatescope.app.sections.looking import Page, open_page
-from gatescope.app.sections.messages import show_error
-from gatescope.app.sections.parts import show_part
+from gatescope.app.charts.depth import Depth
+from gatescope.app.shell.layer_charts import depth_figure, depth_grid, has_tokens
+from gatescope.app.shell.messages import show_error
+from gatescope.app.shell.page import Page, open_page
+from gatescope.app.shell.tabs import show_part
+from gatescope.app.views.locality.cache_plan import show_plan
+from gatescope.app.views.locality.hot_set import choose_place, show_hits, show_overlap
 from gatescope.routing.errors import GatescopeError
 
 PAGE = {

@@ -2,11 +2,11 @@
 
 import streamlit as st
 
-from gatescope.app.figures.map.points import COLOURS, SAID
-from gatescope.app.sections.looking import Page, open_page
-from gatescope.app.sections.map import chart
-from gatescope.app.sections.map.places import PLANES
-from gatescope.app.sections.messages import show_error
+from gatescope.app.shell.messages import show_error
+from gatescope.app.shell.page import Page, open_page
+from gatescope.app.views.map import chart
+from gatescope.app.views.map.points_figure import COLOURS, SAID
+from gatescope.app.views.map.projections import PLANES
 from gatescope.routing.errors import GatescopeError
 
 PAGE = {

@@ -2,15 +2,15 @@
 
 import streamlit as st
 
-from gatescope.app import server
-from gatescope.app.sections import address
-from gatescope.app.sections.ask import follow_loading, leave
-from gatescope.app.sections.messages import show_error, show_notices
-from gatescope.app.sections.model.claims import show_claims
-from gatescope.app.sections.model.report import show_report, show_trust
-from gatescope.app.settings import settings
-from gatescope.app.tracer import Tracer
+from gatescope.app.shell import address
+from gatescope.app.shell.messages import show_error, show_notices
+from gatescope.app.views.model.claims import show_claims
+from gatescope.app.views.model.report import show_report, show_trust
+from gatescope.app.views.prompt.ask import follow_loading, leave
 from gatescope.routing.errors import GatescopeError
+from gatescope.server import server
+from gatescope.server.model_worker import Tracer
+from gatescope.server.settings import settings
 
 PAGE = {
     "title": "Model",

@@ -2,17 +2,17 @@
 
 import streamlit as st
 
-from gatescope.app.figures.pairs.lift import strangest_layer
-from gatescope.app.figures.pairs.paths import INFORMATION, PREDICTABILITY
-from gatescope.app.sections.by_depth import choose_layer, depth_grid, has_tokens
-from gatescope.app.sections.figure import answering
-from gatescope.app.sections.looking import Page, open_page
-from gatescope.app.sections.messages import show_error
-from gatescope.app.sections.pairs.panel import chosen_pair, known_pairs, show_lift, show_pair
-from gatescope.app.sections.pairs.steps import show_coverage, show_same_path, show_step
-from gatescope.app.sections.parts import show_part
-from gatescope.app.sources import measure
+from gatescope.app.shell.figure import answering
+from gatescope.app.shell.layer_charts import choose_layer, depth_grid, has_tokens
+from gatescope.app.shell.messages import show_error
+from gatescope.app.shell.page import Page, open_page
+from gatescope.app.shell.tabs import show_part
+from gatescope.app.views.pairs.coactivation import chosen_pair, known_pairs, show_lift, show_pair
+from gatescope.app.views.pairs.coactivation_figure import strangest_layer
+from gatescope.app.views.pairs.transitions import show_coverage, show_same_path, show_step
+from gatescope.app.views.pairs.transitions_figure import INFORMATION, PREDICTABILITY
 from gatescope.routing.errors import GatescopeError, OptionError
+from gatescope.server.sources import measure
 
 PAGE = {
     "title": "Pairs",

@@ -4,20 +4,21 @@ from dataclasses import replace
 
 import streamlit as st
 
-from gatescope.app import server
-from gatescope.app.figures.trace import striking_cell
-from gatescope.app.jobs import Phase
-from gatescope.app.sections import address, aside
-from gatescope.app.sections.ask import ask, asked, follow, follow_loading, leave, welcome
-from gatescope.app.sections.looking import checked, reference_of
-from gatescope.app.sections.messages import plain, show_error, show_notices
-from gatescope.app.sections.prompt.show import show
-from gatescope.app.sections.tour import answer, first_visit
-from gatescope.app.sources import Source
-from gatescope.app.state import View
-from gatescope.app.tracer import Hit, Tracer
+from gatescope.app.charts.token_heatmap import striking_cell
+from gatescope.app.shell import address
+from gatescope.app.shell import sidebar as aside
+from gatescope.app.shell.messages import plain, show_error, show_notices
+from gatescope.app.shell.page import checked, reference_of
+from gatescope.app.shell.tour import answer, first_visit
+from gatescope.app.views.prompt.ask import ask, asked, follow, follow_loading, leave, welcome
+from gatescope.app.views.prompt.show import show
 from gatescope.routing.errors import CaptureNotFoundError, GatescopeError, StoreError
 from gatescope.routing.record import Document
+from gatescope.server import server
+from gatescope.server.jobs import Phase
+from gatescope.server.model_worker import Hit, Tracer
+from gatescope.server.sources import Source
+from gatescope.server.view import View
 
 PAGE = {
     "title": "Prompt",

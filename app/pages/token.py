@@ -2,20 +2,20 @@
 
 import streamlit as st
 
+from gatescope.app.charts.card import facts
+from gatescope.app.charts.context import STYLE, context, quoted
+from gatescope.app.charts.token_heatmap import striking_cell, views
 from gatescope.app.components.links import linked
-from gatescope.app.figures.card import facts
-from gatescope.app.figures.context import STYLE, context, quoted
-from gatescope.app.figures.token import ladder
-from gatescope.app.figures.trace import striking_cell, views
-from gatescope.app.sections import address
-from gatescope.app.sections.figure import answering, chart, figure
-from gatescope.app.sections.looking import Page, open_page
-from gatescope.app.sections.messages import plain, show_error
-from gatescope.app.sections.places import linker
-from gatescope.app.sections.token import alike as alike_tokens
-from gatescope.app.sources import Reading, Scope, document_of, note
+from gatescope.app.shell import address
+from gatescope.app.shell.figure import answering, chart, figure
+from gatescope.app.shell.links import linker
+from gatescope.app.shell.messages import plain, show_error
+from gatescope.app.shell.page import Page, open_page
+from gatescope.app.views.token import similar_tokens as alike_tokens
+from gatescope.app.views.token import token_path_figure as ladder
 from gatescope.routing.errors import GatescopeError, OptionError
 from gatescope.routing.record import RoutingRecord
+from gatescope.server.sources import Reading, Scope, document_of, note
 
 PAGE = {
     "title": "Token",
@@ -70,7 +70,7 @@ def _here(record: RoutingRecord, number: int, token: int) -> None:
 
 def _firmness(page: Page, record: RoutingRecord, token: int) -> ladder.Firmness:
     code = f"firm = firmness(record, {token})"
-    imports = ("from gatescope.app.figures.token.ladder import firmness",)
+    imports = ("from gatescope.app.views.token.token_path_figure import firmness",)
     scope = Scope(documents=(page.view.document or 0,))
     note(Reading(source=page.source, scope=scope, code=code, imports=imports))
     return ladder.firmness(record, token)

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import norm
 
 from gatescope.analysis.knockout import POWER, Loss, as_busy, rises, smallest_shown, texts_needed
-from gatescope.app.figures.expert.knockout import knockout_frame, knockout_plot, knockout_words, what_texts_tell
+from gatescope.app.views.expert.ablation_figure import knockout_frame, knockout_plot, knockout_words, what_texts_tell
 
 
 def test_controls_are_as_busy_and_worked_at_all():

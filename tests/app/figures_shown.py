@@ -14,18 +14,18 @@ from streamlit.testing.v1 import AppTest
 
 from gatescope.analysis.tally import tally
 from gatescope.analysis.tally_file import to_bytes
-from gatescope.app import server, sources
-from gatescope.app.library import running_studies
-from gatescope.app.sections import figure
-from gatescope.app.settings import settings
-from gatescope.app.sources import ANALYSED, CAPTURED, TALLY
-from gatescope.app.study import results
-from gatescope.app.study.run import Chosen, computed
-from gatescope.app.study.tables import about, tables
+from gatescope.app.shell import figure
 from gatescope.cache.schema import encode
 from gatescope.cache.study import ROUTES, Block, StudyFolder
 from gatescope.models.box import probed
 from gatescope.routing import Flag, RoutingRecord
+from gatescope.server import server, sources
+from gatescope.server.library import running_studies
+from gatescope.server.settings import settings
+from gatescope.server.sources import ANALYSED, CAPTURED, TALLY
+from gatescope.studies import results
+from gatescope.studies.compute import Chosen, computed
+from gatescope.studies.tables import about, tables
 
 MODEL = "sift-softmax"
 CORPUS, OTHER, STUDY = "figurescaptureaa", "figuresothercapt", "figuresstudyaaaa"

@@ -8,10 +8,10 @@ from typer.testing import CliRunner
 
 from gatescope.analysis.tally import tally
 from gatescope.analysis.tally_file import to_bytes
-from gatescope.app.cli import app
 from gatescope.cache.block import Block
 from gatescope.cache.schema import encode
 from gatescope.cache.study import COUNTS, ROUTES, StudyFolder
+from gatescope.cli.main import app
 from gatescope.routing import Document
 
 

@@ -11,12 +11,12 @@ from gatescope.analysis.metrics import METRICS
 from gatescope.analysis.registry import Result
 from gatescope.analysis.tally import tally
 from gatescope.analysis.tally_file import from_bytes
-from gatescope.app.cli import app
-from gatescope.app.study.results import read_results
-from gatescope.app.study.run import Chosen, computed
-from gatescope.app.study.tables import result_frame
+from gatescope.cli.main import app
 from gatescope.corpora import open_corpus
 from gatescope.routing.errors import CaptureCancelledError, StoreError
+from gatescope.studies.compute import Chosen, computed
+from gatescope.studies.results import read_results
+from gatescope.studies.tables import result_frame
 
 TEXTS = [("law", "The court finds the defendant liable."), ("code", "for i in range(10): print(i)")]
 

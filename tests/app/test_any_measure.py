@@ -5,10 +5,10 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from gatescope.analysis.registry import METRICS, Result
-from gatescope.app import server
-from gatescope.app.figures.layers.measured import Drawn, at, drawn, names, summary
-from gatescope.app.sections.layers.any_measure import CHOSEN
-from gatescope.app.settings import settings
+from gatescope.app.views.layers.any_measure import CHOSEN
+from gatescope.app.views.layers.any_measure_figure import Drawn, at, drawn, names, summary
+from gatescope.server import server
+from gatescope.server.settings import settings
 
 
 @pytest.fixture(scope="module")

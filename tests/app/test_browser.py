@@ -6,7 +6,7 @@ import urllib.request
 import pandas as pd
 import pytest
 
-from gatescope.app.export import read_trace_csv
+from gatescope.studies.export import read_trace_csv
 from tests.app.browser.harness import address, ask, at_rest, download, run, text_of, visit  # noqa: F401
 
 # ruff: noqa: F811  # the fixtures above are arguments below

@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from gatescope.app.cli import app
 from gatescope.cache.block import Block
 from gatescope.cache.schema import encode
 from gatescope.cache.store import Store
 from gatescope.cache.study import StudyFolder
+from gatescope.cli.main import app
 from gatescope.routing import Document
 
 A, B, C = "a" * 16, "b" * 16, "c" * 16
@@ -265,7 +265,7 @@ def test_what_cannot_be_exported_is_explained(store, named, tmp_path, source, ou
 
 
 def test_help_does_not_wait_for_torch_or_arrow():
-    code = "import sys\nfrom typer.testing import CliRunner\nfrom gatescope.app.cli import app\n"
+    code = "import sys\nfrom typer.testing import CliRunner\nfrom gatescope.cli.main import app\n"
     code += "assert CliRunner().invoke(app, ['cache', 'gc', '--help']).exit_code == 0\n"
     code += "assert not {'torch', 'streamlit', 'pyarrow'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=240)

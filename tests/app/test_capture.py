@@ -17,10 +17,16 @@ from typer.testing import CliRunner
 
 from gatescope.analysis.tally import STATISTICS, tally
 from gatescope.analysis.tally_file import from_bytes, to_bytes
-from gatescope.app.cli import app
-from gatescope.app.study import blocks
-from gatescope.app.study.blocks import Seen, Share, cut
-from gatescope.app.study.capturing import (
+from gatescope.cache.schema import decode
+from gatescope.cache.study import COUNTS, ROUTES, SCORES, StudyFolder
+from gatescope.cli.main import app
+from gatescope.corpora import open_corpus
+from gatescope.hooks import CaptureOptions, attach, capture, capture_corpus, find_batch_tokens, load_model
+from gatescope.routing.errors import OptionError
+from gatescope.routing.record import Document, joined
+from gatescope.studies import blocks
+from gatescope.studies.blocks import Seen, Share, cut
+from gatescope.studies.capturing import (
     Left,
     Plan,
     capture_study,
@@ -30,12 +36,6 @@ from gatescope.app.study.capturing import (
     packed,
     whole_tally,
 )
-from gatescope.cache.schema import decode
-from gatescope.cache.study import COUNTS, ROUTES, SCORES, StudyFolder
-from gatescope.corpora import open_corpus
-from gatescope.hooks import CaptureOptions, attach, capture, capture_corpus, find_batch_tokens, load_model
-from gatescope.routing.errors import OptionError
-from gatescope.routing.record import Document, joined
 
 ROOT = Path(__file__).parents[2]
 WORDS = "quartz violin harbour kettle magnet orchard pebble saffron thimble walnut zephyr defendant liable".split()
@@ -133,7 +133,7 @@ import torch
 torch.set_num_threads(1)
 from gatescope.app.study import blocks
 blocks.MOST_DOCUMENTS = 4
-from gatescope.app.study.capturing import Plan, capture_study
+from gatescope.studies.capturing import Plan, capture_study
 from gatescope.cache.study import StudyFolder
 from gatescope.corpora import open_corpus
 from gatescope.hooks import CaptureOptions, load_model

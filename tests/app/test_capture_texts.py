@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from gatescope.app.cli import app
-from gatescope.app.study import blocks
-from gatescope.app.study.blocks import Seen, cut, halves
-from gatescope.app.study.capturing import Plan, capture_block, capture_study, longest_text, pieces_of
 from gatescope.cache.study import StudyFolder
+from gatescope.cli.main import app
 from gatescope.corpora import open_corpus
 from gatescope.hooks import CaptureOptions, attach, load_model
 from gatescope.routing.record import Document, Flag
+from gatescope.studies import blocks
+from gatescope.studies.blocks import Seen, cut, halves
+from gatescope.studies.capturing import Plan, capture_block, capture_study, longest_text, pieces_of
 
 PLAN = Plan(options=CaptureOptions(), batch_tokens=128)
 GOOD = "The court finds the defendant liable."

@@ -15,13 +15,13 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from gatescope.app.cli import app
-from gatescope.app.study import blocks
-from gatescope.app.study.capturing import Plan, capture_study
 from gatescope.cache.study import RECIPE, StudyFolder
+from gatescope.cli.main import app
 from gatescope.hooks import CaptureOptions, load_model
 from gatescope.routing.errors import ModelMemoryError
 from gatescope.routing.record import Document
+from gatescope.studies import blocks
+from gatescope.studies.capturing import Plan, capture_study
 
 ROOT = Path(__file__).parents[2]
 GOOD = "The court finds the defendant liable."
@@ -191,13 +191,13 @@ def _may_mount() -> bool:
 
 
 COMMAND = (
-    "from gatescope.app.study import blocks; blocks.MOST_DOCUMENTS = 4; from gatescope.app.cli import main; main()"
+    "from gatescope.app.study import blocks; blocks.MOST_DOCUMENTS = 4; from gatescope.cli.main import main; main()"
 )
 ON_A_SMALL_DISK = """
 import sys
 from pathlib import Path
 from typer.testing import CliRunner
-from gatescope.app.cli import app
+from gatescope.cli.main import app
 from gatescope.app.study import blocks
 
 blocks.MOST_DOCUMENTS = 4

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gatescope.app.figures.card import card, visible
+from gatescope.app.charts.card import card, visible
 from gatescope.routing import Flag
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from gatescope.analysis.verdict import Row, Verdict
-from gatescope.app.figures.model.claims import claims_frame, claims_list, claims_takeaway
+from gatescope.app.views.model.claims_figure import claims_frame, claims_list, claims_takeaway
 
 
 def verdict(holds="holds", **fields):

@@ -9,9 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from gatescope.app import __version__
-from gatescope.app.cli import app
-from gatescope.app.export import read_trace_csv
 from gatescope.cache.store import Store
+from gatescope.cli.main import app
+from gatescope.studies.export import read_trace_csv
 
 TEXT = "The cat sat. =1+1\nNA"
 
@@ -35,7 +35,7 @@ def test_the_version_is_that_of_the_project():
 
 
 def test_help_does_not_wait_for_torch():
-    code = "import sys\nfrom typer.testing import CliRunner\nfrom gatescope.app.cli import app\n"
+    code = "import sys\nfrom typer.testing import CliRunner\nfrom gatescope.cli.main import app\n"
     code += "assert CliRunner().invoke(app, ['trace', '--help']).exit_code == 0\n"
     code += "assert not {'torch', 'transformers', 'streamlit'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=240)
@@ -123,7 +123,7 @@ def test_a_failure_while_writing_leaves_the_earlier_files_as_they_were(tiny_mode
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("gatescope.app.export.write_csv", full)
+    monkeypatch.setattr("gatescope.studies.export.write_csv", full)
     done = trace("--model", tiny_model, "--out", tmp_path)
     assert done.exit_code == 1
     assert "No space left" in done.stderr

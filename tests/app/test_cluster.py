@@ -18,18 +18,18 @@ import pytest
 from typer.testing import CliRunner
 
 from gatescope.analysis.tally_file import to_bytes
-from gatescope.app.cli import app
-from gatescope.app.settings import Settings
-from gatescope.app.study import blocks
-from gatescope.app.study import cluster as on_ray
-from gatescope.app.study.blocks import Seen, Texts, cut
-from gatescope.app.study.capturing import Plan, Progress, capture_block, capture_study, whole_tally
-from gatescope.app.study.worker import Replica, Worker
 from gatescope.cache.study import StudyFolder
+from gatescope.cli.main import app
 from gatescope.corpora import open_corpus
 from gatescope.hooks import CaptureOptions, load_model
 from gatescope.routing import Document
 from gatescope.routing.errors import ModelNotFoundError, OptionError, PromptError
+from gatescope.server.settings import Settings
+from gatescope.studies import blocks
+from gatescope.studies import ray_cluster as on_ray
+from gatescope.studies.blocks import Seen, Texts, cut
+from gatescope.studies.capturing import Plan, Progress, capture_block, capture_study, whole_tally
+from gatescope.studies.ray_worker import Replica, Worker
 
 ROOT = Path(__file__).parents[2]
 BLOCKS, OF = 8, 2
@@ -226,7 +226,7 @@ def test_a_block_that_a_worker_is_asked_for_again_is_captured_and_written_once(t
         time.sleep(0.2)
         return capture_block(model, texts, plan)
 
-    monkeypatch.setattr("gatescope.app.study.worker.capture_block", slowly)
+    monkeypatch.setattr("gatescope.studies.ray_worker.capture_block", slowly)
     worker = Worker(Replica(source=tiny_model, revision="", device="cpu", dtype="float32"))
     study = StudyFolder.create(tmp_path / "study", PLAN.recipe(load_model(tiny_model, device="cpu"), "corpus"))
     with ThreadPoolExecutor(max_workers=2) as both:

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch.distributed
 
-from gatescope.app.study.capturing import Plan, capture_study
 from gatescope.cache.study import StudyFolder
 from gatescope.corpora import open_corpus
 from gatescope.hooks import CaptureOptions, load_model
+from gatescope.studies.capturing import Plan, capture_study
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = re.search(r"^```python\n(.*?)^```", (ROOT / "docs/cluster.md").read_text("utf-8"), re.M | re.S)[1]

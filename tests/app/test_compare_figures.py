@@ -10,7 +10,7 @@ from gatescope.analysis.compare import Cascade, Flips, Relation, Shift
 from gatescope.analysis.first_choices import Shared
 from gatescope.analysis.registry import Result
 from gatescope.analysis.saturation import Agreement
-from gatescope.app.figures.compare.aligned import (
+from gatescope.app.views.compare.alignment_figure import (
     aligned,
     aligned_frame,
     aligned_words,
@@ -20,8 +20,18 @@ from gatescope.app.figures.compare.aligned import (
     own_figures,
     sights,
 )
-from gatescope.app.figures.compare.flips import cascade_plot, cascade_words, margin_frame, margin_words
-from gatescope.app.figures.compare.relation import (
+from gatescope.app.views.compare.differences_figure import (
+    SIGHTS,
+    layer_at,
+    model_line,
+    shape_of,
+    shape_words,
+    shared_words,
+    sight_frame,
+    sight_words,
+)
+from gatescope.app.views.compare.flips_figure import cascade_plot, cascade_words, margin_frame, margin_words
+from gatescope.app.views.compare.relation_figure import (
     diff_html,
     diff_words,
     kind_words,
@@ -33,17 +43,7 @@ from gatescope.app.figures.compare.relation import (
     shift_frame,
     shift_words,
 )
-from gatescope.app.figures.compare.settling import settling, settling_frame, settling_words
-from gatescope.app.figures.compare.unlike import (
-    SIGHTS,
-    layer_at,
-    model_line,
-    shape_of,
-    shape_words,
-    shared_words,
-    sight_frame,
-    sight_words,
-)
+from gatescope.app.views.compare.training_figure import settling, settling_frame, settling_words
 from tests.app.conftest import build_record
 
 

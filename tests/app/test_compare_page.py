@@ -6,11 +6,11 @@ from streamlit.testing.v1 import AppTest
 
 from gatescope.analysis.compare import paired, same_documents
 from gatescope.analysis.saturation import agreement
-from gatescope.app import server
-from gatescope.app.sections.compare.choice import steps_of
-from gatescope.app.sections.compare.weights import repeat_of
-from gatescope.app.settings import settings
-from gatescope.app.sources import read_shipped
+from gatescope.app.views.compare.choice import steps_of
+from gatescope.app.views.compare.weights import repeat_of
+from gatescope.server import server
+from gatescope.server.settings import settings
+from gatescope.server.sources import read_shipped
 
 PAGE = "../pages/compare.py"
 PROBE, EARLY, LAST = "probe.sift-softmax", "step256.sift-softmax", "step2686.sift-softmax"

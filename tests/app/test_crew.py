@@ -6,10 +6,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from gatescope.app.study import crew as crews
-from gatescope.app.study.crew import MOST_LOSSES, PATIENCE_SECONDS, Crew, Lost
-from gatescope.app.study.worker import Place
 from gatescope.routing.errors import GatescopeError, ModelNotFoundError
+from gatescope.studies import ray_actors as crews
+from gatescope.studies.ray_actors import MOST_LOSSES, PATIENCE_SECONDS, Crew, Lost
+from gatescope.studies.ray_worker import Place
 
 
 class ActorError(Exception):

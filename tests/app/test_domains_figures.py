@@ -7,7 +7,15 @@ import pytest
 from gatescope.analysis.behind import DocumentUse, WordParts
 from gatescope.analysis.composition import composition
 from gatescope.analysis.registry import Result
-from gatescope.app.figures.domains.apart import (
+from gatescope.app.views.domains.decoding_figure import (
+    decoding_frame,
+    decoding_plot,
+    decoding_takeaway,
+    is_support_sure,
+    support_rows,
+    support_takeaway,
+)
+from gatescope.app.views.domains.divergence_figure import (
     apart_frame,
     apart_grid,
     apart_takeaway,
@@ -17,7 +25,7 @@ from gatescope.app.figures.domains.apart import (
     pair_sentence,
     reach_takeaway,
 )
-from gatescope.app.figures.domains.behind import (
+from gatescope.app.views.domains.evidence_figure import (
     Cell,
     behind_html,
     cell_of,
@@ -28,7 +36,7 @@ from gatescope.app.figures.domains.behind import (
     top_documents,
     word_table,
 )
-from gatescope.app.figures.domains.groups import (
+from gatescope.app.views.domains.groups_figure import (
     composition_frame,
     deviation,
     is_split_sure,
@@ -43,14 +51,6 @@ from gatescope.app.figures.domains.groups import (
     told_frame,
     told_plot,
     told_takeaway,
-)
-from gatescope.app.figures.domains.told import (
-    decoding_frame,
-    decoding_plot,
-    decoding_takeaway,
-    is_support_sure,
-    support_rows,
-    support_takeaway,
 )
 from gatescope.routing.record import Document
 from tests.app.conftest import build_record

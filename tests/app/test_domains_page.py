@@ -6,10 +6,10 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from gatescope.app import server
-from gatescope.app.sections.domains import by_group
-from gatescope.app.settings import settings
-from gatescope.app.sources import measure, read_shipped, table
+from gatescope.app.views.domains import by_group
+from gatescope.server import server
+from gatescope.server.settings import settings
+from gatescope.server.sources import measure, read_shipped, table
 
 PROBE = "probe.sift-softmax"
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from gatescope.app.cli import app
 from gatescope.cache.study import COUNTS, ROUTES, StudyFolder
+from gatescope.cli.main import app
 from gatescope.hooks import capture_corpus, load_model
 from gatescope.models import BUNDLED_MODEL
 from gatescope.routing.record import Document

@@ -8,7 +8,7 @@ import pytest
 from gatescope.analysis.enough import Enough, enough
 from gatescope.analysis.registry import Ask
 from gatescope.analysis.tally import tally
-from gatescope.app.figures.library.enough import (
+from gatescope.app.views.library.sample_size_figure import (
     effect_sentence,
     enough_frame,
     enough_words,

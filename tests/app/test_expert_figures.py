@@ -8,10 +8,11 @@ import pytest
 from gatescope.analysis.expert_flow import Flow, PlaceLoad
 from gatescope.analysis.expert_words import Contexts, ExpertWord, Vocabulary
 from gatescope.analysis.registry import Result
-from gatescope.app.figures.expert import groups, partners
-from gatescope.app.figures.expert.forest import forest
-from gatescope.app.figures.expert.glance import Lean, busiest, by_load, glance_frame, glance_words, lean_of, tiles
-from gatescope.app.figures.expert.words import (
+from gatescope.app.views.expert import coactivation_figure as partners
+from gatescope.app.views.expert import groups_figure as groups
+from gatescope.app.views.expert.forest_figure import forest
+from gatescope.app.views.expert.profile_figure import Lean, busiest, by_load, glance_frame, glance_words, lean_of, tiles
+from gatescope.app.views.expert.words_figure import (
     contexts_frame,
     contexts_html,
     contexts_words,

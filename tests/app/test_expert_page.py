@@ -5,10 +5,10 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from gatescope.app import server
-from gatescope.app.settings import settings
 from gatescope.models.box import probed
 from gatescope.routing import Flag
+from gatescope.server import server
+from gatescope.server.settings import settings
 
 QUESTIONS = (
     "How busy is it, and what does it lean to?",
@@ -119,7 +119,7 @@ def test_where_nothing_was_generated_it_is_said(opened):
 
 
 def test_an_expert_is_taken_away_in_the_models_queue(opened, monkeypatch):
-    monkeypatch.setattr("gatescope.app.sections.expert.knock_out.TEXTS", 2)
+    monkeypatch.setattr("gatescope.app.views.expert.ablation.TEXTS", 2)
     page = opened(l="3", e="9")
     assert "reads 2 texts of this capture again" in words(page)
     page.button(key="knock-out").click().run()

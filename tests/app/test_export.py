@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatescope.app.export import TRACE_COLUMNS, counts_frame, csv_bytes, json_text, read_trace_csv, trace_frame
+from gatescope.studies.export import TRACE_COLUMNS, counts_frame, csv_bytes, json_text, read_trace_csv, trace_frame
 
 ID = "abcdefghijklmnop"
 

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from gatescope.analysis.trace import QUANTITIES
-from gatescope.app.components import TOKEN_FLAGS
-from gatescope.app.figures.trace import (
+from gatescope.app.charts.token_heatmap import (
     TOP_EXPERT,
     explain,
     row_names,
@@ -15,6 +14,7 @@ from gatescope.app.figures.trace import (
     view_title,
     views,
 )
+from gatescope.app.components import TOKEN_FLAGS
 from gatescope.routing import Flag
 
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from gatescope.app.guard import is_own_page
+from gatescope.app.shell.request_guard import is_own_page
 from tests.app.browser.harness import ROOT, serving
 
 WATCH = '''

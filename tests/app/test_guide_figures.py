@@ -5,7 +5,9 @@ import re
 import pytest
 
 from gatescope.analysis.registry import METRICS
-from gatescope.app.figures.guide.texts import (
+from gatescope.app.reference import DASHBOARD
+from gatescope.app.shell.navigation import find_pages
+from gatescope.app.views.guide.texts_figure import (
     KEYS,
     MECHANISMS,
     TOPICS,
@@ -17,8 +19,6 @@ from gatescope.app.figures.guide.texts import (
     metrics_list,
     topic_of,
 )
-from gatescope.app.navigation import find_pages
-from gatescope.app.reference import DASHBOARD
 from gatescope.routing import RouterRule
 
 TITLES = {page.address: page.title for page in find_pages()}

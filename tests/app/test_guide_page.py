@@ -3,8 +3,9 @@
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from gatescope.app import __version__, server
-from gatescope.app.sections.tour import DISMISSED
+from gatescope.app import __version__
+from gatescope.app.shell.tour import DISMISSED
+from gatescope.server import server
 
 
 def opened(**params: str) -> AppTest:

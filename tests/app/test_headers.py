@@ -2,7 +2,7 @@
 
 import asyncio
 
-from gatescope.app.headers import SafeHeaders, headers
+from gatescope.app.shell.headers import SafeHeaders, headers
 
 
 def answer(scope_type: str, start: dict) -> dict:

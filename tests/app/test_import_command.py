@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 from typer.testing import CliRunner
 
-from gatescope.app.cli import app
-from gatescope.app.study import import_command
 from gatescope.cache.study import StudyFolder
+from gatescope.cli import import_routes as import_command
+from gatescope.cli.main import app
 
 
 def save(path: Path, tokens: int, *, seed: int = 0) -> Path:

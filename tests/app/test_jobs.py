@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from gatescope.app import jobs
-from gatescope.app.jobs import JobQueue, Phase
 from gatescope.routing.errors import CaptureCancelledError, PromptError, QueueFullError
+from gatescope.server import jobs
+from gatescope.server.jobs import JobQueue, Phase
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from gatescope.analysis.alike import Near, SameWord
-from gatescope.app.figures.alike import near_frame, near_html, near_words, same_html, same_plot, same_words
-from gatescope.app.figures.card import card
-from gatescope.app.figures.context import around, context, quoted
-from gatescope.app.figures.token.ladder import (
+from gatescope.app.charts.card import card
+from gatescope.app.charts.context import around, context, quoted
+from gatescope.app.charts.similarity import near_frame, near_html, near_words, same_html, same_plot, same_words
+from gatescope.app.views.token.token_path_figure import (
     firmness,
     ladder_frame,
     ladder_html,

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from gatescope.analysis.registry import Result
-from gatescope.app.figures.depth import Depth, by_layer, depth_frame, depth_plot, depth_takeaway, null_words, over_zero
-from gatescope.app.figures.layers.load import (
+from gatescope.app.charts.depth import Depth, by_layer, depth_frame, depth_plot, depth_takeaway, null_words, over_zero
+from gatescope.app.views.layers.load_figure import (
     MARKS,
     busiest_share,
     expert_sentence,
@@ -18,7 +18,7 @@ from gatescope.app.figures.layers.load import (
     sorted_plot,
     sorted_takeaway,
 )
-from gatescope.app.figures.layers.windows import (
+from gatescope.app.views.layers.windows_figure import (
     places,
     places_frame,
     places_takeaway,
@@ -182,7 +182,7 @@ def test_a_and_b_have_their_own_ink_and_dash_and_one_null_where_it_is_the_same()
 
 def test_every_small_chart_names_a_metric_of_the_registry():
     from gatescope.analysis.metrics import METRICS
-    from gatescope.app.figures.depth import DEPTHS
+    from gatescope.app.charts.depth import DEPTHS
 
     assert {shown.metric for shown in DEPTHS} <= METRICS.keys()
     assert Depth("load_gini", "?", "y", "1").null == METRICS["load_gini"].null

@@ -5,10 +5,10 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from gatescope.app import server
-from gatescope.app.settings import settings
 from gatescope.cache.store import Store
 from gatescope.routing import Document, Provenance, RouterRule, RoutingRecord
+from gatescope.server import server
+from gatescope.server.settings import settings
 
 DEPTHS = ("How many experts is the work worth?", "How far is the busiest above the mean?", "How undecided is the gate?")
 

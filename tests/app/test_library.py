@@ -16,21 +16,22 @@ import numpy as np
 import pytest
 import streamlit as st
 
-from gatescope.app import exchange, library, server
-from gatescope.app.labels import LabelBook, tags_of
-from gatescope.app.library import Entry, entries, entry_of, is_listed, remove, rename, usage
-from gatescope.app.settings import load_settings, settings
-from gatescope.app.sources import CAPTURED
-from gatescope.app.study.import_command import written
-from gatescope.app.study.order import Order, write_order
-from gatescope.app.study.run import Chosen
-from gatescope.app.visitor import check_visitors, key_of, visitor
 from gatescope.cache.importers import Given
 from gatescope.cache.schema import encode
 from gatescope.cache.seal import seal
 from gatescope.cache.study import StudyFolder
+from gatescope.cli.import_routes import written
 from gatescope.routing import Document
 from gatescope.routing.errors import CaptureNotFoundError, OptionError, StorageFullError, StoreError, TraceError
+from gatescope.server import import_export as exchange
+from gatescope.server import library, server
+from gatescope.server.library import Entry, entries, entry_of, is_listed, remove, rename, usage
+from gatescope.server.metadata import LabelBook, tags_of
+from gatescope.server.settings import load_settings, settings
+from gatescope.server.sources import CAPTURED
+from gatescope.server.visitor import check_visitors, key_of, visitor
+from gatescope.studies.compute import Chosen
+from gatescope.studies.manifest import Order, write_order
 from tests.app.conftest import build_record
 
 FIRST, SECOND = "firstcaptureaaaa", "secondcaptureaaa"
@@ -269,7 +270,7 @@ def test_two_who_name_one_thing_at_once_are_both_heard(tmp_path):
         for count in range(10):
             LabelBook(tmp_path).call(FIRST, who, name=f"{who} {count}", tags=who)
 
-    other = "from pathlib import Path; from gatescope.app.labels import LabelBook\n"
+    other = "from pathlib import Path; from gatescope.server.metadata import LabelBook\n"
     other += (
         f"for n in range(30): LabelBook(Path({str(tmp_path)!r})).call({FIRST!r}, 'process', name=f'x{{n}}', tags='')"
     )
@@ -305,7 +306,7 @@ def test_a_browser_without_cookies_is_known_by_its_page_alone(place, monkeypatch
     place(shared=True)
     keys = []
     for session in ("one", "two", "one"):
-        monkeypatch.setattr("gatescope.app.visitor.watcher", lambda session=session: session)
+        monkeypatch.setattr("gatescope.server.visitor.watcher", lambda session=session: session)
         keys.append(visitor())
     assert keys[0] == keys[2] != keys[1]
 

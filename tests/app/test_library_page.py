@@ -6,12 +6,12 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from gatescope.app import library, server
-from gatescope.app.sections.library.studies import duration, how_far
-from gatescope.app.settings import settings
-from gatescope.app.study.job import Doing
-from gatescope.app.study.order import Order, read_order, write_order
-from gatescope.app.study.run import Chosen
+from gatescope.app.views.library.studies import duration, how_far
+from gatescope.server import library, server
+from gatescope.server.background import Doing
+from gatescope.server.settings import settings
+from gatescope.studies.compute import Chosen
+from gatescope.studies.manifest import Order, read_order, write_order
 from tests.app.conftest import build_record
 
 PAGE = "../pages/library.py"
@@ -206,7 +206,7 @@ def test_a_failed_study_says_why_and_a_stopped_one_goes_on_or_is_deleted(opened)
 
 
 def test_an_import_says_what_was_understood(opened):
-    from gatescope.app.exchange import file_of
+    from gatescope.server.import_export import file_of
 
     content = file_of(server.find_source("welcome.sift-softmax"))
     page = part(opened(), "import")

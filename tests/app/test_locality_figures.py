@@ -7,7 +7,7 @@ import pytest
 
 from gatescope.analysis.cache_spread import Loads
 from gatescope.analysis.registry import Result
-from gatescope.app.figures.locality.planner import (
+from gatescope.app.views.locality.cache_planner_figure import (
     bytes_per_token,
     loads_frame,
     loads_plot,
@@ -16,7 +16,7 @@ from gatescope.app.figures.locality.planner import (
     plan_rows,
     verdict,
 )
-from gatescope.app.figures.locality.reach import (
+from gatescope.app.views.locality.reach_figure import (
     curves,
     hits_frame,
     hits_plot,

@@ -7,10 +7,10 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from gatescope.app import server
-from gatescope.app.expert_sizes import known_weights
-from gatescope.app.settings import settings
-from gatescope.app.sources import measure, read_shipped
+from gatescope.server import server
+from gatescope.server.expert_sizes import known_weights
+from gatescope.server.settings import settings
+from gatescope.server.sources import measure, read_shipped
 from tests.app.conftest import build_record
 
 PROBE = "probe.sift-softmax"

@@ -5,7 +5,7 @@ import pytest
 
 from gatescope.analysis.document_points import document_points
 from gatescope.analysis.projection import Layout, Purity, token_points
-from gatescope.app.figures.map.points import (
+from gatescope.app.views.map.points_figure import (
     MOST_NAMED,
     OTHER,
     Places,

@@ -5,12 +5,12 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from gatescope.app import server
-from gatescope.app.sections.map import chart
-from gatescope.app.sections.map.places import places_of
-from gatescope.app.settings import settings
-from gatescope.app.sources import Scope, documents_of, read_shipped, table
-from gatescope.app.state import Span
+from gatescope.app.views.map import chart
+from gatescope.app.views.map.projections import places_of
+from gatescope.server import server
+from gatescope.server.settings import settings
+from gatescope.server.sources import Scope, documents_of, read_shipped, table
+from gatescope.server.view import Span
 
 PAGE = "../pages/map.py"
 PROBE = "probe.sift-softmax"

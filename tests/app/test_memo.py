@@ -11,12 +11,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gatescope.app import expert_sizes, memo
-from gatescope.app.memo import Budget, MemoCache, invalidate
-from gatescope.app.memory_size import size_of
-from gatescope.app.settings import load_settings, settings
-from gatescope.app.sources import Scope
 from gatescope.routing.errors import CaptureNotFoundError, ModelNotFoundError, OptionError
+from gatescope.server import expert_sizes
+from gatescope.server import memo_cache as memo
+from gatescope.server.memo_cache import Budget, MemoCache, invalidate
+from gatescope.server.memory_size import size_of
+from gatescope.server.settings import load_settings, settings
+from gatescope.server.sources import Scope
 from tests.app.conftest import build_record
 
 

@@ -13,11 +13,11 @@ import transformers
 from safetensors.torch import load_file
 from streamlit.testing.v1 import AppTest
 
-from gatescope.app import server
-from gatescope.app.figures.model.blocks import rule_figure
-from gatescope.app.sections.model.report import CLAIMS
-from gatescope.app.settings import settings
+from gatescope.app.views.model.blocks_figure import rule_figure
+from gatescope.app.views.model.report import CLAIMS
 from gatescope.routing.router import RouterRule
+from gatescope.server import server
+from gatescope.server.settings import settings
 from tests.app.browser.harness import go_to
 from tests.app.test_browser import address, visit  # noqa: F401  # a dashboard of this file's own
 
@@ -149,7 +149,7 @@ def test_a_model_is_not_read_by_the_page_that_waits_for_it(opened, tiny_model, m
         may_go_on.wait(240)
         return usual(self, tick)
 
-    monkeypatch.setattr("gatescope.app.tracer.Tracer._read_model", slow)
+    monkeypatch.setattr("gatescope.server.model_worker.Tracer._read_model", slow)
     page = opened(tiny_model, is_awaited=False)
     try:
         assert next(one.label.replace("\\", "") for one in page.status).startswith(f"Reading the model {tiny_model}")

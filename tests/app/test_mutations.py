@@ -17,13 +17,6 @@ import torch
 from safetensors.torch import save_file
 
 from gatescope.analysis.tally_file import to_bytes
-from gatescope.app.labels import FOLDER as LABELS
-from gatescope.app.labels import LabelBook
-from gatescope.app.sources import ANALYSED, CAPTURED, read_study
-from gatescope.app.study import results
-from gatescope.app.study.capturing import whole_tally
-from gatescope.app.study.order import ORDER, TEXTS, Order, read_order, read_texts, write_order, write_texts
-from gatescope.app.verifying import check_in_folder, verified
 from gatescope.cache.partial import PartialRecord
 from gatescope.cache.schema import encode
 from gatescope.cache.store import Store
@@ -33,6 +26,13 @@ from gatescope.hooks.config_limits import check_config
 from gatescope.hooks.weights import FINGERPRINT, check_fingerprint, check_weights, fingerprint, resolve
 from gatescope.routing import Document
 from gatescope.routing.errors import GatescopeError
+from gatescope.server.metadata import FOLDER as LABELS
+from gatescope.server.metadata import LabelBook
+from gatescope.server.sources import ANALYSED, CAPTURED, read_study
+from gatescope.server.verifying import check_in_folder, verified
+from gatescope.studies import results
+from gatescope.studies.capturing import whole_tally
+from gatescope.studies.manifest import ORDER, TEXTS, Order, read_order, read_texts, write_order, write_texts
 from tests.app.conftest import build_record
 from tests.app.mutations import mutations_of
 from tests.app.small_studies import analyze, captured

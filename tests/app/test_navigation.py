@@ -2,7 +2,7 @@
 
 import pytest
 
-from gatescope.app.navigation import find_pages, read_page
+from gatescope.app.shell.navigation import find_pages, read_page
 from gatescope.routing.errors import OptionError
 
 GOOD = 'PAGE = {"title": "T", "icon": ":material/x:", "help": "H.", "order": %d, "group": "G"}\nraise SystemExit\n'

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from gatescope.app.cli import app
-from gatescope.app.study.out_folder import LOCK, NEW, OLD, PREFIX, clean, replacing
 from gatescope.cache.study import StudyFolder
+from gatescope.cli.main import app
+from gatescope.studies.out_folder import LOCK, NEW, OLD, PREFIX, clean, replacing
 from tests.app.small_studies import analyze, captured
 
 ROOT = Path(__file__).parents[2]
 WRITER = """
 import sys
 from pathlib import Path
-from gatescope.app.study.out_folder import replacing
+from gatescope.studies.out_folder import replacing
 with replacing(Path(sys.argv[1])) as new:
     (new / "study.json").write_text("{}")
     print("writing", flush=True)
@@ -106,7 +106,7 @@ def test_an_import_that_is_interrupted_says_what_is_kept_and_goes_on(tmp_path):
     ids = np.stack([np.arange(tokens) % 8, (np.arange(tokens) + 1) % 8], 1)[:, None].astype(np.uint8)
     np.savez(tmp_path / "trace.npz", ids=ids, layer_experts=8, document=np.arange(tokens) // 100)
     command = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-    command += "from gatescope.app.cli import main; main()"
+    command += "from gatescope.cli.main import main; main()"
     words = [sys.executable, "-c", command, "import", tmp_path / "trace.npz", "--out", tmp_path / "study"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen([*map(str, words)], cwd=ROOT, text=True, **pipes) as ran:

@@ -9,10 +9,10 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from gatescope.app import server
-from gatescope.app.settings import settings
 from gatescope.models.box import WELCOME_TEXT
 from gatescope.routing.errors import ModelNotFoundError, StorageFullError
+from gatescope.server import server
+from gatescope.server.settings import settings
 
 TEXT = "The cat sat on the mat."
 FIRST_SIGHT = "reading an example"
@@ -153,7 +153,7 @@ def test_a_text_far_too_long_is_not_even_counted(page, monkeypatch):
     settled(page.run())
     counted = []
     monkeypatch.setattr(
-        "gatescope.app.tracer.Tracer.count_tokens", lambda _tracer, text, **_: counted.append(len(text)) or 1
+        "gatescope.server.model_worker.Tracer.count_tokens", lambda _tracer, text, **_: counted.append(len(text)) or 1
     )
     run_text(page, "x" * 50_000)
     assert 50_000 not in counted
@@ -302,7 +302,9 @@ def test_the_first_picture_does_not_wait_for_the_model(monkeypatch):
     settled(AppTest.from_file(server.FRAME, default_timeout=240).run())
     _forget()
     may_go_on = threading.Event()
-    monkeypatch.setattr("gatescope.app.tracer.Tracer._read_model", lambda _self, _tick: may_go_on.wait(240) and None)
+    monkeypatch.setattr(
+        "gatescope.server.model_worker.Tracer._read_model", lambda _self, _tick: may_go_on.wait(240) and None
+    )
     try:
         page = AppTest.from_file(server.FRAME, default_timeout=240).run()
         assert not server.tracer(settings().model).loading.is_over

@@ -7,10 +7,10 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from gatescope.app import server
-from gatescope.app.navigation import PageFile, find_pages
-from gatescope.app.settings import settings
+from gatescope.app.shell.navigation import PageFile, find_pages
 from gatescope.routing import Document
+from gatescope.server import server
+from gatescope.server.settings import settings
 from tests.app.conftest import build_record
 
 PIECES = ["<s>", "The", " cat", "\n", " =1+1", " <b>", "**x**", " end"]

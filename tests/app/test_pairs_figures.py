@@ -8,8 +8,7 @@ import pytest
 
 from gatescope.analysis.pair_evidence import PairTest
 from gatescope.analysis.registry import Result
-from gatescope.app.figures.pairs.contexts import Context, contexts, contexts_html, sampled, shared_rows
-from gatescope.app.figures.pairs.lift import (
+from gatescope.app.views.pairs.coactivation_figure import (
     explained_words,
     faded_words,
     layer_pairs,
@@ -22,7 +21,8 @@ from gatescope.app.figures.pairs.lift import (
     strangest_layer,
     strongest_pair,
 )
-from gatescope.app.figures.pairs.paths import (
+from gatescope.app.views.pairs.contexts_figure import Context, contexts, contexts_html, sampled, shared_rows
+from gatescope.app.views.pairs.transitions_figure import (
     coverage_frame,
     coverage_takeaway,
     same_frame,
@@ -33,10 +33,10 @@ from gatescope.app.figures.pairs.paths import (
     step_plot,
     step_takeaway,
 )
-from gatescope.app.sources import Scope
-from gatescope.app.state import Span
 from gatescope.routing import RouterRule
 from gatescope.routing.errors import OptionError
+from gatescope.server.sources import Scope
+from gatescope.server.view import Span
 
 NAN = float("nan")
 

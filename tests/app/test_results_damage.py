@@ -9,13 +9,13 @@ import pytest
 from typer.testing import CliRunner
 
 from gatescope.analysis.tally_file import to_bytes
-from gatescope.app.cli import app
-from gatescope.app.sources import ANALYSED, CAPTURED, WHOLE, measure, read_shipped, read_study, table, tally_of
-from gatescope.app.study.results import read_results, read_table, read_tally
 from gatescope.cache.sums import NAME as SUMS
+from gatescope.cli.main import app
 from gatescope.models import BUNDLED_MODELS
 from gatescope.models.box import probed
 from gatescope.routing.errors import StoreError
+from gatescope.server.sources import ANALYSED, CAPTURED, WHOLE, measure, read_shipped, read_study, table, tally_of
+from gatescope.studies.results import read_results, read_table, read_tally
 from tests.app.small_studies import analyze, captured
 
 READERS: dict[str, Callable[[Path], object]] = {

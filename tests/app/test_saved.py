@@ -6,8 +6,8 @@ import re
 import pandas as pd
 import pytest
 
-from gatescope.app import server
-from gatescope.app.sections.figure import NO_SNIPPET
+from gatescope.app.shell.figure import NO_SNIPPET
+from gatescope.server import server
 from tests.app.figures_shown import CORPUS, MODEL, OTHER, QUICK, SCOPES, VISITS, figures_server
 
 SAVED = ("slice", "range", "compared")

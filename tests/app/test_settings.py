@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from gatescope.app.settings import Settings, default_cache_dir, load_settings, model_source
 from gatescope.routing.errors import OptionError
+from gatescope.server.settings import Settings, default_cache_dir, load_settings, model_source
 
 
 @pytest.fixture(autouse=True)

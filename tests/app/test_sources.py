@@ -9,9 +9,11 @@ from gatescope.analysis.metrics import METRICS
 from gatescope.analysis.registry import Ask
 from gatescope.analysis.tally import tally
 from gatescope.analysis.tally_file import to_bytes
-from gatescope.app.document_ranges import slice_of
-from gatescope.app.memo import invalidate
-from gatescope.app.sources import (
+from gatescope.routing import Document, Flag
+from gatescope.routing.errors import CaptureNotFoundError, OptionError
+from gatescope.server.document_ranges import slice_of
+from gatescope.server.memo_cache import invalidate
+from gatescope.server.sources import (
     TALLY,
     Scope,
     Source,
@@ -25,9 +27,7 @@ from gatescope.app.sources import (
     shipped_ids,
     table,
 )
-from gatescope.app.state import Span, View
-from gatescope.routing import Document, Flag
-from gatescope.routing.errors import CaptureNotFoundError, OptionError
+from gatescope.server.view import Span, View
 from tests.app.conftest import build_record
 
 LABELS = [("d0", "code", "en"), ("d1", "law", "de"), ("d2", "code", "de")]
@@ -114,7 +114,7 @@ def test_captures_that_differ_in_one_route_are_never_taken_for_each_other():
 def test_what_ships_analysed_is_what_its_routes_give(model):
     shipped = read_shipped(f"probe.{model}")
     again = tally(shipped.record)
-    assert to_bytes(again) == (shipped.analysis / TALLY).read_bytes(), "run `python -m gatescope.app.study.ship`"
+    assert to_bytes(again) == (shipped.analysis / TALLY).read_bytes(), "run `python -m gatescope.studies.ship`"
     for name, by in (("relative_load", ""), ("load_gini", ""), ("token_share_of_group", "domain")):
         found = METRICS[name](again, Ask(by=by, resamples=0))
         np.testing.assert_allclose(measure(shipped, name, by=by).value, found.value, rtol=1e-12, err_msg=name)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatescope.app.state import Span, View, ViewParts, read_view
+from gatescope.server.view import Span, View, ViewParts, read_view
 
 QUANTITIES, MODELS = ("margin", "entropy"), ("sift-softmax", "other/model")
 

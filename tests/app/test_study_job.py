@@ -13,18 +13,6 @@ import numpy as np
 import pytest
 
 from gatescope.analysis.metrics import METRICS
-from gatescope.app.jobs import JobQueue, Phase
-from gatescope.app.memo import invalidate
-from gatescope.app.settings import load_settings
-from gatescope.app.sources import ANALYSED, CAPTURED, measure, read_study
-from gatescope.app.study.capturing import capture_block
-from gatescope.app.study.estimate import length_of, speed_of
-from gatescope.app.study.job import Doing, Studies, block_characters, blocks, plan_for
-from gatescope.app.study.order import TEXTS, Order, now, read_order, read_texts, write_order, write_texts
-from gatescope.app.study.results import NAME as RESULTS
-from gatescope.app.study.results import read_results
-from gatescope.app.study.run import Chosen
-from gatescope.app.tracer import Shelf, Tracer
 from gatescope.cache.schema import decode
 from gatescope.cache.store import Store
 from gatescope.cache.study import ROUTES, StudyFolder, is_study
@@ -32,6 +20,18 @@ from gatescope.corpora import probe
 from gatescope.hooks import capture_corpus
 from gatescope.routing import Document
 from gatescope.routing.errors import CaptureNotFoundError, OptionError, StorageFullError
+from gatescope.server.background import Doing, Studies, block_characters, blocks, plan_for
+from gatescope.server.jobs import JobQueue, Phase
+from gatescope.server.memo_cache import invalidate
+from gatescope.server.model_worker import Shelf, Tracer
+from gatescope.server.settings import load_settings
+from gatescope.server.sources import ANALYSED, CAPTURED, measure, read_study
+from gatescope.studies.capturing import capture_block
+from gatescope.studies.compute import Chosen
+from gatescope.studies.estimate import length_of, speed_of
+from gatescope.studies.manifest import TEXTS, Order, now, read_order, read_texts, write_order, write_texts
+from gatescope.studies.results import NAME as RESULTS
+from gatescope.studies.results import read_results
 
 FEW = Chosen(metrics=("load_gini",), by=(), resamples=20)
 ID, OTHER = "studyaaaaaaaaaaa", "studybbbbbbbbbbb"
@@ -126,7 +126,7 @@ def test_a_study_that_is_cancelled_keeps_its_blocks_and_goes_on_from_there(studi
             tracer.queue.submit("held", lambda _tick: let.wait(PATIENCE), watcher=tracer.name)
         return capture_block(*given)
 
-    monkeypatch.setattr("gatescope.app.study.job.capture_block", captured)
+    monkeypatch.setattr("gatescope.server.background.capture_block", captured)
     job = studies.begin(order(), TEXTS_READ)
     wait_until(lambda: len(finished(studies.folder)) == 1)
     studies.cancel(ID)
@@ -160,7 +160,7 @@ def test_what_a_study_is_at_is_counted_where_its_worker_begins_before_the_caller
         return capture_block(model, texts, plan)
 
     monkeypatch.setattr(studies.queue, "submit", late)
-    monkeypatch.setattr("gatescope.app.study.job.capture_block", captured)
+    monkeypatch.setattr("gatescope.server.background.capture_block", captured)
     job = studies.begin(order(), TEXTS_READ)
     assert begun.wait(PATIENCE)
     try:
@@ -310,11 +310,11 @@ def test_what_is_no_study_cannot_go_on(studies):
 KILLED = """
 import sys
 import threading
-from gatescope.app.settings import load_settings
+from gatescope.server.settings import load_settings
 from gatescope.app.study import job
-from gatescope.app.study.job import Studies
-from gatescope.app.study.order import Order, read_texts
-from gatescope.app.tracer import Shelf, Tracer
+from gatescope.server.background import Studies
+from gatescope.studies.manifest import Order, read_texts
+from gatescope.server.model_worker import Shelf, Tracer
 from gatescope.cache.store import Store
 from pathlib import Path
 model, folder, id = sys.argv[1:]
@@ -409,7 +409,7 @@ def test_the_estimate_of_time_is_about_what_capturing_takes(tracer, studies):
 
 def test_the_time_of_a_pass_is_that_of_the_fastest(tracer, monkeypatch):
     """Other work of the machine stalls the first timed pass for long; it says nothing of the model."""
-    from gatescope.app.study import estimate
+    from gatescope.studies import estimate
 
     usual = speed_of(tracer.model, TEXTS_READ, plan_for("weights", "split"))
     captured, calls = estimate.capture_block, []

@@ -7,13 +7,13 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from gatescope.app import server
-from gatescope.app.figures.trace import striking_cell
-from gatescope.app.sections.places import place_of, row_of
-from gatescope.app.settings import settings
-from gatescope.app.sources import Scope, counted, document_of
-from gatescope.app.state import Span
+from gatescope.app.charts.token_heatmap import striking_cell
+from gatescope.app.shell.links import place_of, row_of
 from gatescope.models.box import welcome
+from gatescope.server import server
+from gatescope.server.settings import settings
+from gatescope.server.sources import Scope, counted, document_of
+from gatescope.server.view import Span
 
 
 @pytest.fixture

@@ -13,12 +13,12 @@ from gatescope.analysis.metrics import METRICS
 from gatescope.analysis.registry import Ask, Result
 from gatescope.analysis.tour import Parting, Taker
 from gatescope.analysis.verdict import Evidence, left_of_columns, strength
-from gatescope.app import server
-from gatescope.app.figures.domains.groups import split_frame, split_takeaway
-from gatescope.app.figures.tour import leaning_stop, parting_stop, taker_stop
-from gatescope.app.sections.tour import stops
-from gatescope.app.sources import measure, table, tally_of
+from gatescope.app.charts.tour import leaning_stop, parting_stop, taker_stop
+from gatescope.app.shell.tour import stops
+from gatescope.app.views.domains.groups_figure import split_frame, split_takeaway
 from gatescope.models import BUNDLED_MODELS
+from gatescope.server import server
+from gatescope.server.sources import measure, table, tally_of
 
 
 def test_a_parting_is_told_with_both_tokens(make_record):
@@ -80,7 +80,7 @@ def test_each_question_leads_to_what_answers_it(model):
 
 
 def _script():
-    from gatescope.app.sections import address, tour
+    from gatescope.app.shell import address, tour
 
     tour.first_visit(address.current())
 
@@ -102,7 +102,7 @@ def test_the_tour_is_hidden_and_stays_so():
 
 
 def _arrived():
-    from gatescope.app.sections import address, tour
+    from gatescope.app.shell import address, tour
 
     tour.answer("expert", address.current())
 
@@ -152,7 +152,7 @@ def _links():
 
     import streamlit as st
 
-    from gatescope.app.sections import tour
+    from gatescope.app.shell import tour
 
     for href in re.findall(r'href="([^"]*)"', tour.questions(tour.stops("sift-softmax"))):
         st.code(html.unescape(href))

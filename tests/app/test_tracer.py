@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from gatescope import hooks
-from gatescope.app.jobs import Job, Phase
-from gatescope.app.settings import load_settings
-from gatescope.app.tracer import Hit, Shelf, Tracer, explained, identify
 from gatescope.cache.store import Store
 from gatescope.hooks import CaptureOptions, capture, load_model
 from gatescope.routing.errors import CaptureNotFoundError, ModelNotFoundError, PromptError
+from gatescope.server.jobs import Job, Phase
+from gatescope.server.model_worker import Hit, Shelf, Tracer, explained, identify
+from gatescope.server.settings import load_settings
 
 PATIENCE = 120
 """Seconds after which what should have happened never will, on a machine however busy."""

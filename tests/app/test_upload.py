@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from gatescope.app.study import upload
-from gatescope.app.study.upload import Limits, guessed, laid_out, look, read, safe_name
 from gatescope.routing.errors import CorpusError
+from gatescope.server import upload
+from gatescope.server.upload import Limits, guessed, laid_out, look, read, safe_name
 
 MANY = Limits(documents=100, characters=10_000)
 ROWS = [

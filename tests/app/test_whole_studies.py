@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from gatescope.app.cli import app
-from gatescope.app.sources import ANALYSED, CAPTURED, measure, read_study
-from gatescope.app.study.capturing import whole_tally
-from gatescope.app.study.order import Order, write_order
 from gatescope.cache.study import COUNTS, RECIPE, ROUTES, StudyFolder
+from gatescope.cli.main import app
 from gatescope.routing.errors import StoreError
+from gatescope.server.sources import ANALYSED, CAPTURED, measure, read_study
+from gatescope.studies.capturing import whole_tally
+from gatescope.studies.manifest import Order, write_order
 from tests.app.small_studies import analyze, captured, write
 
 

@@ -11,9 +11,9 @@ from gatescope.analysis.metrics import pairs as pair_metrics
 from gatescope.analysis.pair_evidence import PairTest
 from gatescope.analysis.registry import Result
 from gatescope.analysis.tally import tally
-from gatescope.app.figures.expert.partners import partners_frame, partners_words
-from gatescope.app.figures.layers.measured import drawn, names, part
-from gatescope.app.figures.pairs.lift import (
+from gatescope.app.views.expert.coactivation_figure import partners_frame, partners_words
+from gatescope.app.views.layers.any_measure_figure import drawn, names, part
+from gatescope.app.views.pairs.coactivation_figure import (
     layer_pairs,
     lift_frame,
     lift_name,
@@ -22,9 +22,9 @@ from gatescope.app.figures.pairs.lift import (
     partners,
     strangest_layer,
 )
-from gatescope.app.study.results import NAME, read_results, to_bytes
-from gatescope.app.study.tables import result_frame
 from gatescope.routing import RouterRule
+from gatescope.studies.results import NAME, read_results, to_bytes
+from gatescope.studies.tables import result_frame
 from tests.analysis.conftest import make_record
 
 PLACES = np.array([[0, 1, 2], [0, 2, 1], [1, 0, 1], [1, 0, 3], [1, 1, 0], [1, 3, 0]], np.int32)

@@ -20,8 +20,8 @@ import pytest
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
-from gatescope.app.export import read_trace_csv
-from gatescope.app.navigation import find_pages
+from gatescope.app.shell.navigation import find_pages
+from gatescope.studies.export import read_trace_csv
 
 ROOT = Path(__file__).parents[3]
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from gatescope.app.cli import app
+from gatescope.cli.main import app
 from gatescope.routing import Document, Provenance
 from tests.app.browser.harness import PATHS, People, download, errors, run, settled
 from tests.app.conftest import build_record

@@ -10,13 +10,13 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from gatescope.app.components import Scale, matrix
-from gatescope.app.components.carpet import component
-from gatescope.app.components.carpet.encode import Axis, encode
-from gatescope.app.components.carpet.events import Pick, inside, pick_event, row_event, span_event, span_inside
+from gatescope.app.components.heatmap import component
+from gatescope.app.components.heatmap.encode import Axis, encode
+from gatescope.app.components.heatmap.events import Pick, inside, pick_event, row_event, span_event, span_inside
 from gatescope.app.components.modules import join_modules
 
 HERE = Path(__file__).parent
-CARPET = HERE.parents[2] / "app" / "components" / "carpet"
+CARPET = HERE.parents[2] / "app" / "components" / "heatmap"
 SHAPE = (24, 100)
 SVG_SPACE = '"http://www.w3.org/2000/svg"'  # a name, never an address that is asked
 

@@ -8,11 +8,11 @@ import zlib
 import numpy as np
 import pytest
 
-from gatescope.app.components.carpet import encode as encode_module
-from gatescope.app.components.carpet import scale as scale_module
-from gatescope.app.components.carpet.encode import UNDEFINED, Axis, encode, quantise
-from gatescope.app.components.carpet.overlay import Overlay
-from gatescope.app.components.carpet.scale import Scale
+from gatescope.app.components.heatmap import encode as encode_module
+from gatescope.app.components.heatmap import scale as scale_module
+from gatescope.app.components.heatmap.encode import UNDEFINED, Axis, encode, quantise
+from gatescope.app.components.heatmap.overlay import Overlay
+from gatescope.app.components.heatmap.scale import Scale
 from gatescope.routing.errors import OptionError
 
 MARGIN = Scale("margin", low=0.0, high=2.0, unit="logits", pool="min")

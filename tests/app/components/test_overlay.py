@@ -7,10 +7,10 @@ import zlib
 import numpy as np
 import pytest
 
-from gatescope.app.components.carpet import overlay as overlay_module
-from gatescope.app.components.carpet.encode import Axis, encode
-from gatescope.app.components.carpet.overlay import Mark, Overlay
-from gatescope.app.components.carpet.scale import Scale
+from gatescope.app.components.heatmap import overlay as overlay_module
+from gatescope.app.components.heatmap.encode import Axis, encode
+from gatescope.app.components.heatmap.overlay import Mark, Overlay
+from gatescope.app.components.heatmap.scale import Scale
 from gatescope.routing.errors import OptionError
 
 SCALE = Scale("load", low=0.0, high=1.0)

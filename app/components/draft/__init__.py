@@ -1,5 +1,0 @@
-"""The text of a Streamlit text area while it is being typed: by itself, the area tells it only when it is left."""
-
-from gatescope.app.components.draft.component import draft
-
-__all__ = ["draft"]

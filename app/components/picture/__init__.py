@@ -1,5 +1,0 @@
-"""A chart as a picture: saved by the browser that drew it, as PNG and SVG."""
-
-from gatescope.app.components.picture.component import picture
-
-__all__ = ["picture"]

@@ -1,1 +1,0 @@
-"""Figures, tables and sentences of the Compare page alone."""

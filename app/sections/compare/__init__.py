@@ -1,1 +1,0 @@
-"""What the Compare page alone draws."""

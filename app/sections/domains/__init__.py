@@ -1,1 +1,0 @@
-"""What the Domains page alone draws."""

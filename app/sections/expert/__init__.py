@@ -1,1 +1,0 @@
-"""What the Expert page alone draws."""

@@ -1,1 +1,0 @@
-"""What the Layers page alone draws."""

@@ -1,1 +1,0 @@
-"""What the Library page alone draws."""

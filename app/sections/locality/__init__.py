@@ -1,1 +1,0 @@
-"""What the Locality page alone draws."""

@@ -1,1 +1,0 @@
-"""What the Map page alone draws."""

@@ -1,1 +1,0 @@
-"""What the Pairs page alone draws."""

@@ -1,1 +1,0 @@
-"""What the Prompt page alone draws."""

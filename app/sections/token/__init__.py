@@ -1,1 +1,0 @@
-"""What the Token page alone draws."""

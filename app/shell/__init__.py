@@ -1,0 +1,1 @@
+"""What stands around every page: frame, sidebar, address, links, messages, tour, and how a figure is shown."""

@@ -1,0 +1,1 @@
+"""What the Compare page draws, its pure figures (`*_figure.py`) beside the drawing."""

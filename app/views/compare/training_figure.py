@@ -1,0 +1,115 @@
+"""How routing settled during training: the overlap of each step with the final model, over what chance gives."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+
+from gatescope.analysis.saturation import Agreement
+from gatescope.app.charts.figure import Words
+from gatescope.app.charts.plots import NULL, A, B, add_line, plot
+from gatescope.app.components import Scale
+
+HALF = 0.5
+
+
+class Settling(NamedTuple):
+    """Overlap with the last step, by step and layer."""
+
+    steps: tuple[int, ...]
+    tokens: tuple[int, ...]
+    names: tuple[str, ...]
+    share_sl: NDArray[np.float64]
+    low_sl: NDArray[np.float64]
+    high_sl: NDArray[np.float64]
+    null_sl: NDArray[np.float64]
+
+
+def settling(
+    steps: list[int], tokens: list[int], agreed: tuple[tuple[Agreement, ...], ...], names: list[str]
+) -> Settling:
+    """The history of a training run; the last step is the final model."""
+    share, low, high, null = (
+        np.array([[getattr(layer, name) for layer in layers] for layers in agreed])
+        for name in ("share", "low", "high", "load_matched")
+    )
+    return Settling(tuple(steps), tuple(tokens), tuple(names), share, low, high, null)
+
+
+def settling_words(found: Settling, *, model: str, population: str) -> Words:
+    """When half of what was to be reached was there."""
+    beyond_s = _beyond(found)
+    half = next((at for at in range(len(beyond_s)) if beyond_s[at] >= HALF), len(beyond_s) - 1)
+    first, last = int(np.argmax(found.share_sl[half])), int(np.argmin(found.share_sl[half]))
+    before = max(len(found.steps) - 2, 0)
+    return Words(
+        question="How did routing settle during training?",
+        takeaway=(
+            f"By step {found.steps[half]:,} of {found.steps[-1]:,} {model} had half of its final routes over chance: "
+            f"{found.share_sl[half, first]:.0%} in common in layer {found.names[first]}, "
+            f"{found.share_sl[half, last]:.0%} in layer {found.names[last]}; at step {found.steps[before]:,} it was "
+            f"{found.share_sl[before].mean():.0%}."
+        ),
+        population=population,
+        unit="share of a token's experts in common with the final model",
+        null=f"dotted: independent routes with the loads of both, {np.nanmin(found.null_sl):.1%} to "
+        f"{np.nanmax(found.null_sl):.1%}",
+        badge="observed",
+        says=(
+            ("Source", "router saturation, OLMoE (arXiv 2409.02060), equation 5"),
+            ("Interval", "95 %, over documents drawn anew, of the first and the last layer"),
+            (
+                "Not this",
+                "the share of training that is done; the last step is the final model and 100 % by definition",
+            ),
+        ),
+    )
+
+
+def _beyond(found: Settling) -> NDArray[np.float64]:
+    """Share of what chance leaves that each step has, the mean over layers."""
+    beyond_s: NDArray[np.float64] = ((found.share_sl - found.null_sl) / (1 - found.null_sl)).mean(axis=1)
+    return beyond_s
+
+
+def settling_frame(found: Settling) -> pd.DataFrame:
+    """A row for each step and layer."""
+    steps, layers = np.indices(found.share_sl.shape).reshape(2, -1)
+    return pd.DataFrame(
+        {
+            "step": np.array(found.steps)[steps],
+            "trained_tokens": np.array(found.tokens)[steps],
+            "layer": np.array(found.names, object)[layers],
+            "overlap": found.share_sl.ravel(),
+            "low": found.low_sl.ravel(),
+            "high": found.high_sl.ravel(),
+            "null": found.null_sl.ravel(),
+        }
+    )
+
+
+def settling_plot(found: Settling) -> go.Figure:
+    """The first and the last layer over the steps, and chance."""
+    shown = plot("step of training", "experts in common with the final model")
+    names = [f"{step:,}" for step in found.steps]
+    add_line(shown, names, found.null_sl.mean(axis=1), name="chance", ink=NULL)
+    for layer, ink in ((0, A), (len(found.names) - 1, B)):
+        add_line(
+            shown,
+            names,
+            found.share_sl[:, layer],
+            name=f"layer {found.names[layer]}",
+            ink=ink,
+            low=found.low_sl[:, layer],
+            high=found.high_sl[:, layer],
+        )
+    shown.update_xaxes(type="category")
+    shown.update_yaxes(range=[0, 1.04], tickformat=".0%")
+    return shown
+
+
+def settling_scale() -> Scale:
+    """Colours from nothing in common to all."""
+    return Scale("in common with the final model", low=0.0, high=1.0, unit="share of experts")

@@ -1,0 +1,88 @@
+"""Import by drop: captures of our own, and routes that other engines recorded."""
+
+import streamlit as st
+
+from gatescope.app.shell import address
+from gatescope.app.shell.messages import plain, show_error
+from gatescope.app.views.library.studies import begun, understood
+from gatescope.app.views.library.uploading import contents
+from gatescope.cache.importers import Given
+from gatescope.routing.errors import GatescopeError
+from gatescope.server import import_export as exchange
+from gatescope.server.settings import model_source, settings
+from gatescope.server.torch_import import import_hooks
+
+UNKNOWN = "not one of these"
+ANY = ""
+
+
+def show_import(visitor: str) -> None:
+    """Draw the form, and what became of the last import."""
+    st.subheader("Import routes", anchor=False)
+    names = exchange.formats()
+    st.markdown(
+        "Drop captures that were downloaded here or elsewhere (`.gsr`), or a trace that another engine recorded: "
+        + "; ".join(plain(title) for name, title in names.items() if name != "gsr")
+        + ". Several files that are not `.gsr` are read as one trace."
+    )
+    files = st.file_uploader("Captures and traces", accept_multiple_files=True, key="import-files")
+    with st.expander("What the trace does not say"):
+        with st.container(horizontal=True):
+            st.selectbox("Made with the model", [UNKNOWN, *settings().offered], key="import-model", width=300)
+            st.number_input("Experts of a layer (0: not known)", 0, 100_000, 0, key="import-experts", width=240)
+            st.number_input("Experts of a token (0: not known)", 0, 1000, 0, key="import-slots", width=240)
+        st.selectbox(
+            "Format",
+            [ANY, *(name for name in names if name != "gsr")],
+            format_func=lambda name: names.get(name, "told by the file"),
+            key="import-format",
+        )
+    if files and st.button("Import", type="primary", icon=":material/upload:", key="import-go"):
+        st.session_state["imported"] = ()
+        _import(contents(files), visitor)
+    for taken in st.session_state.get("imported", ()):
+        _taken(taken)
+
+
+def _import(files: list[exchange.File], visitor: str) -> None:
+    state = st.session_state
+    try:
+        with st.spinner("Reading"):
+            taken = exchange.take_in(files, _given(), visitor=visitor, format=state["import-format"])
+    except GatescopeError as error:
+        show_error(error)
+        return
+    state["imported"] = tuple(taken)
+    begun().update(each.id for each in taken)
+    st.session_state["seen"] = {each.id: "imported" for each in taken} | st.session_state.get("seen", {})
+    if any(each.documents > 1 or each.format != "gsr" for each in taken):
+        st.rerun()  # studies under way are shown above
+
+
+def _given() -> Given:
+    """What the visitor knows beside the trace. Errors: as `hooks.outline.outline`."""
+    state = st.session_state
+    model, experts, slots = state["import-model"], int(state["import-experts"] or 0), int(state["import-slots"] or 0)
+    if model == UNKNOWN:
+        return Given(experts=experts, k=slots, on_fault="skip")
+    import_hooks()
+    from gatescope.hooks.outline import outline
+
+    layers = outline(model_source(model), revision=settings().revision)
+    return Given(layers=layers, model=model, experts=experts, k=slots, on_fault="skip")
+
+
+def _taken(taken: exchange.Taken) -> None:
+    with st.container(border=True, key=f"taken-{taken.id}"):
+        st.markdown(
+            f":material/check_circle: Read as {plain(taken.format)}: {taken.tokens:,} tokens of "
+            f"{taken.documents:,} document{'s' * (taken.documents != 1)}."
+        )
+        understood(taken.understood, taken.missing, taken.left_out)
+        st.button(
+            "Open on Prompt",
+            key=f"open-taken-{taken.id}",
+            on_click=address.visit,
+            args=("prompt",),
+            kwargs={**address.NO_PINS, "capture": taken.id},
+        )

@@ -1,0 +1,222 @@
+"""Showing a text's routing: where it comes from, the picture of its tokens, the pinned token, and its tables."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Unpack
+
+import pandas as pd
+import streamlit as st
+
+from gatescope.app.charts.card import card
+from gatescope.app.charts.token_heatmap import (
+    TokenFigure,
+    changes,
+    close_calls,
+    explain,
+    row_names,
+    token_figure,
+    token_flags,
+    token_pieces,
+    view_title,
+    views,
+)
+from gatescope.app.components import Pick, token_matrix
+from gatescope.app.components.links import linked
+from gatescope.app.shell import address
+from gatescope.app.shell.figure import parquet_bytes
+from gatescope.app.shell.links import linker
+from gatescope.app.shell.messages import plain
+from gatescope.routing.record import Flag, RoutingRecord
+from gatescope.server.memo_cache import MemoCache
+from gatescope.server.model_worker import Tracer
+from gatescope.server.sources import Source, document_of, span_of
+from gatescope.server.view import Span, View, ViewParts
+from gatescope.studies.export import counts_frame, csv_bytes, trace_frame
+
+if TYPE_CHECKING:  # torch takes seconds to import
+    from gatescope.hooks import Check
+
+_figures = MemoCache()
+
+
+def show(source: Source, view: View, tracer: Tracer) -> None:
+    """Draw one document of a capture."""
+    record = document_of(source, view.document or 0)
+    _header(record, tracer)
+    _document_choice(source, view)
+    picture, aside = st.columns([7, 3], gap="medium")
+    with aside, st.container(border=True):  # sent before the picture, which takes longer: a pin is answered by the card
+        _pinned(record, view)
+    with picture:
+        _picture(source, record, view)
+    _take_away(source, record, view)
+
+
+def _header(record: RoutingRecord, tracer: Tracer) -> None:
+    made = record.provenance
+    generated = int((record.flag_t & Flag.GENERATED != 0).sum())
+    parts = [
+        f"{made.model} @ {made.fingerprint[:8]}",
+        made.dtype,
+        made.device,
+        f"{record.tokens:,} tokens (prompt {record.tokens - generated:,}, generated {generated:,})",
+        f"{len(record.layers)} MoE layers",
+        f"captured by {made.engine}",
+    ]
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.caption(plain(" · ".join(parts)), width="content")
+        model = tracer.model
+        if model is not None and model.fingerprint == made.fingerprint:
+            _selfcheck(model.selfcheck.checks)
+
+
+def _selfcheck(checks: Sequence["Check"]) -> None:
+    """Whether what is recorded was proven to be what was executed, and how."""
+    passed = sum(check.passed for check in checks)
+    mark = "✓" if passed == len(checks) else "✗"
+    with st.popover(f"self-check {mark} {passed}/{len(checks)}", type="tertiary"):
+        st.markdown("When this model was loaded, its hooks were tested on a fixed text:")
+        for check in checks:
+            st.markdown(f"{'✓' if check.passed else '✗'} **{plain(check.name)}**: {plain(check.detail)}")
+
+
+def _document_choice(source: Source, view: View) -> None:
+    """Which document of a corpus is read."""
+    documents = source.record.documents
+    if len(documents) == 1:
+        return
+    number = view.document or 0
+    st.session_state["document"] = number
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        last = len(documents) - 1
+        st.number_input(f"Document, 0 to {last:,}", 0, last, key="document", on_change=_take_document, width=180)
+        shown = documents[number]
+        labels = ", ".join(filter(None, (shown.id, shown.domain, shown.language)))
+        st.caption(plain(f"{labels} · of {source.name}"), width="content")
+
+
+def _take_document() -> None:
+    address.change(document=st.session_state["document"], token=None, span=None)
+
+
+def _picture(source: Source, record: RoutingRecord, view: View) -> None:
+    choices = views(record)
+    chosen = view.quantity if view.quantity in choices else choices[0]
+    st.session_state["view"] = chosen
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.segmented_control(
+            "What the colours say",
+            choices,
+            key="view",
+            format_func=view_title,
+            required=True,
+            on_change=_take_view,
+            label_visibility="collapsed",
+        )
+        _explanation(chosen)
+    figure = _figure(source, record, chosen, view, view.span)
+    st.markdown(plain(figure.sentence))
+    if view.span is not None:
+        _span(view.span)
+    _matrix(source, record, view, _figure(source, record, chosen, view, None))
+
+
+def _figure(source: Source, record: RoutingRecord, quantity: str, view: View, span: Span | None) -> TokenFigure:
+    """Keyed by the capture's id, never by an array."""
+    key = (source.id, view.document or 0, quantity, span)
+    return _figures.get(key, lambda: token_figure(record if span is None else span_of(record, span), quantity))
+
+
+def _span(span: Span) -> None:
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption(f"The sentence above and the tables below speak of tokens {span.first} to {span.last} only.")
+        st.button("Release the range", on_click=address.change, kwargs={"span": None}, type="tertiary", key="whole")
+
+
+def _explanation(view: str) -> None:
+    words = explain(view)
+    with st.popover("What is this?", icon=":material/info:", type="tertiary"):
+        st.markdown(plain(words.says))
+        for name, text in (("Low", words.low), ("High", words.high), ("Unit", words.unit), ("It is", words.not_this)):
+            if text:
+                st.markdown(f"**{name}:** {plain(text)}")
+
+
+def _matrix(source: Source, record: RoutingRecord, view: View, figure: TokenFigure) -> None:
+    def here(**parts: Unpack[ViewParts]) -> None:
+        address.change(**ViewParts(capture=source.id, document=view.document) | parts)
+
+    def pin(pick: Pick | None) -> None:
+        token, layer = (None, None) if pick is None else (pick.column, pick.row)
+        here(token=token, layer=layer)
+
+    token_matrix(
+        figure.values_lt,
+        pieces=token_pieces(record),
+        flags=token_flags(record),
+        rows=row_names(record),
+        scale=figure.scale,
+        labels_rc=figure.expert_lt,
+        changes_rc=changes(record),
+        stops_rc=close_calls(record),
+        stops_say="close call",
+        pinned=None if view.token is None else Pick(view.layer, view.token),
+        span=None if view.span is None else (view.span.first, view.span.last),
+        description=figure.sentence,
+        attribution=source.record.provenance.model,
+        key=f"trace-{source.id}-{view.document or 0}",
+        on_pick=pin,
+        on_span=lambda span: here(span=None if span is None else Span(*span)),
+        on_row=lambda layer: address.visit("layers", capture=source.id, layer=layer),
+    )
+
+
+def _pinned(record: RoutingRecord, view: View) -> None:
+    if view.token is None:
+        st.markdown("**No token is pinned.**")
+        st.caption(
+            "Click a token or a cell to see which experts took it. In the picture, the arrow keys move, Enter "
+            "pins and Esc releases."
+        )
+        return
+    to_expert, to_layer = linker("expert"), linker("layers")
+
+    def href(layer: int, expert: int | None) -> str:
+        return to_layer(layer=layer) if expert is None else to_expert(layer=layer, expert=expert)
+
+    linked(card(record, view.token, view.layer, href=href), key="card", on_follow=address.visit_link)
+    st.button("Follow this token layer by layer", on_click=address.visit, args=("token",), type="tertiary")
+
+
+def _take_away(source: Source, record: RoutingRecord, view: View) -> None:
+    """Tables, made when they are asked for, and the link."""
+    own = record if view.span is None else span_of(record, view.span)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        _table("Trace", source, lambda: trace_frame(own, source.id), "One row per token, layer and expert.")
+        _table("Counts", source, lambda: counts_frame(own), "How often each expert of each layer was taken.")
+        st.caption(
+            "The address of this page is the link to this view: capture, pinned token and quantity. "
+            "The text is not part of it; it stays on this server."
+        )
+
+
+def _table(name: str, source: Source, frame: Callable[[], pd.DataFrame], says: str) -> None:
+    """Buttons that make one table when they are pressed."""
+    for kind, make in (("CSV", csv_bytes), ("Parquet", parquet_bytes)):
+        st.download_button(
+            f"{name} ({kind})",
+            data=partial(_made, make, frame),
+            file_name=f"gatescope-{source.id}-{name.lower()}.{kind.lower()}",
+            mime="text/csv" if kind == "CSV" else "application/octet-stream",
+            icon=":material/download:",
+            on_click="ignore",
+            help=says,
+        )
+
+
+def _made(make: Callable[[pd.DataFrame], bytes], frame: Callable[[], pd.DataFrame]) -> bytes:
+    return make(frame())
+
+
+def _take_view() -> None:
+    address.change(quantity=st.session_state["view"])

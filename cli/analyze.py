@@ -1,0 +1,165 @@
+"""`python -m app analyze`: a corpus through a model, and every metric of it as tables and one page."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from gatescope.routing.errors import OptionError
+from gatescope.routing.record import Document
+
+if TYPE_CHECKING:  # torch takes seconds to import
+    from gatescope.server.settings import Settings
+    from gatescope.studies.compute import Chosen, Study
+
+PROBE = "probe"
+_out = Console(soft_wrap=True)
+_err = Console(stderr=True, soft_wrap=True)
+
+
+def analyze(
+    corpus: Annotated[
+        str, typer.Argument(help="probe (the bundled texts), a file, a folder, hub:owner/name, or a captured study.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for tables, results.npz, study.json, tally.npz and report.html.")],
+    model: Annotated[str, typer.Option(help="A bundled model's name, a folder or a hub id.")] = "",
+    metrics: Annotated[str, typer.Option(help="Metrics by name, with commas between (default: all).")] = "",
+    preset: Annotated[str, typer.Option(help="The metrics of a paper: olmoe.")] = "",
+    by: Annotated[str, typer.Option(help="Labels to compare by.")] = "domain,language",
+    resamples: Annotated[int, typer.Option(min=0, help="Of documents, for intervals and nulls.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Of the resamples.")] = 0,
+    limit: Annotated[int, typer.Option(min=0, help="Most documents to read; 0: all.")] = 0,
+    new_tokens: Annotated[int, typer.Option(min=0, help="Tokens to generate after each text.")] = 0,
+    logits: Annotated[
+        bool, typer.Option(help="Keep all router scores while counting: more metrics, more memory.")
+    ] = False,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Of a captured study that is not whole: analyse the blocks that are.")
+    ] = False,
+    counts_only: Annotated[bool, typer.Option(help="Write nothing that holds text or tokens.")] = False,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, mps or spread.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.")] = None,
+) -> None:
+    """Run a corpus through a model and write every metric of its routing, with nulls and intervals."""
+    from gatescope.cli.main import errors_shown
+
+    with errors_shown():
+        from gatescope.cache.study import StudyFolder, is_study
+        from gatescope.server.settings import load_settings
+        from gatescope.studies.compute import Chosen, study_of_folder
+        from gatescope.studies.out_folder import check_out
+        from gatescope.studies.wholeness import part_of
+
+        given = {"model": model or None, "device": device, "dtype": dtype}
+        settings = load_settings(**{name: value for name, value in given.items() if value is not None})
+        chosen = Chosen(
+            metrics=_words(metrics),
+            preset=preset,
+            by=_words(by),
+            resamples=resamples,
+            seed=seed,
+            words=not counts_only,
+        )
+        check_out(out)
+        if is_study(corpus):
+            folder = StudyFolder.open(corpus)
+            recipe = folder.recipe()
+            with _progress() as tell:
+                found = study_of_folder(folder, chosen, partial=partial, on_progress=tell)
+            if found.lacks:
+                _err.print(part_of(found.lacks), highlight=False, markup=False)
+            named = {"model": found.tally.provenance.model, "corpus": Path(str(recipe["corpus"])).name}
+        else:
+            found = _run(settings, _documents(corpus, limit), chosen, {"max_new_tokens": new_tokens, "logits": logits})
+            named = {"model": settings.model, "corpus": corpus}
+        files = write(found, out, counts_only=counts_only, model=named["model"], corpus=named["corpus"])
+        whole = found.tally
+        _out.print(f"{whole.documents:,} documents, {int(whole.table('tokens').sum()):,} tokens; {len(files)} tables")
+        _out.print(f"report   {out / 'report.html'}", highlight=False, markup=False)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _documents(corpus: str, limit: int) -> list[Document]:
+    """The texts, all in memory."""
+    from gatescope.corpora import open_corpus, probe
+
+    found = probe() if corpus == PROBE else open_corpus(corpus)
+    documents = list(islice(found, limit) if limit else found)
+    if not documents:
+        raise OptionError(f"no documents in {corpus}", expected="at least one", do="check the corpus, or --limit")
+    return documents
+
+
+def _run(settings: "Settings", documents: list[Document], chosen: "Chosen", options: dict[str, Any]) -> "Study":
+    """Load the model and study, with progress on stderr."""
+    from gatescope.hooks import CaptureOptions, load_model
+    from gatescope.server.settings import model_source
+    from gatescope.studies.compute import study
+
+    with _progress() as tell:
+        tell(f"loading {settings.model}", 0, 0)
+        loaded = load_model(
+            model_source(settings.model), revision=settings.revision, device=settings.device, dtype=settings.dtype
+        )
+        return study(loaded, documents, chosen, options=CaptureOptions(**options), on_progress=tell)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar on stderr, and how to tell it what is done."""
+    columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=_err, transient=True) as progress:
+        task = progress.add_task("", total=None)
+        yield lambda what, done, total: progress.update(
+            task, description=what[:40], completed=done, total=total or None
+        )
+
+
+def write(
+    study: "Study",
+    out: Path,
+    *,
+    model: str,
+    corpus: str,
+    counts_only: bool,
+    on_file: Callable[[str], None] = lambda _name: None,
+) -> list[str]:
+    """All files of a study, complete or not at all; the names of its tables. `on_file` is told each before it is made.
+
+    Errors: StorageFullError, StoreError.
+    """
+    from gatescope.analysis.tally import without_words
+    from gatescope.analysis.tally_file import to_bytes
+    from gatescope.cache.sums import write_sums
+    from gatescope.studies import results
+    from gatescope.studies.export import write_csv
+    from gatescope.studies.out_folder import replacing
+    from gatescope.studies.report import report
+    from gatescope.studies.tables import about, names_tokens, tables
+
+    said, names = about(study, model=model, corpus=corpus), []
+    with replacing(out) as partial:
+        (partial / "tables").mkdir()
+        on_file("tables")
+        for name, frame in tables(study, counts_only=counts_only):
+            on_file(f"table {name}")
+            write_csv(frame, partial / "tables" / f"{name}.csv")
+            frame.to_parquet(partial / "tables" / f"{name}.parquet", index=False)
+            names.append(name)
+        (partial / "study.json").write_text(json.dumps(said, indent=1, default=str), encoding="utf-8")
+        kept = {key: one for key, one in study.results.items() if not (counts_only and names_tokens(one))}
+        (partial / results.NAME).write_bytes(results.to_bytes(kept))
+        (partial / results.TALLY).write_bytes(to_bytes(without_words(study.tally) if counts_only else study.tally))
+        on_file("report")
+        (partial / "report.html").write_text(report(study, said), encoding="utf-8")
+        write_sums(partial)
+    return names

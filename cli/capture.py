@@ -1,0 +1,291 @@
+"""`python -m app capture`: a corpus of any length through a model into a folder, measured as often as one likes."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+
+from gatescope.routing.errors import OptionError
+from gatescope.routing.record import Document
+
+if TYPE_CHECKING:  # torch takes seconds to import
+    from gatescope.cache.study import StudyFolder
+    from gatescope.hooks import LoadedModel
+    from gatescope.routing.router import RouterRule
+    from gatescope.server.settings import Settings
+    from gatescope.studies.blocks import Seen, Share
+    from gatescope.studies.capturing import Plan, Progress
+
+Word = TypeVar("Word", bound=str)
+
+PROBE = "probe"
+SHOWN = 20
+_out = Console(soft_wrap=True)
+_err = Console(stderr=True, soft_wrap=True)
+
+
+def capture(
+    corpus: Annotated[str, typer.Argument(help="probe (the bundled texts), a file, a folder, or hub:owner/name.")],
+    out: Annotated[Path, typer.Option(help="Folder of the study; one that was begun is gone on with.")],
+    model: Annotated[str, typer.Option(help="A bundled model's name, a folder or a hub id.")] = "",
+    detail: Annotated[str, typer.Option(help="counts, ids or weights: what is kept of every token.")] = "weights",
+    scores: Annotated[float, typer.Option(min=0, max=1, help="Share of documents to keep all scores of.")] = 0.0,
+    long: Annotated[str, typer.Option(help="A text too long for the model: split, skip or stop.")] = "split",
+    bad: Annotated[str, typer.Option(help="A row that cannot be read: stop or skip.")] = "stop",
+    new_tokens: Annotated[int, typer.Option(min=0, help="Tokens to generate after each text.")] = 0,
+    shard: Annotated[str, typer.Option(help="This machine's part of the work, such as 2/8.")] = "1/1",
+    engine: Annotated[str, typer.Option(help="local, or ray: on every machine of a Ray cluster.")] = "local",
+    workers: Annotated[int, typer.Option(min=0, help="Of ray; 0: one for each GPU, or one.")] = 0,
+    batch_tokens: Annotated[int, typer.Option(min=0, help="Places in a batch; 0: find out.")] = 0,
+    verify: Annotated[bool, typer.Option("--verify", help="First read every byte of what is there already.")] = False,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, mps or spread.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Commit, tag or branch of a hub model.")] = None,
+) -> None:
+    """Run a corpus through a model and keep its routing. Stopped at any moment, the same command goes on."""
+    from gatescope.cli.main import errors_shown
+
+    with errors_shown(), going_on(out):
+        from gatescope.cache.study import StudyFolder
+        from gatescope.hooks import CaptureOptions
+        from gatescope.server.settings import load_settings
+        from gatescope.studies.blocks import Share
+        from gatescope.studies.capturing import Detail, Long, Plan
+
+        _check("bad", bad, ("stop", "skip"))
+        _check("engine", engine, ("local", "ray"))
+        long_texts: Long = _check("long", long, ("split", "skip", "stop"))
+        kept: Detail = _check("detail", detail, ("counts", "ids", "weights"))
+        given = {"model": model or None, "device": device, "dtype": dtype, "revision": revision}
+        settings = load_settings(**{name: value for name, value in given.items() if value is not None})
+        texts, share = corpus_of(corpus, bad), Share.parse(shard)
+        seen = _counted(texts) if not corpus.startswith("hub:") else None
+        plan = Plan(
+            options=CaptureOptions(max_new_tokens=new_tokens),
+            detail=kept,
+            scores=scores,
+            long=long_texts,
+            batch_tokens=batch_tokens or _begun_with(out),
+        )
+        with _local(settings) if engine == "local" else _on_ray(settings, workers) as running:
+            plan, recipe, layers = running.ask(_fitted, plan, corpus, _first(texts))
+            folder = StudyFolder.create(out, recipe)
+            _mend(folder, verify=verify)
+            _say(_sizes(layers, plan, seen))
+            done = _run(running, texts, folder, plan, share, seen)
+            running.finish(folder, done)
+        tell(folder, done, texts)
+
+
+def _check(name: str, given: str, known: tuple[Word, ...]) -> Word:
+    """The one of some words that was given. Errors: OptionError."""
+    for word in known:
+        if word == given:
+            return word
+    raise OptionError(f"--{name} {given}", expected=" or ".join(known), do="choose one of these")
+
+
+@contextmanager
+def going_on(out: Path) -> Iterator[None]:
+    """Ctrl-C says what is left, and how to go on."""
+    from gatescope.cache.study import is_study
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        goes_on = f"stopped; the same command goes on with what is whole in {out}"
+        _err.print(goes_on if is_study(out) else "stopped; nothing was written", highlight=False, markup=False)
+        raise SystemExit(130) from None  # errors_shown would take typer's own for a failure
+
+
+def _mend(folder: "StudyFolder", *, verify: bool) -> None:
+    """Say what is not as it was written; it is captured again."""
+    damaged = [said for _, said in folder.verify()] if verify else []
+    for said in (*damaged, *folder.troubles()):
+        _say(f"found: {said}")
+
+
+def corpus_of(corpus: str, bad: str) -> Iterable[Document]:
+    """Documents that can be read again and again, one at a time."""
+    from gatescope.corpora import open_corpus, probe
+
+    return probe() if corpus == PROBE else open_corpus(corpus, bad="skip" if bad == "skip" else "refuse")
+
+
+def _counted(texts: Iterable[Document]) -> "Seen":
+    """How many documents and characters there are, and, before anything runs, whether all can be read."""
+    from gatescope.studies.blocks import Seen
+
+    seen = Seen()
+    with _err.status("reading the corpus"):
+        for document in texts:
+            seen.add(document)
+    return seen
+
+
+def _begun_with(out: Path) -> int:
+    """Places in a batch of a study that was begun; else 0."""
+    from gatescope.cache.study import StudyFolder, is_study
+
+    return int(StudyFolder.open(out).recipe().get("batch_tokens", 0)) or 1024 if is_study(out) else 0
+
+
+def _first(texts: Iterable[Document]) -> tuple[Document, ...]:
+    """The documents of the first block."""
+    from gatescope.studies.blocks import Seen, cut
+
+    block = next(cut(texts, Seen()), None)
+    return block.documents if block is not None else ()
+
+
+def _fitted(
+    model: "LoadedModel", plan: "Plan", corpus: str, first: Sequence[Document]
+) -> "tuple[Plan, Mapping[str, Any], tuple[RouterRule, ...]]":
+    """A plan as it fits the model, the recipe of a study made so, and the layers there are."""
+    from gatescope.hooks import find_batch_tokens
+    from gatescope.studies.capturing import longest_text
+
+    few = [each for each in first if each.text.strip() and len(each.text) <= 16 * model.max_tokens][:64]
+    fits = [each for each in few if model.count_tokens(each.text) <= model.max_tokens]
+    batch_tokens = plan.batch_tokens or (find_batch_tokens(model, fits) if fits else 1024)
+    plan = replace(plan, batch_tokens=batch_tokens, longest=longest_text(model, plan.long))
+    return plan, plan.recipe(model, corpus), model.layers
+
+
+class _Running(NamedTuple):
+    """Where the model is: how a function is asked of it, a study captured with it, and what is done at the end."""
+
+    ask: Callable[..., Any]
+    capture: "Callable[..., Progress]"
+    finish: "Callable[[StudyFolder, Progress], object]" = lambda _folder, _done: None
+
+
+@contextmanager
+def _local(settings: "Settings") -> Iterator[_Running]:
+    """One model, in this process."""
+    from gatescope.hooks import load_model
+    from gatescope.server.settings import model_source
+    from gatescope.studies.capturing import capture_study
+
+    loaded = load_model(
+        model_source(settings.model), revision=settings.revision, device=settings.device, dtype=settings.dtype
+    )
+    yield _Running(lambda question, *arguments: question(loaded, *arguments), partial(capture_study, loaded))
+
+
+@contextmanager
+def _on_ray(settings: "Settings", workers: int) -> Iterator[_Running]:
+    """A model in every worker of a cluster, and none here."""
+    from gatescope.studies.ray_cluster import capture_on_cluster, cluster
+
+    with cluster(settings, workers, _warn) as running:
+        _say(running.room.said)
+
+        def add_up(folder: "StudyFolder", done: "Progress") -> None:
+            blocks = folder.finished()
+            if len(blocks) == done.blocks and any(block.documents for block in blocks.values()):
+                with _err.status("adding up"):
+                    running.whole_tally(folder)
+
+        yield _Running(running.ask, partial(capture_on_cluster, running), add_up)
+        for place in running.lost:
+            _say(f"lost on the way, replaced, its blocks captured again: process {place.process} on {place.host}")
+
+
+def _sizes(rules: "Sequence[RouterRule]", plan: "Plan", seen: "Seen | None") -> str:
+    """What the study will take on the disk, said before it begins: raw bytes, which compression makes fewer."""
+    layers = len(rules)
+    slots = layers * max(rule.k for rule in rules)
+    wide = 2 if max(rule.experts for rule in rules) > 255 else 1
+    itself = 21  # token, document, position, flag, loss and prediction
+    weights = itself + (wide + 2) * slots + (6 + wide) * layers
+    bytes_a_token = itself + wide * slots if plan.detail == "ids" else weights
+    scores = plan.scores * (weights + 2 * layers * max(rule.experts for rule in rules))
+    least = sum(math.log2(math.comb(rule.experts, rule.k)) for rule in rules) / 8
+    said = "counts: tallies only"
+    if plan.detail != "counts":
+        said = f"{plan.detail}: {bytes_a_token + scores:,.0f} bytes a token before compression, beside the tallies"
+        said += f" (ids alone cannot take less than {least:,.0f})"
+    if seen is not None:
+        said += f"\n{seen.documents:,} documents, {seen.characters:,} characters, of which {seen.twice:,} texts twice"
+    return said + f"; batches of {plan.batch_tokens:,} places"
+
+
+def _run(
+    running: _Running,
+    texts: Iterable[Document],
+    folder: "StudyFolder",
+    plan: "Plan",
+    share: "Share",
+    seen: "Seen | None",
+) -> "Progress":
+    """Capture with a bar: documents, tokens a second, and the time that is left."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[said]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Bars(*columns, console=_err, transient=True) as bars:
+        task = bars.add_task("capturing", total=seen.characters if seen else None, said="")
+
+        def tell(progress: "Progress") -> None:
+            speed = progress.tokens / max(progress.seconds, 1e-9)
+            said = f"{progress.seen.documents:,} documents, {speed:,.0f} tokens/s"
+            bars.update(task, completed=progress.seen.characters, said=said)
+
+        return running.capture(iter(texts), folder, plan, share=share, on_progress=tell)
+
+
+def tell(folder: "StudyFolder", done: "Progress", texts: Iterable[Document]) -> None:
+    """What is there, and everything that is not."""
+    blocks = folder.finished()
+    tokens, documents = (sum(getattr(block, name) for block in blocks.values()) for name in ("tokens", "documents"))
+    size = sum(size for block in blocks.values() for _, size in block.parts.values())
+    left_out = [f"{name}: {why}" for block in blocks.values() for name, why in block.left_out]
+    was_cut = [f"{name}: {how}" for block in blocks.values() for name, how in block.was_cut]
+    read = sum(block.read for block in blocks.values())
+    _say(
+        f"{folder.folder}: {len(blocks)} of {done.blocks} blocks, {tokens:,} tokens, "
+        f"{size:,} bytes ({size / max(tokens, 1):.1f} a token)"
+    )
+    _say(f"{read:,} documents: {read - len(left_out):,} captured, as {documents:,} texts; {len(left_out):,} left out")
+    _say(f"this run: {done.tokens:,} tokens in {done.seconds:.1f} s; {done.there} blocks were there already")
+    everything = f"{folder.blocks_folder}/*.json"
+    _list("left out", left_out, len(left_out), everything)
+    _list("cut", was_cut, len(was_cut), everything)
+    report = getattr(texts, "report", None)
+    if report is not None:
+        _list("not read", [problem.found for problem in report.problems], report.bad.total(), "the corpus")
+        _list("not read", [f"{name}: no known format" for name in report.passed_over], len(report.passed_over), "")
+    _list("a text for the second time:", done.seen.where, done.seen.twice, "the corpus")
+
+
+def _list(title: str, entries: Sequence[str], total: int, where: str) -> None:
+    """The first entries, and how many more there are."""
+    for entry in entries[:SHOWN]:
+        _say(f"{title} {entry}")
+    if total > SHOWN:
+        _say(f"{title} … and {total - SHOWN:,} more, in {where}")
+
+
+def _say(line: str) -> None:
+    _out.print(_shown(line), highlight=False, markup=False)
+
+
+def _warn(line: str) -> None:
+    """Beside the bar, at once."""
+    _err.print(_shown(line), highlight=False, markup=False)
+
+
+def _shown(line: str) -> str:
+    return line.encode("utf-8", "backslashreplace").decode("utf-8")  # a file may be called what no terminal can show

@@ -1,0 +1,1 @@
+"""What a running server holds, without Streamlit: captures, model workers, jobs, library, background studies."""

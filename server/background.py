@@ -1,0 +1,395 @@
+"""Studies in the background: one after another, each block of texts a job of its own in the model's queue.
+
+A study stands in the model's queue with one block at a time, so that a prompt waits for one block (some two seconds of
+work), never for a study. Its own worker cuts, writes and counts beside that, and computes the metrics, for which no
+model is needed. What is whole on the disk stays: a study that was stopped, failed, or whose server ended, goes on.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from gatescope.cache.block import Block
+from gatescope.cache.study import StudyFolder
+from gatescope.cli.analyze import write
+from gatescope.routing.errors import CaptureCancelledError, ModelError, OptionError, QueueFullError
+from gatescope.routing.record import Document
+from gatescope.server.jobs import Job, JobQueue, Phase, Tick
+from gatescope.server.model_worker import Tracer, explained
+from gatescope.server.sources import ANALYSED, CAPTURED
+from gatescope.studies.blocks import Seen, Texts, cut
+from gatescope.studies.capturing import CHARACTERS_A_TOKEN, Plan, capture_block, check_end, is_there, packed
+from gatescope.studies.compute import Chosen, study_of_folder
+from gatescope.studies.manifest import TEXTS, Order, Record, read_order, read_texts, write_order, write_texts
+from gatescope.studies.wholeness import check_whole
+
+if TYPE_CHECKING:  # torch takes seconds to import
+    from gatescope.hooks import LoadedModel
+
+CHOSEN = Chosen(resamples=200)
+"""Every metric; so many resamples give intervals to the second digit, in a fifth of the time of a thousand."""
+BLOCK_SECONDS = 2.0
+"""How long a block may take the model: so long a prompt waits for a study at most."""
+LEAST_CHARACTERS, MOST_CHARACTERS = 2_000, 1 << 17
+PATIENCE_SECONDS = 0.2
+AGAIN_SECONDS = 2.0
+TRIES = 5
+"""How often a model may be taken away from a study (for another one that a visitor wants) within one block."""
+OVER = 1.1
+"""How far a study may exceed the tokens it was estimated to have before it is ended."""
+WATCHER = "study"
+
+Answer = TypeVar("Answer")
+
+
+@dataclass
+class Doing:
+    """What a study under way is at: documents captured of all, tokens and seconds of this run, metrics of all.
+
+    `since` is when the step began that `what` names, by the monotonic clock; `is_writing`: all is computed.
+    """
+
+    what: str = "waiting"
+    documents: int = 0
+    of_documents: int = 0
+    characters: int = 0
+    of_characters: int = 0
+    new_characters: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    metrics: int = 0
+    of_metrics: int = 0
+    is_writing: bool = False
+    since: float = 0.0
+
+    def begin(self, what: str) -> None:
+        """Note what is done from now on."""
+        self.what, self.since = what, time.monotonic()
+
+    @property
+    def step_seconds(self) -> float:
+        """How long it has been at this; 0 where nobody noted when it began."""
+        return time.monotonic() - self.since if self.since else 0.0
+
+    @property
+    def share(self) -> float:
+        """How much is done, 0 to 1: capturing is taken for three quarters of it."""
+        captured = self.characters / max(self.of_characters, 1)
+        return min(1.0, 0.75 * captured + 0.25 * self.metrics / max(self.of_metrics, 1))
+
+    @property
+    def seconds_left(self) -> float | None:
+        """What capturing will still take at the speed of this run; None before the first block."""
+        if not self.new_characters:
+            return None
+        return (self.of_characters - self.characters) * self.seconds / self.new_characters
+
+
+class Studies:
+    """The studies of a server: begun, gone on with, cancelled, and how far each is.
+
+    folder          of all studies, each in a folder named by its id
+    find_tracer     the model of a name, loaded or loading
+    drop            is told the id of a study whose results changed
+    chosen          what is computed of each
+    check_room      raises StorageFullError where studies and captures take more than they may
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        find_tracer: Callable[[str], Tracer],
+        *,
+        limit: int,
+        most_tokens: int,
+        drop: Callable[[str], None] = lambda _: None,
+        chosen: Chosen = CHOSEN,
+        check_room: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.folder, self.queue = folder, JobQueue(limit=limit, name="gatescope-studies")
+        self._find_tracer, self._most_tokens, self._drop, self._chosen = find_tracer, most_tokens, drop, chosen
+        self._check_room = check_room
+        # Guards _live and _doing: the pages' threads and the worker change them.
+        self._lock = threading.Lock()
+        self._live: dict[str, Job[None]] = {}
+        self._doing: dict[str, Doing] = {}
+
+    def begin(self, order: Order, documents: Sequence[Document]) -> Job[None]:
+        """Keep the texts and start; a study that is there already goes on. Errors: StoreError, QueueFullError."""
+        folder = self.folder / order.id
+        if self.live(order.id) is None and not (folder / CAPTURED).exists():
+            write_texts(folder, documents)
+            write_order(folder, order)
+        return self.go_on(order.id)
+
+    def go_on(self, id: str) -> Job[None]:
+        """Start a study again from where it stopped. Errors: OptionError for none; StoreError, QueueFullError."""
+        folder = self.folder / id
+        order = self._order(folder)
+        doing = Doing(of_documents=order.documents)
+        with self._lock:  # held until both are noted: the worker may begin at once
+            job = self.queue.submit(id, lambda tick: self._work(folder, doing, tick), watcher=WATCHER)
+            if self._live.get(id) is not job:
+                self._live[id], self._doing[id] = job, doing
+        return job
+
+    def cancel(self, id: str) -> None:
+        """Stop a study; what is captured stays."""
+        if (job := self.live(id)) is None:
+            return
+        self.queue.leave(job, WATCHER)
+        if job.is_over:  # it had not begun, and nobody else will say so
+            folder = self.folder / id
+            write_order(folder, replace(self._order(folder), state="stopped"))
+
+    def live(self, id: str) -> Job[None] | None:
+        """The job of a study that waits or runs in this process."""
+        with self._lock:
+            job = self._live.get(id)
+        return job if job is not None and not job.is_over else None
+
+    def doing(self, id: str) -> Doing | None:
+        """What a study that waits or runs is at."""
+        if self.live(id) is None:
+            return None
+        with self._lock:
+            return self._doing[id]
+
+    def close(self) -> None:
+        """Cancel what runs; it can go on when the server is started again."""
+        self.queue.close()
+
+    def _order(self, folder: Path) -> Order:
+        if (order := read_order(folder)) is None:
+            raise OptionError(f"no study {folder.name}", expected="one that was begun here", do="begin it again")
+        return order
+
+    def _work(self, folder: Path, doing: Doing, tick: Tick) -> None:
+        """Capture, then analyse; whatever becomes of it is written beside it."""
+        order = replace(self._order(folder), state="running", problem=())
+        write_order(folder, order)
+        try:
+            self._run(order, folder, doing, tick)
+        except CaptureCancelledError:
+            write_order(folder, replace(self._order(folder), state="stopped"))
+            raise
+        except Exception as error:
+            write_order(folder, self._order(folder).failed(explained(error)))
+            raise
+        write_order(folder, replace(self._order(folder), state="done"))
+        (folder / TEXTS).unlink(missing_ok=True)
+
+    def _run(self, order: Order, folder: Path, doing: Doing, tick: Tick) -> None:
+        if not order.imported and (folder / TEXTS).exists():
+            capturing = _Capturing(order, folder, self._find_tracer, doing, tick)
+            capturing.run(self._most_tokens, self._check_room)
+        self._drop(order.id)
+
+        def tell(metric: str, done: int, total: int) -> None:
+            doing.begin(metric)
+            doing.metrics, doing.of_metrics = done, total
+            doing.characters = doing.of_characters = max(doing.of_characters, 1)
+            tick(done, total)
+
+        study = StudyFolder.open(folder / CAPTURED)
+        check_whole(study, name=order.name, do="go on with it, or begin it again")
+        found = study_of_folder(study, self._chosen, on_progress=tell)
+        tick(1, 1)
+        model = order.model or found.tally.provenance.model
+        doing.is_writing = True
+
+        def tell_file(name: str) -> None:
+            doing.begin(name)
+            tick(1, 1)
+
+        out = folder / ANALYSED
+        write(found, out, model=model, corpus=order.name, counts_only=False, on_file=tell_file)
+        self._drop(order.id)
+
+
+class _Capturing:
+    """The texts of one study through its model, block by block."""
+
+    def __init__(
+        self, order: Order, folder: Path, find_tracer: Callable[[str], Tracer], doing: Doing, tick: Tick
+    ) -> None:
+        self._order, self._folder, self._find_tracer = order, folder, find_tracer
+        self._doing, self._tick = doing, tick
+
+    def run(self, most_tokens: int, check_room: Callable[[], None]) -> None:
+        """Capture every block that is not there yet.
+
+        Errors: as `capture_study`; OptionError for too many tokens; StorageFullError. Blocks that are whole stay.
+        """
+        documents = read_texts(self._folder)
+        self._doing.of_documents = len(documents)
+        self._doing.of_characters = sum(len(document.text) for document in documents)
+        plan, recipe = self._plan(documents)
+        study = StudyFolder.create(self._folder / CAPTURED, recipe)
+        there, number, tokens = study.finished(), -1, 0
+        for number, texts in enumerate(blocks(documents, self._order.block_characters, plan.longest)):  # noqa: B007
+            is_new = not is_there(there, texts)
+            started = time.monotonic()
+            block = self._captured(texts, plan, study) if is_new else there[texts.number]
+            tokens += block.tokens
+            self._note(texts, block, time.monotonic() - started if is_new else None)
+            if tokens > OVER * most_tokens:
+                raise _too_many(tokens, most_tokens)
+            check_room()
+        check_end(there, number + 1)
+        study.end(number + 1)
+
+    def _plan(self, documents: Sequence[Document]) -> tuple[Plan, dict[str, Any]]:
+        """How the corpus is captured: as it was begun, else as fits the model."""
+        self._doing.what = "reading the model"
+        order = self._order
+        if not order.batch_tokens:
+            places, longest = self._ask("batch", lambda model: fitted(model, documents))
+            order = replace(order, batch_tokens=places, longest=longest)
+            write_order(self._folder, order)
+            self._order = order
+        plan = plan_of(order)
+        made = self._ask("recipe", lambda model: plan.recipe(model, order.name))
+        self._doing.what = "capturing"
+        return plan, {**made, "block_characters": order.block_characters}
+
+    def _captured(self, texts: Texts, plan: Plan, study: StudyFolder) -> Block:
+        record, left = self._ask(f"block {texts.number}", lambda model: capture_block(model, texts, plan))
+        block, parts = packed(texts, record, left, plan)
+        return study.write(block, parts)
+
+    def _note(self, texts: Texts, block: Block, seconds: float | None) -> None:
+        """Count one block; `seconds` it took, None where it was there."""
+        characters = sum(len(document.text) for document in texts.documents)
+        self._doing.documents += texts.read
+        self._doing.characters += characters
+        self._doing.tokens += block.tokens
+        if seconds is not None:
+            self._doing.new_characters += characters
+            self._doing.seconds += seconds
+        self._tick(self._doing.documents, self._doing.of_documents)
+
+    def _ask(self, what: str, question: "Callable[[LoadedModel], Answer]") -> Answer:
+        """What a function says of the model, in its turn: everything that waited before goes first."""
+        lost = 0
+        while lost < TRIES:
+            tracer = self._loaded()
+            try:
+                job = tracer.queue.submit(
+                    f"study {self._order.id} {what}", _turn(tracer, question), watcher=tracer.name
+                )
+            except QueueFullError:
+                self._pause(AGAIN_SECONDS)
+                continue
+            try:
+                self._await(job)
+            except CaptureCancelledError:
+                tracer.queue.leave(job, tracer.name)  # its place is given up
+                raise
+            if job.phase is Phase.DONE:
+                return job.result  # type: ignore[return-value]  # what the question gave
+            if job.phase is Phase.FAILED and job.error is not None:
+                raise job.error
+            lost += 1  # the model made room for another one, or the server is about to stop
+            self._pause(AGAIN_SECONDS)
+        raise ModelError(
+            f"the model {self._order.model} was put away for others {TRIES} times",
+            expected="a model that stays for a block of a study",
+            do="go on with the study when fewer people use the server",
+        )
+
+    def _await(self, job: Job[Any]) -> None:
+        """Wait until a job is over. Errors: CaptureCancelledError when the study is cancelled meanwhile."""
+        while not job.wait(PATIENCE_SECONDS):
+            self._tick(self._doing.documents, self._doing.of_documents)
+
+    def _loaded(self) -> Tracer:
+        """The model's queue, once the model is there. Errors: as `hooks.load_model`."""
+        tracer = self._find_tracer(self._order.model)
+        tracer.reload()
+        self._await(tracer.loading)  # others wait for it too: a study that is cancelled leaves it alone
+        if tracer.loading.phase is Phase.FAILED and tracer.loading.error is not None:
+            raise tracer.loading.error
+        return tracer
+
+    def _pause(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            time.sleep(PATIENCE_SECONDS)
+            self._tick(self._doing.documents, self._doing.of_documents)
+
+
+def _turn(tracer: Tracer, question: "Callable[[LoadedModel], Answer]") -> Callable[[Tick], Answer]:
+    """A question as work of the model's queue."""
+    return lambda _tick: question(_model(tracer))
+
+
+def _model(tracer: Tracer) -> "LoadedModel":
+    if tracer.model is None:
+        raise ModelError(f"{tracer.name} is not loaded", expected="a loaded model", do="go on with the study")
+    return tracer.model
+
+
+def plan_of(order: Order) -> Plan:
+    """How an order is captured."""
+    return plan_for(order.record, order.long, batch_tokens=order.batch_tokens or 1024, longest=order.longest)
+
+
+def plan_for(record: Record, long: str, *, batch_tokens: int = 1024, longest: int = 0) -> Plan:
+    """How texts are captured that are to be recorded so."""
+    from gatescope.hooks import CaptureOptions
+
+    return Plan(
+        options=CaptureOptions(logits=record == "scores"),
+        detail="ids" if record == "ids" else "weights",
+        long="skip" if long == "skip" else "split",
+        batch_tokens=batch_tokens,
+        longest=longest,
+    )
+
+
+def fitted(model: "LoadedModel", documents: Sequence[Document]) -> tuple[int, int]:
+    """Places in a batch of such texts, and characters beyond which a text is a block by itself."""
+    from gatescope.hooks import find_batch_tokens
+
+    short = [each for each in documents[:256] if each.text.strip() and len(each.text) <= 16 * model.max_tokens][:64]
+    fits = [each for each in short if model.count_tokens(each.text) <= model.max_tokens]
+    return find_batch_tokens(model, fits) if fits else 1024, CHARACTERS_A_TOKEN * model.max_tokens
+
+
+def blocks(documents: Sequence[Document], characters: int, longest: int) -> Iterator[Texts]:
+    """Blocks of about so many characters, always at the same places; a longer text is a block by itself."""
+    groups = chain.from_iterable(cut(group, Seen(), longest) for group in _groups(documents, characters))
+    for number, texts in enumerate(groups):
+        yield texts._replace(number=number)
+
+
+def _groups(documents: Sequence[Document], characters: int) -> Iterator[list[Document]]:
+    held, size = list[Document](), 0
+    for document in documents:
+        if held and size + len(document.text) > characters:
+            yield held
+            held, size = [], 0
+        held.append(document)
+        size += len(document.text)
+    if held:
+        yield held
+
+
+def block_characters(characters_a_second: float) -> int:
+    """Characters of a block that takes the model about BLOCK_SECONDS.
+
+    >>> block_characters(5_000.0), block_characters(10.0)
+    (10000, 2000)
+    """
+    return int(min(max(BLOCK_SECONDS * characters_a_second, LEAST_CHARACTERS), MOST_CHARACTERS))
+
+
+def _too_many(tokens: int, most: int) -> OptionError:
+    return OptionError(
+        f"{tokens:,} tokens so far", expected=f"at most {most:,} in a study here", do="study fewer or shorter documents"
+    )

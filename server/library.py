@@ -1,0 +1,338 @@
+"""What a server holds: captures of texts, studies, imported traces, what ships with the models, and what each takes.
+
+Nothing here is a use of a capture: listing leaves the order in which a full store removes them as it is.
+"""
+
+import shutil
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import pandas as pd
+import streamlit as st
+
+from gatescope.cache.partial import PartialRecord
+from gatescope.cache.study import ROUTES, StudyFolder, is_study
+from gatescope.models import BUNDLED_MODELS
+from gatescope.routing.errors import CaptureNotFoundError, GatescopeError, OptionError, StoreError
+from gatescope.server import memo_cache as memo
+from gatescope.server import server
+from gatescope.server.background import CHOSEN, Studies
+from gatescope.server.memo_cache import MemoCache
+from gatescope.server.metadata import LabelBook
+from gatescope.server.quota import size_of_folder, study_folders
+from gatescope.server.settings import settings
+from gatescope.server.sources import CAPTURED, shipped_ids, shipped_name
+from gatescope.studies.manifest import ORDER, Order, clean_name, read_order, write_order
+
+Kind = Literal["shipped", "text", "study", "import"]
+State = Literal["ready", "waiting", "running", "stopped", "failed"]
+KINDS: dict[Kind, str] = {"shipped": "ships with a model", "text": "text", "study": "study", "import": "imported"}
+SHOWN_WORDS = 60
+
+_seen = MemoCache()
+"""What files say of themselves, by path, time and size: they never change."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One line of the Library.
+
+    recorded    what is known of every token, in words
+    is_own      whether who looks may rename, share and remove it
+    problem     why it cannot be opened; empty where it can
+    """
+
+    id: str
+    name: str
+    kind: Kind
+    model: str = ""
+    tokens: int = 0
+    documents: int = 0
+    when: datetime | None = None
+    size_bytes: int = 0
+    recorded: str = ""
+    tags: tuple[str, ...] = ()
+    state: State = "ready"
+    is_shared: bool = False
+    is_own: bool = False
+    problem: str = ""
+    order: Order | None = field(default=None, repr=False)
+
+    def matches(self, words: str) -> bool:
+        """Whether every one of some words is somewhere in what the line says."""
+        said = " ".join((self.id, self.name, KINDS[self.kind], self.model, self.recorded, self.state, *self.tags))
+        return all(word in said.casefold() for word in words.casefold().split())
+
+
+class Usage(NamedTuple):
+    """Bytes on the disk, and how many there may be (None: as many as there is room for)."""
+
+    captures: int
+    studies: int
+    most: int | None
+
+    @property
+    def total(self) -> int:
+        """Of both."""
+        return self.captures + self.studies
+
+
+@st.cache_resource(max_entries=1, show_spinner=False, on_release=Studies.close)
+def running_studies() -> Studies:
+    """The studies of this server, and their worker."""
+    chosen = settings()
+    return Studies(
+        server.studies(),
+        server.tracer,
+        limit=chosen.queue_limit,
+        most_tokens=chosen.max_study_tokens,
+        drop=memo.invalidate,
+        check_room=server.quota().make_room,
+        chosen=CHOSEN,
+    )
+
+
+def label_book() -> LabelBook:
+    """What visitors say of captures."""
+    return LabelBook(settings().cache_dir)
+
+
+def entries(visitor: str, opened: Collection[str]) -> list[Entry]:
+    """What the Library lists for a visitor, who has opened some captures: the newest first, what ships last."""
+    found = [*_studies(visitor), *_captures(visitor, opened)]
+    listed = [entry for entry in found if is_listed(entry, opened, everything=settings().library_lists == "all")]
+    listed.sort(key=lambda entry: (entry.when or datetime.min.replace(tzinfo=UTC), entry.id), reverse=True)
+    return listed + list(_shipped())
+
+
+def is_listed(entry: Entry, opened: Collection[str], *, everything: bool) -> bool:
+    """Whether a visitor is shown that something is there: own, shared, or opened by its link before."""
+    return everything or entry.kind == "shipped" or entry.is_shared or entry.is_own or entry.id in opened
+
+
+def usage() -> Usage:
+    """What captures and studies take."""
+    quota = server.quota()
+    return Usage(quota.captures(), quota.studies(), quota.most_bytes)
+
+
+def rename(entry: Entry, visitor: str, *, name: str, tags: str) -> None:
+    """Name and tag something. Errors: OptionError for what ships, or a study under way; StoreError."""
+    _check_changeable(entry)
+    labels = label_book()
+    labels.call(entry.id, visitor, name=name, tags=tags)
+    said = clean_name(name)
+    if entry.order is None or not said or not entry.is_own:
+        return
+    folder = server.studies() / entry.id
+    write_order(folder, replace(entry.order, name=said))
+    if is_study(folder / CAPTURED):
+        StudyFolder.open(folder / CAPTURED).rename(said)
+    memo.invalidate(entry.id)
+
+
+def remove(entry: Entry) -> None:
+    """Delete something for good. Errors: OptionError for what ships, or is not one's own; StoreError."""
+    _check_changeable(entry)
+    if not entry.is_own:
+        raise OptionError("this is somebody else's", expected="something of your own", do="ask who made it")
+    if entry.kind == "text":
+        server.shelf().remove(entry.id)
+    else:
+        _remove_study(server.studies() / entry.id)
+    label_book().forget(entry.id)
+    memo.invalidate(entry.id)
+
+
+def _remove_study(folder: Path) -> None:
+    """Errors: StoreError where some of it stays; what is said of it then stays too, so that it can be tried again."""
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        if folder.exists():  # another removed a part of it first
+            _remove_study(folder)
+    except OSError as error:
+        raise StoreError(
+            f"the study cannot be deleted: {error.strerror or error}",
+            expected="a folder that the server may change",
+            do="ask who runs the server to give its folder back to it, and delete it again",
+        ) from error
+
+
+def entry_of(id: str, visitor: str, opened: Collection[str]) -> Entry:
+    """One line by its id. Errors: CaptureNotFoundError."""
+    for entry in entries(visitor, opened):
+        if entry.id == id:
+            return entry
+    raise CaptureNotFoundError(f"no capture {id}", expected="one that is listed here", do="look at the list again")
+
+
+def order_of(id: str) -> Order:
+    """What was asked of a study. Errors: CaptureNotFoundError."""
+    if (order := read_order(server.studies() / id)) is None:
+        raise CaptureNotFoundError(f"no study {id}", expected="one of this server's", do="look at the list again")
+    return order
+
+
+def frame_of(listed: Collection[Entry]) -> pd.DataFrame:
+    """The list as a table, foreign words as they are: for a grid, or for a CSV by `app.export`."""
+    rows = [
+        {
+            "name": entry.name,
+            "kind": KINDS[entry.kind] if entry.state == "ready" else f"{KINDS[entry.kind]}, {entry.state}",
+            "model": entry.model,
+            "tokens": entry.tokens,
+            "documents": entry.documents,
+            "when": entry.when,
+            "bytes": entry.size_bytes,
+            "recorded": entry.problem or entry.recorded,
+            "tags": ", ".join(entry.tags),
+            "shared": entry.is_shared,
+            "id": entry.id,
+        }
+        for entry in listed
+    ]
+    return pd.DataFrame(rows)
+
+
+def _check_changeable(entry: Entry) -> None:
+    if entry.kind == "shipped":
+        raise OptionError(f"{entry.name} ships with its model", expected="a capture made here", do="choose another")
+    if entry.state in ("running", "waiting"):
+        raise OptionError(f"{entry.name} is under way", expected="a study at rest", do="cancel it first")
+
+
+def _shipped() -> Iterator[Entry]:
+    """What comes with the models that are offered."""
+    for model in settings().offered:
+        for id in shipped_ids(model):
+            what = id.partition(".")[0]
+            path = BUNDLED_MODELS[model] / "captures" / f"{what}.gsr"
+            if what.startswith("step"):
+                step = int(what.removeprefix("step"))
+                path = next(each for each in (path.parent / "history").glob("*.gsr") if int(each.stem) == step)
+            said = _said(path)
+            yield Entry(**said | {"id": id, "kind": "shipped", "name": shipped_name(id), "when": None})
+
+
+def _captures(visitor: str, opened: Collection[str]) -> Iterator[Entry]:
+    """The store's, by what the ends of their files say."""
+    store, book = server.shelf().store, label_book()
+    for each in store.ids():
+        said, labels = _said(store.path(each.id)), book.of(each.id)
+        called = labels.seen_by(visitor)
+        is_own = _is_own(labels.owner, visitor, is_open=each.id in opened)
+        named = {"name": called.name or said["name"], "tags": called.tags, "is_shared": labels.is_shared}
+        yield Entry(**said | named | {"id": each.id, "kind": "text", "when": each.written, "is_own": is_own})
+
+
+def _studies(visitor: str) -> Iterator[Entry]:
+    """Studies and imported traces, begun or whole."""
+    book = label_book()
+    for folder in study_folders(server.studies()):
+        order, labels = read_order(folder), book.of(folder.name)
+        called = labels.seen_by(visitor)
+        said = _said_of_study(folder, order)
+        owner = order.owner if order is not None else labels.owner
+        yield Entry(
+            **said
+            | {
+                "id": folder.name,
+                "name": called.name or said["name"],
+                "tags": called.tags,
+                "state": state_of(folder.name, order),
+                "is_shared": labels.is_shared,
+                "is_own": _is_own(owner, visitor),
+                "order": order,
+            }
+        )
+
+
+def state_of(id: str, order: Order | None) -> State:
+    """How a study stands: one that should be under way and is not was stopped by the end of its server."""
+    if running_studies().live(id) is not None:
+        return "running" if order is not None and order.state == "running" else "waiting"
+    if order is None or order.state == "done":
+        return "ready"
+    return "failed" if order.state == "failed" else "stopped"
+
+
+def _is_own(owner: str, visitor: str, *, is_open: bool = False) -> bool:
+    """Whether a visitor may change something: its owner, and of a text without one whoever has opened it."""
+    if settings().library_lists == "all":
+        return True
+    return owner == visitor if owner else is_open
+
+
+def _said(path: Path) -> dict[str, Any]:
+    """What the end of a capture's file says of it."""
+    try:
+        found = path.stat()
+    except OSError:
+        return {"name": path.stem, "problem": "it is gone"}
+    return _seen.get((str(path), found.st_mtime_ns, found.st_size), lambda: _read_end(path, found.st_size))
+
+
+def _read_end(path: Path, size: int) -> dict[str, Any]:
+    said: dict[str, Any] = {"name": path.stem, "size_bytes": size}
+    try:
+        with PartialRecord(path) as partial:
+            documents = partial.documents
+            text = _words(documents[0].text) if len(documents) == 1 else f"{len(documents):,} documents"
+            return said | {
+                "name": text or path.stem,
+                "model": _words(partial.provenance.model),
+                "tokens": partial.tokens,
+                "documents": len(documents),
+                "recorded": _recorded(partial),
+            }
+    except (GatescopeError, OSError) as error:
+        return said | {"problem": error.found if isinstance(error, GatescopeError) else str(error)}
+
+
+def _said_of_study(folder: Path, order: Order | None) -> dict[str, Any]:
+    """What a study's folder says of it: what was asked, and what is whole of it."""
+    said: dict[str, Any] = {"name": order.name if order else folder.name, "kind": "study", "problem": ""}
+    if order is None and (folder / ORDER).exists():
+        said["problem"] = f"what was asked of it ({ORDER}) cannot be read: delete it, and begin it again"
+    said |= {"kind": "import"} if order is not None and order.imported else {}
+    said |= {"model": order.model, "documents": order.documents} if order else {}
+    said |= {"when": _time(order.created if order else "", folder), "size_bytes": size_of_folder(folder)}
+    try:
+        study = StudyFolder.open(folder / CAPTURED)
+        recipe = study.recipe()
+    except GatescopeError:
+        return said
+    blocks = list(study.finished().values())
+    said |= {"tokens": sum(block.tokens for block in blocks), "documents": sum(block.documents for block in blocks)}
+    said |= {"model": _words(str(recipe.get("model", "")).rstrip("/").rpartition("/")[2]) or said.get("model", "")}
+    with_routes = [block for block in blocks if ROUTES in block.parts]
+    if with_routes:
+        end = _said(study.blocks_folder / f"{with_routes[0].number:08}.{ROUTES}")
+        said |= {"recorded": end.get("recorded", "")}
+    return said
+
+
+def _recorded(partial: PartialRecord) -> str:
+    """What is known of every token, in words."""
+    if partial.provenance.options.get("logits"):
+        return "all scores"
+    if "margin" in partial.columns:
+        return "experts, weights, margins"
+    return "experts, weights" if partial.has_weights else "experts"
+
+
+def _time(written: str, folder: Path) -> datetime:
+    try:
+        return datetime.fromisoformat(written)
+    except ValueError:
+        return datetime.fromtimestamp(folder.stat().st_mtime, UTC)
+
+
+def _words(text: str) -> str:
+    """The beginning of a text, on one line."""
+    said = clean_name(text[: 4 * SHOWN_WORDS])
+    return said if len(said) <= SHOWN_WORDS else f"{said[: SHOWN_WORDS - 1]}…"

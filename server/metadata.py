@@ -1,0 +1,111 @@
+"""What visitors say of captures: a name, tags, and whether others may find it. The captures themselves never change.
+
+    <cache>/library/<id>.json   the owner, whether it is shared, and what each visitor calls it
+
+Each visitor names things alone: a name tells what somebody looked at, and is shown to others only where it is shared.
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from gatescope.cache.keys import check_capture_id
+from gatescope.routing.errors import StoreError
+from gatescope.studies.manifest import clean_name, read_json, write_json
+
+FOLDER, LOCK = "library", ".lock"
+LOCK_SECONDS, POLL_SECONDS = 10.0, 0.01
+MOST_TAGS, MOST_TAG = 12, 30
+# Threads of one server queue here, where each has its turn: those who wait for the file's lock take it by chance.
+_here = threading.Lock()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Called:
+    """What one visitor calls a capture."""
+
+    name: str = ""
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labels:
+    """What is said of one capture; `called` by the key of who says it."""
+
+    owner: str = ""
+    is_shared: bool = False
+    called: Mapping[str, Called] = field(default_factory=dict)
+
+    def seen_by(self, visitor: str) -> Called:
+        """What a visitor calls it; else, where it is shared, what its owner does."""
+        if visitor in self.called:
+            return self.called[visitor]
+        return self.called.get(self.owner, Called()) if self.is_shared else Called()
+
+
+class LabelBook:
+    """The labels of a folder of captures. Errors: StoreError; CaptureNotFoundError for what is no id."""
+
+    def __init__(self, cache: Path) -> None:
+        self.folder = cache / FOLDER
+
+    def of(self, id: str) -> Labels:
+        """What is said of a capture: nothing, where nothing can be read."""
+        try:
+            said = read_json(self._path(id), within=id)
+            called = {who: Called(name=each["name"], tags=tuple(each["tags"])) for who, each in said["called"].items()}
+            return Labels(owner=str(said["owner"]), is_shared=said["is_shared"] is True, called=called)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return Labels()
+
+    def call(self, id: str, visitor: str, *, name: str, tags: str) -> None:
+        """Name and tag a capture, tags with commas between."""
+        said = Called(name=clean_name(name), tags=tags_of(tags))
+        self._change(id, lambda labels: replace(labels, called={**labels.called, visitor: said}))
+
+    def share(self, id: str, visitor: str, *, is_shared: bool) -> None:
+        """Let others find it, or no longer; what was nobody's is the visitor's from then on."""
+        self._change(id, lambda labels: replace(labels, owner=labels.owner or visitor, is_shared=is_shared))
+
+    def own(self, id: str, visitor: str) -> None:
+        """Note whose it is, unless it is somebody's."""
+        self._change(id, lambda labels: replace(labels, owner=labels.owner or visitor))
+
+    def forget(self, id: str) -> None:
+        """Remove what is said of it."""
+        with self._locked(id) as path:
+            path.unlink(missing_ok=True)
+
+    def _change(self, id: str, change: Callable[[Labels], Labels]) -> None:
+        """Read, change and write with nobody in between, in whichever thread or process."""
+        with self._locked(id) as path:
+            write_json(path, asdict(change(self.of(id))), within=id)
+
+    @contextmanager
+    def _locked(self, id: str) -> Iterator[Path]:
+        path = self._path(id)
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with _here, FileLock(self.folder / LOCK, timeout=LOCK_SECONDS, poll_interval=POLL_SECONDS):
+                yield path
+        except (Timeout, OSError) as error:
+            found = f"the labels in {self.folder.name} cannot be changed: {error}"
+            expected = "a folder that this user may write, and nobody who holds its lock for long"
+            raise StoreError(found, expected=expected, do="try again") from error
+
+    def _path(self, id: str) -> Path:
+        return self.folder / f"{check_capture_id(id)}.json"
+
+
+def tags_of(text: str) -> tuple[str, ...]:
+    """Tags as they were typed, with commas between; each once.
+
+    >>> tags_of(" law, German ,law,, ")
+    ('law', 'German')
+    """
+    tags = (clean_name(tag)[:MOST_TAG] for tag in text.split(","))
+    return tuple(dict.fromkeys(filter(None, tags)))[:MOST_TAGS]

@@ -1,0 +1,290 @@
+"""From a text to its capture: the store first, else the model's queue; nothing is lost when the store is in trouble."""
+
+import hashlib
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gatescope.cache.folder import mark_used
+from gatescope.cache.keys import capture_id, server_secret
+from gatescope.cache.store import Store
+from gatescope.routing.errors import (
+    CaptureDamagedError,
+    CaptureNotFoundError,
+    GatescopeError,
+    ModelError,
+    OptionError,
+    PromptError,
+    StoreError,
+)
+from gatescope.routing.record import Provenance, RoutingRecord
+from gatescope.server.jobs import Job, JobQueue, Phase, Tick
+from gatescope.server.settings import Settings, model_source
+from gatescope.server.torch_import import import_hooks
+
+if TYPE_CHECKING:  # torch takes seconds to import: only the worker thread does it
+    from gatescope.hooks import CaptureOptions, LoadedModel
+
+log = logging.getLogger(__name__)
+
+RECENT_BYTES = 256 * 2**20
+"""How much of the captures used last is kept in memory, whether the store could keep them or not."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Hit:
+    """A capture, and what its reader should be told about how it came (empty: nothing)."""
+
+    id: str
+    record: RoutingRecord
+    notice: str = ""
+
+
+class Shelf:
+    """The captures of this server: the store's, and in memory those used last, also when the store refused them."""
+
+    def __init__(self, store: Store, *, recent_bytes: int = RECENT_BYTES) -> None:
+        self.store, self._limit = store, recent_bytes
+        # Guards _recent: the pages' threads and the worker read and reorder it at the same time.
+        self._lock = threading.Lock()
+        self._recent: OrderedDict[str, Hit] = OrderedDict()
+
+    def find(self, id: str) -> Hit:
+        """The capture of that id. Errors: CaptureNotFoundError, CaptureDamagedError, StoreError."""
+        with self._lock:
+            if id in self._recent:
+                self._recent.move_to_end(id)
+                if self.store.has(id):
+                    mark_used(self.store.folder, id)
+                return replace(self._recent[id], notice="")
+        return self._remember(Hit(id=id, record=self.store.get(id)))
+
+    def keep(self, id: str, record: RoutingRecord) -> Hit:
+        """Store a new capture; where that fails it is held in memory, and the hit says so."""
+        notice = ""
+        try:
+            self.store.put(id, record)
+        except StoreError as error:
+            log.warning("capture %s is held in memory only: %s", id, error)
+            notice = f"This capture could not be kept: {error.found}. Download it before you leave, or {error.do}."
+        return self._remember(Hit(id=id, record=record, notice=notice))
+
+    def remove(self, id: str) -> None:
+        """Delete a capture for good, here and in the store. Errors: CaptureNotFoundError, StoreError."""
+        with self._lock:
+            held = self._recent.pop(id, None)
+        if held is None or self.store.has(id):
+            self.store.remove(id)
+
+    def _remember(self, hit: Hit) -> Hit:
+        with self._lock:
+            self._recent[hit.id] = hit
+            self._recent.move_to_end(hit.id)
+            while len(self._recent) > 1 and sum(map(_size_bytes, self._recent.values())) > self._limit:
+                self._recent.popitem(last=False)
+        return hit
+
+
+class Tracer:
+    """One model behind its queue. Made at once: the weights are read by the worker thread, see `loading`."""
+
+    def __init__(
+        self, name: str, *, settings: Settings, shelf: Shelf, is_present: Callable[[str], bool] = lambda _watcher: True
+    ) -> None:
+        self.name, self._settings, self._shelf = name, settings, shelf
+        self._secret = server_secret(settings.cache_dir)
+        self.queue = JobQueue(
+            limit=settings.queue_limit, is_present=lambda watcher: watcher == name or is_present(watcher)
+        )
+        self.loading: Job[LoadedModel] = self._load()
+
+    @property
+    def model(self) -> "LoadedModel | None":
+        """The model once it is loaded."""
+        return self.loading.result
+
+    @property
+    def token_limit(self) -> int:
+        """Most tokens prompt and continuation may have together."""
+        return self._model().max_tokens
+
+    @property
+    def prompt_limit(self) -> int:
+        """Most tokens a prompt may have: the setting, or the model's own limit where that is smaller."""
+        return min(self._settings.max_prompt_tokens, self.token_limit)
+
+    def reload(self) -> None:
+        """Try again after loading failed."""
+        if self.loading.phase in (Phase.FAILED, Phase.CANCELLED):
+            self.loading = self._load()
+
+    def count_tokens(self, text: str, *, chat: bool = False) -> int:
+        """How many tokens a prompt has for this model, those of the tokenizer and of the chat template included.
+
+        White space alone is no prompt: it has none.
+        """
+        return self._model().count_tokens(text, chat=chat) if text.strip() else 0
+
+    def identify(self, text: str, options: "CaptureOptions") -> str:
+        """The id of the capture that this text and these options give."""
+        return identify(self._model().provenance(), text, options, secret=self._secret)
+
+    def request(self, text: str, options: "CaptureOptions", watcher: str) -> "Hit | Job[Hit]":
+        """The capture if there is one, else the job that makes it (joined when somebody asked before).
+
+        Errors   PromptError (blank, too long), OptionError, QueueFullError; what goes wrong later is the job's `error`
+        """
+        self.check(text, options)
+        id = self.identify(text, options)
+        notice = ""
+        try:
+            return self._shelf.find(id)
+        except CaptureNotFoundError:
+            pass
+        except CaptureDamagedError as error:
+            notice = f"The stored capture was not used: {error.found}. The text was captured again."
+        except StoreError as error:
+            notice = f"The stored captures could not be looked through: {error.found}."
+        return self.queue.submit(id, self._work(id, text, options, notice), watcher=watcher)
+
+    def remember(self, text: str, id: str) -> None:
+        """Note which capture a text gave, so that a later start can show it before the model is loaded."""
+        note = self._note(text)
+        try:
+            if not note.exists() or note.read_text("ascii") != id:
+                note.write_text(id, "ascii")
+        except OSError as error:
+            log.warning("%s could not be noted: %s", note, error)
+
+    def recall(self, text: str) -> Hit | None:
+        """The capture a text gave when this server last ran with these settings; its provenance says what made it."""
+        try:
+            return self._shelf.find(self._note(text).read_text("ascii"))
+        except (OSError, UnicodeDecodeError, StoreError):
+            return None
+
+    def adopt(self, record: RoutingRecord) -> None:
+        """Take in a capture made elsewhere, under the id that the same text, model and options give here."""
+        text, made = record.documents[0].text, record.provenance
+        id = capture_id(fingerprint=made.fingerprint, text=text, options=_recipe(made), secret=self._secret)
+        self._shelf.keep(id, record)
+        self.remember(text, id)
+
+    def _note(self, text: str) -> Path:
+        chosen = self._settings
+        recipe = "\0".join((self.name, chosen.revision, chosen.device, chosen.dtype, text))
+        return chosen.cache_dir / f"recall-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}"
+
+    def check(self, text: str, options: "CaptureOptions") -> None:
+        """Refuse, before anything is queued, what this server does not take."""
+        if not text.strip():
+            raise PromptError("no text", expected="at least one word", do="type something, or choose an example")
+        limit = self._settings.max_prompt_chars
+        if len(text) > limit:
+            raise PromptError(
+                f"{len(text):,} characters", expected=f"at most {limit:,}", do=f"shorten it by {len(text) - limit:,}"
+            )
+        tokens = self.count_tokens(text, chat=options.chat)
+        if tokens > self.prompt_limit:
+            raise PromptError(
+                f"{tokens:,} tokens",
+                expected=f"at most {self.prompt_limit:,}",
+                do=f"shorten the text by {tokens - self.prompt_limit:,} tokens",
+            )
+        self._check_new_tokens(tokens, options.max_new_tokens)
+
+    def _check_new_tokens(self, tokens: int, new_tokens: int) -> None:
+        most = min(self._settings.max_new_tokens, self.token_limit - tokens)
+        if new_tokens > most:
+            raise PromptError(
+                f"{tokens:,} prompt tokens and {new_tokens:,} new ones",
+                expected=f"at most {most:,} new ones after this prompt",
+                do="generate fewer tokens, or shorten the text",
+            )
+
+    def close(self) -> None:
+        """End the worker thread; jobs under way are cancelled."""
+        self.queue.close()
+
+    def _model(self) -> "LoadedModel":
+        if self.model is None:
+            raise ModelError(
+                f"{self.name} is not loaded", expected="a loaded model", do="wait until it is, or read why it failed"
+            )
+        return self.model
+
+    def _load(self) -> "Job[LoadedModel]":
+        return self.queue.submit("load", self._read_model, watcher=self.name)
+
+    def _read_model(self, _tick: Tick) -> "LoadedModel":
+        import_hooks()
+        from gatescope.hooks import load_model
+
+        chosen = self._settings
+        return load_model(model_source(self.name), revision=chosen.revision, device=chosen.device, dtype=chosen.dtype)
+
+    def _work(self, id: str, text: str, options: "CaptureOptions", notice: str) -> Callable[[Tick], Hit]:
+        def work(tick: Tick) -> Hit:
+            from gatescope.hooks import capture
+
+            record = capture(self._model(), text, without_idle_options(options), on_progress=tick)
+            hit = self._shelf.keep(id, record)
+            return replace(hit, notice=" ".join(filter(None, (notice, hit.notice))))
+
+        return work
+
+
+def identify(made: Provenance, text: str, options: "CaptureOptions", *, secret: bytes) -> str:
+    """The id of a capture: of the weights, what they ran on and with, the text and the options that matter."""
+    recipe = _recipe(replace(made, options=without_idle_options(options).as_dict()))
+    return capture_id(fingerprint=made.fingerprint, text=text, options=recipe, secret=secret)
+
+
+def _recipe(made: Provenance) -> dict[str, str | int | float | bool | None]:
+    """What decides a capture beside its weights and its text."""
+    ran_on = {"device": made.device, "dtype": made.dtype, "experts": made.experts_implementation}
+    return {**made.options, **ran_on, **made.versions}
+
+
+SERVER_LOG = "the server's log"
+
+
+def explained(error: BaseException, *, log: str = SERVER_LOG) -> GatescopeError:
+    """Any error as the three parts a page or a command line shows; `log` is where the rest of it is found."""
+    if isinstance(error, GatescopeError):
+        return error
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return GatescopeError(
+            f"memory ran out ({error})", expected="room for the whole pass", do="shorten the text, or record less"
+        )
+    if isinstance(error, OSError) and error.strerror:
+        name = str(error.filename or "a file")
+        return StoreError(
+            f"{Path(name).name if log == SERVER_LOG else name}: {error.strerror}",  # visitors are told of no folders
+            expected="a file or folder that this user may read and write",
+            do="give it to this user, or name another",
+        )
+    if isinstance(error, OverflowError):
+        return OptionError(
+            f"a number out of range: {error}", expected="numbers that fit into 64 bits", do="choose a smaller one"
+        )
+    return GatescopeError(
+        f"{type(error).__name__}: {error}",
+        expected="no such failure: this is one nobody foresaw",
+        do=f"look into {log}, and report it with the model's name",
+    )
+
+
+def without_idle_options(options: "CaptureOptions") -> "CaptureOptions":
+    """The same options with those that change nothing at their defaults, so that equal captures have equal ids."""
+    if options.sample and options.max_new_tokens:
+        return options
+    return replace(options, sample=False, temperature=1.0, top_p=1.0, seed=0)
+
+
+def _size_bytes(hit: Hit) -> int:
+    return sum(array.nbytes for _, array in hit.record.arrays())

@@ -1,0 +1,371 @@
+"""Where the numbers of a page come from: a capture, a captured corpus, or what ships with a bundled model, by its id.
+
+    find_source(id)                   what an id stands for; read once, kept in memory, the same for every page
+    measure(source, name, by, scope)  a metric of it: as it was analysed, else computed now from the routes at hand
+    counted(source, scope)            the routes of a scope: some documents, some tokens
+
+A `Scope` says which of its tokens count. Every number of a page is of one source and one scope.
+"""
+
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, NamedTuple, TypeVar
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from gatescope.analysis.metrics import METRICS
+from gatescope.analysis.registry import BOTH, Ask, Result
+from gatescope.analysis.tally import Facet, Tally, tally, token_facets
+from gatescope.cache.study import StudyFolder, is_study
+from gatescope.cache.sums import has
+from gatescope.models import BUNDLED_MODELS
+from gatescope.models.box import history, probed, welcome
+from gatescope.routing.errors import CaptureNotFoundError, OptionError, StoreError
+from gatescope.routing.record import RoutingRecord
+from gatescope.server.document_ranges import numbers_in, slice_of
+from gatescope.server.memo_cache import MemoCache
+from gatescope.server.view import LABELS, Span, View
+from gatescope.studies.capturing import first_routes
+from gatescope.studies.compute import KEPT_TOKENS
+from gatescope.studies.manifest import clean_name, read_order
+from gatescope.studies.results import NAME as RESULTS
+from gatescope.studies.results import TALLY, Results, lacked, read_results, read_table, read_tally
+from gatescope.studies.wholeness import part_of, shortly
+
+Answer = TypeVar("Answer")
+Kind = Literal["text", "corpus"]
+LIVE_RESAMPLES = 200
+"""Resamples of documents where a metric is computed while the reader waits; what was analysed before has its own."""
+
+CAPTURED, ANALYSED = "capture", "analysis"
+"""The two parts of a study's folder: the routes, and the results."""
+
+_routes, _tallies, _results = MemoCache(), MemoCache(), MemoCache()
+"""What was computed last. Keys are ids, names and scopes, never arrays: no capture can be taken for another."""
+
+FACETS: dict[str, tuple[Facet, ...]] = {
+    "own": BOTH,
+    "prompt": (Facet.PROMPT,),
+    "generated": (Facet.GENERATED,),
+    "format": (Facet.FORMAT,),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scope:
+    """Which tokens of a source count: of some documents (None: all), a span of one of them, and of some facet."""
+
+    facet: str = "own"
+    documents: tuple[int, ...] | None = None
+    span: Span | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every document counts, whole; whatever the facet."""
+        return self.documents is None and self.span is None
+
+
+WHOLE = Scope()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Source:
+    """One capture or study as every page sees it.
+
+    record      the routes at hand, of all documents or (`is_cut`) of the first ones of a large study
+    analysis    folder of results that were computed before, if there is one
+    is_study    whether it is a folder of this server's studies
+    """
+
+    id: str
+    name: str
+    kind: Kind
+    record: RoutingRecord
+    analysis: Path | None = None
+    is_cut: bool = False
+    is_study: bool = False
+    notice: str = ""
+
+    @property
+    def counts(self) -> Path | None:
+        """The file of what was counted of the whole, if there is one."""
+        return self.analysis / TALLY if self.analysis is not None and has(self.analysis, TALLY) else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """What was read while a figure was computed: of which source, within which scope.
+
+    metric, by  a metric of the registry and its label; empty where a function was called instead
+    is_stored   whether it was read from what was computed before
+    code        Python that repeats a call, of `record` and `is_counted_t`; `imports` are the lines that it needs
+    """
+
+    source: Source
+    scope: Scope
+    metric: str = ""
+    by: str = ""
+    is_stored: bool = False
+    code: str = ""
+    imports: tuple[str, ...] = ()
+
+
+_READINGS: ContextVar[list[Reading] | None] = ContextVar("readings", default=None)
+
+
+@contextmanager
+def noting() -> Iterator[None]:
+    """Keep a list of what is read inside, for `noted`."""
+    before = _READINGS.set([])
+    try:
+        yield
+    finally:
+        _READINGS.reset(before)
+
+
+def note(reading: Reading) -> None:
+    """Add what was read; nothing where no figure is being computed."""
+    if (found := _READINGS.get()) is not None and reading not in found:
+        found.append(reading)
+
+
+def noted() -> tuple[Reading, ...]:
+    """What was read so far for the figure that is being computed, each once."""
+    return tuple(_READINGS.get() or ())
+
+
+def shipped_ids(model: str) -> list[str]:
+    """Ids of what ships with a bundled model, the probe set first; none for any other model."""
+    if model not in BUNDLED_MODELS:
+        return []
+    steps = sorted((BUNDLED_MODELS[model] / "captures" / "history").glob("*.gsr"))
+    return [f"probe.{model}", f"welcome.{model}", *(f"step{int(path.stem)}.{model}" for path in steps)]
+
+
+def shipped_name(id: str) -> str:
+    """What a shipped capture is called.
+
+    >>> shipped_name("step400.sift-softmax")
+    'sift-softmax after 400 steps of training'
+    """
+    what, _, model = id.partition(".")
+    if what.startswith("step"):
+        return f"{model} after {int(what.removeprefix('step')):,} steps of training"
+    return f"{model} on the probe set" if what == "probe" else f"{model} reading an example"
+
+
+def read_shipped(id: str) -> Source:
+    """A capture that ships with a bundled model. Errors: CaptureNotFoundError."""
+    what, _, model = id.partition(".")
+    if id not in shipped_ids(model):
+        raise CaptureNotFoundError(f"no capture {id}", expected="one that ships with a model", do="open the Library")
+    if what == "welcome":
+        return Source(id=id, name=shipped_name(id), kind="text", record=welcome(model))
+    if what == "probe":
+        analysed = BUNDLED_MODELS[model] / "captures" / "probe"
+        found = analysed if has(analysed, RESULTS) else None
+        return Source(id=id, name=shipped_name(id), kind="corpus", record=probed(model), analysis=found)
+    step = int(what.removeprefix("step"))
+    record = next(moment.record for moment in history(model) if moment.step == step)
+    return Source(id=id, name=shipped_name(id), kind="corpus", record=record)
+
+
+def read_study(id: str, folder: Path) -> Source:
+    """A captured and analysed corpus. Errors: CaptureNotFoundError, StoreError."""
+    if not is_study(folder / CAPTURED):  # of one that begins, the folder stands before the recipe
+        raise CaptureNotFoundError(f"no study {id}", expected="one of this server's", do="open the Library")
+    captured = StudyFolder.open(folder / CAPTURED)
+    record = first_routes(captured, KEPT_TOKENS)
+    if record is None:
+        raise StoreError(f"study {id} holds no routes", expected="routes of its tokens", do="capture it again")
+    documents = sum(block.documents for block in captured.finished().values())
+    analysed = folder / ANALYSED
+    return Source(
+        id=id,
+        name=clean_name(str(captured.recipe().get("corpus", id))) or id,
+        kind="corpus",
+        record=record,
+        analysis=analysed if has(analysed, RESULTS) else None,
+        is_cut=len(record.documents) < documents,
+        notice=_not_whole(folder, captured),
+        is_study=True,
+    )
+
+
+def _not_whole(folder: Path, captured: StudyFolder) -> str:
+    """What must be said of a study that lacks some of its corpus; nothing where it is whole."""
+    order, analysed = read_order(folder), folder / ANALYSED
+    if lacks := lacked(analysed):
+        return part_of(lacks)
+    lacks = tuple(captured.lacking(is_ended=order is not None and order.state == "done"))
+    if lacks and has(analysed, RESULTS):
+        return f"The routes of this study are no longer whole, and what is computed now lacks some: {shortly(lacks)}."
+    return part_of(lacks) if lacks else ""
+
+
+def scope_of(source: Source, view: View) -> Scope:
+    """The scope that a view asks for. Errors: OptionError for a slice that this source does not have."""
+    documents = None if view.slice is None else documents_of(source.record, view.slice)
+    if view.span is not None:
+        number = view.document or 0
+        return Scope(facet=view.facet, documents=(number,), span=view.span)
+    return Scope(facet=view.facet, documents=documents)
+
+
+def documents_of(record: RoutingRecord, chosen: str) -> tuple[int, ...]:
+    """The numbers of a slice's documents. Errors: OptionError when there are none.
+
+    `domain:code` and `language:de` name a label, `documents:0-2.7` numbers.
+    """
+    kind, _, what = chosen.partition(":")
+    if kind == "documents":
+        found = numbers_in(what, len(record.documents))
+    else:
+        found = [number for number, document in enumerate(record.documents) if getattr(document, kind) == what]
+    if not found:
+        raise OptionError(
+            f"no documents of the slice {chosen}", expected=f"some of {len(record.documents):,}", do="release the slice"
+        )
+    return tuple(found)
+
+
+def counted(source: Source, scope: Scope) -> RoutingRecord:
+    """The routes of a scope; the same record where everything counts. Facets are left to who counts."""
+    if scope.is_whole:
+        return source.record
+    return _routes.get((source.id, replace(scope, facet="own")), lambda: _taken(source.record, scope))
+
+
+def _taken(record: RoutingRecord, scope: Scope) -> RoutingRecord:
+    own = record if scope.documents is None else record.of_documents(scope.documents)
+    return own if scope.span is None else span_of(own, scope.span)
+
+
+def span_of(record: RoutingRecord, span: Span) -> RoutingRecord:
+    """The tokens of a range, of a record of one document."""
+    return record.take(slice(span.first, span.last + 1))
+
+
+def document_of(source: Source, number: int) -> RoutingRecord:
+    """One document of a source, its tokens counted from 0."""
+    if len(source.record.documents) == 1:
+        return source.record
+    return counted(source, Scope(documents=(number,)))
+
+
+def measure(source: Source, name: str, *, by: str = "", scope: Scope = WHOLE) -> Result:
+    """A metric of a source within a scope: as analysed where that is the same, else computed now and kept.
+
+    Errors: OptionError where the capture lacks what the metric needs; found, expected and do say what.
+    """
+    before = _analysed(source).get((name, by)) if scope == WHOLE else None
+    found = _measured(source, name, by, scope) if before is None else before
+    note(Reading(source=source, scope=scope, metric=name, by=by, is_stored=before is not None))
+    return found
+
+
+def _measured(source: Source, name: str, by: str, scope: Scope) -> Result:
+    asked = Ask(facets=FACETS[scope.facet], by=by, resamples=LIVE_RESAMPLES)
+    return _results.get((source.id, name, by, scope), lambda: METRICS[name](tally_of(source, name, scope), asked))
+
+
+def call(
+    source: Source, scope: Scope, function: Callable[..., Answer], *arguments: Hashable, to: str = "found"
+) -> Answer:
+    """What a function says of a scope's routes, computed once, and noted as a call whose answer is named `to`.
+
+    It is given the record, the arguments, and as `is_counted_t` which tokens are of the facet.
+    """
+    name, said = function.__name__, "".join(f", {argument!r}" for argument in arguments)
+    code = f"{to} = {name}(record{said}, is_counted_t=is_counted_t)"
+    note(Reading(source=source, scope=scope, code=code, imports=(f"from {function.__module__} import {name}",)))
+    record = counted(source, scope)
+    mask_t = facet_mask(record, scope.facet)
+    key = (source.id, "call", name, scope, *arguments)
+    return _results.get(key, lambda: function(record, *arguments, is_counted_t=mask_t))
+
+
+def _analysed(source: Source) -> Results:
+    """The results that were computed before, by name and label."""
+    if source.analysis is None:
+        return {}
+    file = source.analysis / RESULTS
+    return _results.get((source.id, "analysed"), lambda: read_results(file))
+
+
+def tally_of(source: Source, name: str, scope: Scope = WHOLE) -> Tally:
+    """What a metric needs of a scope's routes. The whole of a study was counted when it was analysed."""
+    if scope.is_whole and (file := source.counts) is not None:
+        return _tallies.get((source.id, TALLY), lambda: read_tally(file))
+    needs = METRICS[name].needs
+    key = (source.id, needs, replace(scope, facet="own"))
+    return _tallies.get(key, lambda: tally(counted(source, scope), only=needs))
+
+
+def table(source: Source, name: str) -> pd.DataFrame | None:
+    """A table that was made when the study was analysed, such as `composition.domain`; None where there is none."""
+    if (folder := source.analysis) is None:
+        return None
+    found = _results.get((source.id, "table", name), lambda: read_table(folder, name))
+    if found is not None:
+        code = f'{name.replace(".", "_")} = pd.read_parquet(analysed / "tables" / "{name}.parquet")'
+        note(Reading(source=source, scope=WHOLE, is_stored=True, code=code, imports=("import pandas as pd",)))
+    return found
+
+
+def own_tokens(source: Source, scope: Scope = WHOLE) -> int:
+    """How many tokens a scope has: special and template ones count only when they are asked for."""
+    return int(np.count_nonzero(facet_mask(counted(source, scope), scope.facet)))
+
+
+class Size(NamedTuple):
+    """How many tokens and documents count; `is_all`: not only the first ones of a larger study."""
+
+    tokens: int
+    documents: int
+    is_all: bool
+
+
+def size_of(source: Source, scope: Scope) -> Size:
+    """How much a scope has: of a study that was analysed whole, all of it, not only the routes at hand."""
+    analysed = _analysed(source).get(("load_gini", "")) if source.is_cut and scope == WHOLE else None
+    if analysed is not None:
+        return Size(analysed.tokens, analysed.documents, is_all=True)
+    documents = 1 if scope.span else len(scope.documents or source.record.documents)
+    return Size(own_tokens(source, scope), documents, is_all=not source.is_cut)
+
+
+def scope_words(source: Source, scope: Scope) -> str:
+    """A scope in a few words.
+
+    >>> scope_words(read_shipped("welcome.sift-softmax"), Scope(documents=(0,), span=Span(3, 5), facet="prompt"))
+    'tokens 3 to 5 of document 0, prompt tokens'
+    """
+    if scope.span is not None and scope.documents is not None:
+        said = f"tokens {scope.span.first} to {scope.span.last} of document {scope.documents[0]}"
+    elif scope.documents is not None:
+        label = label_of(source, scope.documents)
+        said = f"{label[0]}:{label[1]}" if label is not None else slice_of(scope.documents)
+    else:
+        said = "all documents"
+    return said if scope.facet == WHOLE.facet else f"{said}, {scope.facet} tokens"
+
+
+def label_of(source: Source, numbers: tuple[int, ...]) -> tuple[str, str] | None:
+    """The label that these documents bear and no other does: its kind and itself; None where there is none."""
+    documents = source.record.documents
+    for by in LABELS:
+        label = getattr(documents[numbers[0]], by)
+        if label and numbers == tuple(at for at, each in enumerate(documents) if getattr(each, by) == label):
+            return by, label
+    return None
+
+
+def facet_mask(record: RoutingRecord, facet: str) -> NDArray[np.bool_]:
+    """Which tokens are of a facet, shape (tokens,)."""
+    return np.isin(token_facets(record), [int(each) for each in FACETS[facet]])
