@@ -26,7 +26,7 @@ import psutil
 
 from gatescope.cache.study import COUNTS, StudyFolder
 from gatescope.corpora import probe
-from gatescope.studies.capturing import whole_tally
+from gatescope.studies.adding_up import whole_tally
 
 MB = 2**20
 

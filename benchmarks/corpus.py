@@ -34,17 +34,11 @@ from gatescope.corpora import probe
 from gatescope.hooks import CaptureOptions, LoadedModel, find_batch_tokens, load_model
 from gatescope.models import BUNDLED_MODELS
 from gatescope.routing.record import Document, RoutingRecord
+from gatescope.studies.adding_up import whole_tally
 from gatescope.studies.blocks import Seen, Texts, cut
-from gatescope.studies.capturing import (
-    Detail,
-    Left,
-    Plan,
-    capture_block,
-    capture_study,
-    longest_text,
-    packed,
-    whole_tally,
-)
+from gatescope.studies.capturing import capture_block, capture_study
+from gatescope.studies.packing import Left, packed
+from gatescope.studies.plan import Detail, Plan, longest_text
 
 WARM_UP = 8  # texts captured before the measurement, so that what is loaded once is not counted
 LEVELS: tuple[tuple[Detail, float], ...] = (("counts", 0.0), ("ids", 0.0), ("weights", 0.0), ("weights", 0.1))

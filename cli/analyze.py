@@ -1,6 +1,5 @@
 """`python -m app analyze`: a corpus through a model, and every metric of it as tables and one page."""
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -8,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from gatescope.cli.output import errors_shown, stderr, stdout
 from gatescope.routing.errors import OptionError
 from gatescope.routing.record import Document
 
@@ -19,8 +18,6 @@ if TYPE_CHECKING:  # torch takes seconds to import
     from gatescope.studies.compute import Chosen, Study
 
 PROBE = "probe"
-_out = Console(soft_wrap=True)
-_err = Console(stderr=True, soft_wrap=True)
 
 
 def analyze(
@@ -47,14 +44,13 @@ def analyze(
     dtype: Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.")] = None,
 ) -> None:
     """Run a corpus through a model and write every metric of its routing, with nulls and intervals."""
-    from gatescope.cli.main import errors_shown
-
     with errors_shown():
         from gatescope.cache.study import StudyFolder, is_study
         from gatescope.server.settings import load_settings
         from gatescope.studies.compute import Chosen, study_of_folder
         from gatescope.studies.out_folder import check_out
         from gatescope.studies.wholeness import part_of
+        from gatescope.studies.write import write_study
 
         given = {"model": model or None, "device": device, "dtype": dtype}
         settings = load_settings(**{name: value for name, value in given.items() if value is not None})
@@ -73,15 +69,15 @@ def analyze(
             with _progress() as tell:
                 found = study_of_folder(folder, chosen, partial=partial, on_progress=tell)
             if found.lacks:
-                _err.print(part_of(found.lacks), highlight=False, markup=False)
+                stderr.print(part_of(found.lacks), highlight=False, markup=False)
             named = {"model": found.tally.provenance.model, "corpus": Path(str(recipe["corpus"])).name}
         else:
             found = _run(settings, _documents(corpus, limit), chosen, {"max_new_tokens": new_tokens, "logits": logits})
             named = {"model": settings.model, "corpus": corpus}
-        files = write(found, out, counts_only=counts_only, model=named["model"], corpus=named["corpus"])
+        files = write_study(found, out, counts_only=counts_only, model=named["model"], corpus=named["corpus"])
         whole = found.tally
-        _out.print(f"{whole.documents:,} documents, {int(whole.table('tokens').sum()):,} tokens; {len(files)} tables")
-        _out.print(f"report   {out / 'report.html'}", highlight=False, markup=False)
+        stdout.print(f"{whole.documents:,} documents, {int(whole.table('tokens').sum()):,} tokens; {len(files)} tables")
+        stdout.print(f"report   {out / 'report.html'}", highlight=False, markup=False)
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -101,15 +97,13 @@ def _documents(corpus: str, limit: int) -> list[Document]:
 
 def _run(settings: "Settings", documents: list[Document], chosen: "Chosen", options: dict[str, Any]) -> "Study":
     """Load the model and study, with progress on stderr."""
-    from gatescope.hooks import CaptureOptions, load_model
-    from gatescope.server.settings import model_source
+    from gatescope.hooks import CaptureOptions
+    from gatescope.server.settings import load_chosen
     from gatescope.studies.compute import study
 
     with _progress() as tell:
         tell(f"loading {settings.model}", 0, 0)
-        loaded = load_model(
-            model_source(settings.model), revision=settings.revision, device=settings.device, dtype=settings.dtype
-        )
+        loaded = load_chosen(settings)
         return study(loaded, documents, chosen, options=CaptureOptions(**options), on_progress=tell)
 
 
@@ -117,49 +111,8 @@ def _run(settings: "Settings", documents: list[Document], chosen: "Chosen", opti
 def _progress() -> Iterator[Callable[[str, int, int], None]]:
     """A bar on stderr, and how to tell it what is done."""
     columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=_err, transient=True) as progress:
+    with Progress(*columns, console=stderr, transient=True) as progress:
         task = progress.add_task("", total=None)
         yield lambda what, done, total: progress.update(
             task, description=what[:40], completed=done, total=total or None
         )
-
-
-def write(
-    study: "Study",
-    out: Path,
-    *,
-    model: str,
-    corpus: str,
-    counts_only: bool,
-    on_file: Callable[[str], None] = lambda _name: None,
-) -> list[str]:
-    """All files of a study, complete or not at all; the names of its tables. `on_file` is told each before it is made.
-
-    Errors: StorageFullError, StoreError.
-    """
-    from gatescope.analysis.tally import without_words
-    from gatescope.analysis.tally_file import to_bytes
-    from gatescope.cache.sums import write_sums
-    from gatescope.studies import results
-    from gatescope.studies.export import write_csv
-    from gatescope.studies.out_folder import replacing
-    from gatescope.studies.report import report
-    from gatescope.studies.tables import about, names_tokens, tables
-
-    said, names = about(study, model=model, corpus=corpus), []
-    with replacing(out) as partial:
-        (partial / "tables").mkdir()
-        on_file("tables")
-        for name, frame in tables(study, counts_only=counts_only):
-            on_file(f"table {name}")
-            write_csv(frame, partial / "tables" / f"{name}.csv")
-            frame.to_parquet(partial / "tables" / f"{name}.parquet", index=False)
-            names.append(name)
-        (partial / "study.json").write_text(json.dumps(said, indent=1, default=str), encoding="utf-8")
-        kept = {key: one for key, one in study.results.items() if not (counts_only and names_tokens(one))}
-        (partial / results.NAME).write_bytes(results.to_bytes(kept))
-        (partial / results.TALLY).write_bytes(to_bytes(without_words(study.tally) if counts_only else study.tally))
-        on_file("report")
-        (partial / "report.html").write_text(report(study, said), encoding="utf-8")
-        write_sums(partial)
-    return names

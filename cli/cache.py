@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
+from gatescope.cli.output import errors_shown, stdout
 from gatescope.routing.errors import CaptureNotFoundError, GatescopeError, StoreError
 
 if TYPE_CHECKING:  # pyarrow takes a moment to import
@@ -17,8 +17,6 @@ commands = typer.Typer(
     no_args_is_help=True, help="Look after the stored captures: list, verify, clean, remove, export."
 )
 
-_out = Console(soft_wrap=True)
-_err = Console(stderr=True, soft_wrap=True)
 _WORDS = 48
 
 Folder = Annotated[Path | None, typer.Option("--dir", help="Folder of the captures (default: the setting).")]
@@ -30,8 +28,6 @@ def list_captures(
     as_json: Annotated[bool, typer.Option("--json", help="Write the list as JSON to stdout.")] = False,
 ) -> None:
     """List the captures, the one used last first; a full store removes from the end of this list."""
-    from gatescope.cli.main import errors_shown
-
     with errors_shown(as_json):
         entries = sorted((store := _store(folder)).ids(), key=lambda entry: entry.used, reverse=True)
         rows = [_row(store, entry) for entry in entries]
@@ -57,7 +53,6 @@ def verify(
 
     The exit code is 1 where anything is not intact.
     """
-    from gatescope.cli.main import errors_shown
     from gatescope.server.verifying import verified
 
     wrong = checked = 0
@@ -81,8 +76,6 @@ def gc(
     folder: Folder = None,
 ) -> None:
     """Remove what writers left behind, what was set aside more than a day ago, and what a quota has no room for."""
-    from gatescope.cli.main import errors_shown
-
     with errors_shown():
         from gatescope.cache.disk import explained
         from gatescope.cache.upkeep import RECENT_SECONDS, removable, remove, used_bytes
@@ -106,8 +99,6 @@ def remove_captures(
     ids: Annotated[list[str], typer.Argument(help="Ids of captures, in full.")], folder: Folder = None
 ) -> None:
     """Remove captures for good, without asking. Where one of the ids is unknown, nothing is removed."""
-    from gatescope.cli.main import errors_shown
-
     with errors_shown():
         store = _store(folder)
         missing = [id for id in ids if not store.has(id)]
@@ -129,8 +120,6 @@ def export(
     folder: Folder = None,
 ) -> None:
     """Write the routes of a capture in the long form, one row for each token, layer and slot, for SQL."""
-    from gatescope.cli.main import errors_shown
-
     with errors_shown():
         from gatescope.cache.folder import is_capture_id
         from gatescope.cache.long_form import export_long
@@ -186,7 +175,7 @@ def _row(store: "Store", entry: "Entry") -> dict[str, Any]:
 
 
 def _say(line: str) -> None:
-    _out.print(line, markup=False, highlight=False)
+    stdout.print(line, markup=False, highlight=False)
 
 
 def _words(text: str) -> str:

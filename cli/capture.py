@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
+from gatescope.cli.output import errors_shown, going_on, stderr, stdout
 from gatescope.routing.errors import OptionError
 from gatescope.routing.record import Document
 
@@ -22,14 +22,13 @@ if TYPE_CHECKING:  # torch takes seconds to import
     from gatescope.routing.router import RouterRule
     from gatescope.server.settings import Settings
     from gatescope.studies.blocks import Seen, Share
-    from gatescope.studies.capturing import Plan, Progress
+    from gatescope.studies.plan import Plan
+    from gatescope.studies.run_blocks import Progress
 
 Word = TypeVar("Word", bound=str)
 
 PROBE = "probe"
 SHOWN = 20
-_out = Console(soft_wrap=True)
-_err = Console(stderr=True, soft_wrap=True)
 
 
 def capture(
@@ -51,14 +50,12 @@ def capture(
     revision: Annotated[str | None, typer.Option(help="Commit, tag or branch of a hub model.")] = None,
 ) -> None:
     """Run a corpus through a model and keep its routing. Stopped at any moment, the same command goes on."""
-    from gatescope.cli.main import errors_shown
-
     with errors_shown(), going_on(out):
         from gatescope.cache.study import StudyFolder
         from gatescope.hooks import CaptureOptions
         from gatescope.server.settings import load_settings
         from gatescope.studies.blocks import Share
-        from gatescope.studies.capturing import Detail, Long, Plan
+        from gatescope.studies.plan import Detail, Long, Plan
 
         _check("bad", bad, ("stop", "skip"))
         _check("engine", engine, ("local", "ray"))
@@ -93,19 +90,6 @@ def _check(name: str, given: str, known: tuple[Word, ...]) -> Word:
     raise OptionError(f"--{name} {given}", expected=" or ".join(known), do="choose one of these")
 
 
-@contextmanager
-def going_on(out: Path) -> Iterator[None]:
-    """Ctrl-C says what is left, and how to go on."""
-    from gatescope.cache.study import is_study
-
-    try:
-        yield
-    except KeyboardInterrupt:
-        goes_on = f"stopped; the same command goes on with what is whole in {out}"
-        _err.print(goes_on if is_study(out) else "stopped; nothing was written", highlight=False, markup=False)
-        raise SystemExit(130) from None  # errors_shown would take typer's own for a failure
-
-
 def _mend(folder: "StudyFolder", *, verify: bool) -> None:
     """Say what is not as it was written; it is captured again."""
     damaged = [said for _, said in folder.verify()] if verify else []
@@ -125,7 +109,7 @@ def _counted(texts: Iterable[Document]) -> "Seen":
     from gatescope.studies.blocks import Seen
 
     seen = Seen()
-    with _err.status("reading the corpus"):
+    with stderr.status("reading the corpus"):
         for document in texts:
             seen.add(document)
     return seen
@@ -151,7 +135,7 @@ def _fitted(
 ) -> "tuple[Plan, Mapping[str, Any], tuple[RouterRule, ...]]":
     """A plan as it fits the model, the recipe of a study made so, and the layers there are."""
     from gatescope.hooks import find_batch_tokens
-    from gatescope.studies.capturing import longest_text
+    from gatescope.studies.plan import longest_text
 
     few = [each for each in first if each.text.strip() and len(each.text) <= 16 * model.max_tokens][:64]
     fits = [each for each in few if model.count_tokens(each.text) <= model.max_tokens]
@@ -171,28 +155,30 @@ class _Running(NamedTuple):
 @contextmanager
 def _local(settings: "Settings") -> Iterator[_Running]:
     """One model, in this process."""
-    from gatescope.hooks import load_model
-    from gatescope.server.settings import model_source
+    from gatescope.server.settings import load_chosen
     from gatescope.studies.capturing import capture_study
 
-    loaded = load_model(
-        model_source(settings.model), revision=settings.revision, device=settings.device, dtype=settings.dtype
-    )
+    loaded = load_chosen(settings)
     yield _Running(lambda question, *arguments: question(loaded, *arguments), partial(capture_study, loaded))
 
 
 @contextmanager
 def _on_ray(settings: "Settings", workers: int) -> Iterator[_Running]:
     """A model in every worker of a cluster, and none here."""
+    from gatescope.server.settings import model_source
     from gatescope.studies.ray_cluster import capture_on_cluster, cluster
+    from gatescope.studies.ray_worker import Replica
 
-    with cluster(settings, workers, _warn) as running:
+    replica = Replica.of(
+        model_source(settings.model), revision=settings.revision, device=settings.device, dtype=settings.dtype
+    )
+    with cluster(replica, workers, _warn) as running:
         _say(running.room.said)
 
         def add_up(folder: "StudyFolder", done: "Progress") -> None:
             blocks = folder.finished()
             if len(blocks) == done.blocks and any(block.documents for block in blocks.values()):
-                with _err.status("adding up"):
+                with stderr.status("adding up"):
                     running.whole_tally(folder)
 
         yield _Running(running.ask, partial(capture_on_cluster, running), add_up)
@@ -235,7 +221,7 @@ def _run(
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Bars(*columns, console=_err, transient=True) as bars:
+    with Bars(*columns, console=stderr, transient=True) as bars:
         task = bars.add_task("capturing", total=seen.characters if seen else None, said="")
 
         def tell(progress: "Progress") -> None:
@@ -279,12 +265,12 @@ def _list(title: str, entries: Sequence[str], total: int, where: str) -> None:
 
 
 def _say(line: str) -> None:
-    _out.print(_shown(line), highlight=False, markup=False)
+    stdout.print(_shown(line), highlight=False, markup=False)
 
 
 def _warn(line: str) -> None:
     """Beside the bar, at once."""
-    _err.print(_shown(line), highlight=False, markup=False)
+    stderr.print(_shown(line), highlight=False, markup=False)
 
 
 def _shown(line: str) -> str:

@@ -1,5 +1,10 @@
-"""`python -m corpora`: the command line."""
+"""`python -m corpora check`, the old name of `gatescope corpus check`."""
 
-from gatescope.corpora.cli import app
+import sys
 
-app()
+from gatescope.cli.main import main
+
+if __name__ == "__main__":
+    sys.stderr.write("python -m corpora check is now: gatescope corpus check; this name goes with 0.3\n")
+    sys.argv.insert(1, "corpus")
+    main()

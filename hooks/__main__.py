@@ -1,5 +1,9 @@
-"""`python -m hooks`: the command line."""
+"""`python -m hooks check`, the old name of `gatescope check`."""
 
-from gatescope.hooks.cli import app
+import sys
 
-app()
+from gatescope.cli.main import main
+
+if __name__ == "__main__":
+    sys.stderr.write("python -m hooks check is now: gatescope check; this name goes with 0.3\n")
+    main()

@@ -30,6 +30,8 @@ Each carries three parts, kept apart so that the page, the log and the command l
         print(error.found, error.expected, error.do)
 """
 
+from pathlib import PurePath
+
 
 class GatescopeError(Exception):
     """Base of every error the project raises on purpose: what was found, what was expected, what to do."""
@@ -121,3 +123,33 @@ class CaptureDamagedError(StoreError):
 
 class StorageFullError(StoreError):
     """The disk or the quota is full; nothing was half-written."""
+
+
+SERVER_LOG = "the server's log"
+
+
+def explained(error: BaseException, *, log: str = SERVER_LOG) -> GatescopeError:
+    """Any error as the three parts a page or a command line shows; `log` is where the rest of it is found."""
+    if isinstance(error, GatescopeError):
+        return error
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return GatescopeError(
+            f"memory ran out ({error})", expected="room for the whole pass", do="shorten the text, or record less"
+        )
+    if isinstance(error, OSError) and error.strerror:
+        name = str(error.filename or "a file")
+        shown = PurePath(name).name if log == SERVER_LOG else name  # visitors are told of no folders
+        return StoreError(
+            f"{shown}: {error.strerror}",
+            expected="a file or folder that this user may read and write",
+            do="give it to this user, or name another",
+        )
+    if isinstance(error, OverflowError):
+        return OptionError(
+            f"a number out of range: {error}", expected="numbers that fit into 64 bits", do="choose a smaller one"
+        )
+    return GatescopeError(
+        f"{type(error).__name__}: {error}",
+        expected="no such failure: this is one nobody foresaw",
+        do=f"look into {log}, and report it with the model's name",
+    )

@@ -15,17 +15,20 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from gatescope.cache.block import Block
 from gatescope.cache.study import StudyFolder
-from gatescope.cli.analyze import write
-from gatescope.routing.errors import CaptureCancelledError, ModelError, OptionError, QueueFullError
-from gatescope.routing.record import Document
+from gatescope.routing.errors import CaptureCancelledError, ModelError, OptionError, QueueFullError, explained
+from gatescope.routing.record import Document, RoutingRecord
 from gatescope.server.jobs import Job, JobQueue, Phase, Tick
-from gatescope.server.model_worker import Tracer, explained
+from gatescope.server.model_worker import Tracer
 from gatescope.server.sources import ANALYSED, CAPTURED
 from gatescope.studies.blocks import Seen, Texts, cut
-from gatescope.studies.capturing import CHARACTERS_A_TOKEN, Plan, capture_block, check_end, is_there, packed
+from gatescope.studies.capturing import capture_block
 from gatescope.studies.compute import Chosen, study_of_folder
 from gatescope.studies.manifest import TEXTS, Order, Record, read_order, read_texts, write_order, write_texts
+from gatescope.studies.packing import Left, packed
+from gatescope.studies.plan import CHARACTERS_A_TOKEN, Plan
+from gatescope.studies.run_blocks import one_by_one, run_blocks
 from gatescope.studies.wholeness import check_whole
+from gatescope.studies.write import write_study
 
 if TYPE_CHECKING:  # torch takes seconds to import
     from gatescope.hooks import LoadedModel
@@ -207,7 +210,7 @@ class Studies:
             tick(1, 1)
 
         out = folder / ANALYSED
-        write(found, out, model=model, corpus=order.name, counts_only=False, on_file=tell_file)
+        write_study(found, out, model=model, corpus=order.name, counts_only=False, on_file=tell_file)
         self._drop(order.id)
 
 
@@ -230,18 +233,20 @@ class _Capturing:
         self._doing.of_characters = sum(len(document.text) for document in documents)
         plan, recipe = self._plan(documents)
         study = StudyFolder.create(self._folder / CAPTURED, recipe)
-        there, number, tokens = study.finished(), -1, 0
-        for number, texts in enumerate(blocks(documents, self._order.block_characters, plan.longest)):  # noqa: B007
-            is_new = not is_there(there, texts)
-            started = time.monotonic()
-            block = self._captured(texts, plan, study) if is_new else there[texts.number]
+        tokens, began = 0, time.monotonic()
+
+        def on_block(texts: Texts, block: Block, is_new: bool) -> None:
+            nonlocal tokens, began
             tokens += block.tokens
-            self._note(texts, block, time.monotonic() - started if is_new else None)
+            self._note(texts, block, time.monotonic() - began if is_new else None)
+            began = time.monotonic()
             if tokens > OVER * most_tokens:
                 raise _too_many(tokens, most_tokens)
             check_room()
-        check_end(there, number + 1)
-        study.end(number + 1)
+
+        strategy = one_by_one(lambda texts: self._captured(texts, plan), study, lambda *block: packed(*block, plan))
+        cut_texts = blocks(documents, self._order.block_characters, plan.longest)
+        run_blocks(cut_texts, study, strategy, seen=Seen(), on_block=on_block)
 
     def _plan(self, documents: Sequence[Document]) -> tuple[Plan, dict[str, Any]]:
         """How the corpus is captured: as it was begun, else as fits the model."""
@@ -257,10 +262,8 @@ class _Capturing:
         self._doing.what = "capturing"
         return plan, {**made, "block_characters": order.block_characters}
 
-    def _captured(self, texts: Texts, plan: Plan, study: StudyFolder) -> Block:
-        record, left = self._ask(f"block {texts.number}", lambda model: capture_block(model, texts, plan))
-        block, parts = packed(texts, record, left, plan)
-        return study.write(block, parts)
+    def _captured(self, texts: Texts, plan: Plan) -> tuple[RoutingRecord | None, Left]:
+        return self._ask(f"block {texts.number}", lambda model: capture_block(model, texts, plan))
 
     def _note(self, texts: Texts, block: Block, seconds: float | None) -> None:
         """Count one block; `seconds` it took, None where it was there."""

@@ -19,7 +19,6 @@ from gatescope.cache.keys import capture_id, server_secret
 from gatescope.cache.schema import decode, encode, open_parquet
 from gatescope.cache.seal import MAGIC, SEAL_BYTES, seal
 from gatescope.cache.study import StudyFolder
-from gatescope.cli.import_routes import written
 from gatescope.routing.errors import GatescopeError, OptionError, RecordError, StoreError, TraceError
 from gatescope.routing.record import RoutingRecord
 from gatescope.server import server
@@ -29,6 +28,7 @@ from gatescope.server.sources import CAPTURED, Source
 from gatescope.server.study_request import RESULTS_BYTES
 from gatescope.server.upload import MOST_FILES, safe_name
 from gatescope.studies.export import counts_frame, csv_bytes, trace_frame
+from gatescope.studies.importing import write_records
 from gatescope.studies.manifest import Order, clean_name, now, write_order
 
 MOST_SET_BYTES = 300_000_000
@@ -202,7 +202,7 @@ def _keep_study(id: str, records: Iterator[RoutingRecord], report: Report, name:
         study = StudyFolder.create(
             folder / CAPTURED, {"imported": report.format, "corpus": called, "model": "", "detail": "weights"}
         )
-        written(records, study)
+        write_records(records, study)
         server.quota().make_room(RESULTS_BYTES)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)

@@ -15,15 +15,13 @@ from gatescope.cache.store import Store
 from gatescope.routing.errors import (
     CaptureDamagedError,
     CaptureNotFoundError,
-    GatescopeError,
     ModelError,
-    OptionError,
     PromptError,
     StoreError,
 )
 from gatescope.routing.record import Provenance, RoutingRecord
 from gatescope.server.jobs import Job, JobQueue, Phase, Tick
-from gatescope.server.settings import Settings, model_source
+from gatescope.server.settings import Settings, load_chosen
 from gatescope.server.torch_import import import_hooks
 
 if TYPE_CHECKING:  # torch takes seconds to import: only the worker thread does it
@@ -222,10 +220,8 @@ class Tracer:
 
     def _read_model(self, _tick: Tick) -> "LoadedModel":
         import_hooks()
-        from gatescope.hooks import load_model
-
         chosen = self._settings
-        return load_model(model_source(self.name), revision=chosen.revision, device=chosen.device, dtype=chosen.dtype)
+        return load_chosen(chosen, self.name)
 
     def _work(self, id: str, text: str, options: "CaptureOptions", notice: str) -> Callable[[Tick], Hit]:
         def work(tick: Tick) -> Hit:
@@ -248,35 +244,6 @@ def _recipe(made: Provenance) -> dict[str, str | int | float | bool | None]:
     """What decides a capture beside its weights and its text."""
     ran_on = {"device": made.device, "dtype": made.dtype, "experts": made.experts_implementation}
     return {**made.options, **ran_on, **made.versions}
-
-
-SERVER_LOG = "the server's log"
-
-
-def explained(error: BaseException, *, log: str = SERVER_LOG) -> GatescopeError:
-    """Any error as the three parts a page or a command line shows; `log` is where the rest of it is found."""
-    if isinstance(error, GatescopeError):
-        return error
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return GatescopeError(
-            f"memory ran out ({error})", expected="room for the whole pass", do="shorten the text, or record less"
-        )
-    if isinstance(error, OSError) and error.strerror:
-        name = str(error.filename or "a file")
-        return StoreError(
-            f"{Path(name).name if log == SERVER_LOG else name}: {error.strerror}",  # visitors are told of no folders
-            expected="a file or folder that this user may read and write",
-            do="give it to this user, or name another",
-        )
-    if isinstance(error, OverflowError):
-        return OptionError(
-            f"a number out of range: {error}", expected="numbers that fit into 64 bits", do="choose a smaller one"
-        )
-    return GatescopeError(
-        f"{type(error).__name__}: {error}",
-        expected="no such failure: this is one nobody foresaw",
-        do=f"look into {log}, and report it with the model's name",
-    )
 
 
 def without_idle_options(options: "CaptureOptions") -> "CaptureOptions":

@@ -8,7 +8,7 @@ import os
 from functools import cache
 from pathlib import Path
 from tomllib import TOMLDecodeError
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
@@ -21,6 +21,9 @@ from pydantic_settings import (
 
 from gatescope.models import BUNDLED_MODELS
 from gatescope.routing.errors import OptionError
+
+if TYPE_CHECKING:
+    from gatescope.hooks import LoadedModel
 
 
 def default_cache_dir() -> Path:
@@ -134,6 +137,14 @@ def load_settings(**given: Any) -> Settings:
 def settings() -> Settings:
     """The settings of this process, read once."""
     return load_settings()
+
+
+def load_chosen(chosen: Settings, name: str = "") -> "LoadedModel":
+    """An offered model (by default the one shown first), loaded as settings say. Errors: as `hooks.load_model`."""
+    from gatescope.hooks import load_model  # torch takes seconds to import
+
+    source = model_source(name or chosen.model)
+    return load_model(source, revision=chosen.revision, device=chosen.device, dtype=chosen.dtype)
 
 
 def model_source(name: str) -> str | Path:

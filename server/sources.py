@@ -30,7 +30,7 @@ from gatescope.routing.record import RoutingRecord
 from gatescope.server.document_ranges import numbers_in, slice_of
 from gatescope.server.memo_cache import MemoCache
 from gatescope.server.view import LABELS, Span, View
-from gatescope.studies.capturing import first_routes
+from gatescope.studies.adding_up import first_routes
 from gatescope.studies.compute import KEPT_TOKENS
 from gatescope.studies.manifest import clean_name, read_order
 from gatescope.studies.results import NAME as RESULTS

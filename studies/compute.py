@@ -19,7 +19,7 @@ from gatescope.analysis.vocabulary import Word, token_table
 from gatescope.cache.study import StudyFolder
 from gatescope.routing.errors import GatescopeError, OptionError
 from gatescope.routing.record import Document, Flag, RoutingRecord, joined
-from gatescope.studies.capturing import first_routes, whole_tally
+from gatescope.studies.adding_up import first_routes, whole_tally
 from gatescope.studies.neighbours import Near, near
 from gatescope.studies.presets import Preset, preset
 

@@ -11,7 +11,9 @@ from gatescope.cache.study import COUNTS
 from gatescope.routing.errors import OptionError
 from gatescope.routing.record import Document, RoutingRecord
 from gatescope.studies.blocks import Seen, Texts, cut
-from gatescope.studies.capturing import Left, Plan, capture_block, packed
+from gatescope.studies.capturing import capture_block
+from gatescope.studies.packing import Left, packed
+from gatescope.studies.plan import Plan
 
 if TYPE_CHECKING:  # torch takes seconds to import
     from gatescope.hooks import LoadedModel

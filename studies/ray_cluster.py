@@ -6,10 +6,10 @@ lost worker go to another, is decided here. A worker answers with what it wrote;
 
 import math
 import os
-import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib import import_module
 from itertools import islice
 from socket import create_connection
@@ -21,11 +21,12 @@ from gatescope.cache.block import Block
 from gatescope.cache.study import COUNTS, StudyFolder
 from gatescope.routing.errors import GatescopeError, OptionError
 from gatescope.routing.record import Document
-from gatescope.server.settings import Settings
+from gatescope.studies.adding_up import blocks_with_counts
 from gatescope.studies.blocks import WHOLE, Seen, Share, Texts, cut
-from gatescope.studies.capturing import Plan, Progress, blocks_with_counts, check_end, is_there
+from gatescope.studies.plan import Plan
 from gatescope.studies.ray_actors import MOST_LOSSES, Crew, Lost, last_line
 from gatescope.studies.ray_worker import Answer, Place, Replica, Worker, count_blocks, merge_counts, raised
+from gatescope.studies.run_blocks import Progress, run_blocks
 
 PACKAGE = "ray==2.60.0"
 AHEAD = 2
@@ -155,7 +156,7 @@ class Cluster:
 
 @contextmanager
 def cluster(
-    settings: Settings, workers: int = 0, on_trouble: Callable[[str], object] = lambda _said: None
+    replica: Replica, workers: int = 0, on_trouble: Callable[[str], object] = lambda _said: None
 ) -> Iterator[Cluster]:
     """Workers on the Ray cluster that RAY_ADDRESS names or this machine is part of, or else on this machine alone.
 
@@ -165,10 +166,10 @@ def cluster(
     ray = _ray()
     with _connected(ray):
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        room = room_for(nodes, settings.device, workers, _threads())
-        if room.gpus and settings.device == "auto":
-            settings = settings.model_copy(update={"device": "cuda"})  # no worker falls back to a CPU unseen
-        found = Cluster(ray, Replica.of(settings), room, on_trouble)
+        room = room_for(nodes, replica.device, workers, _threads())
+        if room.gpus and replica.device == "auto":
+            replica = replace(replica, device="cuda")  # no worker falls back to a CPU unseen
+        found = Cluster(ray, replica, room, on_trouble)
         try:
             yield found
         finally:
@@ -189,26 +190,15 @@ def capture_on_cluster(
     The corpus is read here, no further ahead than workers hold blocks. Errors: as `capture_study`; those of a block
     name it.
     """
-    there, seen, started = folder.finished(), Seen(), time.monotonic()
-    done = Progress(seen, 0, 0, 0, 0, 0.0)
-
-    def missing() -> Iterator[Texts]:
-        nonlocal done
-        for texts in cut(documents, seen, plan.longest):
-            done = done._replace(blocks=done.blocks + 1)
-            if is_there(there, texts):
-                done = done._replace(there=done.there + 1)
-            elif share.has(texts.number):
-                yield texts
-            on_progress(done._replace(seconds=time.monotonic() - started))
-        check_end(there, done.blocks)
-
-    for block in workers.capture(missing(), folder, plan):
-        done = done._replace(tokens=done.tokens + block.tokens, left_out=done.left_out + len(block.left_out))
-        on_progress(done._replace(seconds=time.monotonic() - started))
-    folder.sweep()  # of workers that were lost
-    folder.end(done.blocks)
-    return done._replace(seconds=time.monotonic() - started)
+    seen = Seen()
+    return run_blocks(
+        cut(documents, seen, plan.longest),
+        folder,
+        lambda missing: workers.capture(missing, folder, plan),
+        seen=seen,
+        share=share,
+        on_progress=on_progress,
+    )
 
 
 def room_for(nodes: Sequence[Mapping[str, float]], device: str, workers: int, threads: int) -> Room:

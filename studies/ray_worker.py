@@ -12,9 +12,11 @@ from gatescope.analysis.tally import Tally
 from gatescope.cache.block import Block
 from gatescope.cache.study import StudyFolder, is_study
 from gatescope.routing.errors import GatescopeError, OptionError
-from gatescope.server.settings import Settings, model_source
+from gatescope.studies.adding_up import added_up, merged
 from gatescope.studies.blocks import Texts
-from gatescope.studies.capturing import Plan, added_up, capture_block, merged, packed
+from gatescope.studies.capturing import capture_block
+from gatescope.studies.packing import packed
+from gatescope.studies.plan import Plan
 
 if TYPE_CHECKING:  # torch takes seconds to import
     from gatescope.hooks import LoadedModel
@@ -32,12 +34,10 @@ class Replica:
     dtype: str
 
     @classmethod
-    def of(cls, settings: Settings) -> "Replica":
-        """As settings say it; a folder by its whole path, which means the same in every process."""
-        named = model_source(settings.model)
-        path = Path(named).expanduser()
-        source = path.resolve() if path.exists() else named
-        return cls(source=source, revision=settings.revision, device=settings.device, dtype=settings.dtype)
+    def of(cls, source: str | Path, *, revision: str, device: str, dtype: str) -> "Replica":
+        """A folder by its whole path, which means the same in every process."""
+        path = Path(source).expanduser()
+        return cls(source=path.resolve() if path.exists() else source, revision=revision, device=device, dtype=dtype)
 
     def load(self) -> "LoadedModel":
         """Errors: as `hooks.load_model`."""

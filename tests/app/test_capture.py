@@ -25,17 +25,11 @@ from gatescope.hooks import CaptureOptions, attach, capture, capture_corpus, fin
 from gatescope.routing.errors import OptionError
 from gatescope.routing.record import Document, joined
 from gatescope.studies import blocks
+from gatescope.studies.adding_up import first_routes, whole_tally
 from gatescope.studies.blocks import Seen, Share, cut
-from gatescope.studies.capturing import (
-    Left,
-    Plan,
-    capture_study,
-    drawn_for_scores,
-    first_routes,
-    longest_text,
-    packed,
-    whole_tally,
-)
+from gatescope.studies.capturing import capture_study
+from gatescope.studies.packing import Left, drawn_for_scores, packed
+from gatescope.studies.plan import Plan, longest_text
 
 ROOT = Path(__file__).parents[2]
 WORDS = "quartz violin harbour kettle magnet orchard pebble saffron thimble walnut zephyr defendant liable".split()

@@ -18,7 +18,8 @@ from gatescope.hooks import CaptureOptions, attach, load_model
 from gatescope.routing.record import Document, Flag
 from gatescope.studies import blocks
 from gatescope.studies.blocks import Seen, cut, halves
-from gatescope.studies.capturing import Plan, capture_block, capture_study, longest_text, pieces_of
+from gatescope.studies.capturing import capture_block, capture_study, pieces_of
+from gatescope.studies.plan import Plan, longest_text
 
 PLAN = Plan(options=CaptureOptions(), batch_tokens=128)
 GOOD = "The court finds the defendant liable."

@@ -21,7 +21,8 @@ from gatescope.hooks import CaptureOptions, load_model
 from gatescope.routing.errors import ModelMemoryError
 from gatescope.routing.record import Document
 from gatescope.studies import blocks
-from gatescope.studies.capturing import Plan, capture_study
+from gatescope.studies.capturing import capture_study
+from gatescope.studies.plan import Plan
 
 ROOT = Path(__file__).parents[2]
 GOOD = "The court finds the defendant liable."

@@ -24,12 +24,14 @@ from gatescope.corpora import open_corpus
 from gatescope.hooks import CaptureOptions, load_model
 from gatescope.routing import Document
 from gatescope.routing.errors import ModelNotFoundError, OptionError, PromptError
-from gatescope.server.settings import Settings
 from gatescope.studies import blocks
 from gatescope.studies import ray_cluster as on_ray
+from gatescope.studies.adding_up import whole_tally
 from gatescope.studies.blocks import Seen, Texts, cut
-from gatescope.studies.capturing import Plan, Progress, capture_block, capture_study, whole_tally
+from gatescope.studies.capturing import capture_block, capture_study
+from gatescope.studies.plan import Plan
 from gatescope.studies.ray_worker import Replica, Worker
+from gatescope.studies.run_blocks import Progress
 
 ROOT = Path(__file__).parents[2]
 BLOCKS, OF = 8, 2
@@ -38,6 +40,7 @@ SECONDS = 850
 """After which the driver never ends; on a quiet machine it takes less than one."""
 PLAN = Plan(options=CaptureOptions(), batch_tokens=256, long="stop")
 pytestmark = pytest.mark.timeout(900)  # the first test with workers waits for the driver
+ANY = Replica.of("sift-softmax", revision="", device="auto", dtype="auto")
 needs_ray = pytest.mark.skipif(not find_spec("ray"), reason=f"needs {on_ray.PACKAGE} (requirements-dev.txt)")
 
 
@@ -281,7 +284,7 @@ def test_what_has_no_room_is_refused(nodes, device, threads, found):
 
 def test_without_ray_the_command_to_install_it_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(OptionError) as refusal, on_ray.cluster(Settings()):
+    with pytest.raises(OptionError) as refusal, on_ray.cluster(ANY):
         pass
     pinned = [line for line in (ROOT / "requirements-dev.txt").read_text().splitlines() if line.startswith("ray")]
     assert [refusal.value.do] == [f"pip install {pin}" for pin in pinned]
@@ -292,7 +295,7 @@ def test_a_cluster_that_does_not_answer_is_named_at_once(monkeypatch):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         monkeypatch.setenv("RAY_ADDRESS", address := f"127.0.0.1:{free.getsockname()[1]}")
-        with pytest.raises(OptionError) as refusal, on_ray.cluster(Settings()):
+        with pytest.raises(OptionError) as refusal, on_ray.cluster(ANY):
             pass
     assert address in refusal.value.found
     assert "ray start --head" in refusal.value.do

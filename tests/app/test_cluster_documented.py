@@ -14,7 +14,8 @@ import torch.distributed
 from gatescope.cache.study import StudyFolder
 from gatescope.corpora import open_corpus
 from gatescope.hooks import CaptureOptions, load_model
-from gatescope.studies.capturing import Plan, capture_study
+from gatescope.studies.capturing import capture_study
+from gatescope.studies.plan import Plan
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = re.search(r"^```python\n(.*?)^```", (ROOT / "docs/cluster.md").read_text("utf-8"), re.M | re.S)[1]

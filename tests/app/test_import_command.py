@@ -6,8 +6,8 @@ import numpy as np
 from typer.testing import CliRunner
 
 from gatescope.cache.study import StudyFolder
-from gatescope.cli import import_routes as import_command
 from gatescope.cli.main import app
+from gatescope.studies import importing
 
 
 def save(path: Path, tokens: int, *, seed: int = 0) -> Path:
@@ -47,16 +47,16 @@ def test_a_file_of_a_folder_is_part_of_what_a_trace_is(tmp_path):
     folder = tmp_path / "trace"
     folder.mkdir()
     first = save(folder / "a.npz", 8)
-    alone = import_command.digest_of(folder)
+    alone = importing.digest_of(folder)
     second = save(folder / "b.npz", 8)
-    both = import_command.digest_of(folder)
+    both = importing.digest_of(folder)
     second.rename(folder / "c.npz")
-    assert len({alone, both, import_command.digest_of(folder), import_command.digest_of(first)}) == 4
+    assert len({alone, both, importing.digest_of(folder), importing.digest_of(first)}) == 4
 
 
 def test_a_trace_that_changes_while_it_is_read_leaves_no_whole_study(tmp_path, monkeypatch):
     trace, out = save(tmp_path / "trace.npz", 8), tmp_path / "study"
-    read = import_command.written
+    read = importing.write_records
 
     def changing(records, folder, **more):
         def changed():
@@ -66,7 +66,7 @@ def test_a_trace_that_changes_while_it_is_read_leaves_no_whole_study(tmp_path, m
 
         read(changed(), folder, **more)
 
-    monkeypatch.setattr(import_command, "written", changing)
+    monkeypatch.setattr(importing, "write_records", changing)
     ran = imported(trace, out)
     assert ran.exit_code == 1 and "changed while it was read" in ran.output
     assert "its capture has not come to its end" in StudyFolder.open(out).lacking()[0]

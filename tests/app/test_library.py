@@ -20,7 +20,6 @@ from gatescope.cache.importers import Given
 from gatescope.cache.schema import encode
 from gatescope.cache.seal import seal
 from gatescope.cache.study import StudyFolder
-from gatescope.cli.import_routes import written
 from gatescope.routing import Document
 from gatescope.routing.errors import CaptureNotFoundError, OptionError, StorageFullError, StoreError, TraceError
 from gatescope.server import import_export as exchange
@@ -31,6 +30,7 @@ from gatescope.server.settings import load_settings, settings
 from gatescope.server.sources import CAPTURED
 from gatescope.server.visitor import check_visitors, key_of, visitor
 from gatescope.studies.compute import Chosen
+from gatescope.studies.importing import write_records
 from gatescope.studies.manifest import Order, write_order
 from tests.app.conftest import build_record
 
@@ -188,7 +188,7 @@ def test_a_study_that_is_renamed_is_called_so_everywhere(place):
     id = "studyaaaaaaaaaaa"
     begin_study(id, "", state="done")
     folder = StudyFolder.create(server.studies() / id / CAPTURED, {"corpus": "mine", "model": "small"})
-    written(iter([build_record(["a", "b", "c"])]), folder)
+    write_records(iter([build_record(["a", "b", "c"])]), folder)
     assert server.find_source(id).name == "mine"
     rename(entry_of(id, "", ()), "", name="Three tokens", tags="")
     assert server.find_source(id).name == "Three tokens"

@@ -31,7 +31,7 @@ from gatescope.server.metadata import LabelBook
 from gatescope.server.sources import ANALYSED, CAPTURED, read_study
 from gatescope.server.verifying import check_in_folder, verified
 from gatescope.studies import results
-from gatescope.studies.capturing import whole_tally
+from gatescope.studies.adding_up import whole_tally
 from gatescope.studies.manifest import ORDER, TEXTS, Order, read_order, read_texts, write_order, write_texts
 from tests.app.conftest import build_record
 from tests.app.mutations import mutations_of

@@ -8,9 +8,9 @@ import pytest
 from gatescope import hooks
 from gatescope.cache.store import Store
 from gatescope.hooks import CaptureOptions, capture, load_model
-from gatescope.routing.errors import CaptureNotFoundError, ModelNotFoundError, PromptError
+from gatescope.routing.errors import CaptureNotFoundError, ModelNotFoundError, PromptError, explained
 from gatescope.server.jobs import Job, Phase
-from gatescope.server.model_worker import Hit, Shelf, Tracer, explained, identify
+from gatescope.server.model_worker import Hit, Shelf, Tracer, identify
 from gatescope.server.settings import load_settings
 
 PATIENCE = 120

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from gatescope.corpora.cli import app
+from gatescope.cli.main import app
 
 CSV = "body;subject;lang\nDer Hund schläft heute im Garten.;zoo;\n;zoo;en\nshort\nabc;[law];en\n"
 
@@ -20,7 +20,7 @@ def mine(tmp_path: Path) -> Path:
 
 
 def check(*arguments: object):
-    return CliRunner().invoke(app, ["check", *map(str, arguments)], env={"COLUMNS": "120"})
+    return CliRunner().invoke(app, ["corpus", "check", *map(str, arguments)], env={"COLUMNS": "120"})
 
 
 def rows(output: str) -> list[list[str]]:
@@ -80,8 +80,8 @@ def test_many_labels_are_cut_short(tmp_path):
 
 def test_it_runs_as_a_module_without_loading_what_it_does_not_need(mine):
     code = "import sys, runpy\nsys.argv[1:] = sys.argv[2:]\n"
-    code += "try:\n    runpy.run_module('gatescope.corpora', run_name='__main__')\n"
+    code += "try:\n    runpy.run_module('gatescope', run_name='__main__')\n"
     code += "finally:\n    print(sorted({'torch', 'datasets', 'py3langid'} & set(sys.modules)))"
-    command = [sys.executable, "-c", code, "-", "check", str(mine), "--text", "body", "--bad", "skip"]
+    command = [sys.executable, "-c", code, "-", "corpus", "check", str(mine), "--text", "body", "--bad", "skip"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
     assert done.stdout.endswith("[]\n") and "2 kept" in done.stdout

@@ -14,7 +14,9 @@ import typer
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from gatescope.hooks import attach, cli
+from gatescope.cli import check as command
+from gatescope.cli.main import app
+from gatescope.hooks import attach
 from gatescope.routing.groups import span
 from tests.hooks import zoo
 
@@ -23,7 +25,7 @@ FORMULA = "softmax over 8 experts, the best 3 kept, their weights made to sum to
 
 
 def check(*arguments: object, **environment: str):
-    return CliRunner().invoke(cli.app, ["check", *map(str, arguments)], env=environment)
+    return CliRunner().invoke(app, ["check", *map(str, arguments)], env=environment)
 
 
 def numbers_in(folder: Path) -> int:
@@ -79,7 +81,7 @@ def test_the_number_format_is_the_one_asked_for(folder):
 
 def test_a_failed_check_is_named_and_fails_the_command(odd, capsys):
     with pytest.raises(typer.Exit) as ended:
-        cli.report(odd, as_json=False)
+        command.report(odd, as_json=False)
     assert ended.value.exit_code == 1
     said = capsys.readouterr().out
     assert re.search(r"^weights +FAILED ", said, re.MULTILINE)
@@ -91,7 +93,7 @@ def test_a_failed_check_is_named_and_fails_the_command(odd, capsys):
 
 def test_a_failed_check_fails_the_command_with_json_too(odd, capsys):
     with pytest.raises(typer.Exit) as ended:
-        cli.report(odd, as_json=True)
+        command.report(odd, as_json=True)
     found = json.loads(capsys.readouterr().out)
     assert ended.value.exit_code == 1
     assert found["passed"] is False
@@ -100,8 +102,8 @@ def test_a_failed_check_fails_the_command_with_json_too(odd, capsys):
 
 
 def test_json_is_one_object_with_the_keys_that_are_documented(folder):
-    command = [sys.executable, "-m", "hooks", "check", str(folder), "--json", "--device", "cpu"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    words = [sys.executable, "-m", "gatescope", "check", str(folder), "--json", "--device", "cpu"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["passed"] is True
@@ -121,16 +123,16 @@ def test_json_is_one_object_with_the_keys_that_are_documented(folder):
         "rule": FORMULA,
     }
     written = {*found, *found["model"], *row, *found["checks"][0]}
-    assert written <= set(re.findall(r"\w+", cli.__doc__))
+    assert written <= set(re.findall(r"\w+", command.__doc__))
 
 
 def test_blocks_without_experts_are_counted(make_tiny, tokenizer, capsys):
     loaded = attach(make_tiny("deepseek_v3"), tokenizer, name="deepseek")  # its first block of three is dense
-    cli.report(loaded, as_json=True)
+    command.report(loaded, as_json=True)
     found = json.loads(capsys.readouterr().out)
     assert found["blocks_without_experts"] == [0]
     assert [(row["layers"], row["blocks"]) for row in found["layers"]] == [([0, 1], [1, 2])]
-    cli.report(loaded, as_json=False)
+    command.report(loaded, as_json=False)
     assert re.search(r"^blocks +without experts: 0$", capsys.readouterr().out, re.MULTILINE)
 
 
@@ -146,15 +148,15 @@ def test_blocks_without_experts_are_counted(make_tiny, tokenizer, capsys):
 def test_blocks_are_counted_in_the_model_itself(family, bare, tokenizer):
     made = zoo.specimen(family)
     loaded = attach(made.model, tokenizer, name=family, inputs=made.inputs)
-    assert cli.summary(loaded)["blocks_without_experts"] == bare
+    assert command.summary(loaded)["blocks_without_experts"] == bare
 
 
 def test_what_a_reader_must_know_beside_the_checks_is_said(tokenizer, capsys):
     made = zoo.specimen("doge")  # whose scores transformers mixes across tokens
     loaded = attach(made.model, tokenizer, name="doge", inputs=made.inputs)
-    cli.report(loaded, as_json=False)
+    command.report(loaded, as_json=False)
     assert re.search(r"^note: .*scores of a batch", capsys.readouterr().out, re.MULTILINE)
-    cli.report(loaded, as_json=True)
+    command.report(loaded, as_json=True)
     assert ["scores of a batch" in note for note in json.loads(capsys.readouterr().out)["notes"]] == [True]
 
 

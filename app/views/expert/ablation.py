@@ -12,11 +12,11 @@ from gatescope.app.shell.messages import plain, show_error
 from gatescope.app.shell.page import Page
 from gatescope.app.views.expert.ablation_figure import QUESTION, knockout_frame, knockout_plot, knockout_words
 from gatescope.app.views.expert.choice import Chosen
-from gatescope.routing.errors import GatescopeError, ModelError, OptionError
+from gatescope.routing.errors import GatescopeError, ModelError, OptionError, explained
 from gatescope.routing.record import RoutingRecord
 from gatescope.server import server
 from gatescope.server.jobs import Job, Phase, Tick
-from gatescope.server.model_worker import Tracer, explained
+from gatescope.server.model_worker import Tracer
 from gatescope.server.sources import counted, measure
 
 TEXTS = 12

@@ -10,12 +10,12 @@ from gatescope.app.views.library.uploading import documents_uploaded
 from gatescope.app.views.prompt.ask import follow_loading
 from gatescope.cache.keys import server_secret
 from gatescope.corpora import probe
-from gatescope.routing.errors import GatescopeError, ModelError, QueueFullError
+from gatescope.routing.errors import GatescopeError, ModelError, QueueFullError, explained
 from gatescope.routing.record import Document
 from gatescope.server import library, server
 from gatescope.server.background import plan_for
 from gatescope.server.jobs import Job, Phase
-from gatescope.server.model_worker import Tracer, explained
+from gatescope.server.model_worker import Tracer
 from gatescope.server.settings import settings
 from gatescope.server.study_request import Estimate, Request, estimated, order_for, part_of, refusal, study_id
 from gatescope.server.upload import Texts

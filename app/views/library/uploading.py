@@ -14,8 +14,8 @@ from gatescope.corpora.opening import PACKED
 from gatescope.routing.errors import GatescopeError
 from gatescope.server.settings import settings
 from gatescope.server.upload import PARTS, SUFFIXES, Limits, Look, Mapped, Texts, laid_out, look, read, safe_name
-from gatescope.studies.capturing import CHARACTERS_A_TOKEN
 from gatescope.studies.manifest import MOST_NAMED
+from gatescope.studies.plan import CHARACTERS_A_TOKEN
 
 CUTS = {"file": "the whole file", "paragraphs": "a paragraph", "words": "200 words"}
 WORDS = 200

@@ -11,10 +11,10 @@ from gatescope.app.shell import address
 from gatescope.app.shell.messages import plain, show_error
 from gatescope.corpora.bundled import domains, languages
 from gatescope.models.box import WELCOME_TEXT
-from gatescope.routing.errors import GatescopeError
+from gatescope.routing.errors import GatescopeError, explained
 from gatescope.routing.record import Document
 from gatescope.server.jobs import Job, Phase
-from gatescope.server.model_worker import Hit, Tracer, explained
+from gatescope.server.model_worker import Hit, Tracer
 from gatescope.server.server import watcher
 from gatescope.server.settings import settings
 

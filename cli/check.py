@@ -1,4 +1,4 @@
-"""The command line: `python -m hooks check MODEL` tells how a model routes, and whether its recording is proven.
+"""`gatescope check MODEL`: how a model routes, and whether its recording is proven.
 
 Exit code 0: every check passed; 1: one failed, or the model cannot be read; 2: the command was misused. With `--json`
 one object is written to stdout, `{"error": {kind, found, expected, do}}` where the model cannot be read, else
@@ -14,10 +14,9 @@ one object is written to stdout, `{"error": {kind, found, expected, do}}` where 
 """
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -25,22 +24,16 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from gatescope.hooks.loading import load_model
-from gatescope.hooks.model import LoadedModel
-from gatescope.hooks.selfcheck_report import SelfCheckReport
-from gatescope.routing.errors import GatescopeError, OptionError
+from gatescope.cli.output import errors_shown, stderr
 from gatescope.routing.groups import LayerGroup, layer_groups, span
 
-app = typer.Typer(
-    name="hooks", help="Reads the routers of models.", add_completion=False, pretty_exceptions_enable=False
-)
-_err = Console(stderr=True, soft_wrap=True)
+if TYPE_CHECKING:  # torch takes seconds to import
+    from gatescope.hooks import LoadedModel, SelfCheckReport
 
-_DEBUG = "GATESCOPE_DEBUG"
 _UNWRAPPED = 10_000  # columns of a file or pipe: whoever searches it finds each path and rule in one piece
 
 
-def summary(model: LoadedModel) -> dict[str, Any]:
+def summary(model: "LoadedModel") -> dict[str, Any]:
     """What `--json` writes."""
     made, config = model.provenance(), model.model.config
     return {
@@ -81,12 +74,6 @@ def _row(group: LayerGroup) -> dict[str, Any]:
     }
 
 
-@app.callback()
-def _top() -> None:
-    """Reads the routers of models."""
-
-
-@app.command()
 def check(
     model: Annotated[str, typer.Argument(help="A folder written by save_pretrained, or a hub id.")],
     revision: Annotated[str, typer.Option(help="Commit, tag or branch of a hub model.")] = "",
@@ -98,7 +85,9 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Write one JSON object to stdout.")] = False,
 ) -> None:
     """Load a model, find its routers, and prove that what would be recorded is what is executed."""
-    with _errors_shown(as_json), _loading(model):
+    with errors_shown(as_json), _loading(model):
+        from gatescope.hooks import load_model
+
         loaded = load_model(model, revision=revision, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
     report(loaded, as_json=as_json)
 
@@ -107,12 +96,12 @@ def check(
 def _loading(name: str) -> Iterator[None]:
     """How long it has taken so far, on a terminal's stderr."""
     columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
-    with Progress(*columns, console=_err, transient=True, disable=not _err.is_terminal) as progress:
+    with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
         progress.add_task(f"loading {name}")
         yield
 
 
-def report(model: LoadedModel, *, as_json: bool) -> None:
+def report(model: "LoadedModel", *, as_json: bool) -> None:
     """Write what was found; exits with code 1 where a check failed."""
     found = summary(model)
     if as_json:
@@ -123,7 +112,7 @@ def report(model: LoadedModel, *, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
-def _print(found: dict[str, Any], model: LoadedModel) -> None:
+def _print(found: dict[str, Any], model: "LoadedModel") -> None:
     out = Console(soft_wrap=True)
     if not out.is_terminal:
         out.width = _UNWRAPPED
@@ -167,16 +156,17 @@ def _layers(groups: Sequence[LayerGroup]) -> Table:
     return table
 
 
-def _checks(selfcheck: SelfCheckReport) -> Table:
+def _checks(selfcheck: "SelfCheckReport") -> Table:
     table = Table("check", "", "figure", box=None, pad_edge=False)
     for check in selfcheck.checks:
         table.add_row(*map(Text, (check.name, "passed" if check.passed else "FAILED", check.detail)))
     return table
 
 
-def verdict(selfcheck: SelfCheckReport) -> str:
+def verdict(selfcheck: "SelfCheckReport") -> str:
     """The outcome of all checks in one sentence.
 
+    >>> from gatescope.hooks import SelfCheckReport
     >>> verdict(SelfCheckReport())
     'NOT PROVEN: nothing was checked'
     """
@@ -185,37 +175,6 @@ def verdict(selfcheck: SelfCheckReport) -> str:
     if failed:
         return f"NOT PROVEN: {len(failed)} of {count} checks failed: {', '.join(failed)}"
     return f"proven: {count} of {count} checks passed" if count else "NOT PROVEN: nothing was checked"
-
-
-@contextmanager
-def _errors_shown(as_json: bool) -> Iterator[None]:
-    """Any failure in three parts and an exit code; the traceback only when GATESCOPE_DEBUG is set."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
-    except GatescopeError as error:
-        _show(error, as_json=as_json)
-        raise typer.Exit(2 if isinstance(error, OptionError) else 1) from None
-    except Exception as error:
-        if os.environ.get(_DEBUG):
-            raise
-        unforeseen = GatescopeError(
-            f"{type(error).__name__}: {error}",
-            expected="a model that runs a short text",
-            do=f"report it with the model's name and the traceback, which {_DEBUG}=1 shows",
-        )
-        _show(unforeseen, as_json=as_json)
-        raise typer.Exit(1) from None
-
-
-def _show(error: GatescopeError, *, as_json: bool) -> None:
-    parts = {"found": error.found, "expected": error.expected, "do": error.do}
-    if as_json:
-        typer.echo(json.dumps({"error": {"kind": type(error).__name__} | parts}))
-        return
-    for name, text in parts.items():
-        _say(_err, f"{name:>8}: {text}")
 
 
 def _say(console: Console, line: str) -> None:

@@ -1,24 +1,24 @@
-"""The command line: `python -m corpora check FILE` tells what would be read of a corpus, and what would not."""
+"""`gatescope corpus check FILE`: what would be read of a corpus, and what would not."""
 
 from collections import Counter
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from gatescope.corpora.columns import FOLDER, Column, Columns, Constant
-from gatescope.corpora.corpus import Corpus, open_corpus
-from gatescope.corpora.formats import Cut
-from gatescope.corpora.report import Report
+from gatescope.cli.output import show, stderr, stdout
 from gatescope.routing.errors import GatescopeError, OptionError
 
-app = typer.Typer(name="corpora", help="Reads labelled texts.", add_completion=False, pretty_exceptions_enable=False)
-_out = Console(soft_wrap=True)
-_err = Console(stderr=True, soft_wrap=True)
+commands = typer.Typer(help="Labelled texts: what would be read of them.", no_args_is_help=True)
+
+if TYPE_CHECKING:  # Arrow takes long to import
+    from gatescope.corpora.columns import Column
+    from gatescope.corpora.corpus import Corpus
+    from gatescope.corpora.formats import Cut
+    from gatescope.corpora.report import Report
 
 _LABELS_SHOWN = 15
 _PROGRESS_EVERY = 1000
@@ -38,12 +38,12 @@ class Part(StrEnum):
     LANGUAGE = "language"
 
 
-@app.callback()
+@commands.callback()
 def _top() -> None:
     """Reads labelled texts."""
 
 
-@app.command()
+@commands.command()
 def check(
     source: Annotated[str, typer.Argument(help="A file, a folder, or hub:owner/name.")],
     text: Annotated[str, typer.Option(help="Column of the text.")] = "",
@@ -67,6 +67,9 @@ def check(
     revision: Annotated[str, typer.Option(help="Commit, tag or branch of a hub data set.")] = "",
 ) -> None:
     """Read a corpus to its end and tell what it holds; exit code 1 when it would be refused."""
+    from gatescope.corpora.columns import Columns
+    from gatescope.corpora.corpus import open_corpus
+
     try:
         columns = Columns(
             text=text,
@@ -89,16 +92,18 @@ def check(
         )
         _read(corpus)
     except GatescopeError as error:
-        _show(error)
+        show(error)
         raise typer.Exit(2 if isinstance(error, OptionError) else 1) from None
     _print(corpus.name, corpus.report)
     if corpus.report.bad and bad is Bad.REFUSE:
-        _err.print("refused: mend the rows above, or leave them out with --bad skip")
+        stderr.print("refused: mend the rows above, or leave them out with --bad skip")
         raise typer.Exit(1)
 
 
-def _label(part: Part, column: str, constant: str, folder: Part | None) -> Column:
+def _label(part: Part, column: str, constant: str, folder: Part | None) -> "Column":
     """Where a label comes from, which may be said in one way only. Errors: OptionError."""
+    from gatescope.corpora.columns import FOLDER, Constant
+
     said: list[Column] = [each for each in (column, constant and Constant(constant)) if each]
     said += [FOLDER] if folder is part else []
     if len(said) > 1:
@@ -107,7 +112,7 @@ def _label(part: Part, column: str, constant: str, folder: Part | None) -> Colum
     return said[0] if said else ""
 
 
-def _cut(cut: str) -> Cut:
+def _cut(cut: str) -> "Cut":
     if cut in ("file", "paragraphs"):
         return "file" if cut == "file" else "paragraphs"
     if cut.isdecimal() and int(cut):
@@ -116,17 +121,17 @@ def _cut(cut: str) -> Cut:
     raise OptionError(f"--cut {cut}", expected="file, paragraphs or a number of words above 0", do=do)
 
 
-def _read(corpus: Corpus) -> None:
+def _read(corpus: "Corpus") -> None:
     """One pass over the corpus, with the number of rows on stderr while it lasts."""
     columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
-    with Progress(*columns, console=_err, transient=True) as progress:
+    with Progress(*columns, console=stderr, transient=True) as progress:
         task = progress.add_task("reading")
         for number, _ in enumerate(corpus, 1):
             if number % _PROGRESS_EVERY == 0:
                 progress.update(task, description=f"{number:,} documents")
 
 
-def _print(name: str, report: Report) -> None:
+def _print(name: str, report: "Report") -> None:
     _say(name)
     _say(f"rows       {report.read:,} read, {report.kept:,} kept, {report.bad.total():,} bad")
     _say("files      " + ", ".join(f"{count:,} {format}" for format, count in report.files.items()))
@@ -152,12 +157,12 @@ def _print_labels(name: str, labels: Counter[str]) -> None:
     table.columns[1].justify = "right"
     for label, count in labels.most_common(_LABELS_SHOWN):
         table.add_row(Text(label or "(not said)"), f"{count:,}")
-    _out.print(table)
+    stdout.print(table)
     if len(labels) > _LABELS_SHOWN:
         _say(f"and {len(labels) - _LABELS_SHOWN:,} other values of {name}")
 
 
-def _print_problems(report: Report) -> None:
+def _print_problems(report: "Report") -> None:
     """How many rows of each fault, and the first of all with their places."""
     if not report.bad:
         return
@@ -169,9 +174,4 @@ def _print_problems(report: Report) -> None:
 
 
 def _say(line: str) -> None:
-    _out.print(line, markup=False, highlight=False)
-
-
-def _show(error: GatescopeError) -> None:
-    for name, text in {"found": error.found, "expected": error.expected, "do": error.do}.items():
-        _err.print(f"{name:>8}: {text}", markup=False, highlight=False)
+    stdout.print(line, markup=False, highlight=False)

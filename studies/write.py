@@ -1,0 +1,48 @@
+"""What is written of a study: tables, results, tally and report, complete or not at all."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from gatescope.analysis.tally import without_words
+from gatescope.analysis.tally_file import to_bytes
+from gatescope.cache.sums import write_sums
+from gatescope.studies import results
+from gatescope.studies.compute import Study
+from gatescope.studies.export import write_csv
+from gatescope.studies.out_folder import replacing
+from gatescope.studies.report import report
+from gatescope.studies.tables import about, names_tokens, tables
+
+
+def write_study(
+    study: Study,
+    out: Path,
+    *,
+    model: str,
+    corpus: str,
+    counts_only: bool,
+    on_file: Callable[[str], None] = lambda _name: None,
+) -> list[str]:
+    """All files of a study, complete or not at all; the names of its tables. `on_file` is told each before it is made.
+
+    Errors: StorageFullError, StoreError.
+    """
+
+    said, names = about(study, model=model, corpus=corpus), []
+    with replacing(out) as partial:
+        (partial / "tables").mkdir()
+        on_file("tables")
+        for name, frame in tables(study, counts_only=counts_only):
+            on_file(f"table {name}")
+            write_csv(frame, partial / "tables" / f"{name}.csv")
+            frame.to_parquet(partial / "tables" / f"{name}.parquet", index=False)
+            names.append(name)
+        (partial / "study.json").write_text(json.dumps(said, indent=1, default=str), encoding="utf-8")
+        kept = {key: one for key, one in study.results.items() if not (counts_only and names_tokens(one))}
+        (partial / results.NAME).write_bytes(results.to_bytes(kept))
+        (partial / results.TALLY).write_bytes(to_bytes(without_words(study.tally) if counts_only else study.tally))
+        on_file("report")
+        (partial / "report.html").write_text(report(study, said), encoding="utf-8")
+        write_sums(partial)
+    return names
