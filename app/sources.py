@@ -97,6 +97,16 @@ class Source:
         return self.analysis / TALLY if self.analysis is not None and has(self.analysis, TALLY) else None
 
 
+class Paired(NamedTuple):
+    """Capture B, token under token with A: of all documents that hold the same tokens, or one document of each.
+
+    document    the number of B's document, beside the one that the scope names of A; None for all of the same tokens
+    """
+
+    source: Source
+    document: int | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Reading:
     """What was read while a figure was computed: of which source, within which scope.
@@ -104,6 +114,8 @@ class Reading:
     metric, by  a metric of the registry and its label; empty where a function was called instead
     is_stored   whether it was read from what was computed before
     code        Python that repeats a call, of `record` and `is_counted_t`; `imports` are the lines that it needs
+    then        Python of what is made of a metric's result, whose name stands for `{}`
+    paired      capture B, where `code` is of the tokens that both hold: of `first` and `second`
     """
 
     source: Source
@@ -113,6 +125,8 @@ class Reading:
     is_stored: bool = False
     code: str = ""
     imports: tuple[str, ...] = ()
+    then: str = ""
+    paired: Paired | None = None
 
 
 _READINGS: ContextVar[list[Reading] | None] = ContextVar("readings", default=None)
@@ -258,14 +272,15 @@ def document_of(source: Source, number: int) -> RoutingRecord:
     return counted(source, Scope(documents=(number,)))
 
 
-def measure(source: Source, name: str, *, by: str = "", scope: Scope = WHOLE) -> Result:
+def measure(source: Source, name: str, *, by: str = "", scope: Scope = WHOLE, then: str = "") -> Result:
     """A metric of a source within a scope: as analysed where that is the same, else computed now and kept.
 
+    `then` is Python of what the figure makes of it (see `Reading`).
     Errors: OptionError where the capture lacks what the metric needs; found, expected and do say what.
     """
     before = _analysed(source).get((name, by)) if scope == WHOLE else None
     found = _measured(source, name, by, scope) if before is None else before
-    note(Reading(source=source, scope=scope, metric=name, by=by, is_stored=before is not None))
+    note(Reading(source=source, scope=scope, metric=name, by=by, is_stored=before is not None, then=then))
     return found
 
 
