@@ -316,7 +316,11 @@ def _said_of_study(folder: Path, order: Order | None) -> dict[str, Any]:
 
 
 def _recorded(partial: PartialRecord) -> str:
-    """What is known of every token, in words."""
+    """What is known of every token, in words, and whether an intervention was open."""
+    return _columns_in_words(partial) + (", under an intervention" if partial.provenance.intervention else "")
+
+
+def _columns_in_words(partial: PartialRecord) -> str:
     if partial.provenance.options.get("logits"):
         return "all scores"
     if "margin" in partial.columns:

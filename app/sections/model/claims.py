@@ -69,14 +69,18 @@ def show_claims(view: View, model: "LoadedModel") -> None:
 
 
 def corpus_for(view: View, model: "LoadedModel") -> Source | None:
-    """The corpus looked at, where this model read it, else the one that ships with the model; None without any."""
+    """The corpus looked at, where this model read it, else the one that ships with the model; None without any.
+
+    Routes that an intervention changed say nothing of the model.
+    """
     fingerprint = model.provenance().fingerprint
     for id in filter(None, (view.capture, server.corpus_of(view.model))):
         try:
             source = server.find_source(id)
         except CaptureNotFoundError:
             continue
-        if source.kind == "corpus" and source.record.provenance.fingerprint == fingerprint:
+        made = source.record.provenance
+        if source.kind == "corpus" and made.fingerprint == fingerprint and not made.intervention:
             return source
     return None
 
