@@ -23,6 +23,7 @@ from app.figures.domains.groups import (
     split_frame,
     split_notes,
     split_plot,
+    split_population,
     split_takeaway,
     told_frame,
     told_plot,
@@ -267,11 +268,12 @@ def show_split(groups: Groups) -> None:
             st.subheader(question, anchor=False)
             offer_to_compute(groups, "compute-split")
             return
-        shown = split_frame(split, None if page.source.is_cut else _told(page, by))
+        is_part = page.source.is_cut and page.scope.is_whole and page.source.counts is not None
+        shown = split_frame(split, _told(page, by), is_part=is_part)
         words = Words(
             question=question,
             takeaway=split_takeaway(shown, by),
-            population=page.population,
+            population=split_population(split, page.population) if is_part else page.population,
             unit="bits of one choice, beyond chance",
             null=f"at the same word: labels dealt among documents of one {OTHER[by]}; largest p "
             f"{np.nanmax(split['given_words_p_value'].fillna(1)):.2g}",
