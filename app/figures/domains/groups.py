@@ -205,8 +205,8 @@ def split_population(split: pd.DataFrame, population: str) -> str:
 
 
 NO_INTERVAL = (
-    "none over documents: of documents drawn anew some come twice and predict themselves, and every copy adds bits. How "
-    "far chance reaches when labels are shuffled among documents is in the band, p and q"
+    "none over documents: of documents drawn anew some come twice and predict themselves, and every copy adds bits. "
+    "How far chance reaches when labels are shuffled among documents is in the band, p and q"
 )
 
 
