@@ -109,7 +109,7 @@ def _shared(page: Page, other: Source, found: Relation) -> None:
         return shared, int(fresh_t.sum()), int(rows_t.sum() - fresh_t.sum())
 
     with st.spinner("Dealing tokens anew within their documents", show_time=True):
-        shared, every, repeated = _kept.get((page.source.id, other.id, page.scope), compute)
+        shared, every, repeated = _kept.get((*page.source.key, *other.key, page.scope), compute)
     names, others = (layer_names(each.record.layers) for each in (page.source, other))
     drawn = "" if shared.tokens == every else f", drawn from {every:,}"
     said = (

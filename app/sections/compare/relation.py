@@ -11,4 +11,4 @@ def related(source: Source, other: Source) -> Relation:
     """How A and B relate; a capture beside itself is two of its documents, where it has two."""
     if source.id == other.id and len(source.record.documents) > 1:
         return Relation("text", True, True, ())
-    return _relations.get((source.id, other.id), lambda: relation(source.record, other.record))
+    return _relations.get((*source.key, *other.key), lambda: relation(source.record, other.record))

@@ -38,7 +38,7 @@ def show_texts(page: Page, other: Source) -> None:
     numbers = page.view.document or 0, _other_document(page, other)
     first, second = document_of(page.source, numbers[0]), document_of(other, numbers[1])
     with answering("What changed in the text?"):
-        key = (page.source.id, numbers[0], other.id, numbers[1])
+        key = (*page.source.key, numbers[0], *other.key, numbers[1])
         found = _alignments.get(key, lambda: align(first.token_t, second.token_t))
         words = diff_words(found, f"A: {first.tokens:,} tokens; B: {second.tokens:,}")
         with figure(words, key="diff"):

@@ -66,7 +66,7 @@ def show_weights(page: Page, other: Source, found: Relation) -> None:
     """From the whole to one document."""
     with answering("In which layers do the choices differ?"):
         both = _both(page, other, found)
-        key = (page.source.id, other.id, page.scope)
+        key = (*page.source.key, *other.key, page.scope)
         _overlap(page, other, both, key)
         _depth(both, key)
         _shift(page, both, key)
@@ -92,7 +92,7 @@ def _both(page: Page, other: Source, found: Relation) -> Both:
         repeated = int(np.count_nonzero(rows_t) - np.count_nonzero(fresh_t))
         return Both(first.take(fresh_t), second.take(fresh_t), repeated)
 
-    return _kept.get((page.source.id, other.id, page.scope, "both"), cut)
+    return _kept.get((*page.source.key, *other.key, page.scope, "both"), cut)
 
 
 def within(found: Relation, scope: Scope) -> tuple[tuple[int, int], ...]:
@@ -123,7 +123,7 @@ def _ceiling(page: Page, other: Source, key: Key) -> tuple[NDArray[np.float64], 
     repeat = repeat_of(page.source, other)
     if repeat is None:
         return None
-    share_l = _kept.get((*key, "repeat", repeat.id), lambda: _repeated(page.source, repeat))
+    share_l = _kept.get((*key, "repeat", *repeat.key), lambda: _repeated(page.source, repeat))
     return share_l, f"A captured again ({repeat.name})"
 
 
@@ -205,7 +205,7 @@ def _pair(page: Page, other: Source, found: Relation) -> None:
     first, second = document_of(page.source, number), document_of(other, numbers[number])
     second = second if second.pieces else replace(second, pieces=first.pieces)  # the same tokens: the same words
     every = np.arange(first.tokens)
-    key = (page.source.id, other.id, number, "pair")
+    key = (*page.source.key, *other.key, number, "pair")
     pair: Aligned = _kept.get(key, lambda: aligned(first, second, every, every))
     document = page.source.record.documents[number]
     where = f", of document {number}" + (f" ({document.id})" if document.id else "")

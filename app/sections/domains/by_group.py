@@ -152,7 +152,7 @@ def _made(groups: Groups, name: str, make: Make) -> pd.DataFrame | None:
     if record.ids_tlk.size > LIVE_CHOICES and asked not in st.session_state.get(ASKED, set()):
         return None
     note(_call_of(page, name, groups.by))
-    key = (page.source.id, name, groups.by, page.scope)
+    key = (*page.source.key, name, groups.by, page.scope)
     return _tables.get(key, lambda: make(record.take(facet_mask(record, page.scope.facet)), groups.by, groups.names))
 
 

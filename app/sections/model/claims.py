@@ -114,7 +114,7 @@ def _left_of(source: Source, by: str) -> Left | None:
     """What experts tell at the same word: as it was analysed, else computed now; None without two labels."""
     if (analysed := table(source, f"composition.{by}")) is not None:
         return left_of_columns(lambda name: analysed[name].to_numpy(np.float64))
-    return _left.get((source.id, by), lambda: _computed(source.record, by))
+    return _left.get((*source.key, by), lambda: _computed(source.record, by))
 
 
 def _computed(record: RoutingRecord, by: str) -> Left | None:

@@ -124,7 +124,7 @@ def _picture(source: Source, record: RoutingRecord, view: View) -> None:
 
 def _figure(source: Source, record: RoutingRecord, quantity: str, view: View, span: Span | None) -> TokenFigure:
     """Keyed by the capture's id, never by an array."""
-    key = (source.id, view.document or 0, quantity, span)
+    key = (*source.key, view.document or 0, quantity, span)
     return _figures.get(key, lambda: token_figure(record if span is None else span_of(record, span), quantity))
 
 
