@@ -188,8 +188,8 @@ def _composition(study: Study) -> str:
         heads = "layer", "bits", "p", "by words", "share", "at the same word", "covered"
         parts.append(
             f"<h2>Is it the {by}, or its words?</h2><p class=soft>Bits that experts tell about the {by} beyond labels "
-            f"dealt to documents of one {OTHER[by]}; what the words alone would tell; and what is left at the same "
-            f"word, over the covered share of the assignments. N = {tokens:,} tokens.</p><div class=scroll><table>"
+            f"shuffled among documents of one {OTHER[by]}; what the words alone would tell; and what is left at the "
+            f"same word, over the covered share of the assignments. N = {tokens:,} tokens.</p><div class=scroll><table>"
             f"<tr>{''.join(f'<th>{head}</th>' for head in heads)}</tr>{rows}</table></div>"
             f"<p>{escape(_supported(by, study.common_support[by]))}</p>"
         )

@@ -44,7 +44,7 @@ def is_surely_told(found: Result) -> bool:
 
 
 def deviation(split: pd.DataFrame | None) -> NDArray[np.float64] | None:
-    """Standard deviation of what dealt labels tell, by layer, from the bits and how many deviations they are."""
+    """Standard deviation of what shuffled labels tell, by layer, from the bits and how many deviations they are."""
     return None if split is None else _deviation(split, "label")
 
 
@@ -59,7 +59,7 @@ def _deviation(split: pd.DataFrame, part: str) -> NDArray[np.float64]:
 def told_frame(
     found: Result, names: Sequence[str], spread_l: NDArray[np.float64] | None, other: Result | None = None
 ) -> pd.DataFrame:
-    """One row for each layer of A, then of B: bits in all, of chance with 95 of 100 deals, beyond it, p and q."""
+    """One row for each layer of A, then of B: bits in all, of chance with 95 of 100 shuffles, beyond it, p and q."""
     rows = _told_rows(found, names, "A")
     if spread_l is not None:
         reach_l = NORMAL_95 * spread_l
@@ -81,7 +81,7 @@ def _told_rows(found: Result, names: Sequence[str], whose: str) -> pd.DataFrame:
 def told_plot(
     found: Result, names: Sequence[str], spread_l: NDArray[np.float64] | None, other: Result | None = None
 ) -> go.Figure:
-    """Bits in all by layer, over what dealt labels tell and 95 of 100 deals; `other` is capture B."""
+    """Bits in all by layer, over what shuffled labels tell and 95 of 100 shuffles; `other` is capture B."""
     shown = plot("layer", "bits about the group")
     x = np.arange(len(names))
     null_l = np.zeros(len(names)) if found.null is None else found.null
@@ -220,7 +220,7 @@ def split_notes(shown: pd.DataFrame, by: str) -> tuple[tuple[str, str], ...]:
         (
             "At the same word",
             f"a test of its own, not the blue part: over words frequent in two {PLURALS[by]}, {percent(covered)} of "
-            "all choices; labels are dealt among documents of one stratum",
+            "all choices; labels are shuffled among documents of one stratum",
         ),
         ("Interval", NO_INTERVAL),
         ("Agreement", f"of the two tables, {least:.2f} at least; near 0 or below, the first part explains nothing"),

@@ -108,7 +108,7 @@ def _shared(page: Page, other: Source, found: Relation) -> None:
         shared = shared_information(first.take(fresh_t), second.take(fresh_t))
         return shared, int(fresh_t.sum()), int(rows_t.sum() - fresh_t.sum())
 
-    with st.spinner("Dealing tokens anew within their documents", show_time=True):
+    with st.spinner("Shuffling tokens within their documents", show_time=True):
         shared, every, repeated = _kept.get((*page.source.key, *other.key, page.scope), compute)
     names, others = (layer_names(each.record.layers) for each in (page.source, other))
     drawn = "" if shared.tokens == every else f", drawn from {every:,}"

@@ -119,11 +119,11 @@ def _nothing_to_compare(page: Page, by: str, found: list[str]) -> None:
 
 
 def _guessed(page: Page, by: str) -> None:
-    """Say where labels are a program's guess; under domains, languages are what deals stay within."""
+    """Say where labels are a program's guess; under domains, languages are what labels are shuffled within."""
     documents = counted(page.source, page.scope).documents
     guessed = sum(document.language_guessed for document in documents)
     if guessed:
-        use = "" if by == "language" else " They are the strata that domains are dealt within."
+        use = "" if by == "language" else " They are the strata that domains are shuffled within."
         st.caption(
             f"The language of {guessed:,} of {len(documents):,} documents was guessed by a program from their text, "
             f"not stated by their owner.{use}"
@@ -185,7 +185,7 @@ def offer_to_compute(groups: Groups, key: str) -> None:
 
 
 def _labels(own: RoutingRecord, by: str) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Number of each document's label, and of the other label, which is dealt within."""
+    """Number of each document's label, and of the other label, which labels are shuffled within."""
     labels_d, names = label_numbers([getattr(document, by) for document in own.documents])
     if len(names) < 2:
         raise OptionError(f"{len(names)} {PLURALS[by]}", expected="two", do="choose more documents")
@@ -216,7 +216,7 @@ def _supported(own: RoutingRecord, by: str, names: list[str]) -> pd.DataFrame:
 
 
 def show_told(groups: Groups) -> None:
-    """What experts tell of the group, over dealt labels."""
+    """What experts tell of the group, over shuffled labels."""
     question = f"Do experts differ between {PLURALS[groups.by]}?"
     page, by = groups.page, groups.by
     with answering(question):
@@ -230,8 +230,8 @@ def show_told(groups: Groups) -> None:
             takeaway=told_takeaway(found, groups.names, by),
             population=population(page),
             unit="bits of one choice",
-            null=f"dotted: labels dealt among documents of one {OTHER[by]}, mean"
-            + ("" if spread_l is None else " and 95 of 100 deals"),
+            null=f"dotted: labels shuffled among documents of one {OTHER[by]}, mean"
+            + ("" if spread_l is None else " and 95 of 100 shuffles"),
             badge="beyond null" if is_surely_told(found) else "observed",
             metric="group_information",
         )
@@ -275,7 +275,7 @@ def show_split(groups: Groups) -> None:
             takeaway=split_takeaway(shown, by),
             population=split_population(split, page.population) if is_part else page.population,
             unit="bits of one choice, beyond chance",
-            null=f"at the same word: labels dealt among documents of one {OTHER[by]}; largest p "
+            null=f"at the same word: labels shuffled among documents of one {OTHER[by]}; largest p "
             f"{np.nanmax(split['given_words_p_value'].fillna(1)):.2g}",
             badge="beyond null" if is_split_sure(shown) else "observed",
             says=split_notes(shown, by),
