@@ -53,7 +53,7 @@ def _known(record: RoutingRecord, start_d: NDArray[np.intp]) -> NDArray[np.int64
 
 def _follows_a_gap(record: RoutingRecord) -> NDArray[np.bool_]:
     """Where the token right before is not in the record; positions count anew behind what an encoder read."""
-    is_gap_t = record.position_t != 0
+    is_gap_t: NDArray[np.bool_] = record.position_t != 0
     follows_t = (np.diff(record.document_t) == 0) & (np.diff(record.flag_t & Flag.ENCODER) == 0)
     is_gap_t[1:][follows_t] = np.diff(record.position_t)[follows_t] != 1
     return is_gap_t
