@@ -36,7 +36,7 @@ from cache.sums import has
 from models import BUNDLED_MODELS
 from models.box import history, probed, welcome
 from routing.errors import CaptureNotFoundError, OptionError, StoreError
-from routing.record import Provenance, RoutingRecord
+from routing.record import RoutingRecord
 
 Answer = TypeVar("Answer")
 Kind = Literal["text", "corpus"]
@@ -362,19 +362,6 @@ def size_of(source: Source, scope: Scope) -> Size:
         return Size(analysed.tokens, analysed.documents, is_all=True)
     documents = 1 if scope.span else len(scope.documents or source.record.documents)
     return Size(own_tokens(source, scope), documents, is_all=not source.is_cut)
-
-
-def changed_words(made: Provenance, which: str = "This capture") -> str:
-    """That routes were changed while they were captured, and by what, in a sentence; nothing where they were not.
-
-    >>> made = Provenance(model="m", fingerprint="f", dtype="float32", device="cpu", options={"intervention": "Halved"})
-    >>> changed_words(made)
-    "This capture was made under an intervention (Halved): its routes are not the model's own."
-    """
-    if not made.intervention:
-        return ""
-    name = clean_name(made.intervention) or "not named"
-    return f"{which} was made under an intervention ({name}): its routes are not the model's own."
 
 
 def scope_words(source: Source, scope: Scope) -> str:

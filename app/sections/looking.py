@@ -14,8 +14,9 @@ import streamlit as st
 from app import server
 from app.sections import address, aside, tour
 from app.sections.messages import plain, show_error, show_notices
-from app.sources import Scope, Source, changed_words, document_of, own_tokens, scope_of, shipped_ids, size_of
+from app.sources import Scope, Source, document_of, own_tokens, scope_of, shipped_ids, size_of
 from app.state import View
+from app.study.order import clean_name
 from routing.errors import CaptureNotFoundError, GatescopeError, OptionError
 from routing.record import Provenance
 
@@ -95,6 +96,19 @@ def headline(source: Source) -> str:
 def captured_by(made: Provenance) -> str:
     """By which engine a capture was made, and whether its routes are the model's own."""
     return f"captured by {made.engine}" + (" under an intervention" if made.intervention else "")
+
+
+def changed_words(made: Provenance, which: str = "This capture") -> str:
+    """That routes were changed while they were captured, and by what, in a sentence; nothing where they were not.
+
+    >>> made = Provenance(model="m", fingerprint="f", dtype="float32", device="cpu", options={"intervention": "Halved"})
+    >>> changed_words(made)
+    "This capture was made under an intervention (Halved): its routes are not the model's own."
+    """
+    if not made.intervention:
+        return ""
+    name = clean_name(made.intervention) or "not named"
+    return f"{which} was made under an intervention ({name}): its routes are not the model's own."
 
 
 def changed_notices(source: Source, reference: Source | None) -> tuple[str, ...]:
