@@ -5,7 +5,6 @@ import json
 import logging
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -39,6 +38,7 @@ app = typer.Typer(
 _out = Console(soft_wrap=True)
 _err = Console(stderr=True, soft_wrap=True)
 _DEBUG = "GATESCOPE_DEBUG"
+_PARTIAL = ".partial-"
 
 
 class Traced(NamedTuple):
@@ -164,15 +164,19 @@ def _capture(settings: "Settings", text: str, options: "CaptureOptions") -> Trac
 
 
 def _write(traced: Traced, out: Path) -> dict[str, Path]:
-    """The three files, complete or not at all: made under a temporary name beside the folder, then renamed into it."""
+    """The three files, complete or not at all: made in a folder of their own within, then moved into `out`.
+
+    What a run that was killed left of such a folder goes at the next one.
+    """
     from app.export import counts_frame, trace_frame, write_csv
     from cache.store import Store
+    from cache.temporary import sweep_folders, working_folder
 
     is_new = not out.exists()
     try:
         out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".partial-", dir=out) as name:
-            partial = Path(name)
+        sweep_folders(out, prefix=_PARTIAL)
+        with working_folder(out, prefix=_PARTIAL, name=out.name) as partial:
             write_csv(trace_frame(traced.record, traced.id), partial / "trace.csv")
             write_csv(counts_frame(traced.record), partial / "counts.csv")
             Store(partial).put(traced.id, traced.record)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar
 
@@ -46,7 +47,7 @@ CAPTURED, ANALYSED = "capture", "analysis"
 """The two parts of a study's folder: the routes, and the results."""
 
 _routes, _tallies, _results = MemoCache(), MemoCache(), MemoCache()
-"""What was computed last. Keys are ids, names and scopes, never arrays: no capture can be taken for another."""
+"""What was computed last. Keys are sources' keys, names and scopes, never arrays: no capture is taken for another."""
 
 FACETS: dict[str, tuple[Facet, ...]] = {
     "own": BOTH,
@@ -80,6 +81,7 @@ class Source:
     record      the routes at hand, of all documents or (`is_cut`) of the first ones of a large study
     analysis    folder of results that were computed before, if there is one
     is_study    whether it is a folder of this server's studies
+    version     tells what was read of a study from what is there after it changed; empty where nothing changes
     """
 
     id: str
@@ -90,6 +92,12 @@ class Source:
     is_cut: bool = False
     is_study: bool = False
     notice: str = ""
+    version: str = ""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What every number of this source is kept under: the id, by which it is dropped, and the version."""
+        return self.id, self.version
 
     @property
     def counts(self) -> Path | None:
@@ -193,6 +201,7 @@ def read_study(id: str, folder: Path) -> Source:
     """A captured and analysed corpus. Errors: CaptureNotFoundError, StoreError."""
     if not is_study(folder / CAPTURED):  # of one that begins, the folder stands before the recipe
         raise CaptureNotFoundError(f"no study {id}", expected="one of this server's", do="open the Library")
+    version = _version(folder)  # before anything is read: what changes meanwhile is of no later version
     captured = StudyFolder.open(folder / CAPTURED)
     record = first_routes(captured, KEPT_TOKENS)
     if record is None:
@@ -208,7 +217,22 @@ def read_study(id: str, folder: Path) -> Source:
         is_cut=len(record.documents) < documents,
         notice=_not_whole(folder, captured),
         is_study=True,
+        version=version,
     )
+
+
+def _version(folder: Path) -> str:
+    """Another one whenever blocks, results or tables of a study were written: their places, sizes and times."""
+    read = (CAPTURED, f"{CAPTURED}/blocks", ANALYSED, *(f"{ANALYSED}/{name}" for name in (RESULTS, TALLY, "tables")))
+    stats = []
+    for name in read:
+        try:
+            found = (folder / name).stat()
+        except OSError:
+            stats.append("")
+        else:
+            stats.append(f"{found.st_ino} {found.st_size} {found.st_mtime_ns}")
+    return blake2b("|".join(stats).encode(), digest_size=8).hexdigest()
 
 
 def _not_whole(folder: Path, captured: StudyFolder) -> str:
@@ -252,7 +276,7 @@ def counted(source: Source, scope: Scope) -> RoutingRecord:
     """The routes of a scope; the same record where everything counts. Facets are left to who counts."""
     if scope.is_whole:
         return source.record
-    return _routes.get((source.id, replace(scope, facet="own")), lambda: _taken(source.record, scope))
+    return _routes.get((*source.key, replace(scope, facet="own")), lambda: _taken(source.record, scope))
 
 
 def _taken(record: RoutingRecord, scope: Scope) -> RoutingRecord:
@@ -286,7 +310,7 @@ def measure(source: Source, name: str, *, by: str = "", scope: Scope = WHOLE, th
 
 def _measured(source: Source, name: str, by: str, scope: Scope) -> Result:
     asked = Ask(facets=FACETS[scope.facet], by=by, resamples=LIVE_RESAMPLES)
-    return _results.get((source.id, name, by, scope), lambda: METRICS[name](tally_of(source, name, scope), asked))
+    return _results.get((*source.key, name, by, scope), lambda: METRICS[name](tally_of(source, name, scope), asked))
 
 
 def call(
@@ -301,7 +325,7 @@ def call(
     note(Reading(source=source, scope=scope, code=code, imports=(f"from {function.__module__} import {name}",)))
     record = counted(source, scope)
     mask_t = facet_mask(record, scope.facet)
-    key = (source.id, "call", name, scope, *arguments)
+    key = (*source.key, "call", name, scope, *arguments)
     return _results.get(key, lambda: function(record, *arguments, is_counted_t=mask_t))
 
 
@@ -310,15 +334,15 @@ def _analysed(source: Source) -> Results:
     if source.analysis is None:
         return {}
     file = source.analysis / RESULTS
-    return _results.get((source.id, "analysed"), lambda: read_results(file))
+    return _results.get((*source.key, "analysed"), lambda: read_results(file))
 
 
 def tally_of(source: Source, name: str, scope: Scope = WHOLE) -> Tally:
     """What a metric needs of a scope's routes. The whole of a study was counted when it was analysed."""
     if scope.is_whole and (file := source.counts) is not None:
-        return _tallies.get((source.id, TALLY), lambda: read_tally(file))
+        return _tallies.get((*source.key, TALLY), lambda: read_tally(file))
     needs = METRICS[name].needs
-    key = (source.id, needs, replace(scope, facet="own"))
+    key = (*source.key, needs, replace(scope, facet="own"))
     return _tallies.get(key, lambda: tally(counted(source, scope), only=needs))
 
 
@@ -326,7 +350,7 @@ def table(source: Source, name: str) -> pd.DataFrame | None:
     """A table that was made when the study was analysed, such as `composition.domain`; None where there is none."""
     if (folder := source.analysis) is None:
         return None
-    found = _results.get((source.id, "table", name), lambda: read_table(folder, name))
+    found = _results.get((*source.key, "table", name), lambda: read_table(folder, name))
     if found is not None:
         code = f'{name.replace(".", "_")} = pd.read_parquet(analysed / "tables" / "{name}.parquet")'
         note(Reading(source=source, scope=WHOLE, is_stored=True, code=code, imports=("import pandas as pd",)))

@@ -9,7 +9,7 @@ from app.figures.trace import striking_cell
 from app.jobs import Phase
 from app.sections import address, aside
 from app.sections.ask import ask, asked, follow, follow_loading, leave, welcome
-from app.sections.looking import checked, reference_of
+from app.sections.looking import changed_notices, checked, reference_of
 from app.sections.messages import plain, show_error, show_notices
 from app.sections.prompt.show import show
 from app.sections.tour import answer, first_visit
@@ -93,8 +93,9 @@ def _introduced(source: Source, view: View) -> View:
             view = replace(view, token=token, layer=layer)
         first_visit(view)
     answer(address.here(), view)
-    show_notices(tuple(filter(None, (asked().notice, *view.problems))))
-    aside.show(source, reference_of(view), view, counts=False)
+    reference = reference_of(view)
+    show_notices(tuple(filter(None, (asked().notice, *changed_notices(source, reference), *view.problems))))
+    aside.show(source, reference, view, counts=False)
     return view
 
 

@@ -157,7 +157,12 @@ def _export(words: Words, key: str, readings: Sequence[Reading], at: Mapping[str
 
 def _origin(source: Source, scope: Scope) -> Origin:
     made = source.record.provenance
-    return Origin(model=made.model, fingerprint=made.fingerprint, scope=scope_words(source, scope))
+    return Origin(
+        model=made.model,
+        fingerprint=made.fingerprint,
+        scope=scope_words(source, scope),
+        intervention=made.intervention,
+    )
 
 
 def _ways_out(

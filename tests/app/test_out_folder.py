@@ -12,8 +12,9 @@ import pytest
 from typer.testing import CliRunner
 
 from app.cli import app
-from app.study.out_folder import LOCK, NEW, OLD, PREFIX, clean, replacing
+from app.study.out_folder import NEW, OLD, PREFIX, clean, replacing
 from cache.study import StudyFolder
+from cache.temporary import LOCK
 from tests.app.small_studies import analyze, captured
 
 ROOT = Path(__file__).parents[2]

@@ -133,7 +133,16 @@ def of_claims(name: str):
     ]
 
 
+def words_alone(frame: pd.DataFrame, made: dict[str, object]) -> np.ndarray:
+    """Bits by the words alone; of a study, the words' share of the stored bits."""
+    by = by_of(made)
+    if f"composition_{by}" in made:
+        return frame["beyond_chance_bits"] * made[f"composition_{by}"]["share_excess"]
+    return np.array([each.words.excess_bits for each in made[f"composition_by_{by}"]])
+
+
 DERIVED = {
+    "words_alone_bits": words_alone,
     "bits": lambda frame, _: frame["beyond_chance_bits"] + frame["chance_bits"],
     "beyond_words_bits": lambda frame, _: frame["beyond_chance_bits"] - frame["words_alone_bits"],
     "words_share": lambda frame, _: frame["words_alone_bits"] / frame["beyond_chance_bits"],

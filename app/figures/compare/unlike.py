@@ -255,7 +255,7 @@ def shared_words(found: Shared, names: list[str], other: list[str], *, populatio
         ),
         population=population,
         unit="share of the smaller entropy of first choices, beyond chance",
-        null="0: tokens dealt anew within their documents",
+        null="0: tokens shuffled within their documents",
         badge="beyond null" if found.q_lm[row, column] <= 0.05 else "observed",
         says=(
             (

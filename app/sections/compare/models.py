@@ -100,8 +100,8 @@ def _shared(page: Page, other: Source, found: Relation) -> None:
             do="capture the text of A with the other model as well",
         )
     both = both_of(page.source, other, pairs, page.scope)
-    with st.spinner("Dealing tokens anew within their documents", show_time=True):
-        key = (page.source.id, other.id, page.scope)
+    with st.spinner("Shuffling tokens within their documents", show_time=True):
+        key = (*page.source.key, *other.key, page.scope)
         shared = _kept.get(key, lambda: shared_information(both.first, both.second))
     if not np.isfinite(shared.value_lm).any():
         raise OptionError(

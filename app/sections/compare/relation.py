@@ -37,7 +37,7 @@ def related(source: Source, other: Source) -> Relation:
     """How A and B relate; a capture beside itself is two of its documents, where it has two."""
     if source.id == other.id and len(source.record.documents) > 1:
         return Relation("text", True, True, ())
-    return _relations.get((source.id, other.id), lambda: relation(source.record, other.record))
+    return _relations.get((*source.key, *other.key), lambda: relation(source.record, other.record))
 
 
 def within(pairs: Pairs, scope: Scope) -> Pairs:
@@ -62,7 +62,7 @@ def both_of(source: Source, other: Source, pairs: Pairs, scope: Scope) -> Both:
         repeated = int(np.count_nonzero(rows_t) - np.count_nonzero(fresh_t))
         return Both(first.take(fresh_t), second.take(fresh_t), repeated)
 
-    return _kept.get((source.id, other.id, scope), cut)
+    return _kept.get((*source.key, *other.key, scope), cut)
 
 
 def note_pair(

@@ -47,14 +47,14 @@ def show_texts(page: Page, other: Source) -> None:
     first, second = document_of(page.source, numbers[0]), document_of(other, numbers[1])
     scope = Scope(documents=(numbers[0],))
     with answering("What changed in the text?"):
-        key = (page.source.id, numbers[0], other.id, numbers[1])
+        key = (*page.source.key, numbers[0], *other.key, numbers[1])
         found = _alignments.get(key, lambda: align(first.token_t, second.token_t))
         words = diff_words(found, f"A: {first.tokens:,} tokens; B: {second.tokens:,}")
         note_pair(page.source, scope, other, ALIGN, align, document=numbers[1])
         with figure(words, key="diff", frame=lambda: diff_frame(found)):
             st.html(diff_html(first, second, found))
         with answering("Do the tokens that stay keep their experts?"):
-            _overlap(page, other, first, second, found, key)
+            _overlap(page, other, numbers, first, second, found, key)
         with answering("Which tokens went elsewhere?"):
             if not len(found.first_n):
                 raise OptionError(
@@ -85,7 +85,13 @@ def _other_document(page: Page, other: Source) -> int:
 
 
 def _overlap(
-    page: Page, other: Source, first: RoutingRecord, second: RoutingRecord, found: Alignment, about: tuple[Any, ...]
+    page: Page,
+    other: Source,
+    numbers: tuple[int, int],
+    first: RoutingRecord,
+    second: RoutingRecord,
+    found: Alignment,
+    about: tuple[Any, ...],
 ) -> None:
     """Overlap of the tokens that stay, over what the same words share in other contexts."""
     rows_n = _counting(page, first, found)
@@ -93,11 +99,11 @@ def _overlap(
         raise OptionError("no token that counts and that both texts have", expected="some", do="let more tokens count")
     one, two = first.take(found.first_n[rows_n]), second.take(found.second_n[rows_n])
     share_l = overlap(one, two).astype(np.float64).mean(axis=0)
-    scope = Scope(facet=page.scope.facet, documents=(about[1],), span=page.view.span)
-    note_pair(page.source, scope, other, f"{ALIGN}\n{STAY}", align, overlap, document=about[3])
+    scope = Scope(facet=page.scope.facet, documents=numbers[:1], span=page.view.span)
+    note_pair(page.source, scope, other, f"{ALIGN}\n{STAY}", align, overlap, document=numbers[1])
     null_l, how, is_here = _baseline(page, first, second, found, about)
     if is_here:
-        note_pair(page.source, scope, other, ELSEWHERE, same_word_elsewhere, document=about[3])
+        note_pair(page.source, scope, other, ELSEWHERE, same_word_elsewhere, document=numbers[1])
     line = Line(tuple(layer_names(first.layers)), share_l, None, None, null_l, how, "the same word elsewhere")
     begun = min(found.begun_alike, len(found.first_n))
     said = f"N = {int(rows_n.sum()):,} tokens that both have, {begun:,} of them before the first change"

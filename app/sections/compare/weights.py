@@ -48,7 +48,7 @@ def show_weights(page: Page, other: Source, found: Relation) -> None:
     """From the whole to one document."""
     with answering("In which layers do the choices differ?"):
         both = _both(page, other, found)
-        key = (page.source.id, other.id, page.scope)
+        key = (*page.source.key, *other.key, page.scope)
         _overlap(page, other, both, key)
         _depth(page, other, both, key)
         with answering("Which experts have more work in A, which in B?"):
@@ -92,7 +92,7 @@ def _ceiling(page: Page, other: Source, key: Key) -> tuple[NDArray[np.float64], 
         both = both_of(page.source, repeat, pairs, page.scope)
     except OptionError:  # the repeat has none of the tokens that count
         return None
-    agreed = _kept.get((*key, "repeat", repeat.id), lambda: agreement(both.first, both.second, resamples=1))
+    agreed = _kept.get((*key, "repeat", *repeat.key), lambda: agreement(both.first, both.second, resamples=1))
     note_pair(page.source, page.scope, repeat, "again = agreement(first, second, resamples=1)", agreement)
     return np.array([layer.share for layer in agreed]), f"A captured again ({repeat.name})"
 
@@ -175,7 +175,7 @@ def _pair(page: Page, other: Source, found: Relation) -> None:
     first, second = document_of(page.source, number), document_of(other, numbers[number])
     second = second if second.pieces else replace(second, pieces=first.pieces)  # the same tokens: the same words
     every = np.arange(first.tokens)
-    key = (page.source.id, other.id, number, "pair")
+    key = (*page.source.key, *other.key, number, "pair")
     pair: Aligned = _kept.get(key, lambda: aligned(first, second, every, every))
     note_pair(page.source, Scope(documents=(number,)), other, SHARES, overlap, near_ties, document=numbers[number])
     document = page.source.record.documents[number]

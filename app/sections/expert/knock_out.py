@@ -113,7 +113,7 @@ def _show(found: Lost) -> None:
 
 
 def _key(page: Page, chosen: Chosen) -> str:
-    return f"without {page.source.id} {page.scope} {chosen.layer}.{chosen.expert}"
+    return f"without {' '.join(page.source.key)} {page.scope} {chosen.layer}.{chosen.expert}"
 
 
 def _texts(record: RoutingRecord) -> list[str]:

@@ -93,7 +93,7 @@ def show_places(page: Page) -> None:
 
 def show_warnings(page: Page) -> None:
     """Known artefacts that these texts are prone to, folded away."""
-    found = _WARNINGS.get((page.source.id, page.scope), lambda: _looked_for(page))
+    found = _WARNINGS.get((*page.source.key, page.scope), lambda: _looked_for(page))
     if not found:
         return
     with st.expander(

@@ -62,6 +62,6 @@ def _enough(source: Source, scope: Scope) -> Enough:
     )
     note(Reading(source=source, scope=scope, code=code, imports=imports))
     return _found.get(
-        (source.id, scope),
+        (*source.key, scope),
         lambda: enough(tally_of(source, METRIC, scope), Ask(facets=FACETS[scope.facet])),
     )

@@ -80,7 +80,9 @@ def show_overlap(page: Page) -> None:
         )
         other = of_b(page, "overlap_decay")
         beside = None if other is None else other[1]
-        with figure(words, key="overlap", is_chart=True, frame=lambda: overlap_frame(found, names_of(page), beside)):
+        with figure(
+            words, key="overlap", is_chart=True, frame=lambda: overlap_frame(found, names_of(page), layer, beside)
+        ):
             chart(overlap_plot(found, layer, beside), words, key="overlap-chart")
         notes(found.warnings)
 

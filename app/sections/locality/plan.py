@@ -153,5 +153,5 @@ def _call_of(page: Page, found: Plan) -> Reading:
 def _by_document(page: Page) -> Depths:
     record = counted(page.source, page.scope)
     return _depths.get(
-        (page.source.id, page.scope), lambda: lru_depths_by_document(record, facet_mask(record, page.scope.facet))
+        (*page.source.key, page.scope), lambda: lru_depths_by_document(record, facet_mask(record, page.scope.facet))
     )

@@ -86,14 +86,18 @@ def show_claims(view: View, model: "LoadedModel") -> None:
 
 
 def corpus_for(view: View, model: "LoadedModel") -> Source | None:
-    """The corpus looked at, where this model read it, else the one that ships with the model; None without any."""
+    """The corpus looked at, where this model read it, else the one that ships with the model; None without any.
+
+    Routes that an intervention changed say nothing of the model.
+    """
     fingerprint = model.provenance().fingerprint
     for id in filter(None, (view.capture, server.corpus_of(view.model))):
         try:
             source = server.find_source(id)
         except CaptureNotFoundError:
             continue
-        if source.kind == "corpus" and source.record.provenance.fingerprint == fingerprint:
+        made = source.record.provenance
+        if source.kind == "corpus" and made.fingerprint == fingerprint and not made.intervention:
             return source
     return None
 
@@ -129,7 +133,7 @@ def _left_of(source: Source, by: str) -> Left | None:
         code = f"left_of_columns(lambda name: composition_{by}[name].to_numpy(np.float64))"
         _note_left(source, by, code, "import numpy as np", "from analysis.verdict import left_of_columns")
         return left_of_columns(lambda name: analysed[name].to_numpy(np.float64))
-    found = _left.get((source.id, by), lambda: _computed(source.record, by))
+    found = _left.get((*source.key, by), lambda: _computed(source.record, by))
     if found is not None:
         note(Reading(source=source, scope=WHOLE, code=OWN, imports=("from routing import Flag",)))
         _note_left(source, by, _computed_python(by), *COMPUTED)

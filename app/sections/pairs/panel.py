@@ -74,7 +74,7 @@ def _tested(page: Page, layer: int, support: Result) -> PairTest:
     )
     imports = ("from analysis.pair_evidence import expected_of, pair_test",)
     note(Reading(source=page.source, scope=page.scope, code=code, imports=imports))
-    return _TESTS.get((page.source.id, page.scope, layer), compute)
+    return _TESTS.get((*page.source.key, page.scope, layer), compute)
 
 
 def chosen_pair(page: Page, pairs: LayerPairs, layer: int) -> Pair:

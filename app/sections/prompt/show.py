@@ -27,6 +27,7 @@ from app.figures.trace import (
 from app.memo import MemoCache
 from app.sections import address
 from app.sections.figure import parquet_bytes
+from app.sections.looking import captured_by
 from app.sections.messages import plain
 from app.sections.places import linker
 from app.snippet import snippet
@@ -63,7 +64,7 @@ def _header(record: RoutingRecord, tracer: Tracer) -> None:
         made.device,
         f"{record.tokens:,} tokens (prompt {record.tokens - generated:,}, generated {generated:,})",
         f"{len(record.layers)} MoE layers",
-        f"captured by {made.engine}",
+        captured_by(made),
     ]
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.caption(plain(" · ".join(parts)), width="content")
@@ -130,7 +131,7 @@ def _quantity(record: RoutingRecord, view: View) -> str:
 
 def _figure(source: Source, record: RoutingRecord, quantity: str, view: View, span: Span | None) -> TokenFigure:
     """Keyed by the capture's id, never by an array."""
-    key = (source.id, view.document or 0, quantity, span)
+    key = (*source.key, view.document or 0, quantity, span)
     return _figures.get(key, lambda: token_figure(record if span is None else span_of(record, span), quantity))
 
 
@@ -150,6 +151,8 @@ def _explanation(view: str) -> None:
 
 
 def _matrix(source: Source, record: RoutingRecord, view: View, figure: TokenFigure) -> None:
+    made = source.record.provenance
+
     def here(**parts: Unpack[ViewParts]) -> None:
         address.change(**ViewParts(capture=source.id, document=view.document) | parts)
 
@@ -170,7 +173,7 @@ def _matrix(source: Source, record: RoutingRecord, view: View, figure: TokenFigu
         pinned=None if view.token is None else Pick(view.layer, view.token),
         span=None if view.span is None else (view.span.first, view.span.last),
         description=figure.sentence,
-        attribution=source.record.provenance.model,
+        attribution=made.model + (", under an intervention" if made.intervention else ""),
         key=f"trace-{source.id}-{view.document or 0}",
         on_pick=pin,
         on_span=lambda span: here(span=None if span is None else Span(*span)),

@@ -30,7 +30,7 @@ def show(page: Page, record: RoutingRecord, number: int, token: int) -> None:
 
 def _near(page: Page, record: RoutingRecord, number: int, token: int) -> None:
     with answering(alike.NEAR):
-        pool, key = counted(page.source, page.scope), ("others", page.source.id, page.scope, number, token)
+        pool, key = counted(page.source, page.scope), ("others", *page.source.key, page.scope, number, token)
         note(_call(page.source, page.scope, record, number, token, "nearest_to"))
         found = _found.get(key, lambda: _others(page, record, number, token))
         if not len(found.row_n):
@@ -49,7 +49,7 @@ def _same(page: Page, record: RoutingRecord, number: int, token: int) -> None:
     with answering(alike.SAME):
         elsewhere = _corpus(page)
         source, scope = (page.source, page.scope) if elsewhere is None else (elsewhere, Scope())
-        key = ("word", source.id, scope, page.source.id, number, token)
+        key = ("word", *source.key, scope, *page.source.key, number, token)
         found = _found.get(key, lambda: _word(source, scope, record, None if elsewhere else number, token))
         note(_call(source, scope, record, None if elsewhere else number, token, "same_word"))
         pool, word = counted(source, scope), quoted(record, record.token_t[token])
