@@ -13,15 +13,8 @@ from itertools import groupby
 from typing import NamedTuple
 
 from app.document_ranges import runs
-from app.sources import (
-    FACETS,
-    LIVE_RESAMPLES,
-    Paired,
-    Reading,
-    Scope,
-    Source,
-    label_of,
-)
+from app.measures import LIVE_RESAMPLES, Paired, Reading
+from app.sources import FACETS, Scope, Source, label_of
 from app.study.results import NAME as RESULTS
 from app.study.results import TALLY
 

@@ -1,34 +1,28 @@
-"""Where the numbers of a page come from: a capture, a captured corpus, or what ships with a bundled model, by its id.
+"""What a page shows: a capture, a captured corpus, or what ships with a bundled model, by its id.
 
     find_source(id)                   what an id stands for; read once, kept in memory, the same for every page
-    measure(source, name, by, scope)  a metric of it: as it was analysed, else computed now from the routes at hand
     counted(source, scope)            the routes of a scope: some documents, some tokens
 
 A `Scope` says which of its tokens count. Every number of a page is of one source and one scope.
 """
 
-from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeVar
+from typing import Literal
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.metrics import METRICS
-from analysis.registry import BOTH, Ask, Result
-from analysis.tally import Facet, Tally, tally, token_facets
+from analysis.registry import BOTH
+from analysis.tally import Facet, token_facets
 from app.document_ranges import numbers_in, slice_of
 from app.memo import MemoCache
 from app.state import LABELS, Span, View
 from app.study.capturing import first_routes
 from app.study.order import clean_name, read_order
 from app.study.results import NAME as RESULTS
-from app.study.results import TALLY, Results, lacked, read_results, read_table, read_tally
+from app.study.results import TALLY, lacked
 from app.study.run import KEPT_TOKENS
 from app.study.wholeness import part_of, shortly
 from cache.study import StudyFolder, is_study
@@ -38,15 +32,11 @@ from models.box import history, probed, welcome
 from routing.errors import CaptureNotFoundError, OptionError, StoreError
 from routing.record import RoutingRecord
 
-Answer = TypeVar("Answer")
 Kind = Literal["text", "corpus"]
-LIVE_RESAMPLES = 200
-"""Resamples of documents where a metric is computed while the reader waits; what was analysed before has its own."""
-
 CAPTURED, ANALYSED = "capture", "analysis"
 """The two parts of a study's folder: the routes, and the results."""
 
-_routes, _tallies, _results = MemoCache(), MemoCache(), MemoCache()
+_routes = MemoCache()
 """What was computed last. Keys are sources' keys, names and scopes, never arrays: no capture is taken for another."""
 
 FACETS: dict[str, tuple[Facet, ...]] = {
@@ -103,62 +93,6 @@ class Source:
     def counts(self) -> Path | None:
         """The file of what was counted of the whole, if there is one."""
         return self.analysis / TALLY if self.analysis is not None and has(self.analysis, TALLY) else None
-
-
-class Paired(NamedTuple):
-    """Capture B, token under token with A: of all documents that hold the same tokens, or one document of each.
-
-    document    the number of B's document, beside the one that the scope names of A; None for all of the same tokens
-    """
-
-    source: Source
-    document: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reading:
-    """What was read while a figure was computed: of which source, within which scope.
-
-    metric, by  a metric of the registry and its label; empty where a function was called instead
-    is_stored   whether it was read from what was computed before
-    code        Python that repeats a call, of `record` and `is_counted_t`; `imports` are the lines that it needs
-    then        Python of what is made of a metric's result, whose name stands for `{}`
-    paired      capture B, where `code` is of the tokens that both hold: of `first` and `second`
-    """
-
-    source: Source
-    scope: Scope
-    metric: str = ""
-    by: str = ""
-    is_stored: bool = False
-    code: str = ""
-    imports: tuple[str, ...] = ()
-    then: str = ""
-    paired: Paired | None = None
-
-
-_READINGS: ContextVar[list[Reading] | None] = ContextVar("readings", default=None)
-
-
-@contextmanager
-def noting() -> Iterator[None]:
-    """Keep a list of what is read inside, for `noted`."""
-    before = _READINGS.set([])
-    try:
-        yield
-    finally:
-        _READINGS.reset(before)
-
-
-def note(reading: Reading) -> None:
-    """Add what was read; nothing where no figure is being computed."""
-    if (found := _READINGS.get()) is not None and reading not in found:
-        found.append(reading)
-
-
-def noted() -> tuple[Reading, ...]:
-    """What was read so far for the figure that is being computed, each once."""
-    return tuple(_READINGS.get() or ())
 
 
 def shipped_ids(model: str) -> list[str]:
@@ -294,89 +228,6 @@ def document_of(source: Source, number: int) -> RoutingRecord:
     if len(source.record.documents) == 1:
         return source.record
     return counted(source, Scope(documents=(number,)))
-
-
-def measure(source: Source, name: str, *, by: str = "", scope: Scope = WHOLE, then: str = "") -> Result:
-    """A metric of a source within a scope: as analysed where that is the same, else computed now and kept.
-
-    `then` is Python of what the figure makes of it (see `Reading`).
-    Errors: OptionError where the capture lacks what the metric needs; found, expected and do say what.
-    """
-    before = _analysed(source).get((name, by)) if scope == WHOLE else None
-    found = _measured(source, name, by, scope) if before is None else before
-    note(Reading(source=source, scope=scope, metric=name, by=by, is_stored=before is not None, then=then))
-    return found
-
-
-def _measured(source: Source, name: str, by: str, scope: Scope) -> Result:
-    asked = Ask(facets=FACETS[scope.facet], by=by, resamples=LIVE_RESAMPLES)
-    return _results.get((*source.key, name, by, scope), lambda: METRICS[name](tally_of(source, name, scope), asked))
-
-
-def call(
-    source: Source, scope: Scope, function: Callable[..., Answer], *arguments: Hashable, to: str = "found"
-) -> Answer:
-    """What a function says of a scope's routes, computed once, and noted as a call whose answer is named `to`.
-
-    It is given the record, the arguments, and as `is_counted_t` which tokens are of the facet.
-    """
-    name, said = function.__name__, "".join(f", {argument!r}" for argument in arguments)
-    code = f"{to} = {name}(record{said}, is_counted_t=is_counted_t)"
-    note(Reading(source=source, scope=scope, code=code, imports=(f"from {function.__module__} import {name}",)))
-    record = counted(source, scope)
-    mask_t = facet_mask(record, scope.facet)
-    key = (*source.key, "call", name, scope, *arguments)
-    return _results.get(key, lambda: function(record, *arguments, is_counted_t=mask_t))
-
-
-def _analysed(source: Source) -> Results:
-    """The results that were computed before, by name and label."""
-    if source.analysis is None:
-        return {}
-    file = source.analysis / RESULTS
-    return _results.get((*source.key, "analysed"), lambda: read_results(file))
-
-
-def tally_of(source: Source, name: str, scope: Scope = WHOLE) -> Tally:
-    """What a metric needs of a scope's routes. The whole of a study was counted when it was analysed."""
-    if scope.is_whole and (file := source.counts) is not None:
-        return _tallies.get((*source.key, TALLY), lambda: read_tally(file))
-    needs = METRICS[name].needs
-    key = (*source.key, needs, replace(scope, facet="own"))
-    return _tallies.get(key, lambda: tally(counted(source, scope), only=needs))
-
-
-def table(source: Source, name: str) -> pd.DataFrame | None:
-    """A table that was made when the study was analysed, such as `composition.domain`; None where there is none."""
-    if (folder := source.analysis) is None:
-        return None
-    found = _results.get((*source.key, "table", name), lambda: read_table(folder, name))
-    if found is not None:
-        code = f'{name.replace(".", "_")} = pd.read_parquet(analysed / "tables" / "{name}.parquet")'
-        note(Reading(source=source, scope=WHOLE, is_stored=True, code=code, imports=("import pandas as pd",)))
-    return found
-
-
-def own_tokens(source: Source, scope: Scope = WHOLE) -> int:
-    """How many tokens a scope has: special and template ones count only when they are asked for."""
-    return int(np.count_nonzero(facet_mask(counted(source, scope), scope.facet)))
-
-
-class Size(NamedTuple):
-    """How many tokens and documents count; `is_all`: not only the first ones of a larger study."""
-
-    tokens: int
-    documents: int
-    is_all: bool
-
-
-def size_of(source: Source, scope: Scope) -> Size:
-    """How much a scope has: of a study that was analysed whole, all of it, not only the routes at hand."""
-    analysed = _analysed(source).get(("load_gini", "")) if source.is_cut and scope == WHOLE else None
-    if analysed is not None:
-        return Size(analysed.tokens, analysed.documents, is_all=True)
-    documents = 1 if scope.span else len(scope.documents or source.record.documents)
-    return Size(own_tokens(source, scope), documents, is_all=not source.is_cut)
 
 
 def scope_words(source: Source, scope: Scope) -> str:

@@ -5,6 +5,7 @@ import streamlit as st
 
 from app.figures.depth import DEPTHS, Depth
 from app.figures.layers.load import Sorted, sorted_frame, sorted_load, sorted_plot, sorted_takeaway
+from app.measures import measure
 from app.sections.by_depth import beside, choose_layer, depth_figure, depth_grid, has_tokens, of_b, population
 from app.sections.figure import Words, answering, chart, figure
 from app.sections.layers.any_measure import any_measure
@@ -13,7 +14,6 @@ from app.sections.layers.load import show_load
 from app.sections.looking import Page, open_page
 from app.sections.messages import show_error
 from app.sections.parts import show_part
-from app.sources import measure
 from routing.errors import GatescopeError, OptionError
 from routing.groups import layer_names
 

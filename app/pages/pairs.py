@@ -4,6 +4,7 @@ import streamlit as st
 
 from app.figures.pairs.lift import strangest_layer
 from app.figures.pairs.paths import INFORMATION, PREDICTABILITY
+from app.measures import measure
 from app.sections.by_depth import choose_layer, depth_grid, has_tokens
 from app.sections.figure import answering
 from app.sections.looking import Page, open_page
@@ -11,7 +12,6 @@ from app.sections.messages import show_error
 from app.sections.pairs.panel import chosen_pair, known_pairs, show_lift, show_pair
 from app.sections.pairs.steps import show_coverage, show_same_path, show_step
 from app.sections.parts import show_part
-from app.sources import measure
 from routing.errors import GatescopeError, OptionError
 
 PAGE = {

@@ -7,13 +7,14 @@ from app.figures.card import facts
 from app.figures.context import STYLE, context, quoted
 from app.figures.token import ladder
 from app.figures.trace import striking_cell, views
+from app.measures import Reading, note
 from app.sections import address
 from app.sections.figure import answering, chart, figure
 from app.sections.looking import Page, open_page
 from app.sections.messages import plain, show_error
 from app.sections.places import linker
 from app.sections.token import alike as alike_tokens
-from app.sources import Reading, Scope, document_of, note
+from app.sources import Scope, document_of
 from routing.errors import GatescopeError, OptionError
 from routing.record import RoutingRecord
 

@@ -8,11 +8,12 @@ import streamlit as st
 
 from analysis.registry import METRICS, Result
 from app.figures.depth import ByLayer, Depth, by_layer, depth_frame, depth_plot, depth_takeaway, null_words, over_zero
+from app.measures import measure, own_tokens
 from app.sections import address
 from app.sections.figure import Words, answering, chart, figure
 from app.sections.looking import Page
 from app.sections.messages import plain
-from app.sources import Scope, Source, measure, own_tokens, scope_of
+from app.sources import Scope, Source, scope_of
 from app.state import ViewParts
 from routing.errors import OptionError
 from routing.groups import layer_names

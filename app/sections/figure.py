@@ -23,10 +23,11 @@ from app.export import csv_bytes
 from app.figures.exported import Export, Origin
 from app.figures.words import BADGES
 from app.figures.words import Words as Words
+from app.measures import Reading, noted, noting
 from app.sections.looking import looked_at
 from app.sections.messages import plain
 from app.snippet import snippet
-from app.sources import WHOLE, Reading, Scope, Source, noted, noting, scope_words
+from app.sources import WHOLE, Scope, Source, scope_words
 from routing.errors import GatescopeError
 
 ROWS_SHOWN = 2_000

@@ -12,9 +12,10 @@ from typing import Literal
 import streamlit as st
 
 from app import server
+from app.measures import own_tokens, size_of
 from app.sections import address, aside, tour
 from app.sections.messages import plain, show_error, show_notices
-from app.sources import Scope, Source, document_of, own_tokens, scope_of, shipped_ids, size_of
+from app.sources import Scope, Source, document_of, scope_of, shipped_ids
 from app.state import View
 from app.study.order import clean_name
 from routing.errors import CaptureNotFoundError, GatescopeError, OptionError

@@ -9,10 +9,11 @@ from app import server
 from app.components.links import linked
 from app.figures.tour import Stop, leaning_stop, parting_stop, taker_stop
 from app.figures.trace import views
+from app.measures import measure, table
 from app.memo import MemoCache
 from app.sections import address
 from app.sections.messages import plain, show_error
-from app.sources import document_of, measure, shipped_ids, shipped_name, table
+from app.sources import document_of, shipped_ids, shipped_name
 from app.state import View, ViewParts
 from models import BUNDLED_MODEL, BUNDLED_MODELS
 from routing.errors import GatescopeError

@@ -154,6 +154,7 @@ def tracing(out):
     return started
 
 
+@pytest.mark.slow
 def test_what_a_killed_trace_left_goes_at_the_next_one_and_a_living_one_keeps_its_own(make_record, tmp_path):
     with tracing(tmp_path) as killed, tracing(tmp_path) as living:
         killed.kill()

@@ -7,9 +7,10 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from app import server
+from app.measures import measure, table
 from app.sections.domains import by_group
 from app.settings import settings
-from app.sources import measure, read_shipped, table
+from app.sources import read_shipped
 from tests.app.figures_shown import STUDY, figures_server
 
 PROBE = "probe.sift-softmax"

@@ -9,8 +9,9 @@ from streamlit.testing.v1 import AppTest
 
 from app import server
 from app.expert_sizes import known_weights
+from app.measures import measure
 from app.settings import settings
-from app.sources import measure, read_shipped
+from app.sources import read_shipped
 from tests.app.conftest import build_record
 
 PROBE = "probe.sift-softmax"

@@ -6,10 +6,11 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from app import server
+from app.measures import table
 from app.sections.map import chart
 from app.sections.map.places import places_of
 from app.settings import settings
-from app.sources import Scope, documents_of, read_shipped, table
+from app.sources import Scope, documents_of, read_shipped
 from app.state import Span
 
 PAGE = "../pages/map.py"

@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 
 from analysis.tally_file import to_bytes
 from app.cli import app
-from app.sources import ANALYSED, CAPTURED, WHOLE, measure, read_shipped, read_study, table, tally_of
+from app.measures import measure, table, tally_of
+from app.sources import ANALYSED, CAPTURED, WHOLE, read_shipped, read_study
 from app.study.results import read_results, read_table, read_tally
 from cache.sums import NAME as SUMS
 from models import BUNDLED_MODELS

@@ -10,6 +10,7 @@ from analysis.registry import Ask, Result
 from analysis.tally import tally
 from analysis.tally_file import to_bytes
 from app.document_ranges import slice_of
+from app.measures import measure, own_tokens, table
 from app.memo import invalidate
 from app.sources import (
     ANALYSED,
@@ -19,13 +20,10 @@ from app.sources import (
     Source,
     document_of,
     documents_of,
-    measure,
-    own_tokens,
     read_shipped,
     read_study,
     scope_of,
     shipped_ids,
-    table,
 )
 from app.state import Span, View
 from app.study import results

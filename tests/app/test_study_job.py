@@ -14,9 +14,10 @@ import pytest
 
 from analysis.metrics import METRICS
 from app.jobs import JobQueue, Phase
+from app.measures import measure
 from app.memo import invalidate
 from app.settings import load_settings
-from app.sources import ANALYSED, CAPTURED, measure, read_study
+from app.sources import ANALYSED, CAPTURED, read_study
 from app.study.capturing import capture_block
 from app.study.estimate import length_of, speed_of
 from app.study.job import Doing, Studies, block_characters, blocks, plan_for
@@ -407,6 +408,7 @@ def test_the_estimate_of_time_is_about_what_capturing_takes(tracer, studies):
     assert 1 / 3 < speed.seconds(done.tokens) / done.seconds < 3
 
 
+@pytest.mark.slow
 def test_the_time_of_a_pass_is_that_of_the_fastest(tracer, monkeypatch):
     """Other work of the machine stalls the first timed pass for long; it says nothing of the model."""
     from app.study import estimate
@@ -417,7 +419,7 @@ def test_the_time_of_a_pass_is_that_of_the_fastest(tracer, monkeypatch):
     def stalled(*args):
         calls.append(1)
         if len(calls) % 3 == 2:
-            time.sleep(5)
+            time.sleep(1)
         return captured(*args)
 
     monkeypatch.setattr(estimate, "capture_block", stalled)
@@ -441,6 +443,7 @@ def test_what_is_written_at_the_end_is_told(studies):
     assert any(what.startswith("table load_gini") for what in written)
 
 
+@pytest.mark.slow
 def test_the_short_pass_tells_room_of_the_size_that_routes_take(tracer, studies):
     speed = speed_of(tracer.model, TEXTS_READ, plan_for("weights", "split"))
     assert speed.tokens_a_second > 0

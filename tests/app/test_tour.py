@@ -16,8 +16,8 @@ from analysis.verdict import Evidence, left_of_columns, strength
 from app import server
 from app.figures.domains.groups import split_frame, split_takeaway
 from app.figures.tour import leaning_stop, parting_stop, taker_stop
+from app.measures import measure, table, tally_of
 from app.sections.tour import stops
-from app.sources import measure, table, tally_of
 from models import BUNDLED_MODELS
 
 

@@ -10,7 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from app.cli import app
-from app.sources import ANALYSED, CAPTURED, measure, read_study
+from app.measures import measure
+from app.sources import ANALYSED, CAPTURED, read_study
 from app.study.capturing import whole_tally
 from app.study.order import Order, write_order
 from cache.study import COUNTS, RECIPE, ROUTES, StudyFolder

@@ -19,12 +19,13 @@ from app.figures.compare.settling import (
     settling_scale,
     settling_words,
 )
+from app.measures import Reading, note
 from app.memo import MemoCache
 from app.sections import address
 from app.sections.figure import answering, chart, figure
 from app.sections.looking import Page
 from app.settings import settings
-from app.sources import Reading, Scope, facet_mask, note, shipped_ids
+from app.sources import Scope, facet_mask, shipped_ids
 from models.box import history
 from routing.errors import OptionError
 from routing.groups import layer_names

@@ -24,12 +24,13 @@ from app.figures.compare.unlike import (
     sight_plot,
     sight_words,
 )
+from app.measures import measure
 from app.memo import MemoCache
 from app.sections.by_depth import beside, population
 from app.sections.compare.relation import both_of, note_pair, within
 from app.sections.figure import answering, chart, figure
 from app.sections.looking import Page
-from app.sources import Source, measure
+from app.sources import Source
 from routing.errors import OptionError
 from routing.groups import layer_names
 

@@ -8,8 +8,9 @@ import numpy as np
 from analysis.compare import Relation, paired, relation
 from analysis.prefixes import first_of_prefix
 from app.figures.compare.relation import left_out
+from app.measures import Paired, Reading, note
 from app.memo import MemoCache
-from app.sources import Paired, Reading, Scope, Source, facet_mask, note
+from app.sources import Scope, Source, facet_mask
 from routing.errors import OptionError
 from routing.record import RoutingRecord
 

@@ -20,12 +20,13 @@ from app.figures.compare.relation import (
     overlap_plot,
     overlap_words,
 )
+from app.measures import measure
 from app.memo import MemoCache
 from app.sections.compare.pair import SHARES, show_pair
 from app.sections.compare.relation import note_pair
 from app.sections.figure import answering, chart, figure
 from app.sections.looking import Page
-from app.sources import Scope, Source, document_of, facet_mask, measure
+from app.sources import Scope, Source, document_of, facet_mask
 from routing.errors import OptionError
 from routing.groups import layer_names
 from routing.record import RoutingRecord

@@ -21,12 +21,12 @@ from app.figures.domains.apart import (
 )
 from app.figures.domains.groups import PLURALS
 from app.figures.spoken import SURE
+from app.measures import measure
 from app.sections import address
 from app.sections.by_depth import notes
 from app.sections.domains.by_group import Groups, support_table
 from app.sections.figure import Words, answering, chart, figure
 from app.sections.messages import plain
-from app.sources import measure
 from routing.errors import OptionError
 
 PAIR = "groups-pair"

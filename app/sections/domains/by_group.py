@@ -29,13 +29,14 @@ from app.figures.domains.groups import (
     told_plot,
     told_takeaway,
 )
+from app.measures import LIVE_RESAMPLES, Reading, measure, note, table
 from app.memo import MemoCache
 from app.sections import address
 from app.sections.by_depth import notes, of_b, population
 from app.sections.figure import Words, answering, chart, figure
 from app.sections.looking import Page
 from app.sections.messages import plain
-from app.sources import LIVE_RESAMPLES, WHOLE, Reading, counted, facet_mask, measure, note, table
+from app.sources import WHOLE, counted, facet_mask
 from app.state import LABELS
 from routing.errors import OptionError
 from routing.groups import layer_names

@@ -18,12 +18,13 @@ from app.figures.domains.behind import (
 )
 from app.figures.domains.groups import PLURALS, counts_frame, leaning_counts, leaning_frame, leaning_takeaway, leanings
 from app.figures.spoken import SURE
+from app.measures import measure
 from app.sections import address
 from app.sections.by_depth import choose_layer, notes
 from app.sections.domains.by_group import Groups
 from app.sections.figure import Words, answering, figure
 from app.sections.messages import plain
-from app.sources import counted, facet_mask, measure
+from app.sources import counted, facet_mask
 
 ONE, ALL = "Experts of one layer", "All layers"
 GROUP = "leaning-group"

@@ -12,11 +12,11 @@ from app.figures.domains.told import (
     support_rows,
     support_takeaway,
 )
+from app.measures import measure
 from app.sections.by_depth import notes, of_b, population
 from app.sections.domains.by_group import Groups, offer_to_compute, support_table
 from app.sections.figure import Words, answering, chart, figure
 from app.sections.messages import plain
-from app.sources import measure
 from routing.errors import OptionError
 
 

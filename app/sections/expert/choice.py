@@ -7,11 +7,11 @@ import streamlit as st
 
 from analysis.registry import Result
 from app.figures.expert.glance import Lean, busiest, by_load, glance_frame, glance_words, lean_of, tiles
+from app.measures import measure
 from app.sections import address
 from app.sections.figure import figure
 from app.sections.looking import Page
 from app.sections.messages import plain
-from app.sources import measure
 from app.state import LABELS
 from routing.errors import OptionError
 from routing.groups import layer_names

@@ -10,11 +10,12 @@ from analysis.knockout import Loss, as_busy, rises
 from app import server
 from app.figures.expert.knockout import QUESTION, knockout_frame, knockout_plot, knockout_words
 from app.jobs import Job, Phase, Tick
+from app.measures import measure
 from app.sections.expert.choice import Chosen
 from app.sections.figure import answering, chart, figure
 from app.sections.looking import Page
 from app.sections.messages import plain, show_error
-from app.sources import counted, measure
+from app.sources import counted
 from app.tracer import Tracer, explained
 from routing.errors import GatescopeError, ModelError, OptionError
 from routing.record import RoutingRecord

@@ -7,12 +7,13 @@ from numpy.typing import NDArray
 from analysis.expert_words import Kind, Vocabulary, contexts, uses, vocabulary
 from app.components.links import linked
 from app.figures.expert import words as drawn
+from app.measures import call
 from app.sections import address
 from app.sections.expert.choice import Chosen
 from app.sections.figure import answering, figure
 from app.sections.looking import Page
 from app.sections.places import linker, place_of
-from app.sources import call, counted, facet_mask
+from app.sources import counted, facet_mask
 from routing.errors import OptionError
 from routing.record import RoutingRecord
 

@@ -5,13 +5,14 @@ import streamlit as st
 from analysis.expert_flow import flows, place_load
 from app.components.links import linked
 from app.figures.expert import groups, partners
+from app.measures import call, measure
 from app.sections import address
 from app.sections.expert.choice import Chosen
 from app.sections.expert.texts import population
 from app.sections.figure import answering, chart, figure
 from app.sections.looking import Page
 from app.sections.places import linker
-from app.sources import call, counted, measure
+from app.sources import counted
 from app.state import LABELS
 from routing.errors import OptionError
 

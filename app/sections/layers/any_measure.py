@@ -10,10 +10,10 @@ from analysis.registry import METRICS, Metric, Result
 from app.components import Scale, matrix
 from app.figures.layers.measured import Drawn, at, drawn, names, noun, part, summary, unit_after
 from app.figures.plots import NULL, A, add_line, plot
+from app.measures import measure
 from app.sections.figure import Words, answering, chart, figure
 from app.sections.looking import Page
 from app.sections.messages import plain
-from app.sources import measure
 from app.study.tables import result_frame
 from routing.groups import layer_names
 

@@ -15,12 +15,13 @@ from app.figures.layers.windows import (
     window_takeaway,
     windowed,
 )
+from app.measures import measure, tally_of
 from app.memo import MemoCache
 from app.sections.by_depth import notes, of_b, population
 from app.sections.figure import Words, answering, chart, figure
 from app.sections.looking import Page, headline
 from app.sections.messages import plain
-from app.sources import FACETS, counted, measure, tally_of
+from app.sources import FACETS, counted
 from routing.errors import OptionError
 from routing.groups import layer_names
 

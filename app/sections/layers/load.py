@@ -15,12 +15,12 @@ from app.figures.layers.load import (
     load_takeaway,
     shared_words,
 )
+from app.measures import measure
 from app.sections import address
 from app.sections.by_depth import notes
 from app.sections.figure import Words, answering, figure
 from app.sections.looking import Page, headline
 from app.sections.messages import plain
-from app.sources import measure
 from app.state import ViewParts
 from routing.errors import OptionError
 from routing.groups import layer_names

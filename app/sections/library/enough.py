@@ -13,6 +13,7 @@ from app.figures.library.enough import (
     enough_words,
     reliability_sentence,
 )
+from app.measures import Reading, note, tally_of
 from app.memo import MemoCache
 from app.sections import aside
 from app.sections.figure import answering, chart, figure
@@ -20,7 +21,7 @@ from app.sections.looking import Page, checked
 from app.sections.messages import plain
 from app.settings import settings
 from app.snippet import facet_names
-from app.sources import FACETS, Reading, Scope, Source, note, shipped_ids, shipped_name, tally_of
+from app.sources import FACETS, Scope, Source, shipped_ids, shipped_name
 from app.state import View
 from routing.groups import layer_names
 

@@ -20,13 +20,13 @@ from app.figures.locality.reach import (
     residents,
 )
 from app.figures.spoken import layer_words
+from app.measures import measure
 from app.sections import address
 from app.sections.by_depth import notes, of_b, population
 from app.sections.figure import Words, answering, chart, figure
 from app.sections.looking import Page
 from app.sections.messages import plain
 from app.sections.places import LinkTo, linker
-from app.sources import measure
 from routing.errors import OptionError
 from routing.groups import layer_names
 

@@ -20,12 +20,13 @@ from app.figures.locality.planner import (
     verdict,
 )
 from app.figures.spoken import bytes_words
+from app.measures import LIVE_RESAMPLES, Reading, measure, note
 from app.memo import MemoCache
 from app.sections.figure import Words, answering, chart, figure
 from app.sections.locality.hot_set import keep, kept_experts, names_of
 from app.sections.looking import Page
 from app.sections.messages import plain
-from app.sources import LIVE_RESAMPLES, Reading, counted, facet_mask, measure, note
+from app.sources import counted, facet_mask
 
 MEMORY = "locality-memory"
 RESAMPLES = 5 * LIVE_RESAMPLES

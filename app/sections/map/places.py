@@ -5,9 +5,10 @@ import numpy as np
 from analysis.document_points import document_points
 from analysis.projection import Layout, Points, neighbourhood, principal, purity, token_points
 from app.figures.map.points import Places, document_frame, token_frame
+from app.measures import Reading, note
 from app.memo import MemoCache
 from app.snippet import facet_names
-from app.sources import FACETS, Reading, Scope, Source, counted, note
+from app.sources import FACETS, Scope, Source, counted
 from routing.errors import OptionError
 from routing.record import RoutingRecord
 

@@ -14,12 +14,13 @@ from analysis.verdict import Evidence, Left, Verdict, left_of, left_of_columns
 from app import server
 from app.components.links import linked
 from app.figures.model.claims import claims_frame, claims_list, claims_takeaway
+from app.measures import LIVE_RESAMPLES, Reading, measure, note, own_tokens, table
 from app.memo import MemoCache
 from app.navigation import find_pages
 from app.sections import address
 from app.sections.figure import Words, answering, figure
 from app.settings import settings
-from app.sources import LIVE_RESAMPLES, WHOLE, Reading, Source, measure, note, own_tokens, table
+from app.sources import WHOLE, Source
 from app.state import View
 from models import BUNDLED_MODELS
 from routing.errors import CaptureNotFoundError, OptionError

@@ -24,13 +24,14 @@ from app.figures.pairs.lift import (
     partners,
     strongest_pair,
 )
+from app.measures import Reading, measure, note
 from app.memo import MemoCache
 from app.sections import address
 from app.sections.by_depth import notes
 from app.sections.figure import Words, answering, figure
 from app.sections.looking import Page, headline
 from app.sections.messages import plain
-from app.sources import Reading, counted, facet_mask, measure, note
+from app.sources import counted, facet_mask
 from routing.errors import OptionError
 from routing.groups import layer_names
 

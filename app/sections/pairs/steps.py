@@ -13,10 +13,10 @@ from app.figures.pairs.paths import (
     step_plot,
     step_takeaway,
 )
+from app.measures import measure
 from app.sections.by_depth import notes, of_b, population
 from app.sections.figure import Words, answering, chart, figure
 from app.sections.looking import Page, headline
-from app.sources import measure
 from routing.errors import OptionError
 from routing.groups import layer_names
 

@@ -24,6 +24,7 @@ from app.figures.trace import (
     view_title,
     views,
 )
+from app.measures import Reading
 from app.memo import MemoCache
 from app.sections import address
 from app.sections.figure import parquet_bytes
@@ -31,7 +32,7 @@ from app.sections.looking import captured_by
 from app.sections.messages import plain
 from app.sections.places import linker
 from app.snippet import snippet
-from app.sources import Reading, Scope, Source, document_of, span_of
+from app.sources import Scope, Source, document_of, span_of
 from app.state import Span, View, ViewParts
 from app.tracer import Tracer
 from routing.record import Flag, RoutingRecord

@@ -10,12 +10,13 @@ from app import server
 from app.components.links import linked
 from app.figures import alike
 from app.figures.context import quoted
+from app.measures import Reading, note
 from app.memo import MemoCache
 from app.sections import address
 from app.sections.figure import answering, chart, figure
 from app.sections.looking import Page
 from app.sections.places import linker, place_of, row_of
-from app.sources import Reading, Scope, Source, counted, facet_mask, note
+from app.sources import Scope, Source, counted, facet_mask
 from routing.errors import OptionError
 from routing.record import RoutingRecord
 
