@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gatescope.analysis.load import count_by
 from gatescope.analysis.permutation import q_values
-from gatescope.analysis.prefixes import first_of_prefix
+from gatescope.analysis.prefixes import without_repeats
 from gatescope.analysis.shares import ratio
 from gatescope.analysis.statistics import bootstrap
 from gatescope.routing import RoutingRecord
@@ -138,9 +138,11 @@ def flips_by_margin(
     """Do near ties flip first? Tokens in bins of their margin's rank within the layer, from the closest to the firmest.
 
     Shapes      Records of the same tokens and layers; margins of the first, or, where it has none, of the second.
-    Undefined   NaN in a bin without tokens. Errors: OptionError where neither has margins.
+    Undefined   NaN in a bin without tokens. Tokens whose whole past an earlier document had too are left out, as in
+                `load_shift`. Errors: OptionError where neither has margins.
     Not this    A cause: tokens whose router is undecided differ in more than their margin.
     """
+    first, second = without_repeats(first, second)
     margin_tl = first.margin_tl if first.margin_tl is not None else second.margin_tl
     if margin_tl is None:
         raise OptionError(
@@ -210,9 +212,11 @@ def cascade(first: RoutingRecord, second: RoutingRecord, *, resamples: int = 100
     """Where do changes begin, and does one layer's change bring about the next one's?
 
     Shapes      Records of the same tokens and layers, to one number for each layer.
-    Undefined   NaN where fewer than FEWEST tokens are in question; intervals over documents, for fewer than two.
+    Undefined   NaN where fewer than FEWEST tokens are in question; intervals over documents, for fewer than two. Tokens
+                whose whole past an earlier document had too are left out, as in `load_shift`.
     Not this    A cause: what makes a token change in two layers may be the token.
     """
+    first, second = without_repeats(first, second)
     share_tl = overlap(first, second)
     known_tl, flipped_tl = np.isfinite(share_tl), share_tl < 1 - _TIE
     before_tl = np.zeros_like(flipped_tl)
@@ -269,8 +273,7 @@ def load_shift(first: RoutingRecord, second: RoutingRecord, *, resamples: int = 
     Not this    A count of tokens that moved: as many may come as go.
     Source      Sign flips of paired documents, Fisher 1935; p as Phipson and Smyth 2010; q, Benjamini and Hochberg.
     """
-    counts_t = first_of_prefix(first)
-    first, second = first.take(counts_t), second.take(counts_t)
+    first, second = without_repeats(first, second)
     one_dle, two_dle = _counts(first), _counts(second)
     tokens_d = np.bincount(first.document_t, minlength=len(first.documents)).astype(np.int64)
     moved_dle = one_dle - two_dle

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from gatescope.analysis.information import dealt, mutual_information_bits
 from gatescope.analysis.permutation import q_values
+from gatescope.analysis.prefixes import without_repeats
 from gatescope.routing import RoutingRecord
 from gatescope.routing.errors import OptionError
 
@@ -42,7 +43,8 @@ def shared_information(
 
     Shapes      Records of the same tokens, of l and m layers, to (l, m).
     Units       Bits; 1 for the value, which is the share of the smaller entropy that is shared beyond chance.
-    Undefined   NaN where a layer always makes the same choice. Errors: OptionError for records of other tokens.
+    Undefined   NaN where a layer always makes the same choice. Tokens whose whole past an earlier document had too are
+                left out (`analysis.prefixes`). Errors: OptionError for records of other tokens.
     Not this    That experts do the same work: two routers that only know the word share all that the word tells.
     Source      Shannon 1948; adjusted for chance as by Vinh, Epps and Bailey 2010, with deals within documents.
     """
@@ -52,6 +54,7 @@ def shared_information(
             expected="the same tokens in both",
             do="capture the same texts with one tokenizer",
         )
+    first, second = without_repeats(first, second)
     rows = _drawn(first, most, seed)
     document_n = first.document_t[rows]
     one_nl, two_nm = first.ids_tlk[rows, :, 0].astype(np.intp), second.ids_tlk[rows, :, 0].astype(np.intp)

@@ -15,7 +15,8 @@ def first_of_prefix(record: RoutingRecord) -> NDArray[np.bool_]:
     """Where a token, with all that stands before it in its document, was in no earlier document; shape (tokens,).
 
     Undefined   True where what stands before is not known: image placeholders, embeddings without ids, documents whose
-                beginning was not recorded. What an encoder read counts as a whole, together with what follows it.
+                beginning, or a place before, is not in the record. What an encoder read counts as a whole, together
+                with what follows it.
     Not this    A statement about models that read in both directions: there, equal beginnings may go on differently,
                 and leaving them out costs a few tokens. Nor equal words: the same word after another text counts.
     """
@@ -31,15 +32,31 @@ def first_of_prefix(record: RoutingRecord) -> NDArray[np.bool_]:
     return ~repeated_t
 
 
+def without_repeats(first: RoutingRecord, second: RoutingRecord) -> tuple[RoutingRecord, RoutingRecord]:
+    """Two captures of the same tokens without those that `first_of_prefix` tells to be in an earlier document too.
+
+    Nothing is left out twice: what has been through here once comes back as it is.
+    """
+    counts_t = first_of_prefix(first)
+    return (first, second) if counts_t.all() else (first.take(counts_t), second.take(counts_t))
+
+
 def _known(record: RoutingRecord, start_d: NDArray[np.intp]) -> NDArray[np.int64]:
     """How many tokens each document begins with whose whole past is known."""
-    unknown_t = (record.token_t < 0) | ((record.flag_t & Flag.IMAGE) > 0)
+    unknown_t = (record.token_t < 0) | ((record.flag_t & Flag.IMAGE) > 0) | _follows_a_gap(record)
     known_d = np.diff(start_d).astype(np.int64)
     for document, start in enumerate(start_d[:-1]):
         unknown = np.flatnonzero(unknown_t[start : start + known_d[document]])
-        begins = bool(known_d[document]) and record.position_t[start] == 0
-        known_d[document] = (int(unknown[0]) if len(unknown) else known_d[document]) if begins else 0
+        known_d[document] = int(unknown[0]) if len(unknown) else known_d[document]
     return known_d
+
+
+def _follows_a_gap(record: RoutingRecord) -> NDArray[np.bool_]:
+    """Where the token right before is not in the record; positions count anew behind what an encoder read."""
+    is_gap_t: NDArray[np.bool_] = record.position_t != 0
+    follows_t = (np.diff(record.document_t) == 0) & (np.diff(record.flag_t & Flag.ENCODER) == 0)
+    is_gap_t[1:][follows_t] = np.diff(record.position_t)[follows_t] != 1
+    return is_gap_t
 
 
 def _shared(token_t: NDArray[np.int32], start_d: NDArray[np.intp], known_d: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from gatescope.analysis.compiled import compiled
 from gatescope.analysis.load import expert_counts
+from gatescope.analysis.prefixes import without_repeats
 from gatescope.routing import RoutingRecord
 from gatescope.routing.errors import OptionError
 
@@ -80,7 +81,8 @@ def agreement(
     Units       1, from 0 to 1; `uniform` and `load_matched` are what chance gives. Order and weights do not matter.
     Undefined   NaN in a layer where no token has an expert; the interval for fewer than two documents.
     Not this    A token counts by the larger of its two sets: k where no slot is empty, as in the source; where slots
-                are, a capture still agrees with itself. A token without experts in both captures is left out.
+                are, a capture still agrees with itself. A token without experts in both captures is left out, and so is
+                one whose whole past an earlier of the documents chosen had too (`analysis.prefixes`).
                 `uniform` is no null for a router limited to groups of experts, which agrees more often by chance.
     Source      OLMoE (arXiv 2409.02060), equation 5; percentile bootstrap of documents.
 
@@ -101,11 +103,14 @@ def agreement(
     chosen_d = _chosen(first, chosen_d)
     if resamples < 1:
         raise OptionError(f"{resamples} resamples", expected="at least 1", do="ask for more, 1000 for a figure")
+    if not chosen_d.all():
+        rows_t = chosen_d[first.document_t]
+        first, second = first.take(rows_t), second.take(rows_t)
+    first, second = without_repeats(first, second)
     sums_dlc = np.zeros((len(first.documents), len(first.layers), 3))
     _compare(first.ids_tlk, second.ids_tlk, first.document_t, first.experts, sums_dlc)
     sums_dlc = sums_dlc[chosen_d]
-    rows_t = chosen_d[first.document_t]
-    load_l = _load_matched(first, second, rows_t, sums_dlc[:, :, 2].sum(axis=0))
+    load_l = _load_matched(first, second, sums_dlc[:, :, 2].sum(axis=0))
     generators = [np.random.default_rng([seed, layer]) for layer in range(len(first.layers))]
     return tuple(
         _layer(sums_dlc[:, layer], rule.k / rule.experts, float(load_l[layer]), resamples, generators[layer])
@@ -195,12 +200,10 @@ def _interval(sums_dc: NDArray[np.float64], resamples: int, generator: np.random
     return float(low), float(high)
 
 
-def _load_matched(
-    first: RoutingRecord, second: RoutingRecord, rows_t: NDArray[np.bool_], tokens_l: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _load_matched(first: RoutingRecord, second: RoutingRecord, tokens_l: NDArray[np.float64]) -> NDArray[np.float64]:
     """Expected overlap over k of two independent routes with the two captures' shares of tokens."""
-    one_le = np.ma.filled(expert_counts(first, rows_t=rows_t), 0)
-    two_le = np.ma.filled(expert_counts(second, rows_t=rows_t), 0)
+    one_le = np.ma.filled(expert_counts(first), 0)
+    two_le = np.ma.filled(expert_counts(second), 0)
     k_l = np.array([rule.k for rule in first.layers])
     out_l = np.full(len(k_l), np.nan)
     np.divide((one_le * two_le).sum(axis=1), k_l * tokens_l**2, out=out_l, where=tokens_l > 0)

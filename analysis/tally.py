@@ -197,12 +197,17 @@ def tally(record: RoutingRecord, *, only: Sequence[str] | None = None) -> Tally:
             by_group[name] = dict(zip(own.groups, map(narrow, table), strict=True))
     whole = Tally(
         layers=record.layers,
-        provenance=replace(record.provenance, options={}),
+        provenance=replace(record.provenance, options=_kept_options(record.provenance)),
         units=tuple(_unit(record, number, reading) for number in range(len(record.documents))),
         by_unit=by_unit,
         by_group=by_group,
     )
     return merge_all((whole,))
+
+
+def _kept_options(made: Provenance) -> dict[str, str | int | float | bool | None]:
+    """Of the options only the intervention: routes that were changed and a model's own are never counted together."""
+    return {"intervention": made.intervention} if made.intervention else {}
 
 
 def merge(one: Tally, other: Tally) -> Tally:

@@ -1,20 +1,25 @@
 """Files that appear whole: written under names that no reader looks for, and what is left of them when a writer dies.
 
     .NAME.@HOST.*.tmp   what is to become NAME, written on HOST
+    PREFIX*/            a folder in which several files come together; its file `lock` holds the name they will have
 
-A writer holds a lock on its file, which ends with its process, however that ends. So those of dead writers on one's own
-machine are told from others at once. What was written on other machines, whose locks need not be seen here, or where
-there are no locks, counts as left behind after an hour.
+A writer holds a lock on its file, or on that of its folder, which ends with its process, however that ends. So those of
+dead writers on one's own machine are told from others at once. What was written on other machines, whose locks need not
+be seen here, or where there are no locks, counts as left behind after an hour.
 """
 
 import os
+import shutil
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from socket import gethostname
 
 from gatescope.cache.locks import STALE_SECONDS, lock
+
+LOCK = "lock"
 
 
 def write_whole(path: Path, content: bytes | memoryview, *, is_first: bool = False) -> None:
@@ -44,6 +49,42 @@ def sweep(folder: Path) -> None:
                 path.unlink()
             elif _own_mark() in path.name:
                 _remove_if_dead(path)
+
+
+@contextmanager
+def working_folder(place: Path, *, prefix: str, name: str) -> Iterator[Path]:
+    """A new folder in `place` for what is to be called `name`, locked while this process works in it, then removed."""
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=place) as made, _held(Path(made), name):
+        yield Path(made)
+
+
+def nothing_to_finish(_left: Path, _name: str) -> None:
+    """Called with what a dead writer left and its name, where it is only to be removed."""
+
+
+def sweep_folders(place: Path, *, prefix: str, finish: Callable[[Path, str], None] = nothing_to_finish) -> None:
+    """Remove the working folders that writers that died have left behind in a place, each `finish`ed before."""
+    for left in place.glob(f"{prefix}*"):
+        with suppress(OSError):
+            if not (left / LOCK).exists():
+                if left.is_dir() and time.time() - left.stat().st_mtime > STALE_SECONDS:
+                    shutil.rmtree(left)
+                continue
+            with (left / LOCK).open("r+", encoding="utf-8") as file:
+                if lock(file.fileno()):
+                    finish(left, file.read())
+                    shutil.rmtree(left)
+
+
+@contextmanager
+def _held(folder: Path, name: str) -> Iterator[None]:
+    """A lock in a folder that is to be called `name`, for as long as this process works on it."""
+    with (folder / f"{LOCK}.new").open("w+", encoding="utf-8") as file:
+        lock(file.fileno())
+        file.write(name)
+        file.flush()
+        Path(file.name).rename(folder / LOCK)  # whoever finds it finds it locked
+        yield
 
 
 def _name_first(made: Path, path: Path) -> None:

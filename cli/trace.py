@@ -3,7 +3,6 @@
 import errno
 import json
 import sys
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
@@ -19,6 +18,8 @@ if TYPE_CHECKING:  # torch takes seconds to import: --help and --version must no
     from gatescope.hooks import CaptureOptions, LoadedModel
     from gatescope.routing.record import RoutingRecord
     from gatescope.server.settings import Settings
+
+_PARTIAL = ".partial-"
 
 
 class Traced(NamedTuple):
@@ -114,15 +115,19 @@ def _capture(settings: "Settings", text: str, options: "CaptureOptions") -> Trac
 
 
 def _write(traced: Traced, out: Path) -> dict[str, Path]:
-    """The three files, complete or not at all: made under a temporary name beside the folder, then renamed into it."""
+    """The three files, complete or not at all: made in a folder of their own within, then moved into `out`.
+
+    What a run that was killed left of such a folder goes at the next one.
+    """
     from gatescope.cache.store import Store
+    from gatescope.cache.temporary import sweep_folders, working_folder
     from gatescope.studies.export import counts_frame, trace_frame, write_csv
 
     is_new = not out.exists()
     try:
         out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".partial-", dir=out) as name:
-            partial = Path(name)
+        sweep_folders(out, prefix=_PARTIAL)
+        with working_folder(out, prefix=_PARTIAL, name=out.name) as partial:
             write_csv(trace_frame(traced.record, traced.id), partial / "trace.csv")
             write_csv(counts_frame(traced.record), partial / "counts.csv")
             Store(partial).put(traced.id, traced.record)

@@ -22,14 +22,16 @@ class Intervention(Protocol):
     def change(self, layer: int, routes: Routes) -> Changed | None:
         """Called once per MoE layer and forward pass, with what the interventions before it left.
 
-        (ids, weights) returned, of the shapes they came in, replace the routes; NO_EXPERT drops a slot.
+        (ids, weights) returned, of the shapes they came in, replace the routes; NO_EXPERT drops a slot. Any other id
+        that the layer has no expert for is refused before the experts run, and so is a weight that is no finite number.
         """
 
 
 def changed(interventions: Sequence[Intervention], names: tuple[str, ...], site: Site, routes: Routes) -> Routes:
     """The routes after every intervention in turn, and beside them what the router itself chose.
 
-    Errors: OptionError for routes of another shape, or for a change that this layer cannot be made to execute.
+    Errors: OptionError for routes of another shape, experts that do not exist, weights that are not finite, or a change
+    that this layer cannot be made to execute.
     """
     routes = routes._replace(wanted=Wanted(routes.ids_nk.clone(), routes.weights_nk.clone(), names))
     has_changed = False
@@ -65,9 +67,42 @@ def _replaced(site: Site, routes: Routes, intervention: Intervention, ids_nk: Te
             expected="a router or an experts module that hands ids and weights on",
             do="load the model with its experts in one module, or do without the intervention",
         )
-    is_empty_nk = ids_nk == NO_EXPERT
-    weights_nk = weights_nk.to(routes.weights_nk.dtype).masked_fill(is_empty_nk, 0)
+    if ids_nk.is_floating_point() or ids_nk.dtype == torch.bool:
+        raise OptionError(
+            f"{name_of(intervention)} handed back ids of type {ids_nk.dtype} for {site.name}",
+            expected=f"whole numbers, {routes.ids_nk.dtype} as they came",
+            do="hand back the numbers of experts, not scores or a mask",
+        )
+    ids_nk = ids_nk.to(routes.ids_nk.dtype)
+    weights_nk = weights_nk.to(routes.weights_nk.dtype).masked_fill(ids_nk == NO_EXPERT, 0)
+    _check_values(site, routes, intervention, ids_nk, weights_nk)
     return routes._replace(ids_nk=ids_nk, weights_nk=weights_nk)
+
+
+def _check_values(site: Site, routes: Routes, intervention: Intervention, ids_nk: Tensor, weights_nk: Tensor) -> None:
+    """Only what the intervention put there is in question; the device is asked once, and again only to name the fault.
+
+    Some implementations of the experts leave out ids that do not exist, some compute others, some crash the device.
+    """
+    experts = site.options - site.reading.skips
+    is_expert_nk = (ids_nk == NO_EXPERT) | ((ids_nk >= 0) & (ids_nk < experts))
+    bad_id_nk = ~is_expert_nk & (ids_nk != routes.ids_nk)
+    bad_weight_nk = ~weights_nk.isfinite() & routes.weights_nk.isfinite()
+    if not (bad_id_nk | bad_weight_nk).any():
+        return
+    row, slot = (int(at) for at in (bad_id_nk | bad_weight_nk).nonzero()[0])
+    where = f"in row {row}, slot {slot} of {site.name}"
+    if bad_id_nk[row, slot]:
+        raise OptionError(
+            f"{name_of(intervention)} handed back expert {int(ids_nk[row, slot])} {where}",
+            expected=f"0 to {experts - 1}, the layer's experts, or NO_EXPERT ({NO_EXPERT}) for an empty slot",
+            do="hand back experts of this layer alone; layers of one model may have different numbers of them",
+        )
+    raise OptionError(
+        f"{name_of(intervention)} handed back the weight {float(weights_nk[row, slot])} {where}",
+        expected=f"a finite number that {weights_nk.dtype} holds",
+        do="look for a division by 0 or an overflow in the intervention; a weight of 0 or NO_EXPERT drops a slot",
+    )
 
 
 def _with_own_weights(site: Site, routes: Routes) -> Routes:

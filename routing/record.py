@@ -63,6 +63,11 @@ class Provenance:
     versions: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, str | int | float | bool | None] = field(default_factory=dict)
 
+    @property
+    def intervention(self) -> str:
+        """What changed the routes before the experts ran, by name; empty where they are the model's own."""
+        return str(self.options.get("intervention") or "")
+
 
 def empty_slot(dtype: np.dtype | type) -> int:
     """The id that means "no expert in this slot" (a dropped token, or fewer than k).

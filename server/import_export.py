@@ -129,7 +129,9 @@ def take_own(name: str, content: bytes, *, visitor: str) -> Taken:
     else:
         notice = server.shelf().keep(id, record).notice
         report.missing += [notice] if notice else []
-        label_book().own(id, visitor)
+        book = label_book()
+        book.restore(id, visitor)  # the id is of the visitor too: whoever has it is the owner
+        book.own(id, visitor)
     return _taken(id, report)
 
 

@@ -21,7 +21,7 @@ from gatescope.server import memo_cache as memo
 from gatescope.server import server
 from gatescope.server.background import CHOSEN, Studies
 from gatescope.server.memo_cache import MemoCache
-from gatescope.server.metadata import LabelBook
+from gatescope.server.metadata import LabelBook, Labels
 from gatescope.server.quota import size_of_folder, study_folders
 from gatescope.server.settings import settings
 from gatescope.server.sources import CAPTURED, shipped_ids, shipped_name
@@ -43,6 +43,7 @@ class Entry:
     recorded    what is known of every token, in words
     is_own      whether who looks may rename, share and remove it
     problem     why it cannot be opened; empty where it can
+    note        what must be known of its labels; empty where nothing
     """
 
     id: str
@@ -59,6 +60,7 @@ class Entry:
     is_shared: bool = False
     is_own: bool = False
     problem: str = ""
+    note: str = ""
     order: Order | None = field(default=None, repr=False)
 
     def matches(self, words: str) -> bool:
@@ -122,7 +124,7 @@ def usage() -> Usage:
 def rename(entry: Entry, visitor: str, *, name: str, tags: str) -> None:
     """Name and tag something. Errors: OptionError for what ships, or a study under way; StoreError."""
     _check_changeable(entry)
-    labels = label_book()
+    labels = _labels_for(entry, visitor)
     labels.call(entry.id, visitor, name=name, tags=tags)
     said = clean_name(name)
     if entry.order is None or not said or not entry.is_own:
@@ -132,6 +134,19 @@ def rename(entry: Entry, visitor: str, *, name: str, tags: str) -> None:
     if is_study(folder / CAPTURED):
         StudyFolder.open(folder / CAPTURED).rename(said)
     memo.invalidate(entry.id)
+
+
+def share(entry: Entry, visitor: str, *, is_shared: bool) -> None:
+    """Let others find something of one's own, or no longer. Errors: StoreError."""
+    _labels_for(entry, visitor).share(entry.id, visitor, is_shared=is_shared)
+
+
+def _labels_for(entry: Entry, visitor: str) -> LabelBook:
+    """The labels, begun anew where they cannot be read and the visitor is known to be the owner all the same."""
+    labels = label_book()
+    if entry.is_own:
+        labels.restore(entry.id, visitor)
+    return labels
 
 
 def remove(entry: Entry) -> None:
@@ -224,8 +239,9 @@ def _captures(visitor: str, opened: Collection[str]) -> Iterator[Entry]:
     for each in store.ids():
         said, labels = _said(store.path(each.id)), book.of(each.id)
         called = labels.seen_by(visitor)
-        is_own = _is_own(labels.owner, visitor, is_open=each.id in opened)
+        is_own = _is_own(labels.owner, visitor, is_open=each.id in opened and not labels.is_damaged)
         named = {"name": called.name or said["name"], "tags": called.tags, "is_shared": labels.is_shared}
+        named |= {"note": _note(labels, is_own=is_own)}
         yield Entry(**said | named | {"id": each.id, "kind": "text", "when": each.written, "is_own": is_own})
 
 
@@ -237,6 +253,7 @@ def _studies(visitor: str) -> Iterator[Entry]:
         called = labels.seen_by(visitor)
         said = _said_of_study(folder, order)
         owner = order.owner if order is not None else labels.owner
+        is_own = _is_own(owner, visitor)
         yield Entry(
             **said
             | {
@@ -245,7 +262,8 @@ def _studies(visitor: str) -> Iterator[Entry]:
                 "tags": called.tags,
                 "state": state_of(folder.name, order),
                 "is_shared": labels.is_shared,
-                "is_own": _is_own(owner, visitor),
+                "is_own": is_own,
+                "note": _note(labels, is_own=is_own),
                 "order": order,
             }
         )
@@ -265,6 +283,18 @@ def _is_own(owner: str, visitor: str, *, is_open: bool = False) -> bool:
     if settings().library_lists == "all":
         return True
     return owner == visitor if owner else is_open
+
+
+def _note(labels: Labels, *, is_own: bool) -> str:
+    """What is said where labels cannot be read."""
+    if not labels.is_damaged:
+        return ""
+    if is_own:
+        return "Its name, its tags and whether it is shared cannot be read any more. It is private: name it anew."
+    return (
+        "Whose this is cannot be read any more. It is private, and nobody can name, share or delete it, until who runs "
+        "the server puts its labels back or deletes them."
+    )
 
 
 def _said(path: Path) -> dict[str, Any]:
@@ -317,7 +347,11 @@ def _said_of_study(folder: Path, order: Order | None) -> dict[str, Any]:
 
 
 def _recorded(partial: PartialRecord) -> str:
-    """What is known of every token, in words."""
+    """What is known of every token, in words, and whether an intervention was open."""
+    return _columns_in_words(partial) + (", under an intervention" if partial.provenance.intervention else "")
+
+
+def _columns_in_words(partial: PartialRecord) -> str:
     if partial.provenance.options.get("logits"):
         return "all scores"
     if "margin" in partial.columns:

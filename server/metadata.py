@@ -1,8 +1,10 @@
 """What visitors say of captures: a name, tags, and whether others may find it. The captures themselves never change.
 
-    <cache>/library/<id>.json   the owner, whether it is shared, and what each visitor calls it
+    <cache>/library/<id>.json      the owner, whether it is shared, and what each visitor calls it
+    <cache>/library/<id>.damaged   one that could not be read, set aside when its owner began anew
 
 Each visitor names things alone: a name tells what somebody looked at, and is shown to others only where it is shared.
+A file that cannot be read is not one that is not there: its capture has an owner, who is not known, and stays private.
 """
 
 import threading
@@ -34,11 +36,15 @@ class Called:
 
 @dataclass(frozen=True, kw_only=True)
 class Labels:
-    """What is said of one capture; `called` by the key of who says it."""
+    """What is said of one capture; `called` by the key of who says it.
+
+    `is_damaged`: something is said that cannot be read, so that nothing is known, not even whose it is.
+    """
 
     owner: str = ""
     is_shared: bool = False
     called: Mapping[str, Called] = field(default_factory=dict)
+    is_damaged: bool = False
 
     def seen_by(self, visitor: str) -> Called:
         """What a visitor calls it; else, where it is shared, what its owner does."""
@@ -54,13 +60,15 @@ class LabelBook:
         self.folder = cache / FOLDER
 
     def of(self, id: str) -> Labels:
-        """What is said of a capture: nothing, where nothing can be read."""
+        """What is said of a capture: nothing, where there is nothing or it cannot be read."""
         try:
             said = read_json(self._path(id), within=id)
             called = {who: Called(name=each["name"], tags=tuple(each["tags"])) for who, each in said["called"].items()}
             return Labels(owner=str(said["owner"]), is_shared=said["is_shared"] is True, called=called)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except FileNotFoundError:
             return Labels()
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return Labels(is_damaged=True)
 
     def call(self, id: str, visitor: str, *, name: str, tags: str) -> None:
         """Name and tag a capture, tags with commas between."""
@@ -75,15 +83,37 @@ class LabelBook:
         """Note whose it is, unless it is somebody's."""
         self._change(id, lambda labels: replace(labels, owner=labels.owner or visitor))
 
+    def restore(self, id: str, owner: str) -> None:
+        """Begin anew for an owner who is known otherwise; what cannot be read is set aside. Nothing where it can be."""
+        with self._locked(id) as path:
+            if self.of(id).is_damaged:
+                path.replace(_aside(path))
+                self._write(id, path, Labels(owner=owner))
+
     def forget(self, id: str) -> None:
         """Remove what is said of it."""
         with self._locked(id) as path:
             path.unlink(missing_ok=True)
+            _aside(path).unlink(missing_ok=True)
 
     def _change(self, id: str, change: Callable[[Labels], Labels]) -> None:
-        """Read, change and write with nobody in between, in whichever thread or process."""
+        """Read, change and write with nobody in between, in whichever thread or process.
+
+        Errors: StoreError where what is said cannot be read, so that nobody becomes the owner of another's capture.
+        """
         with self._locked(id) as path:
-            write_json(path, asdict(change(self.of(id))), within=id)
+            before = self.of(id)
+            if before.is_damaged:
+                raise StoreError(
+                    f"the labels of {id} cannot be read, so that nobody knows whose it is",
+                    expected=f"{FOLDER}/{path.name} as it was written",
+                    do="ask who runs the server to put the file back from a copy, or to delete it",
+                )
+            self._write(id, path, change(before))
+
+    def _write(self, id: str, path: Path, labels: Labels) -> None:
+        said = asdict(labels)
+        write_json(path, {name: said[name] for name in ("owner", "is_shared", "called")}, within=id)
 
     @contextmanager
     def _locked(self, id: str) -> Iterator[Path]:
@@ -99,6 +129,10 @@ class LabelBook:
 
     def _path(self, id: str) -> Path:
         return self.folder / f"{check_capture_id(id)}.json"
+
+
+def _aside(path: Path) -> Path:
+    return path.with_suffix(".damaged")
 
 
 def tags_of(text: str) -> tuple[str, ...]:

@@ -4,6 +4,7 @@
 
 One block for each source and scope: how to get at its routes, then every measure with the tokens, the label and the
 resamples that the page took. What a study's files hold is read from them: its routes may be too many to be at hand.
+Two captures side by side have a block of their own: the tokens that both hold, then what is computed of them.
 """
 
 import json
@@ -12,7 +13,8 @@ from itertools import groupby
 from typing import NamedTuple
 
 from gatescope.server.document_ranges import runs
-from gatescope.server.sources import FACETS, LIVE_RESAMPLES, Reading, Scope, Source, label_of
+from gatescope.server.measures import LIVE_RESAMPLES, Paired, Reading
+from gatescope.server.sources import FACETS, Scope, Source, label_of
 from gatescope.studies.results import NAME as RESULTS
 from gatescope.studies.results import TALLY
 
@@ -31,16 +33,25 @@ def snippet(readings: Sequence[Reading]) -> str:
     imports: set[str] = set()
     named: set[str] = set()
     blocks = []
-    for source, own in groupby(sorted(readings, key=_place(readings)), key=lambda reading: reading.source):
-        blocks.append("\n".join(_of_source(source, list(own), imports, named)))
+    in_order = sorted(readings, key=_place(readings))
+    for (source, paired), own in groupby(in_order, key=lambda reading: (reading.source, reading.paired)):
+        found = list(own)
+        lines = _of_source(source, found, imports, named) if paired is None else _of_pair(paired, found, imports)
+        blocks.append("\n".join(lines))
     return "\n".join((*sorted(imports), "", "\n\n".join(blocks))) if blocks else ""
 
 
-def _place(readings: Sequence[Reading]) -> Callable[[Reading], tuple[int, bool, int]]:
-    """Readings of one source and scope together, in the order in which they were first met."""
+def _place(readings: Sequence[Reading]) -> Callable[[Reading], tuple[int, int, bool, int]]:
+    """Readings of one source, B and scope together, in the order in which they were first met."""
     sources = list(dict.fromkeys(id(reading.source) for reading in readings))
+    others = list(dict.fromkeys(reading.paired for reading in readings))
     scopes = list(dict.fromkeys(reading.scope for reading in readings))
-    return lambda reading: (sources.index(id(reading.source)), not reading.is_stored, scopes.index(reading.scope))
+    return lambda reading: (
+        sources.index(id(reading.source)),
+        others.index(reading.paired),
+        not reading.is_stored,
+        scopes.index(reading.scope),
+    )
 
 
 def _of_source(source: Source, readings: Sequence[Reading], imports: set[str], named: set[str]) -> list[str]:
@@ -64,7 +75,15 @@ def _of_files(source: Source, readings: Sequence[Reading], imports: set[str], na
         imports.update(reading.imports)
         name = _name(reading, named) if reading.metric else ""
         lines.append(f'{name} = results["{reading.metric}", "{reading.by}"]' if name else reading.code)
+        lines += _then(reading, name, imports)
     return lines
+
+
+def _then(reading: Reading, name: str, imports: set[str]) -> list[str]:
+    """What the figure makes of a result."""
+    if "np." in reading.then:
+        imports.add("import numpy as np")
+    return [reading.then.replace("{}", name)] if reading.then else []
 
 
 def _folder(source: Source, imports: set[str]) -> str:
@@ -96,9 +115,70 @@ def _of_scope(
     for reading in readings:
         imports.update(reading.imports)
         if reading.metric:
-            lines.append(f'{_name(reading, named)} = METRICS["{reading.metric}"](counts, {_ask(reading, imports)})')
+            name = _name(reading, named)
+            lines.append(f'{name} = METRICS["{reading.metric}"](counts, {_ask(reading, imports)})')
+            lines += _then(reading, name, imports)
         else:
             lines.append(reading.code)
+    return lines
+
+
+def _of_pair(paired: Paired, readings: Sequence[Reading], imports: set[str]) -> list[str]:
+    """Two captures, token under token."""
+    source = readings[0].source
+    lines = [f"record = {_whole(source, imports)}", *([CUT] if source.is_cut else [])]
+    is_same = paired.source.id == source.id
+    lines += ["other = record"] if is_same else [f"other = {_whole(paired.source, imports)}"]
+    lines += [CUT] if paired.source.is_cut and not is_same else []
+    for scope, own in groupby(readings, key=lambda reading: reading.scope):
+        calls = list(own)
+        if paired.document is not None:
+            lines += _of_two_documents(scope, paired.document, calls, imports)
+        else:
+            lines += _of_same_tokens(source, scope, imports)
+        for reading in calls:
+            imports.update(reading.imports)
+            lines.append(reading.code)
+    return lines
+
+
+def _of_two_documents(scope: Scope, number: int, calls: Sequence[Reading], imports: set[str]) -> list[str]:
+    """One document of each capture; `is_counted_t` says which tokens of A's count, where it is asked for."""
+    lines = [
+        f"first = record.of_documents({list(scope.documents or (0,))})",
+        f"second = other.of_documents([{number}])",
+    ]
+    if any("is_counted_t" in reading.code for reading in calls):
+        lines += _counted_of_first(scope, imports)
+    return lines
+
+
+def _of_same_tokens(source: Source, scope: Scope, imports: set[str]) -> list[str]:
+    """The tokens of a scope in all documents that two captures share; a beginning that comes again counts once."""
+    imports.update(
+        (
+            "from gatescope.analysis.compare import paired, same_documents",
+            "from gatescope.analysis.prefixes import first_of_prefix",
+        )
+    )
+    lines = ["pairs = same_documents(record, other)"]
+    if scope.documents is not None:
+        lines.append(f"chosen = {_documents(source, scope.documents)}")
+        lines.append("pairs = tuple(pair for pair in pairs if pair[0] in chosen)")
+    return [
+        *lines,
+        "first, second = paired(record, other, pairs)",
+        *_counted_of_first(scope, imports),
+        "is_counted_t &= first_of_prefix(first)",
+        "first, second = first.take(is_counted_t), second.take(is_counted_t)",
+    ]
+
+
+def _counted_of_first(scope: Scope, imports: set[str]) -> list[str]:
+    imports.update(("import numpy as np", "from gatescope.analysis.tally import Facet, token_facets"))
+    lines = [f"is_counted_t = np.isin(token_facets(first), [{facet_names(scope)}])"]
+    if (span := scope.span) is not None:
+        lines.append(f"is_counted_t &= (first.position_t >= {span.first}) & (first.position_t <= {span.last})")
     return lines
 
 

@@ -1,26 +1,21 @@
-"""Where the numbers of a page come from: a capture, a captured corpus, or what ships with a bundled model, by its id.
+"""What a page shows: a capture, a captured corpus, or what ships with a bundled model, by its id.
 
     find_source(id)                   what an id stands for; read once, kept in memory, the same for every page
-    measure(source, name, by, scope)  a metric of it: as it was analysed, else computed now from the routes at hand
     counted(source, scope)            the routes of a scope: some documents, some tokens
 
 A `Scope` says which of its tokens count. Every number of a page is of one source and one scope.
 """
 
-from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeVar
+from typing import Literal
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from gatescope.analysis.metrics import METRICS
-from gatescope.analysis.registry import BOTH, Ask, Result
-from gatescope.analysis.tally import Facet, Tally, tally, token_facets
+from gatescope.analysis.registry import BOTH
+from gatescope.analysis.tally import Facet, token_facets
 from gatescope.cache.study import StudyFolder, is_study
 from gatescope.cache.sums import has
 from gatescope.models import BUNDLED_MODELS
@@ -34,19 +29,15 @@ from gatescope.studies.adding_up import first_routes
 from gatescope.studies.compute import KEPT_TOKENS
 from gatescope.studies.manifest import clean_name, read_order
 from gatescope.studies.results import NAME as RESULTS
-from gatescope.studies.results import TALLY, Results, lacked, read_results, read_table, read_tally
+from gatescope.studies.results import TALLY, lacked
 from gatescope.studies.wholeness import part_of, shortly
 
-Answer = TypeVar("Answer")
 Kind = Literal["text", "corpus"]
-LIVE_RESAMPLES = 200
-"""Resamples of documents where a metric is computed while the reader waits; what was analysed before has its own."""
-
 CAPTURED, ANALYSED = "capture", "analysis"
 """The two parts of a study's folder: the routes, and the results."""
 
-_routes, _tallies, _results = MemoCache(), MemoCache(), MemoCache()
-"""What was computed last. Keys are ids, names and scopes, never arrays: no capture can be taken for another."""
+_routes = MemoCache()
+"""What was computed last. Keys are sources' keys, names and scopes, never arrays: no capture is taken for another."""
 
 FACETS: dict[str, tuple[Facet, ...]] = {
     "own": BOTH,
@@ -80,6 +71,7 @@ class Source:
     record      the routes at hand, of all documents or (`is_cut`) of the first ones of a large study
     analysis    folder of results that were computed before, if there is one
     is_study    whether it is a folder of this server's studies
+    version     tells what was read of a study from what is there after it changed; empty where nothing changes
     """
 
     id: str
@@ -90,53 +82,17 @@ class Source:
     is_cut: bool = False
     is_study: bool = False
     notice: str = ""
+    version: str = ""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What every number of this source is kept under: the id, by which it is dropped, and the version."""
+        return self.id, self.version
 
     @property
     def counts(self) -> Path | None:
         """The file of what was counted of the whole, if there is one."""
         return self.analysis / TALLY if self.analysis is not None and has(self.analysis, TALLY) else None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reading:
-    """What was read while a figure was computed: of which source, within which scope.
-
-    metric, by  a metric of the registry and its label; empty where a function was called instead
-    is_stored   whether it was read from what was computed before
-    code        Python that repeats a call, of `record` and `is_counted_t`; `imports` are the lines that it needs
-    """
-
-    source: Source
-    scope: Scope
-    metric: str = ""
-    by: str = ""
-    is_stored: bool = False
-    code: str = ""
-    imports: tuple[str, ...] = ()
-
-
-_READINGS: ContextVar[list[Reading] | None] = ContextVar("readings", default=None)
-
-
-@contextmanager
-def noting() -> Iterator[None]:
-    """Keep a list of what is read inside, for `noted`."""
-    before = _READINGS.set([])
-    try:
-        yield
-    finally:
-        _READINGS.reset(before)
-
-
-def note(reading: Reading) -> None:
-    """Add what was read; nothing where no figure is being computed."""
-    if (found := _READINGS.get()) is not None and reading not in found:
-        found.append(reading)
-
-
-def noted() -> tuple[Reading, ...]:
-    """What was read so far for the figure that is being computed, each once."""
-    return tuple(_READINGS.get() or ())
 
 
 def shipped_ids(model: str) -> list[str]:
@@ -179,6 +135,7 @@ def read_study(id: str, folder: Path) -> Source:
     """A captured and analysed corpus. Errors: CaptureNotFoundError, StoreError."""
     if not is_study(folder / CAPTURED):  # of one that begins, the folder stands before the recipe
         raise CaptureNotFoundError(f"no study {id}", expected="one of this server's", do="open the Library")
+    version = _version(folder)  # before anything is read: what changes meanwhile is of no later version
     captured = StudyFolder.open(folder / CAPTURED)
     record = first_routes(captured, KEPT_TOKENS)
     if record is None:
@@ -194,7 +151,22 @@ def read_study(id: str, folder: Path) -> Source:
         is_cut=len(record.documents) < documents,
         notice=_not_whole(folder, captured),
         is_study=True,
+        version=version,
     )
+
+
+def _version(folder: Path) -> str:
+    """Another one whenever blocks, results or tables of a study were written: their places, sizes and times."""
+    read = (CAPTURED, f"{CAPTURED}/blocks", ANALYSED, *(f"{ANALYSED}/{name}" for name in (RESULTS, TALLY, "tables")))
+    stats = []
+    for name in read:
+        try:
+            found = (folder / name).stat()
+        except OSError:
+            stats.append("")
+        else:
+            stats.append(f"{found.st_ino} {found.st_size} {found.st_mtime_ns}")
+    return blake2b("|".join(stats).encode(), digest_size=8).hexdigest()
 
 
 def _not_whole(folder: Path, captured: StudyFolder) -> str:
@@ -238,7 +210,7 @@ def counted(source: Source, scope: Scope) -> RoutingRecord:
     """The routes of a scope; the same record where everything counts. Facets are left to who counts."""
     if scope.is_whole:
         return source.record
-    return _routes.get((source.id, replace(scope, facet="own")), lambda: _taken(source.record, scope))
+    return _routes.get((*source.key, replace(scope, facet="own")), lambda: _taken(source.record, scope))
 
 
 def _taken(record: RoutingRecord, scope: Scope) -> RoutingRecord:
@@ -256,88 +228,6 @@ def document_of(source: Source, number: int) -> RoutingRecord:
     if len(source.record.documents) == 1:
         return source.record
     return counted(source, Scope(documents=(number,)))
-
-
-def measure(source: Source, name: str, *, by: str = "", scope: Scope = WHOLE) -> Result:
-    """A metric of a source within a scope: as analysed where that is the same, else computed now and kept.
-
-    Errors: OptionError where the capture lacks what the metric needs; found, expected and do say what.
-    """
-    before = _analysed(source).get((name, by)) if scope == WHOLE else None
-    found = _measured(source, name, by, scope) if before is None else before
-    note(Reading(source=source, scope=scope, metric=name, by=by, is_stored=before is not None))
-    return found
-
-
-def _measured(source: Source, name: str, by: str, scope: Scope) -> Result:
-    asked = Ask(facets=FACETS[scope.facet], by=by, resamples=LIVE_RESAMPLES)
-    return _results.get((source.id, name, by, scope), lambda: METRICS[name](tally_of(source, name, scope), asked))
-
-
-def call(
-    source: Source, scope: Scope, function: Callable[..., Answer], *arguments: Hashable, to: str = "found"
-) -> Answer:
-    """What a function says of a scope's routes, computed once, and noted as a call whose answer is named `to`.
-
-    It is given the record, the arguments, and as `is_counted_t` which tokens are of the facet.
-    """
-    name, said = function.__name__, "".join(f", {argument!r}" for argument in arguments)
-    code = f"{to} = {name}(record{said}, is_counted_t=is_counted_t)"
-    note(Reading(source=source, scope=scope, code=code, imports=(f"from {function.__module__} import {name}",)))
-    record = counted(source, scope)
-    mask_t = facet_mask(record, scope.facet)
-    key = (source.id, "call", name, scope, *arguments)
-    return _results.get(key, lambda: function(record, *arguments, is_counted_t=mask_t))
-
-
-def _analysed(source: Source) -> Results:
-    """The results that were computed before, by name and label."""
-    if source.analysis is None:
-        return {}
-    file = source.analysis / RESULTS
-    return _results.get((source.id, "analysed"), lambda: read_results(file))
-
-
-def tally_of(source: Source, name: str, scope: Scope = WHOLE) -> Tally:
-    """What a metric needs of a scope's routes. The whole of a study was counted when it was analysed."""
-    if scope.is_whole and (file := source.counts) is not None:
-        return _tallies.get((source.id, TALLY), lambda: read_tally(file))
-    needs = METRICS[name].needs
-    key = (source.id, needs, replace(scope, facet="own"))
-    return _tallies.get(key, lambda: tally(counted(source, scope), only=needs))
-
-
-def table(source: Source, name: str) -> pd.DataFrame | None:
-    """A table that was made when the study was analysed, such as `composition.domain`; None where there is none."""
-    if (folder := source.analysis) is None:
-        return None
-    found = _results.get((source.id, "table", name), lambda: read_table(folder, name))
-    if found is not None:
-        code = f'{name.replace(".", "_")} = pd.read_parquet(analysed / "tables" / "{name}.parquet")'
-        note(Reading(source=source, scope=WHOLE, is_stored=True, code=code, imports=("import pandas as pd",)))
-    return found
-
-
-def own_tokens(source: Source, scope: Scope = WHOLE) -> int:
-    """How many tokens a scope has: special and template ones count only when they are asked for."""
-    return int(np.count_nonzero(facet_mask(counted(source, scope), scope.facet)))
-
-
-class Size(NamedTuple):
-    """How many tokens and documents count; `is_all`: not only the first ones of a larger study."""
-
-    tokens: int
-    documents: int
-    is_all: bool
-
-
-def size_of(source: Source, scope: Scope) -> Size:
-    """How much a scope has: of a study that was analysed whole, all of it, not only the routes at hand."""
-    analysed = _analysed(source).get(("load_gini", "")) if source.is_cut and scope == WHOLE else None
-    if analysed is not None:
-        return Size(analysed.tokens, analysed.documents, is_all=True)
-    documents = 1 if scope.span else len(scope.documents or source.record.documents)
-    return Size(own_tokens(source, scope), documents, is_all=not source.is_cut)
 
 
 def scope_words(source: Source, scope: Scope) -> str:

@@ -33,7 +33,7 @@ KEPT_TOKENS = 200_000
 
 @dataclass(frozen=True, kw_only=True)
 class Chosen:
-    """What a study computes: metrics by name (none: all), by which labels, and how often things are dealt anew.
+    """What a study computes: metrics by name (none: all), by which labels, and how often labels are shuffled.
 
     Without `words`, nothing that names a token is made.
     """

@@ -48,6 +48,7 @@ TRACE_COLUMNS: dict[str, str] = {
     "margin": "selection score of the last expert chosen minus that of the first one rejected",
     "entropy_bits": "bits; how evenly the gate spread over all experts, 0 (one expert) to log2(experts)",
     "rejected_expert": "the best expert that was not chosen; -1 where there is none",
+    "intervention": "what changed the routes before the experts ran (in the CSV: a JSON string); no column otherwise",
 }
 """Every column of `trace_frame`, in order, with its meaning."""
 
@@ -73,7 +74,14 @@ def trace_frame(record: RoutingRecord, capture: str) -> pd.DataFrame:
         "expert": expert,
     }
     columns |= _route_columns(record, token, layer, slot)
-    return pd.DataFrame(columns)
+    return pd.DataFrame(columns | _changed(record, len(token)))
+
+
+def _changed(record: RoutingRecord, rows: int) -> dict[str, pd.Categorical]:
+    """On every row what changed the routes; no column where they are the model's own."""
+    if not (name := record.provenance.intervention):
+        return {}
+    return {"intervention": pd.Categorical.from_codes(np.zeros(rows, np.int8), [name])}
 
 
 def _token_columns(record: RoutingRecord, token: NDArray[np.intp]) -> dict[str, NDArray[Any] | pd.Categorical]:
@@ -197,7 +205,8 @@ def counts_frame(record: RoutingRecord) -> pd.DataFrame:
     """How often each expert of each layer was taken, one row per expert, the never-taken ones with 0.
 
     Columns     layer, block, stack, expert; tokens (routed to it); assignment_share (of all assignments of its
-                layer; the shares of a layer sum to 1); uniform_share (what an even router would give it)
+                layer; the shares of a layer sum to 1); uniform_share (what an even router would give it);
+                intervention, as in `trace_frame`
     Undefined   assignment_share is NaN in a layer that routed nothing
     """
     from gatescope.analysis.load import assignment_share, expert_counts
@@ -215,4 +224,5 @@ def counts_frame(record: RoutingRecord) -> pd.DataFrame:
             "assignment_share": share.share_le[layer, expert],
             "uniform_share": share.uniform_l[layer],
         }
+        | _changed(record, len(layer))
     )

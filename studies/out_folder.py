@@ -6,18 +6,16 @@ that was killed left behind goes when the next one comes.
 
 import errno
 import os
-import shutil
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from gatescope.cache.locks import STALE_SECONDS, lock
+from gatescope.cache.temporary import sweep_folders, working_folder
 from gatescope.routing.errors import OptionError, StorageFullError, StoreError
 from gatescope.studies.results import is_analysed
 
-PREFIX, NEW, OLD, LOCK = ".study-", "new", "old", "lock"
+PREFIX, NEW, OLD = ".study-", "new", "old"
 
 
 def check_out(out: Path) -> None:
@@ -41,45 +39,25 @@ def replacing(out: Path) -> Iterator[Path]:
     with _explained(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         clean(out.parent)
-        with TemporaryDirectory(prefix=PREFIX, dir=out.parent) as name, _held(Path(name), out.name):
-            partial = Path(name) / NEW
+        with working_folder(out.parent, prefix=PREFIX, name=out.name) as made:
+            partial = made / NEW
             partial.mkdir()
             yield partial
             _check_replaceable(out)
             if out.exists():
-                out.rename(Path(name) / OLD)
+                out.rename(made / OLD)
             partial.rename(out)
 
 
 def clean(folder: Path) -> None:
     """Remove what writers that were killed left behind in a folder; what stood at its end takes its place first."""
-    for left in folder.glob(f"{PREFIX}*"):
-        with suppress(OSError):
-            if not (left / LOCK).exists():
-                if left.is_dir() and time.time() - left.stat().st_mtime > STALE_SECONDS:
-                    shutil.rmtree(left)
-                continue
-            with (left / LOCK).open("r+", encoding="utf-8") as file:
-                if lock(file.fileno()):
-                    _put_back(left, folder / Path(file.read()).name)
-                    shutil.rmtree(left)
+    sweep_folders(folder, prefix=PREFIX, finish=lambda left, name: _put_back(left, folder / Path(name).name))
 
 
 def _put_back(left: Path, out: Path) -> None:
     """Finish what was killed between its last two steps: the older study was moved away, the new one is complete."""
     if (left / NEW).exists() and (left / OLD).exists() and not out.exists():
         (left / NEW).rename(out)
-
-
-@contextmanager
-def _held(folder: Path, name: str) -> Iterator[None]:
-    """A lock in a folder that is to be called `name`, for as long as this process works on it."""
-    with (folder / f"{LOCK}.new").open("w+", encoding="utf-8") as file:
-        lock(file.fileno())
-        file.write(name)
-        file.flush()
-        Path(file.name).rename(folder / LOCK)  # whoever finds it finds it locked
-        yield
 
 
 def _check_replaceable(out: Path) -> None:

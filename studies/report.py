@@ -14,6 +14,7 @@ from gatescope.analysis.common_support import CommonSupport
 from gatescope.analysis.profiles import OTHER
 from gatescope.analysis.registry import AXES, METRICS, Result
 from gatescope.routing.groups import layer_names
+from gatescope.routing.record import Provenance
 from gatescope.studies.compute import Study, Supported
 from gatescope.studies.wholeness import part_of
 
@@ -60,10 +61,12 @@ def report(study: Study, about: Mapping[str, Any]) -> str:
 
 def _head(about: Mapping[str, Any]) -> str:
     made, tokens = about["provenance"], about["tokens"]
+    changed = Provenance(**made).intervention
     labels = "; ".join(_counted(name, counts) for name, counts in about["labels"].items())
     facts = {
         **({"preset": about["preset"]} if about["preset"] else {}),
         "model": f"{made['model']} · {made['fingerprint']} · {made['dtype']} · {made['device']}",
+        **({"intervention": f"the routes are not the model's own: {changed}"} if changed else {}),
         "corpus": f"{about['corpus']}: {about['documents']:,} documents, {sum(tokens.values()):,} tokens "
         f"({tokens['prompt']:,} prompt, {tokens['generated']:,} generated, {tokens['format']:,} special or template)",
         "labels": labels,
@@ -185,8 +188,8 @@ def _composition(study: Study) -> str:
         heads = "layer", "bits", "p", "by words", "share", "at the same word", "covered"
         parts.append(
             f"<h2>Is it the {by}, or its words?</h2><p class=soft>Bits that experts tell about the {by} beyond labels "
-            f"dealt to documents of one {OTHER[by]}; what the words alone would tell; and what is left at the same "
-            f"word, over the covered share of the assignments. N = {tokens:,} tokens.</p><div class=scroll><table>"
+            f"shuffled among documents of one {OTHER[by]}; what the words alone would tell; and what is left at the "
+            f"same word, over the covered share of the assignments. N = {tokens:,} tokens.</p><div class=scroll><table>"
             f"<tr>{''.join(f'<th>{head}</th>' for head in heads)}</tr>{rows}</table></div>"
             f"<p>{escape(_supported(by, study.common_support[by]))}</p>"
         )

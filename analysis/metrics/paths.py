@@ -106,7 +106,7 @@ def set_transition_share(tally: Tally, ask: Ask) -> Result:
     axes="l",
     range=(None, None),
     uniform="0",
-    null="mean over all ways to deal the layer's choices to the tokens anew; the plain value is the sum",
+    null="mean over all permutations of the layer's choices among the tokens; the plain value is the sum",
     needs=("first_transitions", "tokens"),
     source="Shannon 1948; chance, Vinh, Epps and Bailey 2010",
 )
@@ -132,7 +132,7 @@ def transition_information(tally: Tally, ask: Ask) -> Result:
     axes="l",
     range=(None, 1),
     uniform="0",
-    null="0: corrected for what tokens dealt anew tell",
+    null="0: corrected for what shuffled tokens tell",
     needs=("first_transitions", "tokens"),
     source="Theil 1970, uncertainty coefficient; adjusted for chance as Vinh, Epps and Bailey 2010",
 )
@@ -155,7 +155,7 @@ def transition_predictability(tally: Tally, ask: Ask) -> Result:
     axes="lg",
     range=(None, None),
     uniform="0",
-    null="mean over all ways to deal the layer's choices to the tokens anew; the plain value is the sum",
+    null="mean over all permutations of the layer's choices among the tokens; the plain value is the sum",
     needs=("first_transitions", "tokens"),
     source="Shannon 1948; chance, Vinh, Epps and Bailey 2010",
     by=("domain", "language"),

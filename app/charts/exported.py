@@ -14,11 +14,12 @@ EVERY = "all"
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """Where numbers come from: a model, its weights, and which tokens count."""
+    """Where numbers come from: a model, its weights, which tokens count, and what changed the routes, if anything."""
 
     model: str
     fingerprint: str
     scope: str = ""
+    intervention: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,11 +56,13 @@ class Export:
             return frame
         is_b = _is_b(frame)
         added: dict[str, object] = {"layer": EVERY, **self.at, "unit": self.words.unit or "see column names"}
-        for name in ("scope", "model", "fingerprint"):
+        is_changed = bool(self.own.intervention or (is_b is not None and self.other and self.other.intervention))
+        for name in ("scope", "model", "fingerprint", *(("intervention",) if is_changed else ())):
             mine, theirs = getattr(self.own, name), getattr(self.other, name, "")
             added[name] = [theirs if each else mine for each in is_b] if is_b is not None else mine
         if self.other is not None and is_b is None:
             added |= {"other_model": self.other.model, "other_fingerprint": self.other.fingerprint}
+            added |= {"other_intervention": self.other.intervention} if self.other.intervention else {}
         return frame.assign(**{name: value for name, value in added.items() if name not in frame})
 
 

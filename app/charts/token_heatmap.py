@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from gatescope.analysis.trace import QUANTITIES, Quantity, extreme_cell, takeaway, top_expert
@@ -76,6 +77,14 @@ def token_figure(record: RoutingRecord, view: str) -> TokenFigure:
     quantity = QUANTITIES[view]
     values_lt = np.ascontiguousarray(quantity.values(record).T)
     return TokenFigure(values_lt, _scale(quantity, record, values_lt), takeaway(record, quantity))
+
+
+def picture_frame(record: RoutingRecord, view: str) -> pd.DataFrame:
+    """A view of a capture as a table, a row for each layer and token: its value, or the expert that came first."""
+    drawn = token_figure(record, view)
+    layer, token = np.indices(drawn.values_lt.shape).reshape(2, -1)
+    value = drawn.values_lt if drawn.expert_lt is None else drawn.expert_lt
+    return pd.DataFrame({"layer": layer, "token": token, "value": value.ravel()})
 
 
 def explain(view: str) -> Explanation:

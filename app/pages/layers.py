@@ -23,7 +23,7 @@ from gatescope.app.views.layers.load import show_load
 from gatescope.app.views.layers.load_figure import Sorted, sorted_frame, sorted_load, sorted_plot, sorted_takeaway
 from gatescope.routing.errors import GatescopeError, OptionError
 from gatescope.routing.groups import layer_names
-from gatescope.server.sources import measure
+from gatescope.server.measures import measure
 
 PAGE = {
     "title": "Layers",

@@ -12,7 +12,7 @@ from gatescope.app.views.pairs.coactivation_figure import strangest_layer
 from gatescope.app.views.pairs.transitions import show_coverage, show_same_path, show_step
 from gatescope.app.views.pairs.transitions_figure import INFORMATION, PREDICTABILITY
 from gatescope.routing.errors import GatescopeError, OptionError
-from gatescope.server.sources import measure
+from gatescope.server.measures import measure
 
 PAGE = {
     "title": "Pairs",

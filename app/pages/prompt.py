@@ -8,7 +8,7 @@ from gatescope.app.charts.token_heatmap import striking_cell
 from gatescope.app.shell import address
 from gatescope.app.shell import sidebar as aside
 from gatescope.app.shell.messages import plain, show_error, show_notices
-from gatescope.app.shell.page import checked, reference_of
+from gatescope.app.shell.page import changed_notices, checked, reference_of
 from gatescope.app.shell.tour import answer, first_visit
 from gatescope.app.views.prompt.ask import ask, asked, follow, follow_loading, leave, welcome
 from gatescope.app.views.prompt.show import show
@@ -94,8 +94,9 @@ def _introduced(source: Source, view: View) -> View:
             view = replace(view, token=token, layer=layer)
         first_visit(view)
     answer(address.here(), view)
-    show_notices(tuple(filter(None, (asked().notice, *view.problems))))
-    aside.show(source, reference_of(view), view, counts=False)
+    reference = reference_of(view)
+    show_notices(tuple(filter(None, (asked().notice, *changed_notices(source, reference), *view.problems))))
+    aside.show(source, reference, view, counts=False)
     return view
 
 

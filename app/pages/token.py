@@ -15,7 +15,8 @@ from gatescope.app.views.token import similar_tokens as alike_tokens
 from gatescope.app.views.token import token_path_figure as ladder
 from gatescope.routing.errors import GatescopeError, OptionError
 from gatescope.routing.record import RoutingRecord
-from gatescope.server.sources import Reading, Scope, document_of, note
+from gatescope.server.measures import Reading, note
+from gatescope.server.sources import Scope, document_of
 
 PAGE = {
     "title": "Token",

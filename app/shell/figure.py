@@ -25,8 +25,9 @@ from gatescope.app.components.image_export import picture
 from gatescope.app.shell.messages import plain
 from gatescope.app.shell.page import looked_at
 from gatescope.routing.errors import GatescopeError
+from gatescope.server.measures import Reading, noted, noting
 from gatescope.server.snippet import snippet
-from gatescope.server.sources import WHOLE, Reading, Scope, Source, noted, noting, scope_words
+from gatescope.server.sources import WHOLE, Scope, Source, scope_words
 from gatescope.studies.export import csv_bytes
 
 ROWS_SHOWN = 2_000
@@ -157,7 +158,12 @@ def _export(words: Words, key: str, readings: Sequence[Reading], at: Mapping[str
 
 def _origin(source: Source, scope: Scope) -> Origin:
     made = source.record.provenance
-    return Origin(model=made.model, fingerprint=made.fingerprint, scope=scope_words(source, scope))
+    return Origin(
+        model=made.model,
+        fingerprint=made.fingerprint,
+        scope=scope_words(source, scope),
+        intervention=made.intervention,
+    )
 
 
 def _ways_out(

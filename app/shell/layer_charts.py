@@ -23,7 +23,8 @@ from gatescope.app.shell.messages import plain
 from gatescope.app.shell.page import Page
 from gatescope.routing.errors import OptionError
 from gatescope.routing.groups import layer_names
-from gatescope.server.sources import Scope, Source, measure, own_tokens, scope_of
+from gatescope.server.measures import measure, own_tokens
+from gatescope.server.sources import Scope, Source, scope_of
 from gatescope.server.view import ViewParts
 
 

@@ -15,9 +15,12 @@ from gatescope.app.shell import address, tour
 from gatescope.app.shell import sidebar as aside
 from gatescope.app.shell.messages import plain, show_error, show_notices
 from gatescope.routing.errors import CaptureNotFoundError, GatescopeError, OptionError
+from gatescope.routing.record import Provenance
 from gatescope.server import server
-from gatescope.server.sources import Scope, Source, document_of, own_tokens, scope_of, shipped_ids, size_of
+from gatescope.server.measures import own_tokens, size_of
+from gatescope.server.sources import Scope, Source, document_of, scope_of, shipped_ids
 from gatescope.server.view import View
+from gatescope.studies.manifest import clean_name
 
 MOST_TOKENS = 10**7
 FEW_TOKENS = 200
@@ -68,7 +71,7 @@ def open_page(question: str, *, wants: Literal["corpus", "text"]) -> Page | None
     view, scope = checked(source, view)
     page = Page(view=view, source=source, reference=reference_of(view), scope=scope)
     look_at(page)
-    show_notices(tuple(filter(None, (source.notice, *view.problems))))
+    show_notices(tuple(filter(None, (source.notice, *changed_notices(source, page.reference), *view.problems))))
     st.caption(plain(headline(source)))
     tour.answer(address.here(), view)
     aside.show(source, page.reference, view)
@@ -87,9 +90,33 @@ def headline(source: Source) -> str:
         made.device,
         f"{record.tokens:,} tokens" + (f" of {documents:,} documents" if documents > 1 else ""),
         f"{len(record.layers)} MoE layers, {record.slots} of {record.experts} experts a token",
-        f"captured by {made.engine}",
+        captured_by(made),
     ]
     return " · ".join(parts)
+
+
+def captured_by(made: Provenance) -> str:
+    """By which engine a capture was made, and whether its routes are the model's own."""
+    return f"captured by {made.engine}" + (" under an intervention" if made.intervention else "")
+
+
+def changed_words(made: Provenance, which: str = "This capture") -> str:
+    """That routes were changed while they were captured, and by what, in a sentence; nothing where they were not.
+
+    >>> made = Provenance(model="m", fingerprint="f", dtype="float32", device="cpu", options={"intervention": "Halved"})
+    >>> changed_words(made)
+    "This capture was made under an intervention (Halved): its routes are not the model's own."
+    """
+    if not made.intervention:
+        return ""
+    name = clean_name(made.intervention) or "not named"
+    return f"{which} was made under an intervention ({name}): its routes are not the model's own."
+
+
+def changed_notices(source: Source, reference: Source | None) -> tuple[str, ...]:
+    """What must be said of captures whose routes were changed while they were made; nothing of others."""
+    other = "" if reference is None else changed_words(reference.record.provenance, "Capture B")
+    return tuple(filter(None, (changed_words(source.record.provenance), other)))
 
 
 def _stand_in(model: str, wants: str) -> str | None:

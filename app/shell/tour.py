@@ -13,8 +13,9 @@ from gatescope.app.shell.messages import plain, show_error
 from gatescope.models import BUNDLED_MODEL, BUNDLED_MODELS
 from gatescope.routing.errors import GatescopeError
 from gatescope.server import server
+from gatescope.server.measures import measure, table
 from gatescope.server.memo_cache import MemoCache
-from gatescope.server.sources import document_of, measure, shipped_ids, shipped_name, table
+from gatescope.server.sources import document_of, shipped_ids, shipped_name
 from gatescope.server.view import View, ViewParts
 
 DISMISSED = "tour-dismissed"

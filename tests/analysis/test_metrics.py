@@ -137,3 +137,11 @@ def test_what_is_missing_gives_a_defined_result_or_a_reason(name, by, poor):
         assert result.value.ndim == len(METRICS[name].axes), lacking
         if lacking == "no routes" and "le" in METRICS[name].axes and not of_tokens:
             assert not (result.value == 0).all(), "a silent zero"
+
+
+def test_nulls_are_named_in_the_words_of_the_field(subtests):
+    """Labels are shuffled or permuted, as papers say; nothing is dealt."""
+    for name, one in METRICS.items():
+        with subtests.test(name):
+            assert "deal" not in f"{one.null} {one.uniform} {one.meaning}"
+    assert "labels shuffled among documents" in METRICS["group_information"].null

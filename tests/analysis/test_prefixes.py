@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from gatescope.analysis.compare import load_shift
-from gatescope.analysis.prefixes import first_of_prefix
+from gatescope.analysis.compare import cascade, flips_by_margin, load_shift
+from gatescope.analysis.first_choices import shared_information
+from gatescope.analysis.prefixes import first_of_prefix, without_repeats
+from gatescope.analysis.saturation import agreement, agreement_by_label
 from gatescope.routing.record import Flag
 
 
@@ -79,3 +81,52 @@ def test_a_begin_token_that_flips_in_every_document_is_no_shift_of_the_load(reco
     found = load_shift(of_texts(records, *texts, ids=one), of_texts(records, *texts, ids=two), resamples=2000)
     assert found.value_le[0].tolist() == pytest.approx([1 / 13, -1 / 13, 0])  # of 1 begin token and 12 words
     assert (found.q_le[0, :2] > 0.5).all(), "one observation establishes nothing"
+
+
+def test_what_stands_behind_a_gap_counts(records):
+    """Two documents that differ in the middle, which is then taken out: what is left looks alike and is not."""
+    record = of_texts(records, [0, 5, 6], [0, 7, 6])
+    kept = record.take(np.array([0, 2, 3, 5]))
+    assert first_of_prefix(kept).tolist() == [True, True, False, True]
+
+
+def test_nothing_is_left_out_twice(records):
+    record = of_texts(records, [0, 5, 6], [0, 5, 7, 6], [1, 5], [0, 5, 7, 6, 6])
+    once = without_repeats(record, record)
+    assert once[0].tokens == sum(by_hand([0, 5, 6], [0, 5, 7, 6], [1, 5], [0, 5, 7, 6, 6]))
+    assert without_repeats(*once)[0] is once[0] and without_repeats(*once)[1] is once[1]
+
+
+@pytest.fixture
+def flipping(records):
+    """Two captures of twelve documents: the begin token, alike in all, flips in both layers; no word after it does."""
+    texts = [[0, 10 + number, 30 + number] for number in range(12)]
+    one = np.tile([[[0], [0]], [[2], [2]], [[0], [2]]], (12, 1, 1))
+    two = np.tile([[[1], [1]], [[2], [2]], [[0], [2]]], (12, 1, 1))
+    margin_tl = np.tile(np.array([[0.1], [0.5], [0.9]], np.float16), (12, 2))
+    return of_texts(records, *texts, ids=one, margin_tl=margin_tl), of_texts(records, *texts, ids=two)
+
+
+def test_captures_agree_but_in_one_begin_token(flipping):
+    for layer in agreement(*flipping, resamples=10):
+        assert (layer.tokens, layer.share) == (25, pytest.approx(24 / 25))  # 1 begin token and 24 words
+        assert layer.load_matched > 0.4
+    labels_d = np.arange(12) % 2
+    for layers in agreement_by_label(*flipping, labels_d, resamples=10).values():
+        assert layers[0].tokens == 13, "each label's documents on their own: one begin token in each"
+
+
+def test_one_begin_token_is_one_flip(flipping):
+    found = flips_by_margin(*flipping, bins=5, resamples=10)
+    assert found.tokens_b.sum() == 2 * 25
+    assert found.overall == pytest.approx(1 / 25)
+
+
+def test_one_begin_token_is_one_that_carries_on(flipping):
+    found = cascade(*flipping, resamples=10)
+    assert found.rate_l.tolist() == pytest.approx([1 / 25, 1 / 25])
+    assert np.isnan(found.after_l[1]), "one token that changed before is too few"
+
+
+def test_one_begin_token_tells_two_models_apart_once(flipping):
+    assert shared_information(*flipping, permutations=5).tokens == 25

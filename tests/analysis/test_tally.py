@@ -71,7 +71,7 @@ def equal(one, other):
 
 
 @pytest.mark.parametrize("most_units", [2048, 4])
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(
     seed=st.integers(0, 10_000),
     shards=st.lists(st.integers(0, 3), min_size=6, max_size=6),

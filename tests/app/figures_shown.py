@@ -15,6 +15,7 @@ from streamlit.testing.v1 import AppTest
 from gatescope.analysis.tally import tally
 from gatescope.analysis.tally_file import to_bytes
 from gatescope.app.shell import figure
+from gatescope.app.views.prompt import show as prompt
 from gatescope.cache.schema import encode
 from gatescope.cache.study import ROUTES, Block, StudyFolder
 from gatescope.models.box import probed
@@ -41,6 +42,7 @@ SCOPES: dict[str, dict[str, str]] = {
     "numbers": {"c": CORPUS, "s": "documents:0-9.12.20"},
     "range": {"c": CORPUS, "d": "2", "r": "3-60"},
     "facet": {"c": CORPUS, "f": "generated"},
+    "format": {"c": CORPUS, "f": "format"},
     "sliced facet": {"c": CORPUS, "s": "language:en", "f": "prompt"},
     "compared": {"c": CORPUS, "vs": OTHER, "s": "domain:law"},
     "study": {"c": STUDY},
@@ -71,10 +73,43 @@ VISITS: dict[str, tuple[str, dict[str, str], dict[str, Any]]] = {
     "token": ("token", PLACE, {}),
     "map": ("map", {}, {}),
     "map of tokens": ("map", {"l": "2"}, {"map-kind-2": "tokens"}),
+    "settling": ("compare", {}, {}),
+    "weights": ("compare", {"vs": OTHER}, {}),
+    "two documents": ("compare", {"vs": CORPUS, "m": "sift-sigmoid"}, {}),
+    "two texts": ("compare", {"vs": "welcome.sift-softmax"}, {}),
+    "two models": ("compare", {"vs": "probe.sift-sigmoid"}, {}),
+    "claims": ("model", {"m": MODEL}, {f"claims-of-{CORPUS}": True}),
+    "prompt": ("prompt", {}, {}),
+    "pinned in a prompt": ("prompt", PLACE | {"view": "expert"}, {}),
     "enough": ("library", {}, {"library-part": "enough", "enough-of": None}),
     "guide": ("guide", {}, {}),
 }
-"""Every page with figures of one capture, in each of its parts: its address, and what was chosen on it."""
+"""Every page with figures, in each of its parts: its address, and what was chosen on it."""
+
+SLOW = ("settling", "two documents", "two texts", "two models", "claims", "pinned in a prompt")
+"""Visits left to the second tier: they read a corpus or a model that ships, or say little that others do not."""
+
+EVERY_VISIT = [pytest.param(visit, marks=[pytest.mark.slow] if visit in SLOW else [], id=visit) for visit in VISITS]
+
+KEYS = {
+    "settling": {"settling"},
+    "weights": {"overlap", "margins", "cascade", "shift", "pair"},
+    "two documents": {"diff", "stay", "pair"},
+    "two texts": {"diff", "stay", "pair"},
+    "two models": {"sight-load_effective_experts", "sight-load_entropy", "sight-group_information", "shape", "shared"},
+    "claims": {"claims"},
+    "prompt": {"trace", "counts", "picture"},
+    "pinned in a prompt": {"trace", "counts", "picture"},
+}
+"""All figures of a visit, of those pages that leave out what the captures cannot give."""
+
+LACKS = {
+    "settling": ("compared", "facet", "format", "facet of a study"),
+    "two documents": ("facet", "study", "slice of a study", "facet of a study"),
+    "two texts": ("range", "facet", "facet of a study"),
+    "two models": ("facet", "format", "facet of a study"),
+}
+"""Scopes in which a visit lacks some of them: nothing that counts is in both captures, or they compare otherwise."""
 
 
 @dataclass
@@ -106,6 +141,14 @@ def corpus() -> RoutingRecord:
     return replace(chosen, flag_t=flag_t)
 
 
+def rerouted(record: RoutingRecord) -> RoutingRecord:
+    """The same tokens, of which one in five goes to the next expert in each layer."""
+    moved_tl = np.random.default_rng(0).random(record.ids_tlk.shape[:2]) < 0.2
+    next_tlk = ((record.ids_tlk + 1) % record.experts).astype(record.ids_tlk.dtype)
+    is_moved_tlk = moved_tl[..., None] & (record.ids_tlk != record.empty)
+    return replace(record, ids_tlk=np.where(is_moved_tlk, next_tlk, record.ids_tlk))
+
+
 def write_study(folder: Path, record: RoutingRecord) -> None:
     """A study of two blocks, analysed whole."""
     half = len(record.documents) // 2
@@ -134,7 +177,7 @@ def figures_server(folder: Path) -> Iterator[Callable[..., list[Shown]]]:
         _forget()
         record = corpus()
         server.shelf().store.put(CORPUS, record)
-        server.shelf().store.put(OTHER, record.of_documents(range(0, len(record.documents), 2)))
+        server.shelf().store.put(OTHER, rerouted(record.of_documents(range(0, len(record.documents), 2))))
         write_study(folder / "studies" / STUDY, record)
         shown: list[Shown] = []
         _listen(patch, shown)
@@ -150,7 +193,7 @@ def _forget() -> None:
 
 def _listen(patch: pytest.MonkeyPatch, shown: list[Shown]) -> None:
     """Note every figure; all that draws them runs as it is."""
-    ways_out, download = figure._ways_out, figure._download
+    ways_out, download, python_of = figure._ways_out, figure._download, prompt._python
 
     def noted_ways_out(export, *, key, frame, is_chart, python):
         found = Shown(key, frame, export.file, python.code, python.beyond, export.words.takeaway)
@@ -161,6 +204,11 @@ def _listen(patch: pytest.MonkeyPatch, shown: list[Shown]) -> None:
         shown[-1].saves[name] = make
         return download(name, make, file, mime, key)
 
+    def noted_python(table, code):
+        shown.append(Shown(table.name.lower(), table.make, code=code))
+        return python_of(table, code)
+
+    patch.setattr(prompt, "_python", noted_python)
     patch.setattr(figure, "_ways_out", noted_ways_out)
     patch.setattr(figure, "_download", noted_download)
 
@@ -168,8 +216,10 @@ def _listen(patch: pytest.MonkeyPatch, shown: list[Shown]) -> None:
 def _opened(
     shown: list[Shown], page: str, params: dict[str, str], state: dict[str, Any]
 ) -> tuple[AppTest, list[Shown]]:
-    """The page at an address, and its figures."""
+    """The page at an address, and its figures; the Model page once the model is loaded."""
     shown.clear()
+    if page == "model":
+        assert server.tracer(params["m"]).loading.wait(240)
     view = AppTest.from_file(server.FRAME, default_timeout=300)
     for name, value in params.items():
         view.query_params[name] = value

@@ -32,6 +32,9 @@ def test_a_model_that_read_no_corpus_is_told_how_to(opened, tiny_model):  # noqa
     assert "1 does not, 8 cannot be told yet, 1 does not apply to it" in takeaway(page)
     assert "no corpus was read by this model yet" in words(page)
     assert "Study a corpus with this model" in [each.label for each in page.button]
+    made = {}
+    exec(next(each.value for each in page.code if each.language == "python"), made)
+    assert sum(each.holds == "not enough data" for each in made["verdicts"]) == 8
 
 
 @pytest.mark.parametrize("capture", ["probe.sift-sigmoid", "step0.sift-softmax", "welcome.sift-softmax"])

@@ -1,8 +1,11 @@
 """`python -m app`: three files or none, an error in three parts, and help at once."""
 
 import json
+import os
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -10,7 +13,7 @@ from typer.testing import CliRunner
 
 from gatescope.app import __version__
 from gatescope.cache.store import Store
-from gatescope.cli.main import app
+from gatescope.cli.main import Traced, _write, app
 from gatescope.studies.export import read_trace_csv
 
 TEXT = "The cat sat. =1+1\nNA"
@@ -129,6 +132,50 @@ def test_a_failure_while_writing_leaves_the_earlier_files_as_they_were(tiny_mode
     assert "No space left" in done.stderr
     assert (tmp_path / "trace.csv").read_text() == "earlier"
     assert [name for name in files_below(tmp_path) if "partial" in name or "counts" in name] == []
+
+
+TRACER = """
+import sys
+from pathlib import Path
+import gatescope.studies.export
+from gatescope.cli.main import Traced, _write
+from tests.app.conftest import build_record
+gatescope.studies.export.counts_frame = lambda _record: (print("writing", flush=True), sys.stdin.read())
+_write(Traced("abcdefghijklmnop", build_record(), None), Path(sys.argv[1]))
+"""
+
+
+def tracing(out):
+    """A process in the middle of writing a trace."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    root = Path(__file__).parents[2]
+    started = subprocess.Popen([sys.executable, "-c", TRACER, str(out)], cwd=root, **pipes)
+    assert started.stdout.readline() == "writing\n"
+    return started
+
+
+@pytest.mark.slow
+def test_what_a_killed_trace_left_goes_at_the_next_one_and_a_living_one_keeps_its_own(make_record, tmp_path):
+    with tracing(tmp_path) as killed, tracing(tmp_path) as living:
+        killed.kill()
+        killed.wait()
+        assert len(list(tmp_path.glob(".partial-*"))) == 2
+        files = _write(Traced("bcdefghijklmnopq", make_record(), None), tmp_path)
+        assert len(list(tmp_path.glob(".partial-*"))) == 1
+        living.kill()
+        living.wait()
+    _write(Traced("bcdefghijklmnopq", make_record(), None), tmp_path)
+    assert files_below(tmp_path) == sorted(path.name for path in files.values())
+
+
+def test_what_an_earlier_version_left_without_a_lock_goes_by_its_age(make_record, tmp_path):
+    old, young = tmp_path / ".partial-old", tmp_path / ".partial-new"
+    for folder in (old, young):
+        folder.mkdir()
+        (folder / "trace.csv").write_text("half")
+    os.utime(old, (time.time() - 7200,) * 2)
+    _write(Traced("bcdefghijklmnopq", make_record(), None), tmp_path)
+    assert not old.exists() and young.exists()
 
 
 def test_a_text_is_not_read_from_a_device_that_never_ends(tmp_path):

@@ -37,6 +37,7 @@ from gatescope.app.views.domains.evidence_figure import (
     word_table,
 )
 from gatescope.app.views.domains.groups_figure import (
+    NO_INTERVAL,
     composition_frame,
     deviation,
     is_split_sure,
@@ -46,7 +47,9 @@ from gatescope.app.views.domains.groups_figure import (
     leaning_takeaway,
     leanings,
     split_frame,
+    split_notes,
     split_plot,
+    split_population,
     split_takeaway,
     told_frame,
     told_plot,
@@ -127,6 +130,20 @@ def test_the_two_parts_are_of_the_bits_that_the_figure_beside_them_draws():
     assert shown["beyond_chance_bits"].tolist() == [0.21, 0.39]
     assert shown["beyond_words_bits"].tolist() == pytest.approx([-0.04, 0.29])
     assert shown["words_share"].tolist() == pytest.approx([0.25 / 0.21, 0.1 / 0.39])
+
+
+def test_of_a_part_of_the_tokens_the_words_explain_their_share_of_the_bits_of_all():
+    shown = split_frame(split(), Result(value=np.array([0.2, 0.8])), is_part=True)
+    assert shown["beyond_chance_bits"].tolist() == [0.2, 0.8]
+    assert shown["words_share"].tolist() == pytest.approx([1.25, 0.25])
+    assert shown["words_alone_bits"].tolist() == pytest.approx([0.25, 0.2])
+    assert (shown["words_alone_bits"] + shown["beyond_words_bits"]).tolist() == pytest.approx([0.2, 0.8])
+    said = split_population(split(label_documents=[300, 290]), "N = 9 tokens of 8,000 documents")
+    assert said == "N = 9 tokens of 8,000 documents · what the words explain: the first 300 of these documents"
+
+
+def test_why_the_split_has_no_interval_is_said():
+    assert ("Interval", NO_INTERVAL) in split_notes(split_frame(split()), "domain")
 
 
 def test_the_split_gives_its_verdict_first_and_no_share_above_all():

@@ -8,8 +8,10 @@ from streamlit.testing.v1 import AppTest
 
 from gatescope.app.views.domains import by_group
 from gatescope.server import server
+from gatescope.server.measures import measure, table
 from gatescope.server.settings import settings
-from gatescope.server.sources import measure, read_shipped, table
+from gatescope.server.sources import read_shipped
+from tests.app.figures_shown import STUDY, figures_server
 
 PROBE = "probe.sift-softmax"
 
@@ -161,3 +163,15 @@ def test_another_model_is_compared_as_b(opened):
     said = words(opened(m="sift-sigmoid", vs=PROBE))
     assert "; B: 110,552 tokens" in said
     assert "layer 0 (block 1)" not in said, "no brackets within brackets"
+
+
+def test_of_a_study_partly_at_hand_both_figures_draw_the_stored_bits(tmp_path):
+    with figures_server(tmp_path) as open_page:
+        page, shown = open_page("domains", {"c": STUDY}, {})
+    told, split = (next(each for each in shown if each.key == key) for key in ("told", "split"))
+    stored, parts = told.frame(), split.frame()
+    assert parts["beyond_chance_bits"].tolist() == stored["beyond_chance_bits"].tolist()
+    sums = parts["words_alone_bits"] + parts["beyond_words_bits"]
+    assert sums.tolist() == pytest.approx(stored["beyond_chance_bits"].tolist(), nan_ok=True)
+    assert 'results["group_information", "domain"]' in split.code
+    assert "what the words explain: the first" in words(page)

@@ -1,5 +1,7 @@
 """The page of one expert, over what ships with a model: it stands, follows the address, and says what is missing."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 import streamlit as st
@@ -56,6 +58,7 @@ def param(page: AppTest, name: str) -> str:
     return value if isinstance(value, str) else value[0]
 
 
+@cache
 def loads(layer: int) -> list[int]:
     """Tokens of the text itself that each expert worked on, counted afresh."""
     record = probed("sift-softmax")

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -30,7 +31,20 @@ def test_one_row_per_token_layer_and_slot_in_that_order(make_record):
 
 
 def test_every_column_is_documented_and_in_the_documented_order(make_record):
-    assert list(trace_frame(make_record(), ID).columns) == list(TRACE_COLUMNS)
+    assert list(trace_frame(halved(make_record()), ID).columns) == list(TRACE_COLUMNS)
+
+
+def halved(record):
+    """The record as one made under an intervention."""
+    return replace(record, provenance=replace(record.provenance, options={"intervention": "=Halved()"}))
+
+
+def test_tables_of_changed_routes_name_the_intervention_and_no_others(make_record):
+    record = make_record()
+    for frame in (trace_frame(halved(record), ID), counts_frame(halved(record))):
+        assert set(frame["intervention"]) == {"=Halved()"}
+        assert b'"""=Halved()"""' in csv_bytes(frame)  # a JSON string, which is no formula
+    assert "intervention" not in trace_frame(record, ID) and "intervention" not in counts_frame(record)
 
 
 def test_entropy_is_given_in_bits(make_record):
@@ -48,7 +62,16 @@ def test_a_quantity_that_was_not_recorded_has_no_column(make_record):
     bare = make_record(
         weight_tlk=None, rejected_tl=None, margin_tl=None, entropy_tl=None, loss_t=None, predicted_t=None
     )
-    missing = {"weight", "margin", "entropy_bits", "rejected_expert", "loss", "predicted_id", "predicted"}
+    missing = {
+        "intervention",
+        "weight",
+        "margin",
+        "entropy_bits",
+        "rejected_expert",
+        "loss",
+        "predicted_id",
+        "predicted",
+    }
     assert set(TRACE_COLUMNS) - set(trace_frame(bare, ID).columns) == missing
 
 
@@ -100,7 +123,7 @@ def test_the_table_reads_back_as_it_was_written(make_record):
 
 
 def test_a_capture_without_tokens_is_a_table_without_rows(make_record):
-    record = make_record().take(slice(0, 0))
+    record = halved(make_record()).take(slice(0, 0))
     frame = trace_frame(record, ID)
     assert list(frame.columns) == list(TRACE_COLUMNS)
     assert read_trace_csv(io.BytesIO(csv_bytes(frame))).empty

@@ -34,7 +34,7 @@ from gatescope.studies.importing import write_records
 from gatescope.studies.manifest import Order, write_order
 from tests.app.conftest import build_record
 
-FIRST, SECOND = "firstcaptureaaaa", "secondcaptureaaa"
+FIRST, SECOND, THIRD = "firstcaptureaaaa", "secondcaptureaaa", "thirdstudyaaaaaa"
 HOSTILE = "<img src=x onerror=alert(1)>\n=cmd|' /C calc'!A0 **x** \u202e\x00"
 
 
@@ -247,6 +247,77 @@ def test_labels_that_cannot_be_read_are_none(tmp_path):
         assert book.of(FIRST).seen_by("ann").name == ""
     with pytest.raises(CaptureNotFoundError):
         book.share("../../etc/passwd", "ann", is_shared=True)
+
+
+DAMAGE = {
+    "emptied": lambda path: path.write_text(""),
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:-20]),
+    "altered": lambda path: path.write_text(path.read_text().replace('"ann"', '"bob"')),
+    "another's": lambda path: path.write_text(path.with_name(f"{SECOND}.json").read_text()),
+    "a folder": lambda path: (path.unlink(), path.mkdir()),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_a_capture_whose_labels_are_damaged_is_private_and_nobody_s(place, tmp_path, damage):
+    """Before, whoever had opened it became its owner, and could delete it."""
+    place(shared=True)
+    for id, who in ((FIRST, "ann"), (SECOND, "bob")):
+        library.label_book().own(id, who)
+        library.label_book().share(id, who, is_shared=True)
+    damage(tmp_path / "captures" / "library" / f"{FIRST}.json")
+    assert FIRST not in ids("carol"), "what was shared is no longer listed to all"
+    for who in ("ann", "bob"):
+        entry = entry_of(FIRST, who, [FIRST])
+        assert (entry.is_own, entry.is_shared) == (False, False)
+        assert "Whose this is cannot be read any more" in entry.note
+        with pytest.raises(OptionError, match="somebody else's"):
+            remove(entry)
+        for change in (
+            lambda entry=entry, who=who: rename(entry, who, name="mine", tags=""),
+            lambda entry=entry, who=who: library.share(entry, who, is_shared=True),
+        ):
+            with pytest.raises(StoreError, match="nobody knows whose it is"):
+                change()
+    assert library.label_book().of(FIRST).is_damaged, "nothing was written over it"
+    assert entry_of(SECOND, "bob", ()).note == ""
+
+
+def test_the_owner_who_is_known_otherwise_begins_anew_and_the_damaged_file_is_kept(place, tmp_path):
+    place(shared=True)
+    begin_study(THIRD, "ann", state="stopped")
+    library.share(entry_of(THIRD, "ann", ()), "ann", is_shared=True)
+    path = tmp_path / "captures" / "library" / f"{THIRD}.json"
+    path.write_text("half")
+    assert THIRD not in ids("bob")
+    ann = entry_of(THIRD, "ann", ())
+    assert ann.is_own and "name it anew" in ann.note
+    rename(ann, "ann", name="again", tags="")
+    assert (entry_of(THIRD, "ann", ()).name, entry_of(THIRD, "ann", ()).note) == ("again", "")
+    assert path.with_suffix(".damaged").read_text() == "half"
+    assert library.label_book().of(THIRD).owner == "ann"
+
+
+def test_where_everything_is_everybody_s_damaged_labels_are_begun_anew(place, tmp_path):
+    place()
+    library.label_book().call(FIRST, "", name="x", tags="")
+    (tmp_path / "captures" / "library" / f"{FIRST}.json").write_text("{")
+    assert "name it anew" in entry_of(FIRST, "", ()).note
+    rename(entry_of(FIRST, "", ()), "", name="y", tags="")
+    assert (entry_of(FIRST, "", ()).name, entry_of(FIRST, "", ()).note) == ("y", "")
+    remove(entry_of(FIRST, "", ()))
+    assert [each.name for each in (tmp_path / "captures" / "library").iterdir() if FIRST in each.name] == []
+
+
+def test_an_import_again_gives_its_owner_back_what_was_damaged(place, tmp_path):
+    place(shared=True)
+    record = build_record(["a", " c"])
+    content = seal(FIRST, encode(record)) + bytes(encode(record))
+    (taken,) = exchange.take_in([(f"{FIRST}.gsr", content)], Given(), visitor="ann")
+    (tmp_path / "captures" / "library" / f"{taken.id}.json").write_text("")
+    assert not entry_of(taken.id, "ann", [taken.id]).is_own
+    exchange.take_in([(f"{FIRST}.gsr", content)], Given(), visitor="ann")
+    assert entry_of(taken.id, "ann", ()).is_own
 
 
 def test_a_browser_is_known_by_its_token_whatever_its_mask():

@@ -70,7 +70,23 @@ def test_overlap_has_an_interval_for_one_layer_only():
     assert len(overlap_plot(OVERLAP, None).data) == 2
     assert [trace.name for trace in overlap_plot(OVERLAP, 1, OVERLAP).data if trace.name][-1] == "B"
     assert len(overlap_plot(OVERLAP, 1, Result(value=OVERLAP.value[:1], labels=LAGS)).data) == 4, "B has no layer 1"
-    assert len(overlap_frame(OVERLAP, ["0", "1"])) == 6
+
+
+def test_the_table_of_overlap_is_that_of_the_figure():
+    """One line of the figure is one part of the table: of the mean over layers, or of the layer that is shown."""
+    for layer, name in ((None, "the mean over layers"), (1, "second")):
+        frame = overlap_frame(OVERLAP, ["first", "second"], layer, OVERLAP)
+        drawn = {line.name: np.array(line.y) for line in overlap_plot(OVERLAP, layer, OVERLAP).data if line.name}
+        assert set(frame["layer"]) == {name}
+        for whose in "AB":
+            own = frame[frame["capture"] == whose]
+            assert own["distance"].tolist() == ["1", "2", "4"]
+            assert own["value"].to_numpy() == pytest.approx(drawn[whose], abs=1e-6, nan_ok=True)
+        null = frame.loc[frame["capture"] == "A", "null"].to_numpy()
+        assert null == pytest.approx(drawn["other documents of the same kind"], abs=1e-6, nan_ok=True)
+        assert ("low" in frame) is (layer is not None), "a mean over layers has no interval of its own"
+    shorter = Result(value=OVERLAP.value[:1], labels=LAGS)
+    assert set(overlap_frame(OVERLAP, ["0", "1"], 1, shorter)["capture"]) == {"A"}, "B has no layer 1"
 
 
 def rates(rows: list[list[float]], null: list[list[float]] | None = None) -> Result:

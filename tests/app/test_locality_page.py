@@ -9,8 +9,9 @@ from streamlit.testing.v1 import AppTest
 
 from gatescope.server import server
 from gatescope.server.expert_sizes import known_weights
+from gatescope.server.measures import measure
 from gatescope.server.settings import settings
-from gatescope.server.sources import measure, read_shipped
+from gatescope.server.sources import read_shipped
 from tests.app.conftest import build_record
 
 PROBE = "probe.sift-softmax"

@@ -8,8 +8,9 @@ from streamlit.testing.v1 import AppTest
 from gatescope.app.views.map import chart
 from gatescope.app.views.map.projections import places_of
 from gatescope.server import server
+from gatescope.server.measures import table
 from gatescope.server.settings import settings
-from gatescope.server.sources import Scope, documents_of, read_shipped, table
+from gatescope.server.sources import Scope, documents_of, read_shipped
 from gatescope.server.view import Span
 
 PAGE = "../pages/map.py"

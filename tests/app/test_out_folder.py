@@ -12,8 +12,9 @@ import pytest
 from typer.testing import CliRunner
 
 from gatescope.cache.study import StudyFolder
+from gatescope.cache.temporary import LOCK
 from gatescope.cli.main import app
-from gatescope.studies.out_folder import LOCK, NEW, OLD, PREFIX, clean, replacing
+from gatescope.studies.out_folder import NEW, OLD, PREFIX, clean, replacing
 from tests.app.small_studies import analyze, captured
 
 ROOT = Path(__file__).parents[2]

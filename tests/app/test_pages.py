@@ -43,6 +43,8 @@ TROUBLE = {
 """Addresses that ask for what is not there, and what must be said of each."""
 WITHOUT_CAPTURE = ("library", "model", "guide")
 """Pages that show no capture: what an address says of one is not looked up there."""
+FIRST_TIER = ("prompt", "compare", "expert")
+"""Pages on which every bad link is tried each time; what tells of them is the same on the others."""
 PAGES = find_pages()
 
 
@@ -123,7 +125,12 @@ def test_a_page_stands_in_every_state(page, state):
 @pytest.mark.usefixtures("place")
 @pytest.mark.parametrize(
     ("page", "trouble"),
-    [(page, each) for page in PAGES for each in TROUBLE if each == "garbage" or page.address not in WITHOUT_CAPTURE],
+    [
+        pytest.param(page, each, marks=() if each == "garbage" or page.address in FIRST_TIER else pytest.mark.slow)
+        for page in PAGES
+        for each in TROUBLE
+        if each == "garbage" or page.address not in WITHOUT_CAPTURE
+    ],
     ids=name,
 )
 def test_a_bad_link_is_said_and_the_page_stands(page, trouble):

@@ -14,7 +14,8 @@ from gatescope.cli.main import app
 from gatescope.models import BUNDLED_MODELS
 from gatescope.models.box import probed
 from gatescope.routing.errors import StoreError
-from gatescope.server.sources import ANALYSED, CAPTURED, WHOLE, measure, read_shipped, read_study, table, tally_of
+from gatescope.server.measures import measure, table, tally_of
+from gatescope.server.sources import ANALYSED, CAPTURED, WHOLE, read_shipped, read_study
 from gatescope.studies.results import read_results, read_table, read_tally
 from tests.app.small_studies import analyze, captured
 

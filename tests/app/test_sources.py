@@ -6,29 +6,31 @@ import numpy as np
 import pytest
 
 from gatescope.analysis.metrics import METRICS
-from gatescope.analysis.registry import Ask
+from gatescope.analysis.registry import Ask, Result
 from gatescope.analysis.tally import tally
 from gatescope.analysis.tally_file import to_bytes
 from gatescope.routing import Document, Flag
 from gatescope.routing.errors import CaptureNotFoundError, OptionError
 from gatescope.server.document_ranges import slice_of
+from gatescope.server.measures import measure, own_tokens, table
 from gatescope.server.memo_cache import invalidate
 from gatescope.server.sources import (
+    ANALYSED,
+    CAPTURED,
     TALLY,
     Scope,
     Source,
     document_of,
     documents_of,
-    measure,
-    own_tokens,
     read_shipped,
     read_study,
     scope_of,
     shipped_ids,
-    table,
 )
 from gatescope.server.view import Span, View
+from gatescope.studies import results
 from tests.app.conftest import build_record
+from tests.app.small_studies import captured, write
 
 LABELS = [("d0", "code", "en"), ("d1", "law", "de"), ("d2", "code", "de")]
 
@@ -135,3 +137,35 @@ def test_every_shipped_id_can_be_read_and_no_other():
 def test_a_study_that_is_not_there_is_named(tmp_path):
     with pytest.raises(CaptureNotFoundError, match="no study abc"):
         read_study("abc", tmp_path)
+
+
+def test_what_is_computed_of_a_study_before_it_changed_is_not_served_afterwards(tmp_path, make_record):
+    """A page that read the study before goes on counting while a block comes in and all that is kept is dropped."""
+    study = captured(tmp_path / CAPTURED, make_record, blocks=1)
+    before = read_study("grown", tmp_path)
+    write(study, 1, make_record)
+    invalidate("grown")
+    assert measure(before, "relative_load").tokens == 3  # of 4 in the block, the first is the model's format
+    after = read_study("grown", tmp_path)
+    try:
+        assert measure(after, "relative_load").tokens == 3 + 4
+    finally:
+        invalidate("grown")
+
+
+def test_results_that_were_written_anew_are_read_anew(tmp_path, make_record):
+    captured(tmp_path / CAPTURED, make_record, blocks=1)
+    analysed = tmp_path / ANALYSED
+    analysed.mkdir()
+    path, load = analysed / results.NAME, ("relative_load", "")
+    path.write_bytes(results.to_bytes({load: Result(value=np.full((2, 4), 1.0), tokens=1, documents=2)}))
+    before = read_study("anew", tmp_path)
+    (analysed / "new").write_bytes(results.to_bytes({load: Result(value=np.full((2, 4), 2.0), tokens=2, documents=2)}))
+    (analysed / "new").replace(path)
+    invalidate("anew")
+    after = read_study("anew", tmp_path)
+    assert before.version != after.version == read_study("anew", tmp_path).version
+    try:
+        assert measure(after, "relative_load").tokens == 2
+    finally:
+        invalidate("anew")

@@ -22,10 +22,11 @@ from gatescope.routing import Document
 from gatescope.routing.errors import CaptureNotFoundError, OptionError, StorageFullError
 from gatescope.server.background import Doing, Studies, block_characters, blocks, plan_for
 from gatescope.server.jobs import JobQueue, Phase
+from gatescope.server.measures import measure
 from gatescope.server.memo_cache import invalidate
 from gatescope.server.model_worker import Shelf, Tracer
 from gatescope.server.settings import load_settings
-from gatescope.server.sources import ANALYSED, CAPTURED, measure, read_study
+from gatescope.server.sources import ANALYSED, CAPTURED, read_study
 from gatescope.studies.capturing import capture_block
 from gatescope.studies.compute import Chosen
 from gatescope.studies.estimate import length_of, speed_of
@@ -407,6 +408,7 @@ def test_the_estimate_of_time_is_about_what_capturing_takes(tracer, studies):
     assert 1 / 3 < speed.seconds(done.tokens) / done.seconds < 3
 
 
+@pytest.mark.slow
 def test_the_time_of_a_pass_is_that_of_the_fastest(tracer, monkeypatch):
     """Other work of the machine stalls the first timed pass for long; it says nothing of the model."""
     from gatescope.studies import estimate
@@ -417,7 +419,7 @@ def test_the_time_of_a_pass_is_that_of_the_fastest(tracer, monkeypatch):
     def stalled(*args):
         calls.append(1)
         if len(calls) % 3 == 2:
-            time.sleep(5)
+            time.sleep(1)
         return captured(*args)
 
     monkeypatch.setattr(estimate, "capture_block", stalled)
@@ -441,6 +443,7 @@ def test_what_is_written_at_the_end_is_told(studies):
     assert any(what.startswith("table load_gini") for what in written)
 
 
+@pytest.mark.slow
 def test_the_short_pass_tells_room_of_the_size_that_routes_take(tracer, studies):
     speed = speed_of(tracer.model, TEXTS_READ, plan_for("weights", "split"))
     assert speed.tokens_a_second > 0

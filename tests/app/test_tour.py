@@ -18,7 +18,7 @@ from gatescope.app.shell.tour import stops
 from gatescope.app.views.domains.groups_figure import split_frame, split_takeaway
 from gatescope.models import BUNDLED_MODELS
 from gatescope.server import server
-from gatescope.server.sources import measure, table, tally_of
+from gatescope.server.measures import measure, table, tally_of
 
 
 def test_a_parting_is_told_with_both_tokens(make_record):

@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from gatescope.cache.study import COUNTS, RECIPE, ROUTES, StudyFolder
 from gatescope.cli.main import app
 from gatescope.routing.errors import StoreError
-from gatescope.server.sources import ANALYSED, CAPTURED, measure, read_study
+from gatescope.server.measures import measure
+from gatescope.server.sources import ANALYSED, CAPTURED, read_study
 from gatescope.studies.adding_up import whole_tally
 from gatescope.studies.manifest import Order, write_order
 from tests.app.small_studies import analyze, captured, write

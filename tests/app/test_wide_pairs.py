@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
 
 from gatescope.analysis import pairs
 from gatescope.analysis.metrics import METRICS
@@ -22,7 +24,10 @@ from gatescope.app.views.pairs.coactivation_figure import (
     partners,
     strangest_layer,
 )
-from gatescope.routing import RouterRule
+from gatescope.cache.store import Store
+from gatescope.routing import Document, Provenance, RouterRule, RoutingRecord
+from gatescope.server import server
+from gatescope.server.settings import settings
 from gatescope.studies.results import NAME, read_results, to_bytes
 from gatescope.studies.tables import result_frame
 from tests.analysis.conftest import make_record
@@ -109,3 +114,94 @@ def test_partners_are_those_kept_with_a_note_of_the_others():
     frame = partners_frame(LIFT, SUPPORT, 1, 0)
     assert frame.to_numpy().tolist() == [[1, 2.2, 220, 100], [3, 0.5, 50, 100]]
     assert ("Note", "9 of 12 are left out.") in partners_words(frame, "", LIFT.warnings).says
+
+
+@pytest.fixture
+def opened(monkeypatch, tmp_path):
+    """Opens a page of a capture of 12 documents whose results keep `kept` pairs a layer; each time another capture."""
+    monkeypatch.setenv("GATESCOPE_CACHE_DIR", str(tmp_path / "captures"))
+    monkeypatch.setattr(pairs, "MOST_CELLS", 0)
+    settings.cache_clear()
+    st.cache_resource.clear()
+
+    def open_page(address: str, *, kept: int, **params: str) -> AppTest:
+        id = (address + "abcdefgh"[kept]).ljust(16, "z")
+        monkeypatch.setattr(pair_metrics, "KEPT", 2 * kept)
+        Store(settings().cache_dir).put(id, uneven())
+        page = AppTest.from_file(server.FRAME, default_timeout=240)
+        page.switch_page(f"../pages/{address}.py")
+        for name, value in (params | {"c": id}).items():
+            page.query_params[name] = value
+        page.run()
+        assert not page.exception
+        return page
+
+    yield open_page
+    monkeypatch.undo()
+    settings.cache_clear()
+    st.cache_resource.clear()
+
+
+def uneven() -> RoutingRecord:
+    """1,200 tokens of 12 documents; 6 experts in the first layer, 4 in the second, 2 a token."""
+    generator = np.random.default_rng(0)
+    ids_tlk = np.stack([generator.random((1200, e)).argsort(axis=1)[:, :2] for e in (6, 4)], axis=1)
+    return RoutingRecord(
+        ids_tlk=ids_tlk.astype(np.uint8),
+        weight_tlk=np.full(ids_tlk.shape, 0.5, np.float16),
+        token_t=np.arange(1200, dtype=np.int32) % 7,
+        document_t=np.repeat(np.arange(12, dtype=np.int32), 100),
+        position_t=np.tile(np.arange(100, dtype=np.int32), 12),
+        flag_t=np.zeros(1200, np.uint8),
+        documents=tuple(Document(f"text {number}", domain=("law", "code")[number % 2]) for number in range(12)),
+        layers=tuple(
+            RouterRule(layer=n, block=n, module="mlp", experts=e, k=2, score="softmax") for n, e in enumerate((6, 4))
+        ),
+        provenance=Provenance(model="uneven", fingerprint="0f" * 8, dtype="float32", device="cpu"),
+    )
+
+
+def said_on(page: AppTest) -> str:
+    parts = (*page.subheader, *page.markdown, *page.caption, *page.info, *page.error)
+    return "\n".join(str(part.value).replace("\\", "") for part in parts)
+
+
+def test_the_page_of_an_expert_shows_the_partners_kept_or_that_none_is(opened):
+    """Two of fifteen pairs: four experts have one or two partners, the others none."""
+    told = {}
+    for expert in range(6):
+        said = said_on(opened("expert", kept=2, l="0", e=str(expert)))
+        assert "Which experts work on the same tokens?" in said
+        told[expert] = "Of the pairs kept, those furthest from chance, most often expert" in said
+        assert told[expert] != ("none of this expert's pairs is among those kept" in said)
+        assert ("17 of 21 pairs are left out, those nearest to chance" in said) is told[expert]
+    kept = METRICS["coactivation_lift"](tally(uneven())).places
+    assert kept is not None
+    assert [expert for expert in told if told[expert]] == np.unique(kept[kept[:, 0] == 0, 1]).tolist()
+
+
+def test_one_partner_is_not_called_the_least_too():
+    words = partners_words(partners_frame(LIFT, SUPPORT, 0, 1), "", are_some=True)
+    assert words.takeaway.endswith("expert 2: 100 tokens together, 1.00 times what chance gives (100).")
+
+
+def test_any_measure_of_pairs_is_drawn_layer_by_layer(opened):
+    page = opened("layers", kept=4)
+    page.segmented_control(key="layers-part").set_value("Any other measure").run()
+    for name in ("coactivation_share", "coactivation_lift", "coactivation_support"):
+        page.selectbox(key="any-measure").set_value(name).run()
+        assert not page.exception
+        (choice,) = [box for box in page.selectbox if str(box.key).startswith(f"any-{name}")]
+        for layer in (0, 1):
+            choice.set_value(layer).run()
+            assert not page.exception
+            said = said_on(page)
+            assert METRICS[name].title in said and "13 of 21 pairs are left out" in said
+            assert f"Not shown:** {name}" not in said
+
+
+def test_the_page_of_pairs_says_how_many_are_kept(opened):
+    for layer, of in (("0", 15), ("1", 6)):
+        said = said_on(opened("pairs", kept=2, l=layer))
+        assert f"Layer {layer}: kept are the 2 of its {of} pairs that are furthest from chance" in said
+        assert "17 of 21 pairs are left out" in said

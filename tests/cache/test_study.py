@@ -239,6 +239,7 @@ for n in range(40):
 """
 
 
+@pytest.mark.slow
 def test_of_two_that_begin_a_study_at_once_one_begins_it(tmp_path):
     start = time.time() + 2
     both = {who: run(BEGIN, tmp_path, who, start) for who in ("one", "other")}

@@ -278,6 +278,105 @@ def test_what_comes_back_in_another_shape_is_refused(qwen):
         forward(qwen.model, qwen.routers.inputs)
 
 
+@dataclass(frozen=True)
+class Given:
+    """One id and one weight in the third row's first slot of one layer; whatever is None stays."""
+
+    at: int
+    expert: int | None = None
+    weight: float | None = None
+
+    def change(self, layer, routes):
+        if layer != self.at:
+            return None
+        ids_nk, weights_nk = routes.ids_nk.clone(), routes.weights_nk.clone()
+        if self.expert is not None:
+            ids_nk[2, 0] = self.expert
+        if self.weight is not None:
+            weights_nk[2, 0] = self.weight
+        return ids_nk, weights_nk
+
+
+@pytest.mark.parametrize("implementation", ["eager", "batched_mm", "grouped_mm"])
+@pytest.mark.parametrize("beyond", [-2, 0, 1, 1000])
+def test_an_expert_that_does_not_exist_is_refused_before_experts_run(loaded, implementation, beyond):
+    """One below NO_EXPERT, the first number behind the last expert, and further ones."""
+    last = len(loaded.layers) - 1
+    experts = loaded.layers[last].experts
+    expert = beyond if beyond < 0 else experts + beyond
+    loaded.model.set_experts_implementation(implementation)
+    ran = []
+    hook = loaded.sites[last].experts.register_forward_hook(lambda *_: ran.append(last))
+    try:
+        with loaded.recorder.changing(Given(last, expert=expert)), pytest.raises(OptionError) as error:
+            forward(loaded.model, loaded.routers.inputs)
+    finally:
+        hook.remove()
+        loaded.model.set_experts_implementation("eager")
+    assert f"handed back expert {expert} in row 2, slot 0 of layer {last} (" in error.value.found
+    assert f"0 to {experts - 1}" in error.value.expected and "NO_EXPERT (-1)" in error.value.expected
+    assert not ran
+
+
+@pytest.mark.parametrize("weight", [float("nan"), float("inf"), -float("inf")])
+def test_a_weight_that_is_not_finite_is_refused_before_experts_run(loaded, weight):
+    ran = []
+    hook = loaded.sites[0].experts.register_forward_hook(lambda *_: ran.append(0))
+    with (
+        loaded.recorder.changing(Given(0, weight=weight)),
+        pytest.raises(OptionError, match=r"handed back the weight (nan|-?inf) in row 2, slot 0 of layer 0"),
+    ):
+        forward(loaded.model, loaded.routers.inputs)
+    hook.remove()
+    assert not ran
+
+
+def test_a_weight_without_a_number_in_an_empty_slot_counts_for_nothing(qwen):
+    with qwen.recorder.changing(Given(0, expert=NO_EXPERT, weight=float("nan"))), overheard(qwen) as heard:
+        forward(qwen.model, qwen.routers.inputs)
+    assert np.isfinite(heard[0]).all()
+
+
+def test_a_weight_that_is_no_number_already_is_no_fault_of_an_intervention(qwen):
+    """Rows of padding may have any weights; here the router gives no row one."""
+    seen = Noted()
+
+    def broken(_module, _args, answer):
+        return tuple(torch.full_like(each, torch.nan) if each.is_floating_point() else each for each in answer)
+
+    hook = qwen.sites[0].router.register_forward_hook(broken)
+    with qwen.recorder.changing(Silenced(0, 2)), qwen.recorder.changing(seen):
+        forward(qwen.model, qwen.routers.inputs)
+    hook.remove()
+    assert seen.seen[0].weights_nk.isnan().any()
+
+
+@pytest.mark.parametrize(
+    "name", ["switch_transformers", "nllb_moe", "zaya", "llama4", "jetmoe", "aria", "dbrx", "phimoe", "doge"]
+)
+def test_an_expert_that_does_not_exist_is_refused_in_families_read_another_way(name):
+    thing = specimen(name)
+    inputs = {name: value[:1] if torch.is_tensor(value) else value for name, value in thing.inputs.items()}
+    routers = read_routers(thing.model, inputs)
+    experts = routers.learnt[0].rule.experts
+    for expert in (-2, experts):
+        with (
+            routers.recorder.changing(Given(0, expert=expert)),
+            pytest.raises(OptionError, match=f"handed back expert {expert} "),
+        ):
+            forward(thing.model, inputs)
+    routers.close()
+
+
+def test_ids_that_are_no_whole_numbers_are_refused(qwen):
+    class Scores:
+        def change(self, _layer, routes):
+            return routes.weights_nk, routes.weights_nk
+
+    with qwen.recorder.changing(Scores()), pytest.raises(OptionError, match=r"ids of type torch.float32"):
+        forward(qwen.model, qwen.routers.inputs)
+
+
 def test_a_sink_that_hands_routes_back_is_told_where_to_do_so(qwen):
     class Old:
         def layer(self, _layer, routes):

@@ -13,6 +13,7 @@ from gatescope.app.shell.figure import answering, chart, figure
 from gatescope.app.shell.page import Page
 from gatescope.app.views.compare.relation_figure import left_out
 from gatescope.app.views.compare.training_figure import (
+    NOTHING,
     Settling,
     settling,
     settling_frame,
@@ -24,11 +25,17 @@ from gatescope.models.box import history
 from gatescope.routing.errors import OptionError
 from gatescope.routing.groups import layer_names
 from gatescope.server import server
+from gatescope.server.measures import Reading, note
 from gatescope.server.memo_cache import MemoCache
 from gatescope.server.settings import settings
-from gatescope.server.sources import facet_mask, shipped_ids
+from gatescope.server.sources import Scope, facet_mask, shipped_ids
 
 _histories = MemoCache()
+IMPORTS = (
+    "from gatescope.analysis.prefixes import first_of_prefix",
+    "from gatescope.analysis.saturation import saturation",
+    "from gatescope.models.box import history",
+)
 EARLY = 3
 """Which step of a training is offered first: early, but not untrained."""
 
@@ -89,10 +96,12 @@ def show_settling(page: Page, *, model: str) -> None:
     with answering(question):
         facet = page.scope.facet
         found, tokens, documents, repeated = _histories.get((model, facet), partial(_settled, model, facet))
+        last = server.find_source(steps_of(model)[-1])
+        note(Reading(source=last, scope=Scope(facet=facet), code=_python(model), imports=IMPORTS))
         population = f"N = {tokens:,} tokens of {documents:,} documents of the probe set, all of them"
         population += left_out(repeated)
         words = settling_words(found, model=model, population=population)
-        with figure(words, key="settling", frame=lambda: settling_frame(found), is_chart=True):
+        with figure(words, key="settling", of=last, frame=lambda: settling_frame(found), is_chart=True):
             chart(settling_plot(found), words, key="settling-chart")
             matrix(
                 found.share_sl,
@@ -110,6 +119,12 @@ def show_settling(page: Page, *, model: str) -> None:
             st.caption("Click a step to compare with it.")
 
 
+def _python(model: str) -> str:
+    return f"""moments = history("{model}")
+rows_t = is_counted_t & first_of_prefix(record)
+found = saturation([moment.record.take(rows_t) for moment in moments])"""
+
+
 def _settled(model: str, facet: str) -> tuple[Settling, int, int, int]:
     moments = history(model)
     rows_t = facet_mask(moments[-1].record, facet)
@@ -123,6 +138,12 @@ def _settled(model: str, facet: str) -> tuple[Settling, int, int, int]:
     names = layer_names(records[-1].layers)
     steps, tokens = [moment.step for moment in moments], [moment.tokens for moment in moments]
     found = settling(steps, tokens, saturation(records), names)
+    if (found.null_sl[-1] >= 1 - NOTHING).all():
+        raise OptionError(
+            "tokens that all go to the same experts",
+            expected="tokens that the final model tells apart",
+            do="let the text's own tokens count",
+        )
     return found, records[-1].tokens, len(records[-1].documents), repeated
 
 

@@ -32,6 +32,14 @@ class Sight:
     axis: str
     of: Of
     by_label: bool = False
+    most: str = ""
+
+    def python(self, experts: int) -> str:
+        """Python of the scaled numbers: value, interval and null of a result `{}` over `most` of so many experts."""
+        if not self.most:
+            return ""
+        parts = "({}.value, {}.low, {}.high, {}.null)"
+        return f"{{}}_scaled = [each / {self.most.format(experts)} for each in {parts} if each is not None]"
 
 
 SIGHTS = (
@@ -40,12 +48,14 @@ SIGHTS = (
         "How much of the experts is used?",
         "effective experts, share of E",
         lambda value_l, experts: value_l / experts,
+        most="{}",
     ),
     Sight(
         "load_entropy",
         "How even is the load?",
         "entropy over log₂ E",
         lambda value_l, experts: value_l / np.log2(experts),
+        most="np.log2({})",
     ),
     Sight(
         "group_information",
@@ -98,11 +108,11 @@ def sight_words(lines: list[Model], sight: Sight, *, population: str, by: str) -
         for line in lines
         if np.isfinite(line.value_l).any()
     ]
-    beyond = [line.q_l is not None and bool(np.nanmin(line.q_l) <= 0.05) for line in lines]
+    beyond = [line.q_l is not None and bool((line.q_l <= 0.05).any()) for line in lines]
     null = METRICS[sight.metric].null
     return Words(
         question=sight.question.replace("the label", f"the {by}"),
-        takeaway=f"{'; '.join(said)}.",
+        takeaway=f"{'; '.join(said) or 'It is defined nowhere: no token counts'}.",
         population=population,
         unit=sight.axis,
         null=f"dotted: 0; taken off already: {null}" if sight.by_label else f"dotted: {null}" if null else "",
@@ -181,10 +191,16 @@ def layer_at(depth: float, layers: int) -> int:
 
 def shape_words(shapes: list[Shape], *, population: str) -> Words:
     """What the busiest tenth does in each."""
-    said = [f"{each.whose} (layer {each.layer}) {each.of_the_busiest:.0%}" for each in shapes]
+    said = [
+        f"{each.whose} (layer {each.layer}) {each.of_the_busiest:.0%}"
+        for each in shapes
+        if np.isfinite(each.of_the_busiest)
+    ]
     return Words(
         question="How unequal are the experts?",
-        takeaway=f"The busiest tenth of the experts do: {', '.join(said)} of the work; an even router's, 10%.",
+        takeaway=f"The busiest tenth of the experts do: {', '.join(said)} of the work; an even router's, 10%."
+        if said
+        else "It is defined nowhere: no token counts.",
         population=population,
         unit="share of the layer's assignments",
         null="dotted: an even router, without chance",
@@ -239,7 +255,7 @@ def shared_words(found: Shared, names: list[str], other: list[str], *, populatio
         ),
         population=population,
         unit="share of the smaller entropy of first choices, beyond chance",
-        null="0: tokens dealt anew within their documents",
+        null="0: tokens shuffled within their documents",
         badge="beyond null" if found.q_lm[row, column] <= 0.05 else "observed",
         says=(
             (

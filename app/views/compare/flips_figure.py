@@ -12,15 +12,9 @@ from gatescope.app.charts.plots import NULL, A, B, add_line, plot
 
 def margin_words(found: Flips, *, population: str, whose: str) -> Words:
     """How much more often the closest choices flip than the firmest."""
-    close, firm = found.rate_b[0], found.rate_b[-1]
     return Words(
         question="Do near ties flip first?",
-        takeaway=(
-            f"{_answer(found)}: of the closest tenth of the choices {close:.1%} flip, of the "
-            f"firmest {firm:.1%}; of all, {found.overall:.1%}."
-        )
-        if found.overall > 0
-        else "Nothing flips, near ties neither.",
+        takeaway=_flips_said(found),
         population=population,
         unit="share of choices whose set of experts differs",
         null=f"dotted: {found.overall:.1%}, the rate of all: what each tenth had if margins said nothing",
@@ -33,6 +27,19 @@ def margin_words(found: Flips, *, population: str, whose: str) -> Words:
     )
 
 
+def _flips_said(found: Flips) -> str:
+    if not found.overall > 0:
+        return "Nothing flips, near ties neither."
+    filled = np.flatnonzero(found.tokens_b)
+    if len(filled) < 2:
+        return f"Cannot be told: all choices are equally close; {found.overall:.1%} of them flip."
+    close, firm = found.rate_b[filled[0]], found.rate_b[filled[-1]]
+    return (
+        f"{_answer(found)}: of the closest tenth of the choices {close:.1%} flip, of the "
+        f"firmest {firm:.1%}; of all, {found.overall:.1%}."
+    )
+
+
 SATURATED = 0.995
 """Rate of all choices above which none is left that could flip less."""
 
@@ -41,7 +48,8 @@ def _answer(found: Flips) -> str:
     """Whether the closest tenth flips more than all and than the firmest, beyond the intervals of both."""
     if found.overall > SATURATED:
         return "Cannot be told, since nearly every choice flips"
-    if found.low_b[0] > found.overall and not found.low_b[0] <= found.high_b[-1]:
+    firmest = found.high_b[np.flatnonzero(found.tokens_b)[-1]]
+    if found.low_b[0] > found.overall and not found.low_b[0] <= firmest:
         return "Yes"
     return "No" if found.high_b[0] < found.overall else "Not beyond doubt"
 

@@ -1,10 +1,10 @@
 """Two models: only what survives any renaming of their experts; what does not is refused, with the reason."""
 
+import numpy as np
 import streamlit as st
 
-from gatescope.analysis.compare import Relation, paired
-from gatescope.analysis.first_choices import Shared, shared_information
-from gatescope.analysis.prefixes import first_of_prefix
+from gatescope.analysis.compare import Relation
+from gatescope.analysis.first_choices import shared_information
 from gatescope.app.components import matrix
 from gatescope.app.shell.figure import answering, chart, figure
 from gatescope.app.shell.layer_charts import beside, population
@@ -26,16 +26,15 @@ from gatescope.app.views.compare.differences_figure import (
     sight_plot,
     sight_words,
 )
+from gatescope.app.views.compare.relation import both_of, note_pair, within
 from gatescope.app.views.compare.relation_figure import left_out
-from gatescope.app.views.compare.weights import within
 from gatescope.routing.errors import OptionError
 from gatescope.routing.groups import layer_names
+from gatescope.server.measures import measure
 from gatescope.server.memo_cache import MemoCache
-from gatescope.server.sources import Source, facet_mask, measure
+from gatescope.server.sources import Source
 
 _kept = MemoCache()
-SCALED = "The figure scales them by the number of experts, so that two models can stand side by side."
-SORTED = "The figure draws one layer of each."
 
 
 def show_models(page: Page, other: Source, found: Relation) -> None:
@@ -57,14 +56,17 @@ def _sight(page: Page, other: Source, sight: Sight) -> None:
         side = beside(page)
         lines = [
             model_line(
-                measure(page.source, sight.metric, by=by, scope=page.scope), sight, _experts(page.source), whose="A"
+                measure(page.source, sight.metric, by=by, scope=page.scope, then=sight.python(_experts(page.source))),
+                sight,
+                _experts(page.source),
+                whose="A",
             )
         ]
         if side is not None:
-            found = measure(side.source, sight.metric, by=by, scope=side.scope)
+            found = measure(side.source, sight.metric, by=by, scope=side.scope, then=sight.python(_experts(other)))
             lines.append(model_line(found, sight, _experts(other), whose=side.name))
         words = sight_words(lines, sight, population=population(page), by=by)
-        with figure(words, key=f"sight-{sight.metric}", beyond=SCALED, frame=lambda: sight_frame(lines), is_chart=True):
+        with figure(words, key=f"sight-{sight.metric}", frame=lambda: sight_frame(lines), is_chart=True):
             chart(sight_plot(lines, sight), words, key=f"sight-{sight.metric}-chart")
 
 
@@ -86,35 +88,34 @@ def _shape(page: Page, other: Source) -> None:
             found = measure(side.source, "load_lorenz", scope=side.scope)
             shapes.append(shape_of(found, opposite, _experts(other), whose=side.name))
         words = shape_words(shapes, population=population(page))
-        with figure(words, key="shape", beyond=SORTED, frame=lambda: shape_frame(shapes), is_chart=True):
+        with figure(words, key="shape", frame=lambda: shape_frame(shapes), is_chart=True):
             chart(shape_plot(shapes), words, key="shape-chart")
 
 
 def _shared(page: Page, other: Source, found: Relation) -> None:
-    pairs = within(found, page.scope)
+    pairs = within(found.pairs, page.scope)
     if not pairs:
         raise OptionError(
             "no document of the same tokens in both",
             expected="the same texts through tokenizers that cut them alike",
             do="capture the text of A with the other model as well",
         )
-
-    def compute() -> tuple[Shared, int, int]:
-        first, second = paired(page.source.record, other.record, pairs)
-        rows_t = facet_mask(first, page.scope.facet)
-        if not rows_t.any():
-            raise OptionError("no token of that kind", expected="some", do="let other tokens count, in the side column")
-        fresh_t = rows_t & first_of_prefix(first)
-        shared = shared_information(first.take(fresh_t), second.take(fresh_t))
-        return shared, int(fresh_t.sum()), int(rows_t.sum() - fresh_t.sum())
-
-    with st.spinner("Dealing tokens anew within their documents", show_time=True):
-        shared, every, repeated = _kept.get((page.source.id, other.id, page.scope), compute)
+    both = both_of(page.source, other, pairs, page.scope)
+    with st.spinner("Shuffling tokens within their documents", show_time=True):
+        key = (*page.source.key, *other.key, page.scope)
+        shared = _kept.get(key, lambda: shared_information(both.first, both.second))
+    if not np.isfinite(shared.value_lm).any():
+        raise OptionError(
+            "tokens that all go to the same expert, in each layer of A or of B",
+            expected="tokens that both models tell apart",
+            do="let other tokens count, in the side column",
+        )
+    note_pair(page.source, page.scope, other, "shared = shared_information(first, second)", shared_information)
+    every = both.first.tokens
     names, others = (layer_names(each.record.layers) for each in (page.source, other))
     drawn = "" if shared.tokens == every else f", drawn from {every:,}"
-    said = (
-        f"N = {shared.tokens:,} tokens of {shared.documents:,} documents that both have read{drawn}{left_out(repeated)}"
-    )
+    said = f"N = {shared.tokens:,} tokens of {shared.documents:,} documents that both have read{drawn}"
+    said += left_out(both.repeated)
     words = shared_words(shared, names, others, population=said)
     with figure(words, key="shared", frame=lambda: shared_frame(shared, names, others)):
         matrix(

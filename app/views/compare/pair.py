@@ -24,6 +24,8 @@ from gatescope.app.views.compare.alignment_figure import (
 from gatescope.routing.record import RoutingRecord
 
 GROUP = "compare"
+SHARES = "share_tl = overlap(first, second)\nnear_tl = near_ties(first, second)"
+"""Python of the figure's numbers, of `first` and `second` token under token."""
 
 
 def show_pair(

@@ -124,6 +124,12 @@ def diff_words(found: Alignment, population: str) -> Words:
     )
 
 
+def diff_frame(found: Alignment) -> pd.DataFrame:
+    """A row for each run of tokens: in both texts, of A alone or of B alone, from its first token up to its end."""
+    runs = [(step.what, step.first.start, step.first.stop, step.second.start, step.second.stop) for step in found.steps]
+    return pd.DataFrame(runs, columns=["what", "start_a", "end_a", "start_b", "end_b"])
+
+
 def left_out(repeated: int) -> str:
     """How many tokens were not counted again, as the end of a sentence on what was."""
     return f"; {repeated:,} left out that an earlier document begins with too" if repeated else ""

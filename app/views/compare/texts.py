@@ -7,14 +7,16 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from gatescope.analysis.alignment import Alignment, align
-from gatescope.analysis.compare import overlap
+from gatescope.analysis.compare import near_ties, overlap
 from gatescope.analysis.elsewhere import Elsewhere, same_word_elsewhere
 from gatescope.app.shell.figure import answering, chart, figure
 from gatescope.app.shell.page import Page
 from gatescope.app.views.compare.alignment_figure import aligned
-from gatescope.app.views.compare.pair import show_pair
+from gatescope.app.views.compare.pair import SHARES, show_pair
+from gatescope.app.views.compare.relation import note_pair
 from gatescope.app.views.compare.relation_figure import (
     Line,
+    diff_frame,
     diff_html,
     diff_words,
     overlap_frame,
@@ -25,32 +27,43 @@ from gatescope.routing.errors import OptionError
 from gatescope.routing.groups import layer_names
 from gatescope.routing.record import RoutingRecord
 from gatescope.server import server
+from gatescope.server.measures import measure
 from gatescope.server.memo_cache import MemoCache
-from gatescope.server.sources import Source, document_of, facet_mask, measure
+from gatescope.server.sources import Scope, Source, document_of, facet_mask
 
 _alignments = MemoCache()
 
-STAY = "It is the null line alone; the overlap of A and B is computed by gatescope.analysis.alignment."
+ALIGN = "found = align(first.token_t, second.token_t)"
+TAKE = "first, second = first.take(found.first_n), second.take(found.second_n)"
+STAY = """rows_n = is_counted_t[found.first_n]
+one, two = first.take(found.first_n[rows_n]), second.take(found.second_n[rows_n])
+share_l = overlap(one, two).astype(np.float64).mean(axis=0)"""
+ELSEWHERE = "elsewhere = same_word_elsewhere(first, second, found)"
+"""Python of each figure's numbers, of one document of A and one of B."""
 
 
 def show_texts(page: Page, other: Source) -> None:
     """Both texts as one, then what their common tokens' routes have in common."""
     numbers = page.view.document or 0, _other_document(page, other)
     first, second = document_of(page.source, numbers[0]), document_of(other, numbers[1])
+    scope = Scope(documents=(numbers[0],))
     with answering("What changed in the text?"):
-        key = (page.source.id, numbers[0], other.id, numbers[1])
+        key = (*page.source.key, numbers[0], *other.key, numbers[1])
         found = _alignments.get(key, lambda: align(first.token_t, second.token_t))
         words = diff_words(found, f"A: {first.tokens:,} tokens; B: {second.tokens:,}")
-        with figure(words, key="diff"):
+        note_pair(page.source, scope, other, ALIGN, align, document=numbers[1])
+        with figure(words, key="diff", frame=lambda: diff_frame(found)):
             st.html(diff_html(first, second, found))
         with answering("Do the tokens that stay keep their experts?"):
-            _overlap(page, first, second, found, key)
+            _overlap(page, other, numbers, first, second, found, key)
         with answering("Which tokens went elsewhere?"):
             if not len(found.first_n):
                 raise OptionError(
                     "two texts without a token in common", expected="some", do="compare with a variant of A"
                 )
             pair = _alignments.get((*key, "pair"), lambda: aligned(first, second, found.first_n, found.second_n))
+            code = f"{ALIGN}\n{TAKE}\n{SHARES}"
+            note_pair(page.source, scope, other, code, align, overlap, near_ties, document=numbers[1])
             show_pair(page, pair, number=numbers[0], documents=(first, second))
 
 
@@ -72,19 +85,31 @@ def _other_document(page: Page, other: Source) -> int:
     return int(chosen)
 
 
-def _overlap(page: Page, first: RoutingRecord, second: RoutingRecord, found: Alignment, about: tuple[Any, ...]) -> None:
+def _overlap(
+    page: Page,
+    other: Source,
+    numbers: tuple[int, int],
+    first: RoutingRecord,
+    second: RoutingRecord,
+    found: Alignment,
+    about: tuple[Any, ...],
+) -> None:
     """Overlap of the tokens that stay, over what the same words share in other contexts."""
     rows_n = _counting(page, first, found)
     if not rows_n.any():
         raise OptionError("no token that counts and that both texts have", expected="some", do="let more tokens count")
     one, two = first.take(found.first_n[rows_n]), second.take(found.second_n[rows_n])
     share_l = overlap(one, two).astype(np.float64).mean(axis=0)
-    null_l, how = _baseline(page, first, second, found, about)
+    scope = Scope(facet=page.scope.facet, documents=numbers[:1], span=page.view.span)
+    note_pair(page.source, scope, other, f"{ALIGN}\n{STAY}", align, overlap, document=numbers[1])
+    null_l, how, is_here = _baseline(page, first, second, found, about)
+    if is_here:
+        note_pair(page.source, scope, other, ELSEWHERE, same_word_elsewhere, document=numbers[1])
     line = Line(tuple(layer_names(first.layers)), share_l, None, None, null_l, how, "the same word elsewhere")
     begun = min(found.begun_alike, len(found.first_n))
     said = f"N = {int(rows_n.sum()):,} tokens that both have, {begun:,} of them before the first change"
     words = overlap_words(line, question="Do the tokens that stay keep their experts?", population=said)
-    with figure(words, key="stay", beyond=STAY, frame=lambda: overlap_frame(line), is_chart=True):
+    with figure(words, key="stay", frame=lambda: overlap_frame(line), is_chart=True):
         chart(overlap_plot(line), words, key="stay-chart")
         _before_change(first, second, begun)
 
@@ -117,16 +142,20 @@ def _before_change(first: RoutingRecord, second: RoutingRecord, begun: int) -> N
 
 def _baseline(
     page: Page, first: RoutingRecord, second: RoutingRecord, found: Alignment, about: tuple[Any, ...]
-) -> tuple[NDArray[np.float64] | None, str]:
-    """What the same word shares in another context: over the model's probe set, else over these two texts."""
+) -> tuple[NDArray[np.float64] | None, str, bool]:
+    """What the same word shares in another context: over the model's probe set, else (`True`) over these two texts."""
     corpus = server.corpus_of(page.view.model)
     if corpus is not None:
         source = server.find_source(corpus)
         if source.record.provenance.fingerprint == first.provenance.fingerprint:
-            return measure(source, "same_word_overlap").value, "the same word in other documents of the probe set"
+            return (
+                measure(source, "same_word_overlap").value,
+                "the same word in other documents of the probe set",
+                False,
+            )
     key = (*about, "elsewhere")
     apart: Elsewhere = _alignments.get(key, lambda: same_word_elsewhere(first, second, found))
     if apart.share_l is None:
-        return None, ""
+        return None, "", False
     drawn = f"{apart.pairs:,} pairs" + (f" drawn from {apart.every:,}" if apart.pairs < apart.every else "")
-    return apart.share_l, f"the same word at another place of these two texts ({drawn})"
+    return apart.share_l, f"the same word at another place of these two texts ({drawn})", True

@@ -13,6 +13,8 @@ from gatescope.app.charts.plots import NULL, A, B, add_line, plot
 from gatescope.app.components import Scale
 
 HALF = 0.5
+NOTHING = 1e-9
+"""What chance leaves of the overlap where all tokens go to the same experts, but for rounding."""
 
 
 class Settling(NamedTuple):
@@ -69,8 +71,10 @@ def settling_words(found: Settling, *, model: str, population: str) -> Words:
 
 
 def _beyond(found: Settling) -> NDArray[np.float64]:
-    """Share of what chance leaves that each step has, the mean over layers."""
-    beyond_s: NDArray[np.float64] = ((found.share_sl - found.null_sl) / (1 - found.null_sl)).mean(axis=1)
+    """Share of what chance leaves that each step has, the mean over layers; 0 where chance leaves nothing."""
+    beyond_sl, left_sl = found.share_sl - found.null_sl, 1 - found.null_sl
+    share_sl = np.divide(beyond_sl, left_sl, out=np.zeros(left_sl.shape), where=left_sl > NOTHING)
+    beyond_s: NDArray[np.float64] = share_sl.mean(axis=1)
     return beyond_s
 
 

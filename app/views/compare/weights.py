@@ -1,14 +1,20 @@
 """The same tokens through other weights, another number format or engine: what changed, where, and what is noise."""
 
 from dataclasses import replace
-from typing import NamedTuple
 
 import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from gatescope.analysis.compare import Relation, cascade, flips_by_margin, load_shift, near_ties, paired, same_documents
-from gatescope.analysis.prefixes import first_of_prefix
+from gatescope.analysis.compare import (
+    Relation,
+    cascade,
+    flips_by_margin,
+    load_shift,
+    near_ties,
+    overlap,
+    same_documents,
+)
 from gatescope.analysis.saturation import agreement
 from gatescope.app.components import Pick, matrix
 from gatescope.app.shell import address
@@ -25,9 +31,9 @@ from gatescope.app.views.compare.flips_figure import (
     margin_plot,
     margin_words,
 )
-from gatescope.app.views.compare.pair import show_pair
+from gatescope.app.views.compare.pair import SHARES, show_pair
+from gatescope.app.views.compare.relation import Both, both_of, note_pair, related, within
 from gatescope.app.views.compare.relation_figure import (
-    left_out,
     line_of,
     overlap_frame,
     overlap_plot,
@@ -38,74 +44,40 @@ from gatescope.app.views.compare.relation_figure import (
 )
 from gatescope.routing.errors import GatescopeError, OptionError
 from gatescope.routing.groups import layer_names
-from gatescope.routing.record import RoutingRecord
 from gatescope.server import server
 from gatescope.server.memo_cache import Key, MemoCache
-from gatescope.server.sources import Scope, Source, document_of, facet_mask
+from gatescope.server.sources import Scope, Source, document_of
 
 RESAMPLES = 200
 _kept = MemoCache()
-
-
-class Both(NamedTuple):
-    """A and B of the documents they share and the tokens that count, token under token."""
-
-    first: RoutingRecord
-    second: RoutingRecord
-    repeated: int
-
-    @property
-    def population(self) -> str:
-        """What is compared, and how many tokens were left out because an earlier document began alike."""
-        documents = len(np.unique(self.first.document_t))
-        of = f"N = {self.first.tokens:,} tokens of {documents:,} document{'s' * (documents != 1)} that A and B share"
-        return of + left_out(self.repeated)
 
 
 def show_weights(page: Page, other: Source, found: Relation) -> None:
     """From the whole to one document."""
     with answering("In which layers do the choices differ?"):
         both = _both(page, other, found)
-        key = (page.source.id, other.id, page.scope)
+        key = (*page.source.key, *other.key, page.scope)
         _overlap(page, other, both, key)
-        _depth(both, key)
-        _shift(page, both, key)
+        _depth(page, other, both, key)
+        with answering("Which experts have more work in A, which in B?"):
+            _shift(page, other, both, key)
     with answering("Which tokens went elsewhere?"):
         _pair(page, other, found)
 
 
 def _both(page: Page, other: Source, found: Relation) -> Both:
-    pairs = within(found, page.scope)
+    pairs = within(found.pairs, page.scope)
     if not pairs:
         raise OptionError(
             "documents that count here and that B does not have", expected="some in both", do="release the slice"
         )
-
-    def cut() -> Both:
-        first, second = paired(page.source.record, other.record, pairs)
-        rows_t = facet_mask(first, page.scope.facet)
-        if (span := page.scope.span) is not None:
-            rows_t &= (first.position_t >= span.first) & (first.position_t <= span.last)
-        if not rows_t.any():
-            raise OptionError("no token of that kind", expected="some", do="let other tokens count, in the side column")
-        fresh_t = rows_t & first_of_prefix(first)
-        repeated = int(np.count_nonzero(rows_t) - np.count_nonzero(fresh_t))
-        return Both(first.take(fresh_t), second.take(fresh_t), repeated)
-
-    return _kept.get((page.source.id, other.id, page.scope, "both"), cut)
-
-
-def within(found: Relation, scope: Scope) -> tuple[tuple[int, int], ...]:
-    """The pairs of documents that count."""
-    if scope.documents is None:
-        return found.pairs
-    chosen = set(scope.documents)
-    return tuple(pair for pair in found.pairs if pair[0] in chosen)
+    return both_of(page.source, other, pairs, page.scope)
 
 
 def _overlap(page: Page, other: Source, both: Both, key: Key) -> None:
     names = layer_names(both.first.layers)
     agreed = _kept.get((*key, "agreement"), lambda: agreement(both.first, both.second, resamples=1000))
+    note_pair(page.source, page.scope, other, "agreed = agreement(first, second, resamples=1000)", agreement)
     line = line_of(agreed, names)
     with st.spinner("Looking for a repeated run"):
         ceiling = _ceiling(page, other, key)
@@ -123,13 +95,14 @@ def _ceiling(page: Page, other: Source, key: Key) -> tuple[NDArray[np.float64], 
     repeat = repeat_of(page.source, other)
     if repeat is None:
         return None
-    share_l = _kept.get((*key, "repeat", repeat.id), lambda: _repeated(page.source, repeat))
-    return share_l, f"A captured again ({repeat.name})"
-
-
-def _repeated(source: Source, repeat: Source) -> NDArray[np.float64]:
-    one, two = paired(source.record, repeat.record, same_documents(source.record, repeat.record))
-    return np.array([layer.share for layer in agreement(one, two, resamples=1)])
+    pairs = within(related(page.source, repeat).pairs, page.scope)
+    try:
+        both = both_of(page.source, repeat, pairs, page.scope)
+    except OptionError:  # the repeat has none of the tokens that count
+        return None
+    agreed = _kept.get((*key, "repeat", *repeat.key), lambda: agreement(both.first, both.second, resamples=1))
+    note_pair(page.source, page.scope, repeat, "again = agreement(first, second, resamples=1)", agreement)
+    return np.array([layer.share for layer in agreed]), f"A captured again ({repeat.name})"
 
 
 def repeat_of(source: Source, other: Source) -> Source | None:
@@ -153,25 +126,30 @@ def _is_repeat(source: Source, third: Source) -> bool:
     return third.record.provenance == source.record.provenance and bool(same_documents(source.record, third.record))
 
 
-def _depth(both: Both, key: Key) -> None:
+def _depth(page: Page, other: Source, both: Both, key: Key) -> None:
     names = layer_names(both.first.layers)
     places = st.columns(2, gap="large")
     with places[0], answering("Do near ties flip first?"):
         flips = _kept.get((*key, "flips"), lambda: flips_by_margin(both.first, both.second, resamples=RESAMPLES))
+        code = f"flips = flips_by_margin(first, second, resamples={RESAMPLES})"
+        note_pair(page.source, page.scope, other, code, flips_by_margin)
         whose = "A" if both.first.margin_tl is not None else "B"
         words = margin_words(flips, population=both.population, whose=whose)
         with figure(words, key="margins", frame=lambda: margin_frame(flips), is_chart=True):
             chart(margin_plot(flips), words, key="margins-chart")
     with places[1], answering("Where do changes begin, and do they carry on?"):
         falls = _kept.get((*key, "cascade"), lambda: cascade(both.first, both.second, resamples=RESAMPLES))
+        code = f"falls = cascade(first, second, resamples={RESAMPLES})"
+        note_pair(page.source, page.scope, other, code, cascade)
         words = cascade_words(falls, names, population=both.population)
         with figure(words, key="cascade", frame=lambda: cascade_frame(falls, names), is_chart=True):
             chart(cascade_plot(falls, names), words, key="cascade-chart")
 
 
-def _shift(page: Page, both: Both, key: Key) -> None:
+def _shift(page: Page, other: Source, both: Both, key: Key) -> None:
     names = layer_names(both.first.layers)
     shift = _kept.get((*key, "shift"), lambda: load_shift(both.first, both.second, resamples=1000))
+    note_pair(page.source, page.scope, other, "shift = load_shift(first, second, resamples=1000)", load_shift)
     words = shift_words(shift, names, population=both.population)
     with figure(words, key="shift", frame=lambda: shift_frame(shift, names)):
         only = st.toggle("Only what is beyond noise", value=True, key="compare-shift-beyond", persist_state="session")
@@ -197,7 +175,7 @@ def _pin_expert(pick: Pick | None) -> None:
 
 def _pair(page: Page, other: Source, found: Relation) -> None:
     """One document of both, token under token."""
-    pairs = within(found, page.scope) or found.pairs
+    pairs = within(found.pairs, page.scope) or found.pairs
     numbers = dict(pairs)
     number = page.view.document if page.view.document in numbers else pairs[0][0]
     if len(pairs) > 1:
@@ -205,8 +183,9 @@ def _pair(page: Page, other: Source, found: Relation) -> None:
     first, second = document_of(page.source, number), document_of(other, numbers[number])
     second = second if second.pieces else replace(second, pieces=first.pieces)  # the same tokens: the same words
     every = np.arange(first.tokens)
-    key = (page.source.id, other.id, number, "pair")
+    key = (*page.source.key, *other.key, number, "pair")
     pair: Aligned = _kept.get(key, lambda: aligned(first, second, every, every))
+    note_pair(page.source, Scope(documents=(number,)), other, SHARES, overlap, near_ties, document=numbers[number])
     document = page.source.record.documents[number]
     where = f", of document {number}" + (f" ({document.id})" if document.id else "")
     show_pair(page, pair, number=number, documents=(first, second), where=where if len(found.pairs) > 1 else "")

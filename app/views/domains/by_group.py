@@ -28,6 +28,7 @@ from gatescope.app.views.domains.groups_figure import (
     split_frame,
     split_notes,
     split_plot,
+    split_population,
     split_takeaway,
     told_frame,
     told_plot,
@@ -36,8 +37,9 @@ from gatescope.app.views.domains.groups_figure import (
 from gatescope.routing.errors import OptionError
 from gatescope.routing.groups import layer_names
 from gatescope.routing.record import RoutingRecord
+from gatescope.server.measures import LIVE_RESAMPLES, Reading, measure, note, table
 from gatescope.server.memo_cache import MemoCache
-from gatescope.server.sources import LIVE_RESAMPLES, WHOLE, Reading, counted, facet_mask, measure, note, table
+from gatescope.server.sources import WHOLE, counted, facet_mask
 from gatescope.server.view import LABELS
 
 LIVE_CHOICES = 4_000_000
@@ -118,11 +120,11 @@ def _nothing_to_compare(page: Page, by: str, found: list[str]) -> None:
 
 
 def _guessed(page: Page, by: str) -> None:
-    """Say where labels are a program's guess; under domains, languages are what deals stay within."""
+    """Say where labels are a program's guess; under domains, languages are what labels are shuffled within."""
     documents = counted(page.source, page.scope).documents
     guessed = sum(document.language_guessed for document in documents)
     if guessed:
-        use = "" if by == "language" else " They are the strata that domains are dealt within."
+        use = "" if by == "language" else " They are the strata that domains are shuffled within."
         st.caption(
             f"The language of {guessed:,} of {len(documents):,} documents was guessed by a program from their text, "
             f"not stated by their owner.{use}"
@@ -151,7 +153,7 @@ def _made(groups: Groups, name: str, make: Make) -> pd.DataFrame | None:
     if record.ids_tlk.size > LIVE_CHOICES and asked not in st.session_state.get(ASKED, set()):
         return None
     note(_call_of(page, name, groups.by))
-    key = (page.source.id, name, groups.by, page.scope)
+    key = (*page.source.key, name, groups.by, page.scope)
     return _tables.get(key, lambda: make(record.take(facet_mask(record, page.scope.facet)), groups.by, groups.names))
 
 
@@ -184,7 +186,7 @@ def offer_to_compute(groups: Groups, key: str) -> None:
 
 
 def _labels(own: RoutingRecord, by: str) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Number of each document's label, and of the other label, which is dealt within."""
+    """Number of each document's label, and of the other label, which labels are shuffled within."""
     labels_d, names = label_numbers([getattr(document, by) for document in own.documents])
     if len(names) < 2:
         raise OptionError(f"{len(names)} {PLURALS[by]}", expected="two", do="choose more documents")
@@ -215,7 +217,7 @@ def _supported(own: RoutingRecord, by: str, names: list[str]) -> pd.DataFrame:
 
 
 def show_told(groups: Groups) -> None:
-    """What experts tell of the group, over dealt labels."""
+    """What experts tell of the group, over shuffled labels."""
     question = f"Do experts differ between {PLURALS[groups.by]}?"
     page, by = groups.page, groups.by
     with answering(question):
@@ -229,8 +231,8 @@ def show_told(groups: Groups) -> None:
             takeaway=told_takeaway(found, groups.names, by),
             population=population(page),
             unit="bits of one choice",
-            null=f"dotted: labels dealt among documents of one {OTHER[by]}, mean"
-            + ("" if spread_l is None else " and 95 of 100 deals"),
+            null=f"dotted: labels shuffled among documents of one {OTHER[by]}, mean"
+            + ("" if spread_l is None else " and 95 of 100 shuffles"),
             badge="beyond null" if is_surely_told(found) else "observed",
             metric="group_information",
         )
@@ -267,13 +269,14 @@ def show_split(groups: Groups) -> None:
             st.subheader(question, anchor=False)
             offer_to_compute(groups, "compute-split")
             return
-        shown = split_frame(split, None if page.source.is_cut else _told(page, by))
+        is_part = page.source.is_cut and page.scope.is_whole and page.source.counts is not None
+        shown = split_frame(split, _told(page, by), is_part=is_part)
         words = Words(
             question=question,
             takeaway=split_takeaway(shown, by),
-            population=page.population,
+            population=split_population(split, page.population) if is_part else page.population,
             unit="bits of one choice, beyond chance",
-            null=f"at the same word: labels dealt among documents of one {OTHER[by]}; largest p "
+            null=f"at the same word: labels shuffled among documents of one {OTHER[by]}; largest p "
             f"{np.nanmax(split['given_words_p_value'].fillna(1)):.2g}",
             badge="beyond null" if is_split_sure(shown) else "observed",
             says=split_notes(shown, by),

@@ -17,7 +17,7 @@ from gatescope.app.views.domains.decoding_figure import (
 )
 from gatescope.app.views.domains.groups_figure import PLURALS
 from gatescope.routing.errors import OptionError
-from gatescope.server.sources import measure
+from gatescope.server.measures import measure
 
 
 def show_decoding(groups: Groups) -> None:

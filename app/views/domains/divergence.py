@@ -27,7 +27,7 @@ from gatescope.app.views.domains.divergence_figure import (
 )
 from gatescope.app.views.domains.groups_figure import PLURALS
 from gatescope.routing.errors import OptionError
-from gatescope.server.sources import measure
+from gatescope.server.measures import measure
 
 PAIR = "groups-pair"
 
@@ -51,7 +51,7 @@ def _pairs(groups: Groups) -> None:
             takeaway=apart_takeaway(found, layer, groups.names),
             population=page.population,
             unit="bits (Jensen-Shannon) beyond chance",
-            null="0: the two labels dealt among the documents of both give the value that is taken off",
+            null="0: the two labels shuffled among the documents of both give the value that is taken off",
             badge="observed",
             metric="profile_divergence",
         )
@@ -132,7 +132,7 @@ def _depth(groups: Groups, metric: str, question: str, axis: str) -> None:
 
 
 _NULLS = {
-    "profile_divergence": "mean over the pairs, their labels dealt",
+    "profile_divergence": "mean over the pairs, their labels shuffled",
     "language_divergence": "two different passages in one language",
 }
 

@@ -44,7 +44,7 @@ def is_surely_told(found: Result) -> bool:
 
 
 def deviation(split: pd.DataFrame | None) -> NDArray[np.float64] | None:
-    """Standard deviation of what dealt labels tell, by layer, from the bits and how many deviations they are."""
+    """Standard deviation of what shuffled labels tell, by layer, from the bits and how many deviations they are."""
     return None if split is None else _deviation(split, "label")
 
 
@@ -59,7 +59,7 @@ def _deviation(split: pd.DataFrame, part: str) -> NDArray[np.float64]:
 def told_frame(
     found: Result, names: Sequence[str], spread_l: NDArray[np.float64] | None, other: Result | None = None
 ) -> pd.DataFrame:
-    """One row for each layer of A, then of B: bits in all, of chance with 95 of 100 deals, beyond it, p and q."""
+    """One row for each layer of A, then of B: bits in all, of chance with 95 of 100 shuffles, beyond it, p and q."""
     rows = _told_rows(found, names, "A")
     if spread_l is not None:
         reach_l = NORMAL_95 * spread_l
@@ -81,7 +81,7 @@ def _told_rows(found: Result, names: Sequence[str], whose: str) -> pd.DataFrame:
 def told_plot(
     found: Result, names: Sequence[str], spread_l: NDArray[np.float64] | None, other: Result | None = None
 ) -> go.Figure:
-    """Bits in all by layer, over what dealt labels tell and 95 of 100 deals; `other` is capture B."""
+    """Bits in all by layer, over what shuffled labels tell and 95 of 100 shuffles; `other` is capture B."""
     shown = plot("layer", "bits about the group")
     x = np.arange(len(names))
     null_l = np.zeros(len(names)) if found.null is None else found.null
@@ -108,13 +108,17 @@ def composition_frame(layers: Sequence[Composition], names: Sequence[str]) -> pd
     return pd.DataFrame(rows)
 
 
-def split_frame(split: pd.DataFrame, told: Result | None = None) -> pd.DataFrame:
+def split_frame(split: pd.DataFrame, told: Result | None = None, *, is_part: bool = False) -> pd.DataFrame:
     """What is drawn of the composition: the two parts, and what is told at the same word, its chance, p and q.
 
-    `told` is `group_information` of the same tokens: then the bits beyond chance are that figure's, to the digit.
+    `told` is `group_information` of the same tokens: then the bits beyond chance are that figure's, to the digit. With
+    `is_part` the composition is of some of those tokens: then the words explain the share of the bits that they explain
+    there.
     """
     label_l = split["label_excess_bits"].to_numpy(np.float64) if told is None else told.value
     words_l = split["words_excess_bits"].to_numpy(np.float64)
+    if told is not None and is_part:
+        words_l = label_l * split["share_excess"].to_numpy(np.float64)
     chance_l, spread_l = split["given_words_null_mean_bits"], NORMAL_95 * _deviation(split, "given_words")
     share_l = np.divide(words_l, label_l, out=np.full(len(label_l), np.nan), where=np.abs(label_l) > LEAST_BITS)
     return pd.DataFrame(
@@ -194,6 +198,18 @@ def split_plot(shown: pd.DataFrame) -> go.Figure:
     return found
 
 
+def split_population(split: pd.DataFrame, population: str) -> str:
+    """Of how much the two parts are, where the composition is of the first documents of what `population` names."""
+    documents = int(split["label_documents"].max())
+    return f"{population} · what the words explain: the first {documents:,} of these documents"
+
+
+NO_INTERVAL = (
+    "none over documents: of documents drawn anew some come twice and predict themselves, and every copy adds bits. "
+    "How far chance reaches when labels are shuffled among documents is in the band, p and q"
+)
+
+
 def split_notes(shown: pd.DataFrame, by: str) -> tuple[tuple[str, str], ...]:
     """What is said under About of the two parts."""
     covered, alone = shown["covered"].max(), shown["one_label"].max()
@@ -204,8 +220,9 @@ def split_notes(shown: pd.DataFrame, by: str) -> tuple[tuple[str, str], ...]:
         (
             "At the same word",
             f"a test of its own, not the blue part: over words frequent in two {PLURALS[by]}, {percent(covered)} of "
-            "all choices; labels are dealt among documents of one stratum",
+            "all choices; labels are shuffled among documents of one stratum",
         ),
+        ("Interval", NO_INTERVAL),
         ("Agreement", f"of the two tables, {least:.2f} at least; near 0 or below, the first part explains nothing"),
         (f"Words of one {by} only", f"{percent(alone)} of all choices: there, word and {by} are one"),
     )

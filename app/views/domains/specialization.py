@@ -30,7 +30,8 @@ from gatescope.app.views.domains.groups_figure import (
     leaning_takeaway,
     leanings,
 )
-from gatescope.server.sources import counted, facet_mask, measure
+from gatescope.server.measures import measure
+from gatescope.server.sources import counted, facet_mask
 
 ONE, ALL = "Experts of one layer", "All layers"
 GROUP = "leaning-group"
@@ -64,7 +65,7 @@ def _one_layer(groups: Groups, leaning: Result, question: str) -> None:
         takeaway=leaning_takeaway(leaning, layer, groups.names, groups.by),
         population=page.population,
         unit="share of the group's tokens that use the expert, less the same of all others",
-        null="0; dealt labels give nearly that",
+        null="0; shuffled labels give nearly that",
         badge="observed",
         metric="leaning",
     )
@@ -119,7 +120,7 @@ def _all_layers(groups: Groups, leaning: Result) -> None:
 
 def _all_takeaway(share_lg: NDArray[np.float64], leaning: Result, groups: Groups) -> str:
     if not np.isfinite(share_lg).any():
-        return f"No {groups.by} could be tested: each has one document, or none to be dealt with."
+        return f"No {groups.by} could be tested: each has one document, or none to be shuffled with."
     layer, group = np.unravel_index(int(np.nanargmax(share_lg)), share_lg.shape)
     mean = float(np.nanmean(share_lg))
     return (

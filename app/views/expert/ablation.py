@@ -16,8 +16,9 @@ from gatescope.routing.errors import GatescopeError, ModelError, OptionError, ex
 from gatescope.routing.record import RoutingRecord
 from gatescope.server import server
 from gatescope.server.jobs import Job, Phase, Tick
+from gatescope.server.measures import measure
 from gatescope.server.model_worker import Tracer
-from gatescope.server.sources import counted, measure
+from gatescope.server.sources import counted
 
 TEXTS = 12
 POLL_SECONDS = 0.5
@@ -113,7 +114,7 @@ def _show(found: Lost) -> None:
 
 
 def _key(page: Page, chosen: Chosen) -> str:
-    return f"without {page.source.id} {page.scope} {chosen.layer}.{chosen.expert}"
+    return f"without {' '.join(page.source.key)} {page.scope} {chosen.layer}.{chosen.expert}"
 
 
 def _texts(record: RoutingRecord) -> list[str]:

@@ -13,7 +13,7 @@ from gatescope.app.shell.page import Page
 from gatescope.app.views.expert.profile_figure import Lean, busiest, by_load, glance_frame, glance_words, lean_of, tiles
 from gatescope.routing.errors import OptionError
 from gatescope.routing.groups import layer_names
-from gatescope.server.sources import measure
+from gatescope.server.measures import measure
 from gatescope.server.view import LABELS
 
 

@@ -34,9 +34,18 @@ def partners_frame(lift: Result, support: Result, layer: int, expert: int) -> pd
     return frame[np.isfinite(frame["lift"])].sort_values("lift", ascending=False, ignore_index=True)
 
 
-def partners_words(frame: pd.DataFrame, population: str, notes: Sequence[str] = ()) -> Words:
-    """What is said around the partners. Errors: OptionError where there is no null, or none has enough tokens."""
+def partners_words(frame: pd.DataFrame, population: str, notes: Sequence[str] = (), *, are_some: bool = False) -> Words:
+    """What is said around the partners; `are_some`: the results keep only the pairs of a layer furthest from chance.
+
+    Errors: OptionError where there is no null, none has enough tokens, or none was kept.
+    """
     known = frame[frame["by_chance"] >= ENOUGH]
+    if known.empty and are_some:
+        raise OptionError(
+            "none of this expert's pairs is among those kept, which are furthest from chance in its layer",
+            expected=f"one that is, and that chance would put together in {ENOUGH} tokens",
+            do="choose another expert; the Pairs page shows the pairs that are kept",
+        )
     if known.empty:
         raise OptionError(
             f"no pair in the results that chance would put together in {ENOUGH} tokens",
@@ -44,12 +53,13 @@ def partners_words(frame: pd.DataFrame, population: str, notes: Sequence[str] = 
             do="choose a corpus, release the slice, or choose a busier expert",
         )
     first, last = known.iloc[0], known.iloc[-1]
+    most = "Of the pairs kept, those furthest from chance, most often" if are_some else "Most often"
+    least = f"; least expert {last['expert']:.0f}, {last['lift']:.2f} times" if len(known) > 1 else ""
     return Words(
         question=PARTNERS,
         takeaway=(
-            f"Most often expert {first['expert']:.0f}: {first['tokens']:,.0f} tokens together, {first['lift']:.2f} "
-            f"times what chance gives ({first['by_chance']:,.0f}); least expert {last['expert']:.0f}, "
-            f"{last['lift']:.2f} times."
+            f"{most} expert {first['expert']:.0f}: {first['tokens']:,.0f} tokens together, {first['lift']:.2f} "
+            f"times what chance gives ({first['by_chance']:,.0f}){least}."
         ),
         population=population,
         unit="lift: tokens together over those that chance gives",

@@ -47,7 +47,7 @@ def groups_words(frame: pd.DataFrame, by: str, whole: float, population: str) ->
     sure = frame[(frame["q"] <= SURE) & (frame["leaning"] > 0)]
     away = frame[(frame["q"] <= SURE) & (frame["leaning"] < 0)]
     if sure.empty and away.empty:
-        told = f"No {by} is beyond what dealing labels gives (q ≤ 0.05)"
+        told = f"No {by} is beyond what shuffled labels give (q ≤ 0.05)"
     else:
         told = f"More than chance in {_named(sure)}, less in {_named(away)} (q ≤ 0.05)"
     most = frame.iloc[0]
@@ -58,10 +58,10 @@ def groups_words(frame: pd.DataFrame, by: str, whole: float, population: str) ->
         ),
         population=population,
         unit="share of tokens that use it, 95 % interval over documents",
-        null=f"{whole:.0%}: share of all tokens, what a router gives that does not see the {by}; q: labels dealt",
+        null=f"{whole:.0%}: share of all tokens, what a router gives that does not see the {by}; q: labels shuffled",
         badge="observed" if sure.empty and away.empty else "beyond null",
         metric="token_share_of_group",
-        says=(("Hollow", "its leaning against all other documents is not beyond dealt labels, q > 0.05."),),
+        says=(("Hollow", "its leaning against all other documents is not beyond shuffled labels, q > 0.05."),),
     )
 
 

@@ -13,7 +13,8 @@ from gatescope.app.views.expert import groups_figure as groups
 from gatescope.app.views.expert.choice import Chosen
 from gatescope.app.views.expert.texts import population
 from gatescope.routing.errors import OptionError
-from gatescope.server.sources import call, counted, measure
+from gatescope.server.measures import call, measure
+from gatescope.server.sources import counted
 from gatescope.server.view import LABELS
 
 
@@ -101,7 +102,8 @@ def _partners(page: Page, chosen: Chosen, href: partners.Href) -> None:
             measure(page.source, name, scope=page.scope) for name in ("coactivation_lift", "coactivation_support")
         )
         frame = partners.partners_frame(lift, support, chosen.layer, chosen.expert)
-        words = partners.partners_words(frame, page.population, lift.warnings if lift.places is not None else ())
+        are_some = lift.places is not None
+        words = partners.partners_words(frame, page.population, lift.warnings if are_some else (), are_some=are_some)
         with figure(words, key="partners", at=chosen.place, frame=lambda: frame):
             html = partners.partners_html(frame, chosen.layer, href)
             linked(html, key="partners-html", on_follow=address.visit_link)

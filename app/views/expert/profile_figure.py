@@ -38,7 +38,7 @@ class Lean:
 
     @property
     def is_sure(self) -> bool:
-        """Whether it is beyond dealt labels."""
+        """Whether it is beyond shuffled labels."""
         return self.q <= SURE
 
 
@@ -90,7 +90,7 @@ def glance_words(
         ),
         population=population,
         unit="multiple of an even share",
-        null="1: an even router; leanings, labels dealt among documents",
+        null="1: an even router; leanings, labels shuffled among documents",
         badge="observed",
         metric="relative_load",
         says=(

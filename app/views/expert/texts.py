@@ -14,7 +14,8 @@ from gatescope.app.views.expert import words_figure as drawn
 from gatescope.app.views.expert.choice import Chosen
 from gatescope.routing.errors import OptionError
 from gatescope.routing.record import RoutingRecord
-from gatescope.server.sources import call, counted, facet_mask
+from gatescope.server.measures import call
+from gatescope.server.sources import counted, facet_mask
 
 
 def words(page: Page, chosen: Chosen) -> None:

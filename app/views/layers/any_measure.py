@@ -14,7 +14,7 @@ from gatescope.app.shell.messages import plain
 from gatescope.app.shell.page import Page
 from gatescope.app.views.layers.any_measure_figure import Drawn, at, drawn, names, noun, part, summary, unit_after
 from gatescope.routing.groups import layer_names
-from gatescope.server.sources import measure
+from gatescope.server.measures import measure
 from gatescope.studies.tables import result_frame
 
 CHOSEN = "any-measure"

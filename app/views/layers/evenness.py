@@ -21,8 +21,9 @@ from gatescope.app.views.layers.windows_figure import (
 )
 from gatescope.routing.errors import OptionError
 from gatescope.routing.groups import layer_names
+from gatescope.server.measures import measure, tally_of
 from gatescope.server.memo_cache import MemoCache
-from gatescope.server.sources import FACETS, counted, measure, tally_of
+from gatescope.server.sources import FACETS, counted
 
 _WARNINGS = MemoCache()
 """What was found to beware of, by source and scope."""
@@ -93,7 +94,7 @@ def show_places(page: Page) -> None:
 
 def show_warnings(page: Page) -> None:
     """Known artefacts that these texts are prone to, folded away."""
-    found = _WARNINGS.get((page.source.id, page.scope), lambda: _looked_for(page))
+    found = _WARNINGS.get((*page.source.key, page.scope), lambda: _looked_for(page))
     if not found:
         return
     with st.expander(

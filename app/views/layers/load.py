@@ -22,7 +22,7 @@ from gatescope.app.views.layers.load_figure import (
 )
 from gatescope.routing.errors import OptionError
 from gatescope.routing.groups import layer_names
-from gatescope.server.sources import measure
+from gatescope.server.measures import measure
 from gatescope.server.view import ViewParts
 
 QUESTION = "Which experts get more than their share?"

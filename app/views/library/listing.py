@@ -102,6 +102,8 @@ def _one(entry: Entry, visitor: str) -> None:
         st.markdown(f"**{plain(entry.name)}** · {plain(library.KINDS[entry.kind])} · {plain(entry.id)}")
         if entry.problem:
             st.warning(plain(entry.problem), icon=":material/broken_image:")
+        if entry.note:
+            st.warning(plain(entry.note), icon=":material/lock:")
         can_open = entry.state == "ready" and not entry.problem
         with st.container(horizontal=True):
             if can_open:
@@ -204,7 +206,7 @@ def _rename(entry: Entry, visitor: str, name: str, tags: str) -> None:
 
 def _share(entry: Entry, visitor: str) -> None:
     try:
-        library.label_book().share(entry.id, visitor, is_shared=bool(st.session_state[f"shared-{entry.id}"]))
+        library.share(entry, visitor, is_shared=bool(st.session_state[f"shared-{entry.id}"]))
     except GatescopeError as error:
         say_later(error)
 

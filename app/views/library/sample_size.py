@@ -18,10 +18,11 @@ from gatescope.app.views.library.sample_size_figure import (
 )
 from gatescope.routing.groups import layer_names
 from gatescope.server import server
+from gatescope.server.measures import Reading, note, tally_of
 from gatescope.server.memo_cache import MemoCache
 from gatescope.server.settings import settings
 from gatescope.server.snippet import facet_names
-from gatescope.server.sources import FACETS, Reading, Scope, Source, note, shipped_ids, shipped_name, tally_of
+from gatescope.server.sources import FACETS, Scope, Source, shipped_ids, shipped_name
 from gatescope.server.view import View
 
 METRIC = "relative_load"
@@ -62,6 +63,6 @@ def _enough(source: Source, scope: Scope) -> Enough:
     )
     note(Reading(source=source, scope=scope, code=code, imports=imports))
     return _found.get(
-        (source.id, scope),
+        (*source.key, scope),
         lambda: enough(tally_of(source, METRIC, scope), Ask(facets=FACETS[scope.facet])),
     )

@@ -24,8 +24,9 @@ from gatescope.app.views.locality.cache_planner_figure import (
 )
 from gatescope.app.views.locality.hot_set import keep, kept_experts, names_of
 from gatescope.server.expert_sizes import known_weights
+from gatescope.server.measures import LIVE_RESAMPLES, Reading, measure, note
 from gatescope.server.memo_cache import MemoCache
-from gatescope.server.sources import LIVE_RESAMPLES, Reading, counted, facet_mask, measure, note
+from gatescope.server.sources import counted, facet_mask
 
 MEMORY = "locality-memory"
 RESAMPLES = 5 * LIVE_RESAMPLES
@@ -156,5 +157,5 @@ def _call_of(page: Page, found: Plan) -> Reading:
 def _by_document(page: Page) -> Depths:
     record = counted(page.source, page.scope)
     return _depths.get(
-        (page.source.id, page.scope), lambda: lru_depths_by_document(record, facet_mask(record, page.scope.facet))
+        (*page.source.key, page.scope), lambda: lru_depths_by_document(record, facet_mask(record, page.scope.facet))
     )

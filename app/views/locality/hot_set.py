@@ -28,7 +28,7 @@ from gatescope.app.views.locality.reach_figure import (
 )
 from gatescope.routing.errors import OptionError
 from gatescope.routing.groups import layer_names
-from gatescope.server.sources import measure
+from gatescope.server.measures import measure
 
 KEPT, CHART = "locality-kept", "hits-chart"
 SIZE = "locality-size"
@@ -80,7 +80,9 @@ def show_overlap(page: Page) -> None:
         )
         other = of_b(page, "overlap_decay")
         beside = None if other is None else other[1]
-        with figure(words, key="overlap", is_chart=True, frame=lambda: overlap_frame(found, names_of(page), beside)):
+        with figure(
+            words, key="overlap", is_chart=True, frame=lambda: overlap_frame(found, names_of(page), layer, beside)
+        ):
             chart(overlap_plot(found, layer, beside), words, key="overlap-chart")
         notes(found.warnings)
 

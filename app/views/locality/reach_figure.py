@@ -75,25 +75,20 @@ def overlap_takeaway(found: Result, layer: int | None) -> str:
     return f"{said}. Beyond tokens of other documents of the same kind, that is {beyond_b[0]:+.3f}{far}."
 
 
-def overlap_frame(found: Result, names: Sequence[str], other: Result | None = None) -> pd.DataFrame:
-    """One row for each layer and distance of A, then of B."""
-    rows = _overlap_rows(found, names, "A")
-    if other is None:
+def overlap_frame(found: Result, names: Sequence[str], layer: int | None, other: Result | None = None) -> pd.DataFrame:
+    """One row for each distance of A, then of B: of one layer, or of the mean over layers, which has no interval."""
+    rows = _overlap_rows(found, MEAN if layer is None else names[layer], layer, "A")
+    if other is None or (layer is not None and layer >= len(other.value)):
         return rows
-    return pd.concat([rows, _overlap_rows(other, [str(at) for at in range(len(other.value))], "B")], ignore_index=True)
+    return pd.concat([rows, _overlap_rows(other, rows["layer"].iloc[0], layer, "B")], ignore_index=True)
 
 
-def _overlap_rows(found: Result, names: Sequence[str], whose: str) -> pd.DataFrame:
-    layers, lags = found.value.shape
-    rows: dict[str, object] = {
-        "capture": whose,
-        "layer": np.repeat(np.array(names, object), lags),
-        "distance": np.tile(np.array(found.labels["b"], object), layers),
-    }
-    for name in ("value", "low", "high", "null"):
-        values = getattr(found, name)
+def _overlap_rows(found: Result, name: str, layer: int | None, whose: str) -> pd.DataFrame:
+    rows: dict[str, object] = {"capture": whose, "layer": name, "distance": np.array(found.labels["b"], object)}
+    for part in ("value", "null") if layer is None else ("value", "low", "high", "null"):
+        values = getattr(found, part)
         if values is not None:
-            rows[name] = values.ravel()
+            rows[part] = of_layer(values, layer)
     return pd.DataFrame(rows)
 
 

@@ -289,7 +289,7 @@ def purity_words(places: Places, *, population: str) -> Words:
         takeaway=f"Of a {one}'s 10 nearest by routing, in other documents, {'; '.join(parts)}.",
         population=population if points == len(places.frame) else f"{population}; {points:,} {places.kind} drawn",
         unit="share of the nearest neighbours",
-        null="chance: the mean over 200 deals of the labels to documents (of words: within each document)",
+        null="chance: the mean over 200 shuffles of the labels among documents (of words: within each document)",
         badge="beyond null" if beyond else "observed",
         says=(
             ("Neighbours", "counted in the original space of all experts, never on the plane"),

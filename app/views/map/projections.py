@@ -7,9 +7,10 @@ from gatescope.analysis.projection import Layout, Points, neighbourhood, princip
 from gatescope.app.views.map.points_figure import Places, document_frame, token_frame
 from gatescope.routing.errors import OptionError
 from gatescope.routing.record import RoutingRecord
+from gatescope.server.measures import Reading, note
 from gatescope.server.memo_cache import MemoCache
 from gatescope.server.snippet import facet_names
-from gatescope.server.sources import FACETS, Reading, Scope, Source, counted, note
+from gatescope.server.sources import FACETS, Scope, Source, counted
 
 TOKENS_DRAWN = 2_000
 FEWEST = 3
@@ -30,13 +31,13 @@ def places_of(source: Source, kind: str, plane: str, scope: Scope, layer: int | 
     """
     scope = Scope(facet=scope.facet) if kind == "documents" else scope
     note(_call_of(source, kind, plane, scope, layer))
-    return _places.get((source.id, kind, plane, scope, layer), lambda: _laid_out(source, kind, plane, scope, layer))
+    return _places.get((*source.key, kind, plane, scope, layer), lambda: _laid_out(source, kind, plane, scope, layer))
 
 
 def purities_within(source: Source, scope: Scope, layer: int | None) -> Places:
     """The same of the documents of a scope alone, for their neighbours among each other."""
     note(_call_of(source, "documents", "PCA", scope, layer))
-    return _places.get((source.id, "within", scope, layer), lambda: _within(source, scope, layer))
+    return _places.get((*source.key, "within", scope, layer), lambda: _within(source, scope, layer))
 
 
 def _call_of(source: Source, kind: str, plane: str, scope: Scope, layer: int | None) -> Reading:

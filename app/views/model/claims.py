@@ -16,12 +16,15 @@ from gatescope.app.shell import address
 from gatescope.app.shell.figure import Words, answering, figure
 from gatescope.app.shell.navigation import find_pages
 from gatescope.app.views.model.claims_figure import claims_frame, claims_list, claims_takeaway
+from gatescope.models import BUNDLED_MODELS
 from gatescope.routing.errors import CaptureNotFoundError, OptionError
 from gatescope.routing.record import Flag, RoutingRecord
 from gatescope.routing.router import RouterRule
 from gatescope.server import server
+from gatescope.server.measures import LIVE_RESAMPLES, Reading, measure, note, own_tokens, table
 from gatescope.server.memo_cache import MemoCache
-from gatescope.server.sources import LIVE_RESAMPLES, Source, measure, own_tokens, table
+from gatescope.server.settings import settings
+from gatescope.server.sources import WHOLE, Source
 from gatescope.server.view import View
 
 if TYPE_CHECKING:  # torch takes seconds to import
@@ -32,11 +35,20 @@ QUESTION = "What is said of such models, and does it hold of this one?"
 QUICK_TOKENS = 5_000
 """Tokens up to which claims are checked without being asked for, where nothing was analysed before."""
 
-BEYOND = (
-    "gatescope.analysis.claims.check_claims judges them; weights are counted by "
-    "gatescope.hooks.weights_count.count_weights(model), and what is told at the same word is the composition of the "
-    "record (gatescope.analysis.composition)."
+OWN = "own = record.take((record.flag_t & (Flag.SPECIAL | Flag.TEMPLATE)) == 0)"
+COMPUTED = (
+    "from gatescope.analysis.composition import composition",
+    "from gatescope.analysis.tally import label_numbers",
+    "from gatescope.analysis.verdict import left_of",
 )
+IMPORTS = (
+    "from gatescope.analysis.claims import check_claims",
+    "from gatescope.analysis.verdict import Evidence",
+    "from gatescope.hooks import load_model",
+    "from gatescope.hooks.weights_count import count_weights",
+    "from gatescope.models import BUNDLED_MODELS",
+)
+"""What the Python of the verdicts needs."""
 
 _left = MemoCache()
 
@@ -47,7 +59,11 @@ def show_claims(view: View, model: "LoadedModel") -> None:
         source = corpus_for(view, model)
         if source is not None and not _is_wanted(source):
             return
-        verdicts = check_claims(evidence(source, model.layers, _weights(model)))
+        known = evidence(source, model.layers, _weights(model))
+        verdicts = check_claims(known)
+        if source is not None:
+            code = _verdicts_python(known, view.model)
+            note(Reading(source=source, scope=WHOLE, code=code, imports=IMPORTS))
         words = Words(
             question=QUESTION,
             takeaway=claims_takeaway(verdicts),
@@ -59,7 +75,8 @@ def show_claims(view: View, model: "LoadedModel") -> None:
             ),
         )
         titles = {page.address: page.title for page in find_pages()}
-        with figure(words, key="claims", of=source, beyond=BEYOND, frame=lambda: claims_frame(verdicts)):
+        bare = _bare_python(view.model) if source is None else ""
+        with figure(words, key="claims", of=source, code=bare, frame=lambda: claims_frame(verdicts)):
             linked(
                 claims_list(verdicts, lambda verdict: _why(verdict, source, titles)),
                 key="claims-list",
@@ -70,14 +87,18 @@ def show_claims(view: View, model: "LoadedModel") -> None:
 
 
 def corpus_for(view: View, model: "LoadedModel") -> Source | None:
-    """The corpus looked at, where this model read it, else the one that ships with the model; None without any."""
+    """The corpus looked at, where this model read it, else the one that ships with the model; None without any.
+
+    Routes that an intervention changed say nothing of the model.
+    """
     fingerprint = model.provenance().fingerprint
     for id in filter(None, (view.capture, server.corpus_of(view.model))):
         try:
             source = server.find_source(id)
         except CaptureNotFoundError:
             continue
-        if source.kind == "corpus" and source.record.provenance.fingerprint == fingerprint:
+        made = source.record.provenance
+        if source.kind == "corpus" and made.fingerprint == fingerprint and not made.intervention:
             return source
     return None
 
@@ -110,8 +131,14 @@ def _results(source: Source) -> dict[tuple[str, str], Result]:
 def _left_of(source: Source, by: str) -> Left | None:
     """What experts tell at the same word: as it was analysed, else computed now; None without two labels."""
     if (analysed := table(source, f"composition.{by}")) is not None:
+        code = f"left_of_columns(lambda name: composition_{by}[name].to_numpy(np.float64))"
+        _note_left(source, by, code, "import numpy as np", "from gatescope.analysis.verdict import left_of_columns")
         return left_of_columns(lambda name: analysed[name].to_numpy(np.float64))
-    return _left.get((source.id, by), lambda: _computed(source.record, by))
+    found = _left.get((*source.key, by), lambda: _computed(source.record, by))
+    if found is not None:
+        note(Reading(source=source, scope=WHOLE, code=OWN, imports=("from gatescope.routing import Flag",)))
+        _note_left(source, by, _computed_python(by), *COMPUTED)
+    return found
 
 
 def _computed(record: RoutingRecord, by: str) -> Left | None:
@@ -123,6 +150,59 @@ def _computed(record: RoutingRecord, by: str) -> Left | None:
         return None
     arrays = own.ids_tlk, own.token_t, own.document_t, label_d
     return left_of(composition(*arrays, permutations=LIVE_RESAMPLES, strata_d=strata_d))
+
+
+def _note_left(source: Source, by: str, code: str, *imports: str) -> None:
+    note(Reading(source=source, scope=WHOLE, code=f"left_{by} = {code}", imports=imports))
+
+
+def _computed_python(by: str) -> str:
+    """What `_computed` does, of `record`."""
+    return f"""left_of(
+    composition(
+        own.ids_tlk, own.token_t, own.document_t,
+        label_numbers([document.{by} for document in own.documents])[0],
+        permutations={LIVE_RESAMPLES},
+        strata_d=label_numbers([document.{OTHER[by]} for document in own.documents])[0],
+    )
+)"""
+
+
+def _verdicts_python(found: Evidence, model: str) -> str:
+    """The verdicts, of results under the names that a snippet gives them."""
+    results = "".join(f'    ("{name}", "{by}"): {name}{f"_by_{by}" if by else ""},\n' for name, by in found.results)
+    left = ", ".join(f'"{by}": left_{by}' for by in found.left)
+    return f"""weights = {_weights_python(model)}
+results = {{
+{results}}}
+verdicts = check_claims(Evidence(
+    layers=record.layers, tokens=int(is_counted_t.sum()), documents=len(record.documents),
+    results=results, left={{{left}}}, parameters=weights,
+))"""
+
+
+def _bare_python(model: str) -> str:
+    """The verdicts on a model that read no corpus."""
+    lines = (
+        *IMPORTS,
+        "",
+        f"model = {_loaded_python(model)}",
+        "weights = count_weights(model)",
+        "verdicts = check_claims(Evidence(layers=model.layers, tokens=0, documents=0, parameters=weights))",
+    )
+    return "\n".join(lines)
+
+
+def _weights_python(model: str) -> str:
+    return f"count_weights({_loaded_python(model)})"
+
+
+def _loaded_python(model: str) -> str:
+    """How the model is loaded, with what the settings ask for."""
+    source = f'BUNDLED_MODELS["{model}"]' if model in BUNDLED_MODELS else repr(model)
+    chosen = {option: getattr(settings(), option) for option in ("revision", "device", "dtype")}
+    said = "".join(f", {option}={value!r}" for option, value in chosen.items() if value not in ("", "auto"))
+    return f"load_model({source}{said})"
 
 
 def _is_wanted(source: Source) -> bool:

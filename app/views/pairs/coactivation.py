@@ -31,8 +31,9 @@ from gatescope.app.views.pairs.coactivation_figure import (
 from gatescope.app.views.pairs.contexts_figure import contexts, contexts_html, sampled, shared_rows
 from gatescope.routing.errors import OptionError
 from gatescope.routing.groups import layer_names
+from gatescope.server.measures import Reading, measure, note
 from gatescope.server.memo_cache import MemoCache
-from gatescope.server.sources import Reading, counted, facet_mask, measure, note
+from gatescope.server.sources import counted, facet_mask
 
 _SUPPORT_NULL = "coactivation_support.null[{layer}]"
 _TESTS = MemoCache()
@@ -74,7 +75,7 @@ def _tested(page: Page, layer: int, support: Result) -> PairTest:
     )
     imports = ("from gatescope.analysis.pair_evidence import expected_of, pair_test",)
     note(Reading(source=page.source, scope=page.scope, code=code, imports=imports))
-    return _TESTS.get((page.source.id, page.scope, layer), compute)
+    return _TESTS.get((*page.source.key, page.scope, layer), compute)
 
 
 def chosen_pair(page: Page, pairs: LayerPairs, layer: int) -> Pair:

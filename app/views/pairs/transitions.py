@@ -18,7 +18,7 @@ from gatescope.app.views.pairs.transitions_figure import (
 )
 from gatescope.routing.errors import OptionError
 from gatescope.routing.groups import layer_names
-from gatescope.server.sources import measure
+from gatescope.server.measures import measure
 
 
 def show_step(page: Page, layer: int, expert: int) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, NamedTuple, Unpack
 
 import pandas as pd
 import streamlit as st
@@ -13,6 +13,7 @@ from gatescope.app.charts.token_heatmap import (
     changes,
     close_calls,
     explain,
+    picture_frame,
     row_names,
     token_figure,
     token_flags,
@@ -26,10 +27,13 @@ from gatescope.app.shell import address
 from gatescope.app.shell.figure import parquet_bytes
 from gatescope.app.shell.links import linker
 from gatescope.app.shell.messages import plain
+from gatescope.app.shell.page import captured_by
 from gatescope.routing.record import Flag, RoutingRecord
+from gatescope.server.measures import Reading
 from gatescope.server.memo_cache import MemoCache
 from gatescope.server.model_worker import Tracer
-from gatescope.server.sources import Source, document_of, span_of
+from gatescope.server.snippet import snippet
+from gatescope.server.sources import Scope, Source, document_of, span_of
 from gatescope.server.view import Span, View, ViewParts
 from gatescope.studies.export import counts_frame, csv_bytes, trace_frame
 
@@ -61,7 +65,7 @@ def _header(record: RoutingRecord, tracer: Tracer) -> None:
         made.device,
         f"{record.tokens:,} tokens (prompt {record.tokens - generated:,}, generated {generated:,})",
         f"{len(record.layers)} MoE layers",
-        f"captured by {made.engine}",
+        captured_by(made),
     ]
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.caption(plain(" · ".join(parts)), width="content")
@@ -100,8 +104,7 @@ def _take_document() -> None:
 
 
 def _picture(source: Source, record: RoutingRecord, view: View) -> None:
-    choices = views(record)
-    chosen = view.quantity if view.quantity in choices else choices[0]
+    choices, chosen = views(record), _quantity(record, view)
     st.session_state["view"] = chosen
     with st.container(horizontal=True, vertical_alignment="center"):
         st.segmented_control(
@@ -121,9 +124,15 @@ def _picture(source: Source, record: RoutingRecord, view: View) -> None:
     _matrix(source, record, view, _figure(source, record, chosen, view, None))
 
 
+def _quantity(record: RoutingRecord, view: View) -> str:
+    """What the colours say: what was chosen, where it was recorded."""
+    choices = views(record)
+    return view.quantity if view.quantity in choices else choices[0]
+
+
 def _figure(source: Source, record: RoutingRecord, quantity: str, view: View, span: Span | None) -> TokenFigure:
     """Keyed by the capture's id, never by an array."""
-    key = (source.id, view.document or 0, quantity, span)
+    key = (*source.key, view.document or 0, quantity, span)
     return _figures.get(key, lambda: token_figure(record if span is None else span_of(record, span), quantity))
 
 
@@ -143,6 +152,8 @@ def _explanation(view: str) -> None:
 
 
 def _matrix(source: Source, record: RoutingRecord, view: View, figure: TokenFigure) -> None:
+    made = source.record.provenance
+
     def here(**parts: Unpack[ViewParts]) -> None:
         address.change(**ViewParts(capture=source.id, document=view.document) | parts)
 
@@ -163,7 +174,7 @@ def _matrix(source: Source, record: RoutingRecord, view: View, figure: TokenFigu
         pinned=None if view.token is None else Pick(view.layer, view.token),
         span=None if view.span is None else (view.span.first, view.span.last),
         description=figure.sentence,
-        attribution=source.record.provenance.model,
+        attribution=made.model + (", under an intervention" if made.intervention else ""),
         key=f"trace-{source.id}-{view.document or 0}",
         on_pick=pin,
         on_span=lambda span: here(span=None if span is None else Span(*span)),
@@ -188,30 +199,61 @@ def _pinned(record: RoutingRecord, view: View) -> None:
     st.button("Follow this token layer by layer", on_click=address.visit, args=("token",), type="tertiary")
 
 
+class Table(NamedTuple):
+    """Numbers of the document: how their table is made here, and the function and arguments that make it in Python."""
+
+    name: str
+    make: Callable[[], pd.DataFrame]
+    function: Callable[..., pd.DataFrame]
+    arguments: tuple[str, ...] = ()
+
+    def python(self, source: Source, view: View) -> str:
+        """The same table in Python."""
+        is_one = view.span is None and len(source.record.documents) == 1
+        scope = Scope() if is_one else Scope(documents=(view.document or 0,), span=view.span)
+        called = self.function.__name__
+        code = f"{self.name.lower()} = {called}({', '.join(('record', *self.arguments))})"
+        imports = (f"from {self.function.__module__} import {called}",)
+        return snippet((Reading(source=source, scope=scope, code=code, imports=imports),))
+
+
 def _take_away(source: Source, record: RoutingRecord, view: View) -> None:
-    """Tables, made when they are asked for, and the link."""
+    """Tables, made when they are asked for, the same in Python, and the link."""
     own = record if view.span is None else span_of(record, view.span)
+    quantity = _quantity(record, view)
+    trace = Table("Trace", lambda: trace_frame(own, source.id), trace_frame, (repr(source.id),))
+    counts = Table("Counts", lambda: counts_frame(own), counts_frame)
+    picture = Table("Picture", lambda: picture_frame(own, quantity), picture_frame, (repr(quantity),))
     with st.container(horizontal=True, vertical_alignment="center"):
-        _table("Trace", source, lambda: trace_frame(own, source.id), "One row per token, layer and expert.")
-        _table("Counts", source, lambda: counts_frame(own), "How often each expert of each layer was taken.")
+        _table(trace, source, "One row per token, layer and expert.")
+        _table(counts, source, "How often each expert of each layer was taken.")
+        with st.popover("Python", icon=":material/code:", type="tertiary", key="prompt-python"):
+            st.markdown("The same numbers in Python, from the project's folder:")
+            for table in (trace, counts, picture):
+                _python(table, table.python(source, view))
         st.caption(
             "The address of this page is the link to this view: capture, pinned token and quantity. "
             "The text is not part of it; it stays on this server."
         )
 
 
-def _table(name: str, source: Source, frame: Callable[[], pd.DataFrame], says: str) -> None:
+def _table(table: Table, source: Source, says: str) -> None:
     """Buttons that make one table when they are pressed."""
     for kind, make in (("CSV", csv_bytes), ("Parquet", parquet_bytes)):
         st.download_button(
-            f"{name} ({kind})",
-            data=partial(_made, make, frame),
-            file_name=f"gatescope-{source.id}-{name.lower()}.{kind.lower()}",
+            f"{table.name} ({kind})",
+            data=partial(_made, make, table.make),
+            file_name=f"gatescope-{source.id}-{table.name.lower()}.{kind.lower()}",
             mime="text/csv" if kind == "CSV" else "application/octet-stream",
             icon=":material/download:",
             on_click="ignore",
             help=says,
         )
+
+
+def _python(table: Table, code: str) -> None:
+    st.caption(table.name)
+    st.code(code, language="python")
 
 
 def _made(make: Callable[[pd.DataFrame], bytes], frame: Callable[[], pd.DataFrame]) -> bytes:

@@ -16,8 +16,9 @@ from gatescope.app.shell.page import Page
 from gatescope.routing.errors import OptionError
 from gatescope.routing.record import RoutingRecord
 from gatescope.server import server
+from gatescope.server.measures import Reading, note
 from gatescope.server.memo_cache import MemoCache
-from gatescope.server.sources import Reading, Scope, Source, counted, facet_mask, note
+from gatescope.server.sources import Scope, Source, counted, facet_mask
 
 _found = MemoCache()
 
@@ -30,7 +31,7 @@ def show(page: Page, record: RoutingRecord, number: int, token: int) -> None:
 
 def _near(page: Page, record: RoutingRecord, number: int, token: int) -> None:
     with answering(alike.NEAR):
-        pool, key = counted(page.source, page.scope), ("others", page.source.id, page.scope, number, token)
+        pool, key = counted(page.source, page.scope), ("others", *page.source.key, page.scope, number, token)
         note(_call(page.source, page.scope, record, number, token, "nearest_to"))
         found = _found.get(key, lambda: _others(page, record, number, token))
         if not len(found.row_n):
@@ -49,7 +50,7 @@ def _same(page: Page, record: RoutingRecord, number: int, token: int) -> None:
     with answering(alike.SAME):
         elsewhere = _corpus(page)
         source, scope = (page.source, page.scope) if elsewhere is None else (elsewhere, Scope())
-        key = ("word", source.id, scope, page.source.id, number, token)
+        key = ("word", *source.key, scope, *page.source.key, number, token)
         found = _found.get(key, lambda: _word(source, scope, record, None if elsewhere else number, token))
         note(_call(source, scope, record, None if elsewhere else number, token, "same_word"))
         pool, word = counted(source, scope), quoted(record, record.token_t[token])
