@@ -244,7 +244,11 @@ class _Capturing:
                 raise _too_many(tokens, most_tokens)
             check_room()
 
-        strategy = one_by_one(lambda texts: self._captured(texts, plan), study, lambda *block: packed(*block, plan))
+        strategy = one_by_one(
+            lambda texts: self._captured(texts, plan),
+            study,
+            lambda texts, record, left: packed(texts, record, left, plan),
+        )
         cut_texts = blocks(documents, self._order.block_characters, plan.longest)
         run_blocks(cut_texts, study, strategy, seen=Seen(), on_block=on_block)
 

@@ -21,9 +21,8 @@ from gatescope.cache.seal import MAGIC, SEAL_BYTES, seal
 from gatescope.cache.study import StudyFolder
 from gatescope.routing.errors import GatescopeError, OptionError, RecordError, StoreError, TraceError
 from gatescope.routing.record import RoutingRecord
-from gatescope.server import server
-from gatescope.server.library import Entry, frame_of, label_book, running_studies
-from gatescope.server.settings import settings
+from gatescope.server.library import Entry, frame_of
+from gatescope.server.server import Server
 from gatescope.server.sources import CAPTURED, Source
 from gatescope.server.study_request import RESULTS_BYTES
 from gatescope.server.upload import MOST_FILES, safe_name
@@ -99,19 +98,19 @@ def is_ours(content: bytes) -> bool:
     return content.startswith(MAGIC)
 
 
-def take_in(files: Sequence[File], given: Given, *, visitor: str, format: str = "") -> list[Taken]:
+def take_in(server: Server, files: Sequence[File], given: Given, *, visitor: str, format: str = "") -> list[Taken]:
     """Import files: those of our own each by itself, all others together as one trace.
 
     Errors: TraceError for what cannot be understood; OptionError for too much; StoreError.
     """
     if not 0 < len(files) <= MOST_FILES:
         raise OptionError(f"{len(files)} files", expected=f"1 to {MOST_FILES}", do="choose what to import")
-    ours = [take_own(name, content, visitor=visitor) for name, content in files if is_ours(content)]
+    ours = [take_own(server, name, content, visitor=visitor) for name, content in files if is_ours(content)]
     others = [(name, content) for name, content in files if not is_ours(content)]
-    return ours + ([take_trace(others, given, visitor=visitor, format=format)] if others else [])
+    return ours + ([take_trace(server, others, given, visitor=visitor, format=format)] if others else [])
 
 
-def take_own(name: str, content: bytes, *, visitor: str) -> Taken:
+def take_own(server: Server, name: str, content: bytes, *, visitor: str) -> Taken:
     """A capture that a Gatescope wrote, under a new id: an id of this server stands for what this server made.
 
     Errors: TraceError for one that is damaged or altered; OptionError for too many tokens; StoreError.
@@ -123,19 +122,19 @@ def take_own(name: str, content: bytes, *, visitor: str) -> Taken:
     said = "the seal holds" if is_checked else "the file was renamed, so its seal says nothing; its pages were checked"
     report = Report(format="gsr", documents=len(record.documents), tokens=record.tokens)
     report.understood += [said, f"made by {record.provenance.engine} with {record.provenance.model}"]
-    id = _new_id(sha256(content).digest(), "gsr", visitor)
+    id = _new_id(server, sha256(content).digest(), "gsr", visitor)
     if len(record.documents) > 1:
-        _keep_study(id, _within(iter([record])), report, called, visitor)
+        _keep_study(server, id, _within(server, iter([record])), report, called, visitor)
     else:
-        notice = server.shelf().keep(id, record).notice
+        notice = server.shelf.keep(id, record).notice
         report.missing += [notice] if notice else []
-        book = label_book()
+        book = server.labels
         book.restore(id, visitor)  # the id is of the visitor too: whoever has it is the owner
         book.own(id, visitor)
     return _taken(id, report)
 
 
-def take_trace(files: Sequence[File], given: Given, *, visitor: str, format: str = "") -> Taken:
+def take_trace(server: Server, files: Sequence[File], given: Given, *, visitor: str, format: str = "") -> Taken:
     """Routes that another engine recorded, as a study. Errors: as `take_in`."""
     whole = sha256()
     with TemporaryDirectory(prefix="gatescope-import-") as folder:
@@ -146,8 +145,10 @@ def take_trace(files: Sequence[File], given: Given, *, visitor: str, format: str
         path = place if len(files) > 1 else next(place.iterdir())
         try:
             records, report = read_trace(path, given, format=format)
-            id = _new_id(whole.digest(), f"{given.model} {given.experts} {given.k} {format}", visitor)
-            _keep_study(id, _within(records), report, path.name if len(files) == 1 else "a trace", visitor)
+            id = _new_id(server, whole.digest(), f"{given.model} {given.experts} {given.k} {format}", visitor)
+            _keep_study(
+                server, id, _within(server, records), report, path.name if len(files) == 1 else "a trace", visitor
+            )
         except GatescopeError as error:
             parts = (error.found, error.expected, error.do)
             found, expected, do = (text.replace(f"{place}/", "").replace(folder, "the upload") for text in parts)
@@ -160,17 +161,17 @@ def formats() -> dict[str, str]:
     return {"gsr": "captures of Gatescope"} | {each.name: each.title for each in importers()}
 
 
-def _within(records: Iterator[RoutingRecord]) -> Iterator[RoutingRecord]:
+def _within(server: Server, records: Iterator[RoutingRecord]) -> Iterator[RoutingRecord]:
     """Records, as long as they are not too many for a visitor, nor for the disk. Errors: OptionError; StorageFullError.
 
     What is read in between has been written: room is looked for again before each.
     """
-    tokens, most, quota = 0, settings().max_study_tokens, server.quota()
+    tokens, most, quota = 0, server.settings.max_study_tokens, server.quota
     for record in records:
         quota.make_room(RESULTS_BYTES)
         tokens += record.tokens
         if tokens > most:
-            do = "import fewer, or on the command line: python -m app import"
+            do = "import fewer, or on the command line: gatescope import"
             raise OptionError(f"{tokens:,} tokens and more", expected=f"at most {most:,} here", do=do)
         yield record
 
@@ -192,9 +193,11 @@ def _decoded(name: str, content: bytes) -> RoutingRecord:
         raise TraceError(found, expected="a capture that Gatescope wrote", do="download it again") from error
 
 
-def _keep_study(id: str, records: Iterator[RoutingRecord], report: Report, name: str, visitor: str) -> None:
+def _keep_study(
+    server: Server, id: str, records: Iterator[RoutingRecord], report: Report, name: str, visitor: str
+) -> None:
     """Records as a study's folder, and its analysis begun. Nothing stays where it fails."""
-    folder, studies = server.studies() / id, running_studies()
+    folder, studies = server.studies_folder / id, server.studies
     if studies.live(id) is not None:
         return
     shutil.rmtree(folder, ignore_errors=True)
@@ -205,7 +208,7 @@ def _keep_study(id: str, records: Iterator[RoutingRecord], report: Report, name:
             folder / CAPTURED, {"imported": report.format, "corpus": called, "model": "", "detail": "weights"}
         )
         write_records(records, study)
-        server.quota().make_room(RESULTS_BYTES)
+        server.quota.make_room(RESULTS_BYTES)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -248,11 +251,9 @@ def _line(text: str) -> str:
     return said if len(said) <= MOST_LINE else f"{said[: MOST_LINE - 1]}…"
 
 
-def _new_id(digest: bytes, how: str, visitor: str) -> str:
+def _new_id(server: Server, digest: bytes, how: str, visitor: str) -> str:
     """The id of an import: of its bytes, how they were read, and whose it is. Two visitors never share an import."""
     options = {"imported": how} | ({"owner": visitor} if visitor else {})
-    return capture_id(fingerprint="", text=digest.hex(), options=options, secret=_secret())
-
-
-def _secret() -> bytes:
-    return server_secret(settings().cache_dir)
+    return capture_id(
+        fingerprint="", text=digest.hex(), options=options, secret=server_secret(server.settings.cache_dir)
+    )

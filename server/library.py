@@ -11,19 +11,16 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import pandas as pd
-import streamlit as st
 
 from gatescope.cache.partial import PartialRecord
 from gatescope.cache.study import ROUTES, StudyFolder, is_study
 from gatescope.models import BUNDLED_MODELS
 from gatescope.routing.errors import CaptureNotFoundError, GatescopeError, OptionError, StoreError
 from gatescope.server import memo_cache as memo
-from gatescope.server import server
-from gatescope.server.background import CHOSEN, Studies
 from gatescope.server.memo_cache import MemoCache
 from gatescope.server.metadata import LabelBook, Labels
 from gatescope.server.quota import size_of_folder, study_folders
-from gatescope.server.settings import settings
+from gatescope.server.server import Server
 from gatescope.server.sources import CAPTURED, shipped_ids, shipped_name
 from gatescope.studies.manifest import ORDER, Order, clean_name, read_order, write_order
 
@@ -82,84 +79,139 @@ class Usage(NamedTuple):
         return self.captures + self.studies
 
 
-@st.cache_resource(max_entries=1, show_spinner=False, on_release=Studies.close)
-def running_studies() -> Studies:
-    """The studies of this server, and their worker."""
-    chosen = settings()
-    return Studies(
-        server.studies(),
-        server.tracer,
-        limit=chosen.queue_limit,
-        most_tokens=chosen.max_study_tokens,
-        drop=memo.invalidate,
-        check_room=server.quota().make_room,
-        chosen=CHOSEN,
-    )
+class Library:
+    """What a server holds, line by line, and what may be done with it."""
 
+    def __init__(self, server: Server) -> None:
+        self._server = server
 
-def label_book() -> LabelBook:
-    """What visitors say of captures."""
-    return LabelBook(settings().cache_dir)
+    def entries(self, visitor: str, opened: Collection[str]) -> list[Entry]:
+        """What the Library lists for a visitor, who has opened some captures: the newest first, what ships last."""
+        found = [*self._studies(visitor), *self._captures(visitor, opened)]
+        everything = self._server.settings.library_lists == "all"
+        listed = [entry for entry in found if is_listed(entry, opened, everything=everything)]
+        listed.sort(key=lambda entry: (entry.when or datetime.min.replace(tzinfo=UTC), entry.id), reverse=True)
+        return listed + list(self._shipped())
 
+    def usage(self) -> Usage:
+        """What captures and studies take."""
+        quota = self._server.quota
+        return Usage(quota.captures(), quota.studies(), quota.most_bytes)
 
-def entries(visitor: str, opened: Collection[str]) -> list[Entry]:
-    """What the Library lists for a visitor, who has opened some captures: the newest first, what ships last."""
-    found = [*_studies(visitor), *_captures(visitor, opened)]
-    listed = [entry for entry in found if is_listed(entry, opened, everything=settings().library_lists == "all")]
-    listed.sort(key=lambda entry: (entry.when or datetime.min.replace(tzinfo=UTC), entry.id), reverse=True)
-    return listed + list(_shipped())
+    def rename(self, entry: Entry, visitor: str, *, name: str, tags: str) -> None:
+        """Name and tag something. Errors: OptionError for what ships, or a study under way; StoreError."""
+        _check_changeable(entry)
+        labels = self._labels_for(entry, visitor)
+        labels.call(entry.id, visitor, name=name, tags=tags)
+        said = clean_name(name)
+        if entry.order is None or not said or not entry.is_own:
+            return
+        folder = self._server.studies_folder / entry.id
+        write_order(folder, replace(entry.order, name=said))
+        if is_study(folder / CAPTURED):
+            StudyFolder.open(folder / CAPTURED).rename(said)
+        memo.invalidate(entry.id)
+
+    def share(self, entry: Entry, visitor: str, *, is_shared: bool) -> None:
+        """Let others find something of one's own, or no longer. Errors: StoreError."""
+        self._labels_for(entry, visitor).share(entry.id, visitor, is_shared=is_shared)
+
+    def _labels_for(self, entry: Entry, visitor: str) -> LabelBook:
+        """The labels, begun anew where they cannot be read and the visitor is known to be the owner all the same."""
+        labels = self._server.labels
+        if entry.is_own:
+            labels.restore(entry.id, visitor)
+        return labels
+
+    def remove(self, entry: Entry) -> None:
+        """Delete something for good. Errors: OptionError for what ships, or is not one's own; StoreError."""
+        _check_changeable(entry)
+        if not entry.is_own:
+            raise OptionError("this is somebody else's", expected="something of your own", do="ask who made it")
+        if entry.kind == "text":
+            self._server.shelf.remove(entry.id)
+        else:
+            _remove_study(self._server.studies_folder / entry.id)
+        self._server.labels.forget(entry.id)
+        memo.invalidate(entry.id)
+
+    def entry_of(self, id: str, visitor: str, opened: Collection[str]) -> Entry:
+        """One line by its id. Errors: CaptureNotFoundError."""
+        for entry in self.entries(visitor, opened):
+            if entry.id == id:
+                return entry
+        raise CaptureNotFoundError(f"no capture {id}", expected="one that is listed here", do="look at the list again")
+
+    def order_of(self, id: str) -> Order:
+        """What was asked of a study. Errors: CaptureNotFoundError."""
+        if (order := read_order(self._server.studies_folder / id)) is None:
+            raise CaptureNotFoundError(f"no study {id}", expected="one of this server's", do="look at the list again")
+        return order
+
+    def _shipped(self) -> Iterator[Entry]:
+        """What comes with the models that are offered."""
+        for model in self._server.settings.offered:
+            for id in shipped_ids(model):
+                what = id.partition(".")[0]
+                path = BUNDLED_MODELS[model] / "captures" / f"{what}.gsr"
+                if what.startswith("step"):
+                    step = int(what.removeprefix("step"))
+                    path = next(each for each in (path.parent / "history").glob("*.gsr") if int(each.stem) == step)
+                said = _said(path)
+                yield Entry(**said | {"id": id, "kind": "shipped", "name": shipped_name(id), "when": None})
+
+    def _captures(self, visitor: str, opened: Collection[str]) -> Iterator[Entry]:
+        """The store's, by what the ends of their files say."""
+        store, book = self._server.shelf.store, self._server.labels
+        for each in store.ids():
+            said, labels = _said(store.path(each.id)), book.of(each.id)
+            called = labels.seen_by(visitor)
+            is_own = self._is_own(labels.owner, visitor, is_open=each.id in opened and not labels.is_damaged)
+            named = {"name": called.name or said["name"], "tags": called.tags, "is_shared": labels.is_shared}
+            named |= {"note": _note(labels, is_own=is_own)}
+            yield Entry(**said | named | {"id": each.id, "kind": "text", "when": each.written, "is_own": is_own})
+
+    def _studies(self, visitor: str) -> Iterator[Entry]:
+        """Studies and imported traces, begun or whole."""
+        book = self._server.labels
+        for folder in study_folders(self._server.studies_folder):
+            order, labels = read_order(folder), book.of(folder.name)
+            called = labels.seen_by(visitor)
+            said = _said_of_study(folder, order)
+            owner = order.owner if order is not None else labels.owner
+            is_own = self._is_own(owner, visitor)
+            yield Entry(
+                **said
+                | {
+                    "id": folder.name,
+                    "name": called.name or said["name"],
+                    "tags": called.tags,
+                    "state": self.state_of(folder.name, order),
+                    "is_shared": labels.is_shared,
+                    "is_own": is_own,
+                    "note": _note(labels, is_own=is_own),
+                    "order": order,
+                }
+            )
+
+    def state_of(self, id: str, order: Order | None) -> State:
+        """How a study stands: one that should be under way and is not was stopped by the end of its server."""
+        if self._server.studies.live(id) is not None:
+            return "running" if order is not None and order.state == "running" else "waiting"
+        if order is None or order.state == "done":
+            return "ready"
+        return "failed" if order.state == "failed" else "stopped"
+
+    def _is_own(self, owner: str, visitor: str, *, is_open: bool = False) -> bool:
+        """Whether a visitor may change something: its owner, and of a text without one whoever has opened it."""
+        if self._server.settings.library_lists == "all":
+            return True
+        return owner == visitor if owner else is_open
 
 
 def is_listed(entry: Entry, opened: Collection[str], *, everything: bool) -> bool:
     """Whether a visitor is shown that something is there: own, shared, or opened by its link before."""
     return everything or entry.kind == "shipped" or entry.is_shared or entry.is_own or entry.id in opened
-
-
-def usage() -> Usage:
-    """What captures and studies take."""
-    quota = server.quota()
-    return Usage(quota.captures(), quota.studies(), quota.most_bytes)
-
-
-def rename(entry: Entry, visitor: str, *, name: str, tags: str) -> None:
-    """Name and tag something. Errors: OptionError for what ships, or a study under way; StoreError."""
-    _check_changeable(entry)
-    labels = _labels_for(entry, visitor)
-    labels.call(entry.id, visitor, name=name, tags=tags)
-    said = clean_name(name)
-    if entry.order is None or not said or not entry.is_own:
-        return
-    folder = server.studies() / entry.id
-    write_order(folder, replace(entry.order, name=said))
-    if is_study(folder / CAPTURED):
-        StudyFolder.open(folder / CAPTURED).rename(said)
-    memo.invalidate(entry.id)
-
-
-def share(entry: Entry, visitor: str, *, is_shared: bool) -> None:
-    """Let others find something of one's own, or no longer. Errors: StoreError."""
-    _labels_for(entry, visitor).share(entry.id, visitor, is_shared=is_shared)
-
-
-def _labels_for(entry: Entry, visitor: str) -> LabelBook:
-    """The labels, begun anew where they cannot be read and the visitor is known to be the owner all the same."""
-    labels = label_book()
-    if entry.is_own:
-        labels.restore(entry.id, visitor)
-    return labels
-
-
-def remove(entry: Entry) -> None:
-    """Delete something for good. Errors: OptionError for what ships, or is not one's own; StoreError."""
-    _check_changeable(entry)
-    if not entry.is_own:
-        raise OptionError("this is somebody else's", expected="something of your own", do="ask who made it")
-    if entry.kind == "text":
-        server.shelf().remove(entry.id)
-    else:
-        _remove_study(server.studies() / entry.id)
-    label_book().forget(entry.id)
-    memo.invalidate(entry.id)
 
 
 def _remove_study(folder: Path) -> None:
@@ -175,21 +227,6 @@ def _remove_study(folder: Path) -> None:
             expected="a folder that the server may change",
             do="ask who runs the server to give its folder back to it, and delete it again",
         ) from error
-
-
-def entry_of(id: str, visitor: str, opened: Collection[str]) -> Entry:
-    """One line by its id. Errors: CaptureNotFoundError."""
-    for entry in entries(visitor, opened):
-        if entry.id == id:
-            return entry
-    raise CaptureNotFoundError(f"no capture {id}", expected="one that is listed here", do="look at the list again")
-
-
-def order_of(id: str) -> Order:
-    """What was asked of a study. Errors: CaptureNotFoundError."""
-    if (order := read_order(server.studies() / id)) is None:
-        raise CaptureNotFoundError(f"no study {id}", expected="one of this server's", do="look at the list again")
-    return order
 
 
 def frame_of(listed: Collection[Entry]) -> pd.DataFrame:
@@ -218,71 +255,6 @@ def _check_changeable(entry: Entry) -> None:
         raise OptionError(f"{entry.name} ships with its model", expected="a capture made here", do="choose another")
     if entry.state in ("running", "waiting"):
         raise OptionError(f"{entry.name} is under way", expected="a study at rest", do="cancel it first")
-
-
-def _shipped() -> Iterator[Entry]:
-    """What comes with the models that are offered."""
-    for model in settings().offered:
-        for id in shipped_ids(model):
-            what = id.partition(".")[0]
-            path = BUNDLED_MODELS[model] / "captures" / f"{what}.gsr"
-            if what.startswith("step"):
-                step = int(what.removeprefix("step"))
-                path = next(each for each in (path.parent / "history").glob("*.gsr") if int(each.stem) == step)
-            said = _said(path)
-            yield Entry(**said | {"id": id, "kind": "shipped", "name": shipped_name(id), "when": None})
-
-
-def _captures(visitor: str, opened: Collection[str]) -> Iterator[Entry]:
-    """The store's, by what the ends of their files say."""
-    store, book = server.shelf().store, label_book()
-    for each in store.ids():
-        said, labels = _said(store.path(each.id)), book.of(each.id)
-        called = labels.seen_by(visitor)
-        is_own = _is_own(labels.owner, visitor, is_open=each.id in opened and not labels.is_damaged)
-        named = {"name": called.name or said["name"], "tags": called.tags, "is_shared": labels.is_shared}
-        named |= {"note": _note(labels, is_own=is_own)}
-        yield Entry(**said | named | {"id": each.id, "kind": "text", "when": each.written, "is_own": is_own})
-
-
-def _studies(visitor: str) -> Iterator[Entry]:
-    """Studies and imported traces, begun or whole."""
-    book = label_book()
-    for folder in study_folders(server.studies()):
-        order, labels = read_order(folder), book.of(folder.name)
-        called = labels.seen_by(visitor)
-        said = _said_of_study(folder, order)
-        owner = order.owner if order is not None else labels.owner
-        is_own = _is_own(owner, visitor)
-        yield Entry(
-            **said
-            | {
-                "id": folder.name,
-                "name": called.name or said["name"],
-                "tags": called.tags,
-                "state": state_of(folder.name, order),
-                "is_shared": labels.is_shared,
-                "is_own": is_own,
-                "note": _note(labels, is_own=is_own),
-                "order": order,
-            }
-        )
-
-
-def state_of(id: str, order: Order | None) -> State:
-    """How a study stands: one that should be under way and is not was stopped by the end of its server."""
-    if running_studies().live(id) is not None:
-        return "running" if order is not None and order.state == "running" else "waiting"
-    if order is None or order.state == "done":
-        return "ready"
-    return "failed" if order.state == "failed" else "stopped"
-
-
-def _is_own(owner: str, visitor: str, *, is_open: bool = False) -> bool:
-    """Whether a visitor may change something: its owner, and of a text without one whoever has opened it."""
-    if settings().library_lists == "all":
-        return True
-    return owner == visitor if owner else is_open
 
 
 def _note(labels: Labels, *, is_own: bool) -> str:

@@ -1,64 +1,110 @@
-"""What all sessions of this server share: the captures, and each model behind its queue."""
+"""What all sessions of a server share, built once and handed on: captures, models behind queues, studies, metadata."""
 
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
-
-import streamlit as st
-from streamlit.runtime import exists, get_instance
-from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from gatescope.cache.store import Store
 from gatescope.models import BUNDLED_MODELS
 from gatescope.models.box import WELCOME_TEXT, welcome
 from gatescope.routing.errors import GatescopeError
+from gatescope.server import memo_cache
+from gatescope.server.background import CHOSEN, Studies
 from gatescope.server.memo_cache import MemoCache
+from gatescope.server.metadata import LabelBook
 from gatescope.server.model_worker import Hit, Shelf, Tracer
 from gatescope.server.quota import STUDIES, Quota
-from gatescope.server.settings import settings
+from gatescope.server.settings import Settings
 from gatescope.server.sources import Kind, Source, read_shipped, read_study, shipped_ids
 from gatescope.studies.manifest import clean_name
 
 log = logging.getLogger(__name__)
 
-FRAME = Path(__file__).parents[1] / "app" / "shell" / "frame.py"
-"""The script every session runs. No folder called `pages` lies beside it: Streamlit would take that for its own."""
-
-_sources = MemoCache()
-
 MODELS_LOADED = 2
 """How many models are in memory at once; the one used longest ago makes room."""
 
 
-@st.cache_resource(max_entries=1, show_spinner=False)
-def shelf() -> Shelf:
-    """The captures of this server. Errors: StoreError when their folder cannot be used."""
-    room = quota()
-    return Shelf(Store(room.folder, quota_bytes=room.most_bytes, beside=room.studies))
+class Server:
+    """One server. `is_present` tells whether somebody still looks at a session: jobs of those who left are dropped."""
 
+    def __init__(self, settings: Settings, *, is_present: Callable[[str], bool] = lambda _session: True) -> None:
+        self.settings, self._is_present = settings, is_present
+        self.quota = Quota(settings.cache_dir, settings.quota_bytes)
+        self.studies_folder: Path = settings.cache_dir / STUDIES
+        """Of this server's studies, each in a folder named by its id."""
+        self.labels = LabelBook(settings.cache_dir)
+        self._sources = MemoCache()
+        # Guards all below: the threads of all sessions ask for them.
+        self._lock = threading.RLock()
+        self._shelf: Shelf | None = None
+        self._studies: Studies | None = None
+        self._tracers: OrderedDict[str, Tracer] = OrderedDict()
 
-def quota() -> Quota:
-    """What captures and studies may take together."""
-    chosen = settings()
-    return Quota(chosen.cache_dir, chosen.quota_bytes)
+    @property
+    def shelf(self) -> Shelf:
+        """The captures of this server. Errors: StoreError when their folder cannot be used."""
+        with self._lock:
+            if self._shelf is None:
+                store = Store(self.quota.folder, quota_bytes=self.quota.most_bytes, beside=self.quota.studies)
+                self._shelf = Shelf(store)
+            return self._shelf
 
+    @property
+    def studies(self) -> Studies:
+        """The studies that are under way, and their worker."""
+        with self._lock:
+            if self._studies is None:
+                self._studies = Studies(
+                    self.studies_folder,
+                    self.tracer,
+                    limit=self.settings.queue_limit,
+                    most_tokens=self.settings.max_study_tokens,
+                    drop=memo_cache.invalidate,
+                    check_room=self.quota.make_room,
+                    chosen=CHOSEN,
+                )
+            return self._studies
 
-def studies() -> Path:
-    """The folder of this server's studies, each in a folder named by its id."""
-    return settings().cache_dir / STUDIES
+    def tracer(self, name: str) -> Tracer:
+        """The model of that name, loaded once for everybody; returns at once, see `Tracer.loading`."""
+        with self._lock:
+            if name not in self._tracers:
+                self._tracers[name] = self._made(name)
+            self._tracers.move_to_end(name)
+            too_many = [self._tracers.popitem(last=False)[1] for _ in range(len(self._tracers) - MODELS_LOADED)]
+        for old in too_many:  # it ends its pass first, and nobody who asks for another model is to wait for that
+            threading.Thread(target=old.close, name=f"close {old.name}").start()
+        return self._tracers[name]
 
+    def find_source(self, id: str) -> Source:
+        """What an id stands for: what ships with a model, a study, or a captured text.
 
-def find_source(id: str) -> Source:
-    """What an id stands for: what ships with a model, a study, or a captured text.
+        Errors: CaptureNotFoundError, CaptureDamagedError, StoreError.
+        """
+        if "." in id:
+            return self._sources.get((id,), lambda: read_shipped(id))
+        if (folder := self.studies_folder / id).is_dir():
+            return self._sources.get((id,), lambda: read_study(id, folder))
+        return source_of(self.shelf.find(id))
 
-    Errors: CaptureNotFoundError, CaptureDamagedError, StoreError.
-    """
-    if "." in id:
-        return _sources.get((id,), lambda: read_shipped(id))
-    if (folder := studies() / id).is_dir():
-        return _sources.get((id,), lambda: read_study(id, folder))
-    return source_of(shelf().find(id))
+    def close(self) -> None:
+        """End what is under way."""
+        with self._lock:
+            studies, tracers = self._studies, list(self._tracers.values())
+            self._studies = None
+            self._tracers.clear()
+        if studies is not None:
+            studies.close()
+        for each in tracers:
+            each.close()
+
+    def _made(self, name: str) -> Tracer:
+        made = Tracer(name, settings=self.settings, shelf=self.shelf, is_present=self._is_present)
+        if name in BUNDLED_MODELS and made.recall(WELCOME_TEXT) is None:
+            _adopt_welcome(made, name)
+        return made
 
 
 def source_of(hit: Hit) -> Source:
@@ -75,40 +121,9 @@ def corpus_of(model: str) -> str | None:
     return next(iter(shipped_ids(model)), None)
 
 
-@st.cache_resource(max_entries=MODELS_LOADED, show_spinner=False, on_release=Tracer.close)
-def tracer(name: str) -> Tracer:
-    """The model of that name, loaded once for everybody; returns at once, see `Tracer.loading`."""
-    made = Tracer(name, settings=settings(), shelf=shelf(), is_present=_is_connected)
-    if name in BUNDLED_MODELS and made.recall(WELCOME_TEXT) is None:
-        _adopt_welcome(made, name)
-    return made
-
-
 def _adopt_welcome(made: Tracer, name: str) -> None:
     """Take in the capture that came with a bundled model; without it the first visitor waits for the model."""
     try:
         made.adopt(welcome(name))
     except GatescopeError as error:
         log.warning("%s", error)
-
-
-def watcher() -> str:
-    """The name under which this session watches a job."""
-    context = get_script_run_ctx()
-    return context.session_id if context else "no session"
-
-
-def _is_connected(session: str) -> bool:
-    """Whether a browser is connected to that session right now."""
-    return not exists() or get_instance().is_active_session(session)
-
-
-@asynccontextmanager
-async def lifespan(_: st.App) -> AsyncIterator[None]:
-    """Begin to load the model when the server starts, and end the passes under way when it stops."""
-    try:
-        tracer(settings().model)
-    except GatescopeError as error:  # the page says it too, to whoever comes
-        log.error("%s", error)
-    yield
-    tracer.clear()

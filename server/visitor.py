@@ -9,25 +9,20 @@ import hmac
 import re
 from hashlib import sha256
 
-import streamlit as st
-
 from gatescope.cache.keys import server_secret
 from gatescope.routing.errors import OptionError
-from gatescope.server.server import watcher
-from gatescope.server.settings import Settings, settings
+from gatescope.server.settings import Settings
 
 EVERYBODY = ""
 COOKIE = "_streamlit_xsrf"
 _MASKED = re.compile(r"2\|([0-9a-f]{8})\|([0-9a-f]{8,128})\|[0-9]+")
 
 
-def visitor() -> str:
-    """The key of who is looking at this page. Errors: StoreError."""
-    if settings().library_lists == "all":
+def visitor_key(chosen: Settings, cookie: str, *, session: str) -> str:
+    """The key of a visitor: of the cookie, or without one of the session. Errors: StoreError."""
+    if chosen.library_lists == "all":
         return EVERYBODY
-    cookie = st.context.cookies.get(COOKIE)
-    known_by = cookie if isinstance(cookie, str) and cookie else f"session {watcher()}"
-    return key_of(known_by, server_secret(settings().cache_dir))
+    return key_of(cookie or f"session {session}", server_secret(chosen.cache_dir))
 
 
 def check_visitors(chosen: Settings, *, has_tokens: bool) -> None:

@@ -35,7 +35,9 @@ def capture_study(
     """
     seen = Seen()
     strategy = beside_writing(
-        lambda texts: capture_block(model, texts, plan), folder, lambda *block: packed(*block, plan)
+        lambda texts: capture_block(model, texts, plan),
+        folder,
+        lambda texts, record, left: packed(texts, record, left, plan),
     )
     blocks = cut(documents, seen, plan.longest)
     return run_blocks(blocks, folder, strategy, seen=seen, share=share, on_progress=on_progress)

@@ -19,7 +19,11 @@ def capture_through(
 ) -> Progress:
     """As `capture_study`, through anything that gives records: every block that is this share's and not yet whole."""
     seen = Seen()
-    strategy = one_by_one(lambda texts: _routed(route, texts, skip=skip), folder, lambda *block: packed(*block, plan))
+    strategy = one_by_one(
+        lambda texts: _routed(route, texts, skip=skip),
+        folder,
+        lambda texts, record, left: packed(texts, record, left, plan),
+    )
     return run_blocks(cut(documents, seen), folder, strategy, seen=seen, share=share)
 
 

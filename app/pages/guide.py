@@ -2,13 +2,14 @@
 
 import streamlit as st
 
+from gatescope import __version__
 from gatescope.analysis.registry import METRICS
-from gatescope.app import __version__
 from gatescope.app.components.links import linked
 from gatescope.app.shell import address
 from gatescope.app.shell.figure import Words, figure
 from gatescope.app.shell.messages import plain, show_error, show_notices
 from gatescope.app.shell.navigation import find_pages
+from gatescope.app.shell.session import server
 from gatescope.app.shell.tour import questions, replay, stops, toured
 from gatescope.app.views.guide.texts_figure import (
     GRAMMAR,
@@ -19,7 +20,6 @@ from gatescope.app.views.guide.texts_figure import (
     metrics_list,
 )
 from gatescope.routing.errors import GatescopeError
-from gatescope.server import server
 
 PAGE = {
     "title": "Guide",
@@ -78,7 +78,7 @@ def _reading() -> None:
 
 def _mechanisms(model: str, titles: dict[str, str], ways: dict[str, str]) -> None:
     st.header("What the words mean, and where to see it", divider=False)
-    layers = server.find_source(f"welcome.{model}").record.layers
+    layers = server().find_source(f"welcome.{model}").record.layers
     linked(glossary(ways, titles, layers, model), key="guide-words", on_follow=address.visit_link)
 
 

@@ -5,13 +5,13 @@ import streamlit as st
 from gatescope.app.shell import address
 from gatescope.app.shell import sidebar as aside
 from gatescope.app.shell.messages import show_error, show_notices
+from gatescope.app.shell.session import visitor
 from gatescope.app.views.library.importing import show_import
 from gatescope.app.views.library.listing import show_list
 from gatescope.app.views.library.sample_size import show_enough
 from gatescope.app.views.library.studies import show_said, show_studies
 from gatescope.app.views.library.study import show_form
 from gatescope.routing.errors import GatescopeError
-from gatescope.server.visitor import visitor
 
 PAGE = {
     "title": "Library",

@@ -3,12 +3,13 @@
 import streamlit as st
 
 from gatescope.app.shell import address
+from gatescope.app.shell.loading import follow_loading
 from gatescope.app.shell.messages import show_error, show_notices
+from gatescope.app.shell.session import server
 from gatescope.app.views.model.claims import show_claims
 from gatescope.app.views.model.report import show_report, show_trust
-from gatescope.app.views.prompt.ask import follow_loading, leave
+from gatescope.app.views.prompt.ask import leave
 from gatescope.routing.errors import GatescopeError
-from gatescope.server import server
 from gatescope.server.model_worker import Tracer
 from gatescope.server.settings import settings
 
@@ -25,7 +26,7 @@ def main() -> None:
     """The page from top to bottom."""
     st.title("What does this model do with a token, and can I trust the recording?")
     view = address.current()
-    tracer = server.tracer(view.model)
+    tracer = server().tracer(view.model)
     show_notices(view.problems)
     _model_choice(tracer)
     follow_loading(tracer)

@@ -7,16 +7,18 @@ import streamlit as st
 from gatescope.app.charts.token_heatmap import striking_cell
 from gatescope.app.shell import address
 from gatescope.app.shell import sidebar as aside
+from gatescope.app.shell.loading import follow_loading
 from gatescope.app.shell.messages import plain, show_error, show_notices
 from gatescope.app.shell.page import changed_notices, checked, reference_of
+from gatescope.app.shell.session import server
 from gatescope.app.shell.tour import answer, first_visit
-from gatescope.app.views.prompt.ask import ask, asked, follow, follow_loading, leave, welcome
+from gatescope.app.views.prompt.ask import ask, asked, follow, leave, welcome
 from gatescope.app.views.prompt.show import show
 from gatescope.routing.errors import CaptureNotFoundError, GatescopeError, StoreError
 from gatescope.routing.record import Document
-from gatescope.server import server
 from gatescope.server.jobs import Phase
 from gatescope.server.model_worker import Hit, Tracer
+from gatescope.server.server import source_of
 from gatescope.server.sources import Source
 from gatescope.server.view import View
 
@@ -34,11 +36,11 @@ def main() -> None:
     st.title("What did the model do with my text?")
     asking, waiting, saying, picture = (st.container() for _ in range(4))
     view = address.current()
-    tracer = server.tracer(view.model)
+    tracer = server().tracer(view.model)
     with asking:
         ask(tracer, _linked(view))
     with waiting:
-        follow_loading(tracer)
+        follow_loading(tracer, then=" Your text runs as soon as it is ready." if asked().wanted else "")
         follow(tracer)
     with saying:
         view = address.current()
@@ -56,7 +58,7 @@ def main() -> None:
 def _linked(view: View) -> Document | None:
     """The text of the capture the address names, if it can be had."""
     try:
-        record = server.find_source(view.capture).record if view.capture else None
+        record = server().find_source(view.capture).record if view.capture else None
     except StoreError:
         return None
     number = view.document or 0
@@ -69,9 +71,9 @@ def _found(view: View, tracer: Tracer) -> Source | None:
         if asked().is_busy:
             return None
         hit = welcome(tracer) or _after_a_moment(tracer)
-        return None if hit is None else server.source_of(hit)
+        return None if hit is None else source_of(hit)
     try:
-        return server.find_source(view.capture)
+        return server().find_source(view.capture)
     except CaptureNotFoundError:
         _unknown(view.capture, tracer)
     except StoreError as error:

@@ -14,10 +14,11 @@ import streamlit as st
 from gatescope.app.shell import address, tour
 from gatescope.app.shell import sidebar as aside
 from gatescope.app.shell.messages import plain, show_error, show_notices
+from gatescope.app.shell.session import server
 from gatescope.routing.errors import CaptureNotFoundError, GatescopeError, OptionError
 from gatescope.routing.record import Provenance
-from gatescope.server import server
 from gatescope.server.measures import own_tokens, size_of
+from gatescope.server.server import corpus_of
 from gatescope.server.sources import Scope, Source, document_of, scope_of, shipped_ids
 from gatescope.server.view import View
 from gatescope.studies.manifest import clean_name
@@ -131,7 +132,7 @@ def _source(id: str | None) -> Source | None:
         _ways_to_begin()
         return None
     try:
-        return server.find_source(id)
+        return server().find_source(id)
     except CaptureNotFoundError:
         st.warning(
             f"This server holds no capture **{plain(id)}**. It may have been made on another server, or been removed.",
@@ -177,7 +178,7 @@ def reference_of(view: View) -> Source | None:
     if view.reference is None:
         return None
     try:
-        return server.find_source(view.reference)
+        return server().find_source(view.reference)
     except GatescopeError as error:
         show_error(error)
         return None
@@ -191,5 +192,5 @@ def _too_little(page: Page) -> None:
             f"experts do. That needs {FEW_TOKENS:,} and more, of many documents.",
             icon=":material/hourglass_empty:",
         )
-        if (corpus := server.corpus_of(page.view.model)) is not None and corpus != page.source.id:
+        if (corpus := corpus_of(page.view.model)) is not None and corpus != page.source.id:
             st.button("Show the probe set", on_click=address.change, kwargs={"capture": corpus, **address.NO_PINS})

@@ -10,9 +10,9 @@ from gatescope.app.charts.tour import Stop, leaning_stop, parting_stop, taker_st
 from gatescope.app.components.links import linked
 from gatescope.app.shell import address
 from gatescope.app.shell.messages import plain, show_error
+from gatescope.app.shell.session import server
 from gatescope.models import BUNDLED_MODEL, BUNDLED_MODELS
 from gatescope.routing.errors import GatescopeError
-from gatescope.server import server
 from gatescope.server.measures import measure, table
 from gatescope.server.memo_cache import MemoCache
 from gatescope.server.sources import document_of, shipped_ids, shipped_name
@@ -81,7 +81,7 @@ def questions(found: tuple[Stop, ...], *, is_brief: bool = False) -> str:
 
 
 def _stops(model: str) -> tuple[Stop, ...]:
-    text, corpus = server.find_source(f"welcome.{model}"), server.find_source(f"probe.{model}")
+    text, corpus = server().find_source(f"welcome.{model}"), server().find_source(f"probe.{model}")
     leaning, share = (measure(corpus, name, by="domain") for name in ("leaning", "token_share_of_group"))
     every = (
         parting_stop(text.id, text.record, widest_parting(text.record)),
@@ -93,7 +93,7 @@ def _stops(model: str) -> tuple[Stop, ...]:
 
 def _over_the_example(view: View) -> str:
     """What is pinned, in a sentence; markup of ours alone."""
-    source = server.find_source(view.capture or f"welcome.{toured(view.model)}")
+    source = server().find_source(view.capture or f"welcome.{toured(view.model)}")
     name = shipped_name(source.id) if "." in source.id else source.record.provenance.model
     record = document_of(source, view.document or 0)
     if (here := next((stop for stop in stops(toured(view.model)) if _is_at(stop, view)), None)) is not None:

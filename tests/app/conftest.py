@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from gatescope import hooks  # noqa: F401  # before a server's thread does: torch and transformers stand no company at their import
+from gatescope.app.shell.session import FRAME
 from gatescope.routing import Document, Flag, Provenance, RouterRule, RoutingRecord
-from gatescope.server.server import FRAME
 from tests.app.browser.harness import browser  # noqa: F401  # a fixture
 
 sys.path.append(str(Path(FRAME).parent))

@@ -15,13 +15,13 @@ from streamlit.testing.v1 import AppTest
 from gatescope.analysis.tally import tally
 from gatescope.analysis.tally_file import to_bytes
 from gatescope.app.shell import figure
+from gatescope.app.shell.session import FRAME, server
 from gatescope.app.views.prompt import show as prompt
 from gatescope.cache.schema import encode
 from gatescope.cache.study import ROUTES, Block, StudyFolder
 from gatescope.models.box import probed
 from gatescope.routing import Flag, RoutingRecord
-from gatescope.server import server, sources
-from gatescope.server.library import running_studies
+from gatescope.server import sources
 from gatescope.server.settings import settings
 from gatescope.server.sources import ANALYSED, CAPTURED, TALLY
 from gatescope.studies import results
@@ -176,8 +176,8 @@ def figures_server(folder: Path) -> Iterator[Callable[..., list[Shown]]]:
         patch.setattr(sources, "KEPT_TOKENS", 1)
         _forget()
         record = corpus()
-        server.shelf().store.put(CORPUS, record)
-        server.shelf().store.put(OTHER, rerouted(record.of_documents(range(0, len(record.documents), 2))))
+        server().shelf.store.put(CORPUS, record)
+        server().shelf.store.put(OTHER, rerouted(record.of_documents(range(0, len(record.documents), 2))))
         write_study(folder / "studies" / STUDY, record)
         shown: list[Shown] = []
         _listen(patch, shown)
@@ -186,7 +186,6 @@ def figures_server(folder: Path) -> Iterator[Callable[..., list[Shown]]]:
 
 
 def _forget() -> None:
-    running_studies.clear()
     settings.cache_clear()
     st.cache_resource.clear()
 
@@ -219,8 +218,8 @@ def _opened(
     """The page at an address, and its figures; the Model page once the model is loaded."""
     shown.clear()
     if page == "model":
-        assert server.tracer(params["m"]).loading.wait(240)
-    view = AppTest.from_file(server.FRAME, default_timeout=300)
+        assert server().tracer(params["m"]).loading.wait(240)
+    view = AppTest.from_file(FRAME, default_timeout=300)
     for name, value in params.items():
         view.query_params[name] = value
     for name, value in state.items():

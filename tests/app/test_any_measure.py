@@ -5,9 +5,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from gatescope.analysis.registry import METRICS, Result
+from gatescope.app.shell.session import FRAME
 from gatescope.app.views.layers.any_measure import CHOSEN
 from gatescope.app.views.layers.any_measure_figure import Drawn, at, drawn, names, summary
-from gatescope.server import server
 from gatescope.server.settings import settings
 
 
@@ -17,7 +17,7 @@ def layers_page(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GATESCOPE_CACHE_DIR", str(tmp_path_factory.mktemp("captures")))
         settings.cache_clear()
-        page = AppTest.from_file(server.FRAME, default_timeout=60).run()
+        page = AppTest.from_file(FRAME, default_timeout=60).run()
         page.switch_page("../pages/layers.py").run()
         yield page.segmented_control(key="layers-part").set_value("Any other measure").run()
     settings.cache_clear()

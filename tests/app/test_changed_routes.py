@@ -13,11 +13,11 @@ from gatescope.analysis.tally_file import from_bytes, to_bytes
 from gatescope.app.charts.exported import Export, Origin
 from gatescope.app.charts.figure import Words
 from gatescope.app.shell.page import headline
+from gatescope.app.shell.session import FRAME, library
 from gatescope.app.views.model import claims
 from gatescope.cache.store import Store
 from gatescope.routing.errors import RecordError
-from gatescope.server import server
-from gatescope.server.library import entry_of
+from gatescope.server.server import Server
 from gatescope.server.settings import settings
 from gatescope.server.sources import Source, read_shipped
 from gatescope.server.view import View
@@ -50,7 +50,7 @@ def kept(monkeypatch, tmp_path):
 
 def warned(address: str, **params: str) -> tuple[str, str]:
     """The warnings of a page and its captions."""
-    page = AppTest.from_file(server.FRAME, default_timeout=240)
+    page = AppTest.from_file(FRAME, default_timeout=240)
     page.switch_page(f"../pages/{address}.py")
     for name, value in params.items():
         page.query_params[name] = value
@@ -78,8 +78,8 @@ def test_capture_b_is_said_to_be_changed_and_a_plain_one_is_not(kept, subtests):
 
 
 def test_the_library_s_row_says_so(kept):  # noqa: ARG001
-    assert entry_of(CHANGED, "", ()).recorded == "experts, weights, margins, under an intervention"
-    assert entry_of(PLAIN, "", ()).recorded == "experts, weights, margins"
+    assert library().entry_of(CHANGED, "", ()).recorded == "experts, weights, margins, under an intervention"
+    assert library().entry_of(PLAIN, "", ()).recorded == "experts, weights, margins"
 
 
 def test_an_intervention_of_any_name_is_one_line():
@@ -109,5 +109,5 @@ def test_no_claim_about_a_model_is_judged_by_changed_routes(monkeypatch):
     shipped = read_shipped("probe.sift-softmax")
     model = SimpleNamespace(provenance=lambda: shipped.record.provenance)
     other = replace(shipped, record=changed(shipped.record))
-    monkeypatch.setattr(server, "find_source", lambda id: other if id == CHANGED else shipped)
+    monkeypatch.setattr(Server, "find_source", lambda _server, id: other if id == CHANGED else shipped)
     assert claims.corpus_for(View(model="sift-softmax", capture=CHANGED, quantity=""), model) is shipped

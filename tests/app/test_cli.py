@@ -11,9 +11,10 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from gatescope.app import __version__
+from gatescope import __version__
 from gatescope.cache.store import Store
-from gatescope.cli.main import Traced, _write, app
+from gatescope.cli.main import app
+from gatescope.cli.trace import Traced, _write
 from gatescope.studies.export import read_trace_csv
 
 TEXT = "The cat sat. =1+1\nNA"
@@ -138,7 +139,7 @@ TRACER = """
 import sys
 from pathlib import Path
 import gatescope.studies.export
-from gatescope.cli.main import Traced, _write
+from gatescope.cli.trace import Traced, _write
 from tests.app.conftest import build_record
 gatescope.studies.export.counts_frame = lambda _record: (print("writing", flush=True), sys.stdin.read())
 _write(Traced("abcdefghijklmnop", build_record(), None), Path(sys.argv[1]))

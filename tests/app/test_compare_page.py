@@ -6,9 +6,9 @@ from streamlit.testing.v1 import AppTest
 
 from gatescope.analysis.compare import paired, same_documents
 from gatescope.analysis.saturation import agreement
+from gatescope.app.shell.session import FRAME
 from gatescope.app.views.compare.choice import steps_of
 from gatescope.app.views.compare.weights import repeat_of
-from gatescope.server import server
 from gatescope.server.settings import settings
 from gatescope.server.sources import read_shipped
 
@@ -21,7 +21,7 @@ def opened(monkeypatch, tmp_path):
     """Opens the page on a server with the bundled models."""
 
     def open_page(**params: str) -> AppTest:
-        page = AppTest.from_file(server.FRAME, default_timeout=240).run()
+        page = AppTest.from_file(FRAME, default_timeout=240).run()
         page.switch_page(PAGE)
         for name, value in params.items():
             page.query_params[name] = value

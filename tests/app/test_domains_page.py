@@ -6,8 +6,8 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+from gatescope.app.shell.session import FRAME
 from gatescope.app.views.domains import by_group
-from gatescope.server import server
 from gatescope.server.measures import measure, table
 from gatescope.server.settings import settings
 from gatescope.server.sources import read_shipped
@@ -22,7 +22,7 @@ def opened(monkeypatch, tmp_path):
     monkeypatch.setenv("GATESCOPE_CACHE_DIR", str(tmp_path / "captures"))
     settings.cache_clear()
     st.cache_resource.clear()
-    page = AppTest.from_file(server.FRAME, default_timeout=240)
+    page = AppTest.from_file(FRAME, default_timeout=240)
 
     def open_page(**params: str) -> AppTest:
         page.switch_page("../pages/domains.py")

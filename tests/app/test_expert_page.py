@@ -7,9 +7,9 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+from gatescope.app.shell.session import FRAME
 from gatescope.models.box import probed
 from gatescope.routing import Flag
-from gatescope.server import server
 from gatescope.server.settings import settings
 
 QUESTIONS = (
@@ -30,7 +30,7 @@ def opened(monkeypatch, tmp_path):
     monkeypatch.setenv("GATESCOPE_CACHE_DIR", str(tmp_path / "captures"))
     settings.cache_clear()
     st.cache_resource.clear()
-    page = AppTest.from_file(server.FRAME, default_timeout=240)
+    page = AppTest.from_file(FRAME, default_timeout=240)
 
     def open_page(**params: str) -> AppTest:
         page.switch_page("../pages/expert.py")

@@ -3,13 +3,13 @@
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from gatescope.app import __version__
+from gatescope import __version__
+from gatescope.app.shell.session import FRAME
 from gatescope.app.shell.tour import DISMISSED
-from gatescope.server import server
 
 
 def opened(**params: str) -> AppTest:
-    page = AppTest.from_file(server.FRAME, default_timeout=240).run()
+    page = AppTest.from_file(FRAME, default_timeout=240).run()
     page.switch_page("../pages/guide.py")
     for name, value in params.items():
         page.query_params[name] = value

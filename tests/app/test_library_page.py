@@ -6,8 +6,8 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+from gatescope.app.shell.session import FRAME, server
 from gatescope.app.views.library.studies import duration, how_far
-from gatescope.server import library, server
 from gatescope.server.background import Doing
 from gatescope.server.settings import settings
 from gatescope.studies.compute import Chosen
@@ -27,15 +27,15 @@ def opened(monkeypatch, tmp_path, tiny_model):
         monkeypatch.setenv("GATESCOPE_MODEL", str(tiny_model))
         monkeypatch.setenv("GATESCOPE_MODELS", "")
         monkeypatch.setenv("GATESCOPE_CACHE_DIR", str(tmp_path / "captures"))
-        monkeypatch.setattr(library, "CHOSEN", Chosen(metrics=("relative_load",), by=(), resamples=20))
+        monkeypatch.setattr("gatescope.server.server.CHOSEN", Chosen(metrics=("relative_load",), by=(), resamples=20))
         for name, value in values.items():
             monkeypatch.setenv(f"GATESCOPE_{name.upper()}", value)
         _forget()
-        server.shelf().store.put(CAPTURE, build_record([HOSTILE, " b"]))
+        server().shelf.store.put(CAPTURE, build_record([HOSTILE, " b"]))
 
     def open_page(**params: str) -> AppTest:
-        assert server.tracer(settings().model).loading.wait(240)
-        page = AppTest.from_file(server.FRAME, default_timeout=240).run()
+        assert server().tracer(settings().model).loading.wait(240)
+        page = AppTest.from_file(FRAME, default_timeout=240).run()
         page.switch_page(PAGE)
         for name, value in params.items():
             page.query_params[name] = value
@@ -51,7 +51,6 @@ def opened(monkeypatch, tmp_path, tiny_model):
 
 
 def _forget():
-    library.running_studies.clear()
     settings.cache_clear()
     st.cache_resource.clear()
 
@@ -76,7 +75,7 @@ def part(page: AppTest, name: str) -> AppTest:
 
 
 def waited(page: AppTest, id: str) -> AppTest:
-    job = library.running_studies().live(id)
+    job = server().studies.live(id)
     assert job is None or job.wait(300)
     page.run()
     assert not page.exception
@@ -103,7 +102,7 @@ def test_the_capture_that_is_looked_at_can_be_opened_named_and_deleted(opened):
     assert "birds, water" in list(page.dataframe[0].value["tags"])
     button(page, "Yes, delete it").click().run()
     assert not page.exception
-    assert not server.shelf().store.has(CAPTURE)
+    assert not server().shelf.store.has(CAPTURE)
     assert "c" not in page.query_params
     assert "Herons" not in names(page)
 
@@ -118,11 +117,13 @@ def test_a_part_of_the_probe_set_is_studied_from_the_form_to_its_pages(opened):
     page.text_input(key="study-name").set_value(HOSTILE).run()
     button(page, "Start the study").click().run()
     assert not page.exception
-    (id,) = [folder.name for folder in server.studies().iterdir()]
-    assert [one for one in page.button if one.label == "Cancel"] or read_order(server.studies() / id).state == "done"
+    (id,) = [folder.name for folder in server().studies_folder.iterdir()]
+    assert [one for one in page.button if one.label == "Cancel"] or read_order(
+        server().studies_folder / id
+    ).state == "done"
     page = waited(page, id)
     assert "is done:" in words(page)
-    source = server.find_source(id)
+    source = server().find_source(id)
     assert sorted(document.domain for document in source.record.documents) == ["code", "code", "law", "law"]
     assert source.name == HOSTILE
     assert page.button(key="study-start").disabled  # the same again would be the same
@@ -153,9 +154,9 @@ def test_an_upload_is_mapped_counted_and_its_bad_rows_named(opened):
     assert page.dataframe[1].value.iloc[0].tolist()[:2] == ["mine.csv, line 3", "a blank text"]
     assert "1 text was there before" in said
     button(page, "Start the study").click().run()
-    (id,) = [folder.name for folder in server.studies().iterdir()]
+    (id,) = [folder.name for folder in server().studies_folder.iterdir()]
     waited(page, id)
-    found = server.find_source(id).record.documents
+    found = server().find_source(id).record.documents
     assert [(each.text, each.domain) for each in found] == [
         ("The judge spoke aloud", "law"),
         ("=1+1", "code"),
@@ -193,22 +194,22 @@ def test_what_the_quota_has_no_room_for_cannot_be_started(opened):
 
 def test_a_failed_study_says_why_and_a_stopped_one_goes_on_or_is_deleted(opened):
     order = Order(id=STUDY, name=HOSTILE, model="gone", state="failed", problem=("F found", "E expected", "D do"))
-    write_order(server.studies() / STUDY, order)
+    write_order(server().studies_folder / STUDY, order)
     page = opened()
     assert all(said in words(page) for said in ("failed", "F found", "E expected", "D do"))
     assert button(page, "Retry")
-    write_order(server.studies() / STUDY, Order(id=STUDY, name="x", model="gone", state="running"))
+    write_order(server().studies_folder / STUDY, Order(id=STUDY, name="x", model="gone", state="running"))
     page.run()
     assert "was stopped" in words(page)
     assert button(page, "Continue")
     page.button(key=f"drop-{STUDY}").click().run()
-    assert not (server.studies() / STUDY).exists()
+    assert not (server().studies_folder / STUDY).exists()
 
 
 def test_an_import_says_what_was_understood(opened):
     from gatescope.server.import_export import file_of
 
-    content = file_of(server.find_source("welcome.sift-softmax"))
+    content = file_of(server().find_source("welcome.sift-softmax"))
     page = part(opened(), "import")
     page.file_uploader(key="import-files").set_value([("welcome.sift-softmax.gsr", content, "x")]).run()
     button(page, "Import").click().run()

@@ -7,7 +7,7 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from gatescope.server import server
+from gatescope.app.shell.session import FRAME, server
 from gatescope.server.expert_sizes import known_weights
 from gatescope.server.measures import measure
 from gatescope.server.settings import settings
@@ -24,8 +24,8 @@ def opened(monkeypatch, tmp_path):
     monkeypatch.setenv("GATESCOPE_CACHE_DIR", str(tmp_path / "captures"))
     settings.cache_clear()
     st.cache_resource.clear()
-    server.shelf().store.put(OTHER, build_record([" word"] * 30))
-    page = AppTest.from_file(server.FRAME, default_timeout=240)
+    server().shelf.store.put(OTHER, build_record([" word"] * 30))
+    page = AppTest.from_file(FRAME, default_timeout=240)
 
     def open_page(**params: str) -> AppTest:
         page.switch_page("../pages/locality.py")

@@ -5,9 +5,9 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+from gatescope.app.shell.session import FRAME
 from gatescope.app.views.map import chart
 from gatescope.app.views.map.projections import places_of
-from gatescope.server import server
 from gatescope.server.measures import table
 from gatescope.server.settings import settings
 from gatescope.server.sources import Scope, documents_of, read_shipped
@@ -22,7 +22,7 @@ def opened(monkeypatch, tmp_path):
     """Opens the page on a server with the bundled models."""
 
     def open_page(**params: str) -> AppTest:
-        page = AppTest.from_file(server.FRAME, default_timeout=240).run()
+        page = AppTest.from_file(FRAME, default_timeout=240).run()
         page.switch_page(PAGE)
         for name, value in params.items():
             page.query_params[name] = value

@@ -13,10 +13,11 @@ import transformers
 from safetensors.torch import load_file
 from streamlit.testing.v1 import AppTest
 
+from gatescope.app.shell.session import FRAME, server
 from gatescope.app.views.model.blocks_figure import rule_figure
 from gatescope.app.views.model.report import CLAIMS
 from gatescope.routing.router import RouterRule
-from gatescope.server import server
+from gatescope.server.model_worker import Tracer
 from gatescope.server.settings import settings
 from tests.app.browser.harness import go_to
 from tests.app.test_browser import address, visit  # noqa: F401  # a dashboard of this file's own
@@ -35,8 +36,8 @@ def opened(monkeypatch, tmp_path):
         monkeypatch.setenv("GATESCOPE_CACHE_DIR", str(tmp_path / "captures"))
         _forget()
         if is_awaited:
-            assert server.tracer(settings().model).loading.wait(240)
-        page = AppTest.from_file(server.FRAME, default_timeout=240).run()
+            assert server().tracer(settings().model).loading.wait(240)
+        page = AppTest.from_file(FRAME, default_timeout=240).run()
         page.switch_page(PAGE)
         for name, value in params.items():
             page.query_params[name] = value
@@ -113,14 +114,14 @@ def test_a_loaded_model_is_described_and_proven(opened, tiny_model):
     assert "softmax over 8 experts, the best 2 kept." in said  # OLMoE without norm_topk_prob, as its config says
     assert "2 of 2 blocks have experts" in said
     assert facts(page)["Experts a token"] == "2 of 8 (25.0%)"
-    checks = server.tracer(settings().model).model.selfcheck.checks
+    checks = server().tracer(settings().model).model.selfcheck.checks
     assert f"Yes: {len(checks)} of {len(checks)} checks passed." in said
     assert [one.detail for one in checks if one.detail not in said] == []
 
 
 def test_every_check_of_a_model_is_explained(opened, tiny_model):
     opened(tiny_model)
-    assert {one.name for one in server.tracer(settings().model).model.selfcheck.checks} == set(CLAIMS)
+    assert {one.name for one in server().tracer(settings().model).model.selfcheck.checks} == set(CLAIMS)
 
 
 def test_where_a_model_comes_from_is_said(opened, tiny_model):
@@ -137,12 +138,12 @@ def test_where_a_model_comes_from_is_said(opened, tiny_model):
 def test_the_command_gives_the_same_report(opened, tiny_model, monkeypatch):
     monkeypatch.setenv("GATESCOPE_DTYPE", "float32")
     page = opened(tiny_model)
-    assert page.code[-1].value == f"python -m hooks check {tiny_model} --dtype float32"
+    assert page.code[-1].value == f"gatescope check {tiny_model} --dtype float32"
 
 
 def test_a_model_is_not_read_by_the_page_that_waits_for_it(opened, tiny_model, monkeypatch):
     may_go_on, readers = threading.Event(), []
-    usual = server.Tracer._read_model
+    usual = Tracer._read_model
 
     def slow(self, tick):
         readers.append(threading.current_thread())
@@ -156,7 +157,7 @@ def test_a_model_is_not_read_by_the_page_that_waits_for_it(opened, tiny_model, m
         assert drawn(page) == []
     finally:
         may_go_on.set()
-    assert server.tracer(settings().model).loading.wait(240)
+    assert server().tracer(settings().model).loading.wait(240)
     page.run()
     assert "checks passed" in words(page)
     assert [one.name for one in readers] == ["gatescope-worker"]
@@ -196,7 +197,7 @@ def test_a_failed_check_is_told_with_what_it_means(opened, tiny_model, monkeypat
     monkeypatch.setattr("gatescope.hooks.load_model", with_an_odd_router)
     page = opened(tiny_model)
     said = words(page)
-    checks = server.tracer(settings().model).model.selfcheck.checks
+    checks = server().tracer(settings().model).model.selfcheck.checks
     assert f"Not in full: 1 of {len(checks)} checks failed** (weights)." in said
     assert not page.success
     assert "Did not hold: " + CLAIMS["weights"][0] in said and said.count("Did not hold") == 1
@@ -211,7 +212,7 @@ def test_another_model_is_chosen_and_kept_in_the_address(opened, tiny_model, tmp
     page = opened(tiny_model, others=str(other), c="abcdefghijklmnop", t="3")
     assert facts(page)["Name"] == tiny_model.name
     page.selectbox(key="model").select(str(other)).run()
-    assert server.tracer(str(other)).loading.wait(240)
+    assert server().tracer(str(other)).loading.wait(240)
     page.run()
     assert facts(page)["Name"] == "other"
     assert set(page.query_params) == {"m"}, "a capture and its pins are of the model before"

@@ -9,9 +9,9 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+from gatescope.app.shell.session import FRAME, server
 from gatescope.models.box import WELCOME_TEXT
 from gatescope.routing.errors import ModelNotFoundError, StorageFullError
-from gatescope.server import server
 from gatescope.server.settings import settings
 
 TEXT = "The cat sat on the mat."
@@ -27,7 +27,7 @@ def place(tiny_model, tmp_path_factory):
         patch.setenv("GATESCOPE_CACHE_DIR", str(folder))
         patch.setenv("GATESCOPE_MAX_PROMPT_TOKENS", "64")
         _forget()
-        assert server.tracer(settings().model).loading.wait(240)
+        assert server().tracer(settings().model).loading.wait(240)
         yield folder
         _forget()
 
@@ -39,7 +39,7 @@ def _forget():
 
 @pytest.fixture
 def page(place):  # noqa: ARG001 - the page is opened there
-    return AppTest.from_file(server.FRAME, default_timeout=240)
+    return AppTest.from_file(FRAME, default_timeout=240)
 
 
 def run_text(page: AppTest, text: str) -> AppTest:
@@ -101,7 +101,7 @@ def test_a_text_that_is_run_is_shown_with_its_most_striking_cell_pinned(page):
 def test_the_same_text_in_another_session_does_not_run_the_model(page, monkeypatch):
     run_text(page.run(), TEXT)
     monkeypatch.setattr("gatescope.hooks.capture", lambda *_, **__: pytest.fail("the model ran again"))
-    other = run_text(AppTest.from_file(server.FRAME, default_timeout=240).run(), TEXT)
+    other = run_text(AppTest.from_file(FRAME, default_timeout=240).run(), TEXT)
     assert capture_of(other) == capture_of(page)
 
 
@@ -177,7 +177,7 @@ def test_an_example_fills_the_box_and_runs(page):
 
 def test_a_link_opens_at_the_pinned_token_of_the_same_view(page):
     capture = capture_of(run_text(page.run(), TEXT))
-    link = AppTest.from_file(server.FRAME, default_timeout=240)
+    link = AppTest.from_file(FRAME, default_timeout=240)
     for name, value in {"c": capture, "t": "2", "l": "1", "view": "entropy"}.items():
         link.query_params[name] = value
     settled(link.run())
@@ -243,7 +243,7 @@ def test_a_failure_of_the_model_is_shown_without_a_traceback(page, monkeypatch):
 def test_markup_in_a_text_stays_text(page):
     hostile = '<img src=x onerror="alert(1)"> **bold** :red[x] [y](javascript:1)'
     capture = capture_of(run_text(page.run(), hostile))
-    tokens = server.shelf().find(capture).record.tokens
+    tokens = server().shelf.find(capture).record.tokens
     for token in range(tokens):
         page.query_params["t"] = str(token)
         page.run()
@@ -269,8 +269,8 @@ def test_another_model_reads_the_same_text(tiny_model, tmp_path, monkeypatch):
     monkeypatch.setenv("GATESCOPE_MODELS", str(other))
     _forget()
     for name in settings().offered:
-        assert server.tracer(name).loading.wait(240)
-    page = AppTest.from_file(server.FRAME, default_timeout=240).run()
+        assert server().tracer(name).loading.wait(240)
+    page = AppTest.from_file(FRAME, default_timeout=240).run()
     first = capture_of(run_text(page, TEXT))
     page.selectbox(key="model").select(str(other)).run()
     settled(page.run())
@@ -289,8 +289,8 @@ def test_a_model_that_does_not_load_says_why_and_can_be_tried_again(monkeypatch,
         patch.setenv("GATESCOPE_MODEL", str(tmp_path / "nothing"))
         patch.setattr("gatescope.hooks.load_model", refuse)
         _forget()
-        page = AppTest.from_file(server.FRAME, default_timeout=240).run()
-        server.tracer(settings().model).loading.wait(240)
+        page = AppTest.from_file(FRAME, default_timeout=240).run()
+        server().tracer(settings().model).loading.wait(240)
         page.run()
         assert "no such folder" in page.error[0].value
         assert button(page, "Try again")
@@ -299,15 +299,15 @@ def test_a_model_that_does_not_load_says_why_and_can_be_tried_again(monkeypatch,
 
 @pytest.mark.usefixtures("place")
 def test_the_first_picture_does_not_wait_for_the_model(monkeypatch):
-    settled(AppTest.from_file(server.FRAME, default_timeout=240).run())
+    settled(AppTest.from_file(FRAME, default_timeout=240).run())
     _forget()
     may_go_on = threading.Event()
     monkeypatch.setattr(
         "gatescope.server.model_worker.Tracer._read_model", lambda _self, _tick: may_go_on.wait(240) and None
     )
     try:
-        page = AppTest.from_file(server.FRAME, default_timeout=240).run()
-        assert not server.tracer(settings().model).loading.is_over
+        page = AppTest.from_file(FRAME, default_timeout=240).run()
+        assert not server().tracer(settings().model).loading.is_over
         assert FIRST_SIGHT in words(page)
     finally:
         may_go_on.set()

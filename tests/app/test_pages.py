@@ -8,8 +8,8 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from gatescope.app.shell.navigation import PageFile, find_pages
+from gatescope.app.shell.session import FRAME, server
 from gatescope.routing import Document
-from gatescope.server import server
 from gatescope.server.settings import settings
 from tests.app.conftest import build_record
 
@@ -74,11 +74,11 @@ def place(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GATESCOPE_CACHE_DIR", str(tmp_path_factory.mktemp("captures")))
         _forget()
-        store = server.shelf().store
+        store = server().shelf.store
         store.put(SMALL, build_record(PIECES))
         store.put(OTHER, build_record([*PIECES[:5], " other", " end"]))
         store.put(CORPUS, corpus())
-        assert server.tracer(settings().model).loading.wait(240)
+        assert server().tracer(settings().model).loading.wait(240)
         yield
         _forget()
 
@@ -90,7 +90,7 @@ def _forget():
 
 def opened(page: PageFile, params: dict[str, str]) -> AppTest:
     """The page at an address, as a new session sees it."""
-    shown = AppTest.from_file(server.FRAME, default_timeout=240)
+    shown = AppTest.from_file(FRAME, default_timeout=240)
     for name, value in params.items():
         shown.query_params[name] = value
     if page is not PAGES[0]:

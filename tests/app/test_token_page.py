@@ -9,8 +9,8 @@ from streamlit.testing.v1 import AppTest
 
 from gatescope.app.charts.token_heatmap import striking_cell
 from gatescope.app.shell.links import place_of, row_of
+from gatescope.app.shell.session import FRAME, server
 from gatescope.models.box import welcome
-from gatescope.server import server
 from gatescope.server.settings import settings
 from gatescope.server.sources import Scope, counted, document_of
 from gatescope.server.view import Span
@@ -22,7 +22,7 @@ def opened(monkeypatch, tmp_path):
     monkeypatch.setenv("GATESCOPE_CACHE_DIR", str(tmp_path / "captures"))
     settings.cache_clear()
     st.cache_resource.clear()
-    page = AppTest.from_file(server.FRAME, default_timeout=240)
+    page = AppTest.from_file(FRAME, default_timeout=240)
 
     def open_page(**params: str) -> AppTest:
         page.switch_page("../pages/token.py")
@@ -90,7 +90,7 @@ def test_a_token_that_is_not_there_is_said(opened):
     ],
 )
 def test_a_row_and_its_place_are_the_same_token(scope, document, token):
-    source = server.find_source("probe.sift-softmax")
+    source = server().find_source("probe.sift-softmax")
     routes = counted(source, scope)
     row = row_of(routes, scope, document, token)
     assert place_of(routes, scope, row) == (document, token)

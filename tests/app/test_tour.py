@@ -14,10 +14,10 @@ from gatescope.analysis.registry import Ask, Result
 from gatescope.analysis.tour import Parting, Taker
 from gatescope.analysis.verdict import Evidence, left_of_columns, strength
 from gatescope.app.charts.tour import leaning_stop, parting_stop, taker_stop
+from gatescope.app.shell.session import server
 from gatescope.app.shell.tour import stops
 from gatescope.app.views.domains.groups_figure import split_frame, split_takeaway
 from gatescope.models import BUNDLED_MODELS
-from gatescope.server import server
 from gatescope.server.measures import measure, table, tally_of
 
 
@@ -60,12 +60,12 @@ def test_the_greatest_leaning_that_is_sure_is_shown():
 @pytest.mark.parametrize("model", BUNDLED_MODELS)
 def test_each_question_leads_to_what_answers_it(model):
     prompt, expert, domains = stops(model)
-    record = server.find_source(prompt.parts["capture"]).record
+    record = server().find_source(prompt.parts["capture"]).record
     token, layer = prompt.parts["token"], prompt.parts["layer"]
     before = np.flatnonzero(record.token_t[:token] == record.token_t[token])
     assert any(set(record.ids_tlk[at, layer]) != set(record.ids_tlk[token, layer]) for at in before)
 
-    corpus = server.find_source(expert.parts["capture"])
+    corpus = server().find_source(expert.parts["capture"])
     record, place = corpus.record, (expert.parts["layer"], expert.parts["expert"])
     digit_t = np.array([record.piece(token).strip().isdigit() for token in record.token_t.tolist()])
     share_e = np.bincount(record.ids_tlk[digit_t, place[0]].ravel(), minlength=record.experts) / digit_t.sum()
@@ -160,7 +160,7 @@ def _links():
 
 @pytest.mark.parametrize("model", BUNDLED_MODELS)
 def test_the_pages_that_say_whether_domains_differ_say_it_in_the_same_words(model):
-    probe = server.find_source(f"probe.{model}")
+    probe = server().find_source(f"probe.{model}")
     composed = table(probe, "composition.domain")
     found = {("group_information", "domain"): measure(probe, "group_information", by="domain")}
     left = left_of_columns(lambda name: composed[name].to_numpy(np.float64))

@@ -10,6 +10,7 @@ from gatescope.models import BUNDLED_MODELS
 from gatescope.models.box import WELCOME_TEXT, welcome
 from gatescope.routing.errors import ModelNotFoundError
 from gatescope.server.model_worker import Hit, Shelf, Tracer
+from gatescope.server.server import _adopt_welcome
 from gatescope.server.settings import load_settings
 
 
@@ -19,7 +20,7 @@ def test_the_welcome_is_shipped_with_each_bundled_model(name):
 
 
 def test_it_is_found_before_the_model_is_loaded_and_again_afterwards(tmp_path, tiny_model, monkeypatch):
-    monkeypatch.setattr("gatescope.server.model_worker.model_source", lambda _name: tiny_model)
+    monkeypatch.setattr("gatescope.server.settings.model_source", lambda _name: tiny_model)
     shelf = Shelf(Store(tmp_path))
     tracer = Tracer("small", settings=load_settings(cache_dir=tmp_path), shelf=shelf)
     assert tracer.loading.wait(240)
@@ -42,10 +43,9 @@ def test_it_is_found_before_the_model_is_loaded_and_again_afterwards(tmp_path, t
 
 
 def test_a_server_without_it_says_so_and_still_starts(monkeypatch, tmp_path, caplog):
-    from gatescope.server import server
 
     monkeypatch.setattr("gatescope.models.box.folder_of", lambda _name: tmp_path)
     with pytest.raises(ModelNotFoundError, match=r"gatescope\.models\.ship"):
         welcome("sift-softmax")
-    server._adopt_welcome(SimpleNamespace(adopt=pytest.fail), "sift-softmax")
+    _adopt_welcome(SimpleNamespace(adopt=pytest.fail), "sift-softmax")
     assert "welcome.gsr" in caplog.text

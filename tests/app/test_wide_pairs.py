@@ -13,6 +13,7 @@ from gatescope.analysis.metrics import pairs as pair_metrics
 from gatescope.analysis.pair_evidence import PairTest
 from gatescope.analysis.registry import Result
 from gatescope.analysis.tally import tally
+from gatescope.app.shell.session import FRAME
 from gatescope.app.views.expert.coactivation_figure import partners_frame, partners_words
 from gatescope.app.views.layers.any_measure_figure import drawn, names, part
 from gatescope.app.views.pairs.coactivation_figure import (
@@ -26,7 +27,6 @@ from gatescope.app.views.pairs.coactivation_figure import (
 )
 from gatescope.cache.store import Store
 from gatescope.routing import Document, Provenance, RouterRule, RoutingRecord
-from gatescope.server import server
 from gatescope.server.settings import settings
 from gatescope.studies.results import NAME, read_results, to_bytes
 from gatescope.studies.tables import result_frame
@@ -128,7 +128,7 @@ def opened(monkeypatch, tmp_path):
         id = (address + "abcdefgh"[kept]).ljust(16, "z")
         monkeypatch.setattr(pair_metrics, "KEPT", 2 * kept)
         Store(settings().cache_dir).put(id, uneven())
-        page = AppTest.from_file(server.FRAME, default_timeout=240)
+        page = AppTest.from_file(FRAME, default_timeout=240)
         page.switch_page(f"../pages/{address}.py")
         for name, value in (params | {"c": id}).items():
             page.query_params[name] = value

@@ -3,8 +3,6 @@
 import json
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -102,9 +100,8 @@ def test_a_failed_check_fails_the_command_with_json_too(odd, capsys):
 
 
 def test_json_is_one_object_with_the_keys_that_are_documented(folder):
-    words = [sys.executable, "-m", "gatescope", "check", str(folder), "--json", "--device", "cpu"]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr
+    done = check(folder, "--json", "--device", "cpu")
+    assert done.exit_code == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["passed"] is True
     assert found["model"]["name"] == folder.name

@@ -11,6 +11,7 @@ from gatescope.app.components import Pick, matrix
 from gatescope.app.shell import address
 from gatescope.app.shell.figure import answering, chart, figure
 from gatescope.app.shell.page import Page
+from gatescope.app.shell.session import server
 from gatescope.app.views.compare.relation_figure import left_out
 from gatescope.app.views.compare.training_figure import (
     NOTHING,
@@ -24,9 +25,9 @@ from gatescope.app.views.compare.training_figure import (
 from gatescope.models.box import history
 from gatescope.routing.errors import OptionError
 from gatescope.routing.groups import layer_names
-from gatescope.server import server
 from gatescope.server.measures import Reading, note
 from gatescope.server.memo_cache import MemoCache
+from gatescope.server.server import corpus_of
 from gatescope.server.settings import settings
 from gatescope.server.sources import Scope, facet_mask, shipped_ids
 
@@ -73,7 +74,7 @@ def choose(page: Page) -> None:
 
 
 def _other_model(mine: str) -> str | None:
-    others = [server.corpus_of(model) for model in settings().offered if model != mine]
+    others = [corpus_of(model) for model in settings().offered if model != mine]
     return next((id for id in others if id is not None), None)
 
 
@@ -96,7 +97,7 @@ def show_settling(page: Page, *, model: str) -> None:
     with answering(question):
         facet = page.scope.facet
         found, tokens, documents, repeated = _histories.get((model, facet), partial(_settled, model, facet))
-        last = server.find_source(steps_of(model)[-1])
+        last = server().find_source(steps_of(model)[-1])
         note(Reading(source=last, scope=Scope(facet=facet), code=_python(model), imports=IMPORTS))
         population = f"N = {tokens:,} tokens of {documents:,} documents of the probe set, all of them"
         population += left_out(repeated)

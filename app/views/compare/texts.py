@@ -11,6 +11,7 @@ from gatescope.analysis.compare import near_ties, overlap
 from gatescope.analysis.elsewhere import Elsewhere, same_word_elsewhere
 from gatescope.app.shell.figure import answering, chart, figure
 from gatescope.app.shell.page import Page
+from gatescope.app.shell.session import server
 from gatescope.app.views.compare.alignment_figure import aligned
 from gatescope.app.views.compare.pair import SHARES, show_pair
 from gatescope.app.views.compare.relation import note_pair
@@ -26,9 +27,9 @@ from gatescope.app.views.compare.relation_figure import (
 from gatescope.routing.errors import OptionError
 from gatescope.routing.groups import layer_names
 from gatescope.routing.record import RoutingRecord
-from gatescope.server import server
 from gatescope.server.measures import measure
 from gatescope.server.memo_cache import MemoCache
+from gatescope.server.server import corpus_of
 from gatescope.server.sources import Scope, Source, document_of, facet_mask
 
 _alignments = MemoCache()
@@ -144,9 +145,9 @@ def _baseline(
     page: Page, first: RoutingRecord, second: RoutingRecord, found: Alignment, about: tuple[Any, ...]
 ) -> tuple[NDArray[np.float64] | None, str, bool]:
     """What the same word shares in another context: over the model's probe set, else (`True`) over these two texts."""
-    corpus = server.corpus_of(page.view.model)
+    corpus = corpus_of(page.view.model)
     if corpus is not None:
-        source = server.find_source(corpus)
+        source = server().find_source(corpus)
         if source.record.provenance.fingerprint == first.provenance.fingerprint:
             return (
                 measure(source, "same_word_overlap").value,

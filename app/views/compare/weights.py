@@ -20,6 +20,7 @@ from gatescope.app.components import Pick, matrix
 from gatescope.app.shell import address
 from gatescope.app.shell.figure import answering, chart, figure
 from gatescope.app.shell.page import Page
+from gatescope.app.shell.session import server
 from gatescope.app.shell.sidebar import seen
 from gatescope.app.views.compare.alignment_figure import Aligned, aligned
 from gatescope.app.views.compare.choice import model_of, steps_of
@@ -44,7 +45,6 @@ from gatescope.app.views.compare.relation_figure import (
 )
 from gatescope.routing.errors import GatescopeError, OptionError
 from gatescope.routing.groups import layer_names
-from gatescope.server import server
 from gatescope.server.memo_cache import Key, MemoCache
 from gatescope.server.sources import Scope, Source, document_of
 
@@ -114,7 +114,7 @@ def repeat_of(source: Source, other: Source) -> Source | None:
         if id in (source.id, other.id):
             continue
         try:
-            third = server.find_source(id)
+            third = server().find_source(id)
         except GatescopeError:
             continue
         if source.id in last or _is_repeat(source, third):

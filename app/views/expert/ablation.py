@@ -10,11 +10,11 @@ from gatescope.analysis.knockout import Loss, as_busy, rises
 from gatescope.app.shell.figure import answering, chart, figure
 from gatescope.app.shell.messages import plain, show_error
 from gatescope.app.shell.page import Page
+from gatescope.app.shell.session import server, watcher
 from gatescope.app.views.expert.ablation_figure import QUESTION, knockout_frame, knockout_plot, knockout_words
 from gatescope.app.views.expert.choice import Chosen
 from gatescope.routing.errors import GatescopeError, ModelError, OptionError, explained
 from gatescope.routing.record import RoutingRecord
-from gatescope.server import server
 from gatescope.server.jobs import Job, Phase, Tick
 from gatescope.server.measures import measure
 from gatescope.server.model_worker import Tracer
@@ -41,7 +41,7 @@ def knock_out(page: Page, chosen: Chosen) -> None:
         if job is None or job.phase is Phase.CANCELLED:
             _offer(page, chosen, texts, was_stopped=job is not None)
         elif not job.is_over:
-            _progress(server.tracer(page.view.model), job)
+            _progress(server().tracer(page.view.model), job)
         elif job.error is not None:
             show_error(explained(job.error))
             _offer(page, chosen, texts)
@@ -64,10 +64,10 @@ def _ask(page: Page, chosen: Chosen, texts: list[str]) -> None:
     load_e = measure(page.source, "relative_load", scope=page.scope).value[chosen.layer]
     experts = [chosen.expert, *as_busy(load_e, chosen.expert)]
     try:
-        tracer = server.tracer(page.view.model)
+        tracer = server().tracer(page.view.model)
         key = _key(page, chosen)
         work = _work(tracer, page.source.record.provenance.fingerprint, texts, chosen.layer, experts)
-        st.session_state[JOBS][key] = tracer.queue.submit(key, work, watcher=server.watcher())
+        st.session_state[JOBS][key] = tracer.queue.submit(key, work, watcher=watcher())
     except GatescopeError as error:
         show_error(error)
 
@@ -104,7 +104,7 @@ def _progress(tracer: Tracer, job: Job[Lost]) -> None:
 
 
 def _leave(tracer: Tracer, job: Job[Lost]) -> None:
-    tracer.queue.leave(job, server.watcher())
+    tracer.queue.leave(job, watcher())
 
 
 def _show(found: Lost) -> None:

@@ -4,6 +4,7 @@ import streamlit as st
 
 from gatescope.app.shell import address
 from gatescope.app.shell.messages import plain, show_error
+from gatescope.app.shell.session import server
 from gatescope.app.views.library.studies import begun, understood
 from gatescope.app.views.library.uploading import contents
 from gatescope.cache.importers import Given
@@ -48,7 +49,7 @@ def _import(files: list[exchange.File], visitor: str) -> None:
     state = st.session_state
     try:
         with st.spinner("Reading"):
-            taken = exchange.take_in(files, _given(), visitor=visitor, format=state["import-format"])
+            taken = exchange.take_in(server(), files, _given(), visitor=visitor, format=state["import-format"])
     except GatescopeError as error:
         show_error(error)
         return

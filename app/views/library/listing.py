@@ -8,11 +8,11 @@ import streamlit as st
 from gatescope.app.shell import address
 from gatescope.app.shell.messages import plain
 from gatescope.app.shell.navigation import find_pages
+from gatescope.app.shell.session import library, server
 from gatescope.app.views.library.studies import open_buttons, open_on, say_later, understood
 from gatescope.routing.errors import GatescopeError
 from gatescope.server import import_export as exchange
-from gatescope.server import library, server
-from gatescope.server.library import Entry, Usage
+from gatescope.server.library import KINDS, Entry, Usage, frame_of
 from gatescope.server.settings import settings
 from gatescope.server.view import View
 
@@ -22,12 +22,12 @@ ROW_PIXELS, MOST_PIXELS = 35, 480
 
 def show_list(view: View, visitor: str, opened: Sequence[str]) -> None:
     """Draw the list, its filter, and what can be done with what is chosen."""
-    listed = library.entries(visitor, opened)
+    listed = library().entries(visitor, opened)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         words = st.text_input(
             "Filter", key="library-filter", placeholder="name, model, tag, kind …", persist_state="session", width=380
         )
-        _quota(library.usage())
+        _quota(library().usage())
     shown = [entry for entry in listed if entry.matches(words or "")]
     if not shown:
         st.info("Nothing is called so.", icon=":material/search_off:")
@@ -75,7 +75,7 @@ def _quota(usage: Usage) -> None:
 
 def _table(shown: Sequence[Entry]) -> list[Entry]:
     """The grid; the rows that are chosen in it. Its key is of its rows: a choice never slips to another row."""
-    frame = library.frame_of(shown)
+    frame = frame_of(shown)
     frame["when"] = [f"{entry.when.astimezone():%Y-%m-%d %H:%M}" if entry.when else "" for entry in shown]
     key = sha256(" ".join(entry.id for entry in shown).encode()).hexdigest()[:12]
     event = st.dataframe(
@@ -99,7 +99,7 @@ def _table(shown: Sequence[Entry]) -> list[Entry]:
 
 def _one(entry: Entry, visitor: str) -> None:
     with st.container(border=True):
-        st.markdown(f"**{plain(entry.name)}** · {plain(library.KINDS[entry.kind])} · {plain(entry.id)}")
+        st.markdown(f"**{plain(entry.name)}** · {plain(KINDS[entry.kind])} · {plain(entry.id)}")
         if entry.problem:
             st.warning(plain(entry.problem), icon=":material/broken_image:")
         if entry.note:
@@ -111,7 +111,7 @@ def _one(entry: Entry, visitor: str) -> None:
                 _compare(entry)
                 st.download_button(
                     "Download .gsr",
-                    data=lambda: exchange.file_of(server.find_source(entry.id)),
+                    data=lambda: exchange.file_of(server().find_source(entry.id)),
                     file_name=exchange.file_name(entry),
                     mime="application/octet-stream",
                     icon=":material/download:",
@@ -156,7 +156,7 @@ def _several(chosen: Sequence[Entry]) -> None:
             elif ready:
                 st.download_button(
                     "Download as ZIP",
-                    data=lambda: exchange.archive(ready, server.find_source),
+                    data=lambda: exchange.archive(ready, server().find_source),
                     file_name="gatescope-captures.zip",
                     mime="application/zip",
                     icon=":material/folder_zip:",
@@ -199,14 +199,14 @@ def _deleting(entries: Sequence[Entry]) -> None:
 
 def _rename(entry: Entry, visitor: str, name: str, tags: str) -> None:
     try:
-        library.rename(entry, visitor, name=name, tags=tags)
+        library().rename(entry, visitor, name=name, tags=tags)
     except GatescopeError as error:
         say_later(error)
 
 
 def _share(entry: Entry, visitor: str) -> None:
     try:
-        library.share(entry, visitor, is_shared=bool(st.session_state[f"shared-{entry.id}"]))
+        library().share(entry, visitor, is_shared=bool(st.session_state[f"shared-{entry.id}"]))
     except GatescopeError as error:
         say_later(error)
 
@@ -216,7 +216,7 @@ def _delete(entries: Sequence[Entry]) -> None:
     view = address.current()
     for entry in entries:
         try:
-            library.remove(entry)
+            library().remove(entry)
         except GatescopeError as error:
             say_later(error)
             continue

@@ -8,6 +8,7 @@ from gatescope.app.shell import sidebar as aside
 from gatescope.app.shell.figure import answering, chart, figure
 from gatescope.app.shell.messages import plain
 from gatescope.app.shell.page import Page, checked
+from gatescope.app.shell.session import server
 from gatescope.app.views.library.sample_size_figure import (
     QUESTION,
     effect_sentence,
@@ -17,7 +18,6 @@ from gatescope.app.views.library.sample_size_figure import (
     reliability_sentence,
 )
 from gatescope.routing.groups import layer_names
-from gatescope.server import server
 from gatescope.server.measures import Reading, note, tally_of
 from gatescope.server.memo_cache import MemoCache
 from gatescope.server.settings import settings
@@ -40,7 +40,7 @@ def show_enough(view: View) -> None:
         st.session_state["enough-of"] = first
     id = st.selectbox("Of", list(offered), key="enough-of", format_func=lambda id: offered[id], width=420)
     with answering(QUESTION):
-        source = server.find_source(id)
+        source = server().find_source(id)
         view, scope = checked(source, view)
         _panel(source, scope, Page(view=view, source=source, reference=None, scope=scope).population)
 

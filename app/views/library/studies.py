@@ -7,8 +7,8 @@ import streamlit as st
 from gatescope.app.shell import address
 from gatescope.app.shell.messages import plain, show_error
 from gatescope.app.shell.navigation import find_pages
+from gatescope.app.shell.session import library, server
 from gatescope.routing.errors import GatescopeError
-from gatescope.server import library
 from gatescope.server.background import Doing
 from gatescope.server.library import Entry
 from gatescope.server.settings import settings
@@ -23,7 +23,7 @@ BEGUN = "studies-begun"
 
 def show_studies(visitor: str, opened: Sequence[str]) -> None:
     """Draw every study of this visitor that is not over, or was begun in this session."""
-    mine = [entry for entry in library.entries(visitor, opened) if entry.order is not None and entry.is_own]
+    mine = [entry for entry in library().entries(visitor, opened) if entry.order is not None and entry.is_own]
     live = [entry for entry in mine if entry.state in ("waiting", "running")]
     if live:
         _progress(tuple(entry.id for entry in live))
@@ -43,12 +43,12 @@ def begun() -> set[str]:
 @st.fragment(run_every=POLL_SECONDS)
 def _progress(ids: tuple[str, ...]) -> None:
     """How far studies are, until one of them is over."""
-    studies = library.running_studies()
+    studies = server().studies
     for id in ids:
         job, doing = studies.live(id), studies.doing(id)
         if job is None or doing is None:
             st.rerun()
-        order = library.order_of(id)
+        order = library().order_of(id)
         with st.container(border=True):
             st.markdown(f"**{plain(order.name)}** with {plain(order.model or 'an imported trace')}")
             with st.container(horizontal=True, vertical_alignment="center"):
@@ -153,12 +153,12 @@ def understood(found: Sequence[str], missing: Sequence[str], left_out: Sequence[
 
 
 def _cancel(id: str) -> None:
-    library.running_studies().cancel(id)
+    server().studies.cancel(id)
 
 
 def _go_on(id: str) -> None:
     try:
-        library.running_studies().go_on(id)
+        server().studies.go_on(id)
         begun().add(id)
     except GatescopeError as error:
         say_later(error)
@@ -166,7 +166,7 @@ def _go_on(id: str) -> None:
 
 def _delete(entry: Entry) -> None:
     try:
-        library.remove(entry)
+        library().remove(entry)
     except GatescopeError as error:
         say_later(error)
 

@@ -4,15 +4,15 @@ from functools import cache
 
 import streamlit as st
 
+from gatescope.app.shell.loading import follow_loading
 from gatescope.app.shell.messages import plain, show_error
+from gatescope.app.shell.session import library, server, watcher
 from gatescope.app.views.library.studies import begun, duration, say_later
 from gatescope.app.views.library.uploading import documents_uploaded
-from gatescope.app.views.prompt.ask import follow_loading
 from gatescope.cache.keys import server_secret
 from gatescope.corpora import probe
 from gatescope.routing.errors import GatescopeError, ModelError, QueueFullError, explained
 from gatescope.routing.record import Document
-from gatescope.server import library, server
 from gatescope.server.background import plan_for
 from gatescope.server.jobs import Job, Phase
 from gatescope.server.model_worker import Tracer
@@ -59,7 +59,7 @@ def show_form(view: View, visitor: str) -> None:
     if texts is None:
         return
     _recording()
-    tracer = server.tracer(st.session_state["study-model"])
+    tracer = server().tracer(st.session_state["study-model"])
     follow_loading(tracer)
     if tracer.model is not None and texts.documents:
         _decide(tracer, texts, visitor)
@@ -136,7 +136,7 @@ def _decide(tracer: Tracer, texts: Texts, visitor: str) -> None:
     st.markdown(plain(said_of(estimate, texts.twice, request.long)))
     if isinstance(speed, Job):
         _measuring(speed)
-    refused = refusal(estimate, settings(), room=server.quota().room())
+    refused = refusal(estimate, settings(), room=server().quota.room())
     if refused is not None:
         show_error(refused)
     there = _state_of(request, tracer)
@@ -158,8 +158,8 @@ def _state_of(request: Request, tracer: Tracer) -> str:
     if tracer.model is None:
         return ""
     id = study_id(request, tracer.model, secret=server_secret(settings().cache_dir))
-    order = read_order(server.studies() / id)
-    return "" if order is None else library.state_of(id, order)
+    order = read_order(server().studies_folder / id)
+    return "" if order is None else library().state_of(id, order)
 
 
 def said_of(estimate: Estimate, twice: int, long: str) -> str:
@@ -192,7 +192,7 @@ def _speed(tracer: Tracer, request: Request) -> Speed | Job[Speed] | None:
         return _speeds[key]
     try:
         job: Job[Speed] = tracer.queue.submit(
-            f"speed {key}", lambda _tick: _measured(key, tracer, request), watcher=server.watcher()
+            f"speed {key}", lambda _tick: _measured(key, tracer, request), watcher=watcher()
         )
     except QueueFullError:
         return None
@@ -228,7 +228,7 @@ def _start(tracer: Tracer, request: Request, estimate: Estimate) -> None:
     try:
         id = study_id(request, model, secret=secret)
         begun().add(id)
-        library.running_studies().begin(order_for(request, estimate, model, secret=secret), request.documents)
+        server().studies.begin(order_for(request, estimate, model, secret=secret), request.documents)
         st.toast("The study has begun. How far it is stands above.", icon=":material/play_arrow:")
     except GatescopeError as error:
         say_later(error)

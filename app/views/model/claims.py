@@ -15,14 +15,15 @@ from gatescope.app.components.links import linked
 from gatescope.app.shell import address
 from gatescope.app.shell.figure import Words, answering, figure
 from gatescope.app.shell.navigation import find_pages
+from gatescope.app.shell.session import server
 from gatescope.app.views.model.claims_figure import claims_frame, claims_list, claims_takeaway
 from gatescope.models import BUNDLED_MODELS
 from gatescope.routing.errors import CaptureNotFoundError, OptionError
 from gatescope.routing.record import Flag, RoutingRecord
 from gatescope.routing.router import RouterRule
-from gatescope.server import server
 from gatescope.server.measures import LIVE_RESAMPLES, Reading, measure, note, own_tokens, table
 from gatescope.server.memo_cache import MemoCache
+from gatescope.server.server import corpus_of
 from gatescope.server.settings import settings
 from gatescope.server.sources import WHOLE, Source
 from gatescope.server.view import View
@@ -92,9 +93,9 @@ def corpus_for(view: View, model: "LoadedModel") -> Source | None:
     Routes that an intervention changed say nothing of the model.
     """
     fingerprint = model.provenance().fingerprint
-    for id in filter(None, (view.capture, server.corpus_of(view.model))):
+    for id in filter(None, (view.capture, corpus_of(view.model))):
         try:
-            source = server.find_source(id)
+            source = server().find_source(id)
         except CaptureNotFoundError:
             continue
         made = source.record.provenance

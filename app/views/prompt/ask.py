@@ -8,14 +8,13 @@ import streamlit as st
 from gatescope.app.charts.token_heatmap import striking_cell
 from gatescope.app.components import draft
 from gatescope.app.shell import address
-from gatescope.app.shell.messages import plain, show_error
+from gatescope.app.shell.session import watcher
 from gatescope.corpora.bundled import domains, languages
 from gatescope.models.box import WELCOME_TEXT
 from gatescope.routing.errors import GatescopeError, explained
 from gatescope.routing.record import Document
 from gatescope.server.jobs import Job, Phase
 from gatescope.server.model_worker import Hit, Tracer
-from gatescope.server.server import watcher
 from gatescope.server.settings import settings
 
 if TYPE_CHECKING:
@@ -158,15 +157,6 @@ def follow(tracer: Tracer) -> None:
         request.hit = None  # last: Streamlit may end a run at any call, and the next one then arrives
 
 
-def follow_loading(tracer: Tracer) -> None:
-    """Say that the model is being read, or why it could not be."""
-    if tracer.loading.phase in (Phase.FAILED, Phase.CANCELLED):
-        show_error(explained(tracer.loading.error or RuntimeError("loading was stopped")))
-        st.button("Try again", icon=":material/refresh:", on_click=tracer.reload)
-    elif tracer.model is None:
-        _loading(tracer)
-
-
 def arrive(hit: Hit) -> None:
     """Show a capture that has just been made or found, its most striking cell pinned."""
     view = address.current()
@@ -208,14 +198,6 @@ def _how_far(tracer: Tracer, job: Job[Hit]) -> str:
     (step, layer), steps = divmod(max(job.progress[0] - 1, 0), layers), job.progress[1] // layers
     doing = f"Writing token {step} of {steps - 1}" if step else "Reading the text"
     return f"{doing}: layer {layer + 1} of {layers}"
-
-
-@st.fragment(run_every=POLL_SECONDS)
-def _loading(tracer: Tracer) -> None:
-    if tracer.loading.is_over:
-        st.rerun()
-    wanted = " Your text runs as soon as it is ready." if asked().wanted else ""
-    st.status(f"Reading the model {plain(tracer.name)} and checking its routers.{wanted}", state="running")
 
 
 @st.fragment

@@ -13,11 +13,12 @@ from gatescope.app.shell import address
 from gatescope.app.shell.figure import answering, chart, figure
 from gatescope.app.shell.links import linker, place_of, row_of
 from gatescope.app.shell.page import Page
+from gatescope.app.shell.session import server
 from gatescope.routing.errors import OptionError
 from gatescope.routing.record import RoutingRecord
-from gatescope.server import server
 from gatescope.server.measures import Reading, note
 from gatescope.server.memo_cache import MemoCache
+from gatescope.server.server import corpus_of
 from gatescope.server.sources import Scope, Source, counted, facet_mask
 
 _found = MemoCache()
@@ -65,9 +66,9 @@ def _same(page: Page, record: RoutingRecord, number: int, token: int) -> None:
 
 def _corpus(page: Page) -> Source | None:
     """The corpus of the same model, where only one text is looked at: words come again there."""
-    if page.source.kind != "text" or (id := server.corpus_of(page.view.model)) is None:
+    if page.source.kind != "text" or (id := corpus_of(page.view.model)) is None:
         return None
-    corpus = server.find_source(id)
+    corpus = server().find_source(id)
     is_same = corpus.record.provenance.fingerprint == page.source.record.provenance.fingerprint
     return corpus if is_same else None
 

@@ -1,0 +1,26 @@
+"""A model while it is being read: how far it is, or why it could not be."""
+
+import streamlit as st
+
+from gatescope.app.shell.messages import plain, show_error
+from gatescope.routing.errors import explained
+from gatescope.server.jobs import Phase
+from gatescope.server.model_worker import Tracer
+
+POLL_SECONDS = 0.4
+
+
+def follow_loading(tracer: Tracer, *, then: str = "") -> None:
+    """Say that the model is being read and what comes `then`, or why it could not be."""
+    if tracer.loading.phase in (Phase.FAILED, Phase.CANCELLED):
+        show_error(explained(tracer.loading.error or RuntimeError("loading was stopped")))
+        st.button("Try again", icon=":material/refresh:", on_click=tracer.reload)
+    elif tracer.model is None:
+        _loading(tracer, then)
+
+
+@st.fragment(run_every=POLL_SECONDS)
+def _loading(tracer: Tracer, then: str) -> None:
+    if tracer.loading.is_over:
+        st.rerun()
+    st.status(f"Reading the model {plain(tracer.name)} and checking its routers.{then}", state="running")
