@@ -90,7 +90,7 @@ def _folder(source: Source, imports: set[str]) -> str:
     """Where the results of a source are kept."""
     _, _, model = source.id.partition(".")
     if model:
-        imports.add("from gatescope.models.box import folder_of")
+        imports.add("from gatescope.models.bundled_captures import folder_of")
         return f'folder_of("{model}") / "probe"'
     imports.add("from gatescope.server.settings import settings")
     return f'settings().cache_dir / "studies" / "{source.id}" / "analysis"'
@@ -196,11 +196,13 @@ def _whole(source: Source, imports: set[str]) -> str:
     what, _, model = source.id.partition(".")
     if model and what in ("probe", "welcome"):
         imports.add(
-            "from gatescope.models.box import probed" if what == "probe" else "from gatescope.models.box import welcome"
+            "from gatescope.models.bundled_captures import probed"
+            if what == "probe"
+            else "from gatescope.models.bundled_captures import welcome"
         )
         return f'{"probed" if what == "probe" else "welcome"}("{model}")'
     if model:
-        imports.add("from gatescope.models.box import history")
+        imports.add("from gatescope.models.bundled_captures import history")
         step = int(what.removeprefix("step"))
         return f'next(moment.record for moment in history("{model}") if moment.step == {step})'
     imports.add("from gatescope.server.settings import settings")

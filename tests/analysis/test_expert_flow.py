@@ -7,7 +7,7 @@ from gatescope.analysis.expert_flow import flows, place_load
 from gatescope.analysis.metrics import METRICS
 from gatescope.analysis.registry import Ask
 from gatescope.analysis.tally import tally
-from gatescope.models.box import probed
+from gatescope.models.bundled_captures import probed
 from gatescope.routing import Document
 from tests.app.conftest import build_record
 

@@ -19,7 +19,7 @@ from gatescope.app.shell.session import FRAME, server
 from gatescope.app.views.prompt import show as prompt
 from gatescope.cache.schema import encode
 from gatescope.cache.study import ROUTES, Block, StudyFolder
-from gatescope.models.box import probed
+from gatescope.models.bundled_captures import probed
 from gatescope.routing import Flag, RoutingRecord
 from gatescope.server import sources
 from gatescope.server.settings import settings

@@ -116,7 +116,9 @@ def test_captures_that_differ_in_one_route_are_never_taken_for_each_other():
 def test_what_ships_analysed_is_what_its_routes_give(model):
     shipped = read_shipped(f"probe.{model}")
     again = tally(shipped.record)
-    assert to_bytes(again) == (shipped.analysis / TALLY).read_bytes(), "run `python -m gatescope.studies.ship`"
+    assert to_bytes(again) == (shipped.analysis / TALLY).read_bytes(), (
+        "run `python -m gatescope.training.ship_analysis`"
+    )
     for name, by in (("relative_load", ""), ("load_gini", ""), ("token_share_of_group", "domain")):
         found = METRICS[name](again, Ask(by=by, resamples=0))
         np.testing.assert_allclose(measure(shipped, name, by=by).value, found.value, rtol=1e-12, err_msg=name)

@@ -22,7 +22,7 @@ from gatescope.app.views.compare.training_figure import (
     settling_scale,
     settling_words,
 )
-from gatescope.models.box import history
+from gatescope.models.bundled_captures import history
 from gatescope.routing.errors import OptionError
 from gatescope.routing.groups import layer_names
 from gatescope.server.measures import Reading, note
@@ -35,7 +35,7 @@ _histories = MemoCache()
 IMPORTS = (
     "from gatescope.analysis.prefixes import first_of_prefix",
     "from gatescope.analysis.saturation import saturation",
-    "from gatescope.models.box import history",
+    "from gatescope.models.bundled_captures import history",
 )
 EARLY = 3
 """Which step of a training is offered first: early, but not untrained."""

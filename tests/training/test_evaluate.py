@@ -9,17 +9,18 @@ import torch
 from typer import Typer
 from typer.testing import CliRunner
 
-from gatescope.models import box, corpus, train
-from gatescope.models.corpus import build
-from gatescope.models.evaluate import choose, training
-from gatescope.models.evidence import PROBE_QUESTIONS, QUESTIONS, information, load, losses, words
-from gatescope.models.packages import Package
-from gatescope.models.prepare import prepare
-from gatescope.models.specialists import specialists
-from gatescope.models.train import Recipe, State
+from gatescope.models import bundled_captures as box
 from gatescope.routing.errors import ModelNotFoundError
 from gatescope.routing.record import Document, Provenance, RoutingRecord
 from gatescope.routing.router import RouterRule
+from gatescope.training import corpus, train
+from gatescope.training.corpus import build
+from gatescope.training.evaluate import choose, training
+from gatescope.training.evidence import PROBE_QUESTIONS, QUESTIONS, information, load, losses, words
+from gatescope.training.packages import Package
+from gatescope.training.prepare import prepare
+from gatescope.training.specialists import specialists
+from gatescope.training.train import Recipe, State
 
 TOKENS = 10
 """Tokens of each document below; the last one has nothing to predict."""
@@ -132,7 +133,7 @@ def test_the_history_of_a_run_comes_from_its_state_and_log(tmp_path):
 
 
 def test_a_run_that_is_not_there_names_the_command(tmp_path):
-    with pytest.raises(ModelNotFoundError, match=r"python -m gatescope\.models\.train"):
+    with pytest.raises(ModelNotFoundError, match=r"python -m gatescope\.training\.train"):
         training(tmp_path)
 
 
@@ -143,7 +144,7 @@ def test_a_corpus_that_is_not_there_stops_training_with_one_message(tmp_path):
         app, ["sift-softmax", "--tokens", "1", "--corpus", str(tmp_path), "--runs", str(tmp_path)]
     )
     assert result.exit_code == 1
-    assert "run: python -m gatescope.models.corpus --out" in result.output
+    assert "run: python -m gatescope.training.corpus --out" in result.output
 
 
 def test_the_text_is_tokenised_once(tmp_path, monkeypatch):

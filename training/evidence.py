@@ -14,9 +14,9 @@ from gatescope.analysis.composition import composition
 from gatescope.analysis.information import ExcessInformation, excess_information
 from gatescope.analysis.load import counts_by_document, expert_counts
 from gatescope.analysis.words import token_information
-from gatescope.models.balance import load_figures
-from gatescope.models.specialists import specialists
 from gatescope.routing.record import Document, RoutingRecord
+from gatescope.training.balance import load_figures
+from gatescope.training.specialists import specialists
 
 _SMALLEST_GROUP = 5
 """A label with fewer documents gets no loss of its own."""

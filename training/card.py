@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from gatescope.models.evidence import WORD_PERMUTATIONS
-from gatescope.models.packages import NATURAL_LANGUAGES, PACKAGES
+from gatescope.training.evidence import WORD_PERMUTATIONS
+from gatescope.training.packages import NATURAL_LANGUAGES, PACKAGES
 
 Figures = dict[str, Any]
 _READERS = ("trained", "untrained")
@@ -226,11 +226,11 @@ its experts at the end (chance: {chance:.0%}). Captures of the same probe texts,
 The model was made by, in this order:
 
 ```
-python -m gatescope.models.corpus
-python -m gatescope.models.train {name} {budget}
-python -m gatescope.models.export {name}
-python -m gatescope.models.ship {name}
-python -m gatescope.models.evaluate {name}
+python -m gatescope.training.corpus
+python -m gatescope.training.train {name} {budget}
+python -m gatescope.training.export {name}
+python -m gatescope.training.ship {name}
+python -m gatescope.training.evaluate {name}
 ```
 
 ## What it writes

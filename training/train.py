@@ -1,4 +1,4 @@
-"""Train a bundled model: `python -m gatescope.models.train sift-softmax --tokens 16e6`.
+"""Train a bundled model: `python -m gatescope.training.train sift-softmax --tokens 16e6`.
 
 Run it again to go on after any stop.
 
@@ -21,13 +21,13 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from gatescope.models.architecture import Architecture, architecture, fresh_model, routers
-from gatescope.models.balance import RouterTap, batch_load, load_figures
-from gatescope.models.corpus import DEFAULT_FOLDER
-from gatescope.models.memory import keep_freed_memory
-from gatescope.models.prepare import prepare
-from gatescope.models.tokens import Sampler
 from gatescope.routing.errors import GatescopeError, OptionError
+from gatescope.training.architecture import Architecture, architecture, fresh_model, routers
+from gatescope.training.balance import RouterTap, batch_load, load_figures
+from gatescope.training.corpus import DEFAULT_FOLDER
+from gatescope.training.memory import keep_freed_memory
+from gatescope.training.prepare import prepare
+from gatescope.training.tokens import Sampler
 
 RUNS = Path(".cache/runs")
 """Where runs are kept, one folder a model."""
@@ -232,7 +232,7 @@ def main(
     name: Annotated[str, typer.Argument(help="The model to train: sift-softmax or sift-sigmoid.")],
     minutes: Annotated[float | None, typer.Option(help="Train for this long; the schedule follows the clock.")] = None,
     tokens: Annotated[float | None, typer.Option(help="Train on this many tokens instead.")] = None,
-    corpus: Annotated[Path, typer.Option(help="Folder that gatescope.models.corpus wrote.")] = DEFAULT_FOLDER,
+    corpus: Annotated[Path, typer.Option(help="Folder that gatescope.training.corpus wrote.")] = DEFAULT_FOLDER,
     runs: Annotated[Path, typer.Option(help="Folder of runs; this one's is named after the model.")] = RUNS,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 2,
     seed: Annotated[int, typer.Option(help="Seed of the weights and the batches.")] = Recipe.seed,

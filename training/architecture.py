@@ -19,8 +19,8 @@ from transformers import (
     Qwen3MoeConfig,
 )
 
-from gatescope.models.balance import AuxiliaryLoss, Balancer, SelectionBias
 from gatescope.routing.errors import OptionError
+from gatescope.training.balance import AuxiliaryLoss, Balancer, SelectionBias
 
 CONTEXT = 1024
 """The longest window the models are trained on, in tokens."""

@@ -1,4 +1,4 @@
-"""Write a training run as a folder that `transformers` loads: `python -m gatescope.models.export sift-softmax`."""
+"""Write a training run as a folder that `transformers` loads: `python -m gatescope.training.export sift-softmax`."""
 
 import json
 import shutil
@@ -12,10 +12,10 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, Pre
 
 from gatescope.hooks.weights import FINGERPRINT, fingerprint
 from gatescope.models import BUNDLED_MODELS
-from gatescope.models.architecture import architecture
-from gatescope.models.corpus import DEFAULT_FOLDER
-from gatescope.models.train import RUNS
 from gatescope.routing.errors import GatescopeError, ModelNotFoundError
+from gatescope.training.architecture import architecture
+from gatescope.training.corpus import DEFAULT_FOLDER
+from gatescope.training.train import RUNS
 
 
 def load_weights(weights: Path) -> PreTrainedModel:
@@ -24,7 +24,7 @@ def load_weights(weights: Path) -> PreTrainedModel:
         raise ModelNotFoundError(
             f"no {weights}",
             expected="the state of a training run",
-            do="run: python -m gatescope.models.train NAME --tokens 16e6",
+            do="run: python -m gatescope.training.train NAME --tokens 16e6",
         )
     model: PreTrainedModel = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(weights.parent))
     model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True)["model"])
@@ -69,7 +69,7 @@ def _forget_origin(path: Path) -> None:
 
 def main(
     name: Annotated[str, typer.Argument(help="The model to export: sift-softmax or sift-sigmoid.")],
-    runs: Annotated[Path, typer.Option(help="Folder of runs that gatescope.models.train wrote.")] = RUNS,
+    runs: Annotated[Path, typer.Option(help="Folder of runs that gatescope.training.train wrote.")] = RUNS,
     corpus: Annotated[Path, typer.Option(help="Folder that holds the tokenizer.")] = DEFAULT_FOLDER,
     out: Annotated[Path | None, typer.Option(help="The model folder to write; unset, the bundled one.")] = None,
 ) -> None:

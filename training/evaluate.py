@@ -1,4 +1,4 @@
-"""Measure a bundled model and write its card: `python -m gatescope.models.evaluate sift-softmax`.
+"""Measure a bundled model and write its card: `python -m gatescope.training.evaluate sift-softmax`.
 
 Every figure is taken twice: of the trained model, and of the untrained one its training began from. Both read held-out
 documents of the training corpus, and the probe set, which neither was trained on.
@@ -21,18 +21,18 @@ from gatescope.analysis.saturation import saturation
 from gatescope.corpora import probe
 from gatescope.hooks import LoadedModel, attach, capture_corpus, load_model
 from gatescope.models import BUNDLED_MODELS
-from gatescope.models import corpus as training_text
-from gatescope.models.architecture import architecture, fresh_model
-from gatescope.models.box import history, probed
-from gatescope.models.card import render
-from gatescope.models.corpus import DEFAULT_FOLDER
-from gatescope.models.evidence import PROBE_QUESTIONS, QUESTIONS, evidence, words
-from gatescope.models.export import narrowed
-from gatescope.models.memory import keep_freed_memory
-from gatescope.models.samples import samples
-from gatescope.models.train import RUNS
+from gatescope.models.bundled_captures import history, probed
 from gatescope.routing.errors import GatescopeError, ModelNotFoundError
 from gatescope.routing.record import Document, RoutingRecord
+from gatescope.training import corpus as training_text
+from gatescope.training.architecture import architecture, fresh_model
+from gatescope.training.card import render
+from gatescope.training.corpus import DEFAULT_FOLDER
+from gatescope.training.evidence import PROBE_QUESTIONS, QUESTIONS, evidence, words
+from gatescope.training.export import narrowed
+from gatescope.training.memory import keep_freed_memory
+from gatescope.training.samples import samples
+from gatescope.training.train import RUNS
 
 _CURVE_POINTS = 24
 
@@ -56,7 +56,7 @@ def training(run: Path) -> dict[str, Any]:
         raise ModelNotFoundError(
             f"no {run / 'checkpoint.pt'}",
             expected="the folder of a training run",
-            do="run: python -m gatescope.models.train NAME --tokens 16e6",
+            do="run: python -m gatescope.training.train NAME --tokens 16e6",
         )
     parts = torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)
     rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
@@ -161,8 +161,8 @@ def evaluate(name: str, folder: Path, corpus: Path, run: Path, *, documents: int
 
 def main(
     name: Annotated[str, typer.Argument(help="The model to measure: sift-softmax or sift-sigmoid.")],
-    corpus: Annotated[Path, typer.Option(help="Folder that gatescope.models.corpus wrote.")] = DEFAULT_FOLDER,
-    runs: Annotated[Path, typer.Option(help="Folder of runs that gatescope.models.train wrote.")] = RUNS,
+    corpus: Annotated[Path, typer.Option(help="Folder that gatescope.training.corpus wrote.")] = DEFAULT_FOLDER,
+    runs: Annotated[Path, typer.Option(help="Folder of runs that gatescope.training.train wrote.")] = RUNS,
     documents: Annotated[int, typer.Option(help="Held-out documents of each domain and language, at most.")] = 12,
     permutations: Annotated[int, typer.Option(help="Random deals of the labels.")] = 2000,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 2,

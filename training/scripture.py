@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gatescope.models.archive import members
-from gatescope.models.extract import Page, batches
-from gatescope.models.markup import squeeze, text_of_html
-from gatescope.models.packages import Package
 from gatescope.routing.errors import CorpusError
+from gatescope.training.archive import members
+from gatescope.training.extract import Page, batches
+from gatescope.training.markup import squeeze, text_of_html
+from gatescope.training.packages import Package
 
 
 def _only(archive: Path, suffix: str) -> bytes:
@@ -23,7 +23,7 @@ def _only(archive: Path, suffix: str) -> bytes:
         return content
     raise CorpusError(
         f"no file {suffix} in {archive}",
-        expected="the layout of the version in models/packages.py",
+        expected="the layout of the version in training/packages.py",
         do="delete the archive to fetch it again, or correct its row or its extractor",
     )
 

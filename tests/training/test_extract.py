@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from gatescope.models import extract, records, scripture
-from gatescope.models.archive import members
-from gatescope.models.arithmetic import pages
-from gatescope.models.corpus import extractor_of
-from gatescope.models.markup import text_of_html, text_of_mallard, text_of_roff
-from gatescope.models.packages import NATURAL_LANGUAGES, PACKAGES
 from gatescope.routing.errors import CorpusError
-from tests.models.conftest import catalogue_bytes, compress, package
+from gatescope.training import extract, records, scripture
+from gatescope.training.archive import members
+from gatescope.training.arithmetic import pages
+from gatescope.training.corpus import extractor_of
+from gatescope.training.markup import text_of_html, text_of_mallard, text_of_roff
+from gatescope.training.packages import NATURAL_LANGUAGES, PACKAGES
+from tests.training.conftest import catalogue_bytes, compress, package
 
 
 @pytest.mark.parametrize("kind", ["deb", "pypi", "npm"])

@@ -1,4 +1,6 @@
-"""`python -m gatescope.studies.ship`: the shipped probe captures analysed, so that the dashboard opens on results.
+"""The shipped probe captures analysed, so that the dashboard opens on results.
+
+`python -m gatescope.training.ship_analysis` does it.
 
 Beside each bundled model's `captures/probe.gsr` it writes `captures/probe/`: results, counts, and the tables that are
 not metrics. To be run anew after the captures, or a metric, changed.
@@ -12,7 +14,7 @@ from gatescope.analysis.tally import tally
 from gatescope.analysis.tally_file import to_bytes
 from gatescope.cache.sums import write_sums
 from gatescope.models import BUNDLED_MODELS
-from gatescope.models.box import folder_of, probed
+from gatescope.models.bundled_captures import folder_of, probed
 from gatescope.studies import results
 from gatescope.studies.compute import Chosen, computed
 from gatescope.studies.tables import about, tables

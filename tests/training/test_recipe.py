@@ -11,11 +11,12 @@ from typer.testing import CliRunner
 
 from gatescope.analysis.saturation import saturation
 from gatescope.corpora import domains, languages
-from gatescope.models import box, corpus, evaluate, export, ship, train
-from gatescope.models.card import render
-from gatescope.models.packages import Package
-from gatescope.models.train import Recipe
-from tests.models.conftest import SMALL, SMALL_OF
+from gatescope.models import bundled_captures as box
+from gatescope.training import corpus, evaluate, export, ship, train
+from gatescope.training.card import render
+from gatescope.training.packages import Package
+from gatescope.training.train import Recipe
+from tests.training.conftest import SMALL, SMALL_OF
 
 STEP_TOKENS = 512
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from gatescope.models.corpus import Document
+from gatescope.training.corpus import Document
 
 VOCABULARY_SIZE = 12288
 BOS, EOS, PAD = "<|bos|>", "<|eos|>", "<|pad|>"

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from gatescope.models import corpus
-from gatescope.models.archive import fetch
-from gatescope.models.corpus import build, chunks, documents, inventory, read, split_of
-from gatescope.models.extract import Page
-from gatescope.models.language import is_in_language, keep_translated
-from gatescope.models.packages import Package
 from gatescope.routing.errors import CorpusError
-from tests.models.conftest import package
+from gatescope.training import corpus
+from gatescope.training.archive import fetch
+from gatescope.training.corpus import build, chunks, documents, inventory, read, split_of
+from gatescope.training.extract import Page
+from gatescope.training.language import is_in_language, keep_translated
+from gatescope.training.packages import Package
+from tests.training.conftest import package
 
 LINE = "The committee met on day {} and wrote down what it had found in the old archive."
 
@@ -113,7 +113,7 @@ def test_what_is_built_is_not_built_again(one_package, tmp_path):
 
 @pytest.mark.usefixtures("one_package")
 def test_reading_before_building_names_the_command(tmp_path):
-    with pytest.raises(CorpusError, match=r"python -m gatescope\.models\.corpus --out"):
+    with pytest.raises(CorpusError, match=r"python -m gatescope\.training\.corpus --out"):
         list(read(tmp_path, "train"))
 
 

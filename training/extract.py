@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
-from gatescope.models import arithmetic as problems
-from gatescope.models import records as structured
-from gatescope.models.archive import members
-from gatescope.models.markup import squeeze, text_of_html, text_of_mallard, text_of_roff
-from gatescope.models.packages import Package
+from gatescope.training import arithmetic as problems
+from gatescope.training import records as structured
+from gatescope.training.archive import members
+from gatescope.training.markup import squeeze, text_of_html, text_of_mallard, text_of_roff
+from gatescope.training.packages import Package
 
 
 class Page(NamedTuple):

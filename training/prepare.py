@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerFast
 
-from gatescope.models import corpus
-from gatescope.models.tokenizer import load_or_train
-from gatescope.models.tokens import Stream, encode_streams, load_streams, save_streams
+from gatescope.training import corpus
+from gatescope.training.tokenizer import load_or_train
+from gatescope.training.tokens import Stream, encode_streams, load_streams, save_streams
 
 
 class Prepared(NamedTuple):

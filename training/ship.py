@@ -1,4 +1,4 @@
-"""Make the captures that come with a bundled model: `python -m gatescope.models.ship sift-softmax`, after every export.
+"""Make the captures that come with a bundled model, after every export: `python -m gatescope.training.ship NAME`.
 
 The captures over training need the run's folder; without it, those there are stay as they are.
 """
@@ -19,12 +19,12 @@ from gatescope.cache.sums import write_sums
 from gatescope.corpora import domains, languages, probe
 from gatescope.hooks import LoadedModel, attach, capture, capture_corpus, load_model
 from gatescope.models import BUNDLED_MODELS
-from gatescope.models.architecture import architecture
-from gatescope.models.box import WELCOME_TEXT, Moment, folder_of
-from gatescope.models.export import load_weights
-from gatescope.models.train import RUNS
+from gatescope.models.bundled_captures import WELCOME_TEXT, Moment, folder_of
 from gatescope.routing.errors import GatescopeError
 from gatescope.routing.record import Document, RoutingRecord
+from gatescope.training.architecture import architecture
+from gatescope.training.export import load_weights
+from gatescope.training.train import RUNS
 
 _TEXTS_A_LABEL = 4
 """Texts of each domain, and passages of each language, that are captured over training."""
@@ -92,7 +92,7 @@ def _write(path: Path, record: RoutingRecord) -> Path:
 
 def main(
     name: Annotated[str, typer.Argument(help="The model: sift-softmax or sift-sigmoid.")],
-    runs: Annotated[Path, typer.Option(help="Folder of runs that gatescope.models.train wrote.")] = RUNS,
+    runs: Annotated[Path, typer.Option(help="Folder of runs that gatescope.training.train wrote.")] = RUNS,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 2,
 ) -> None:
     """Capture the welcome text and the probe set with a bundled model, and some of it with its run's kept weights."""

@@ -9,15 +9,15 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from gatescope.models.architecture import ARCHITECTURES, architecture
-from gatescope.models.balance import AuxiliaryLoss, RouterTap, SelectionBias, batch_load, load_figures, router_losses
-from gatescope.models.corpus import Document
-from gatescope.models.evaluate import choose
-from gatescope.models.export import export, load_weights
-from gatescope.models.tokenizer import balanced_sample
-from gatescope.models.tokens import Sampler, Stream, load_streams, save_streams
-from gatescope.models.train import Recipe, State, Trainer, learning_rate
 from gatescope.routing.errors import ModelNotFoundError, OptionError
+from gatescope.training.architecture import ARCHITECTURES, architecture
+from gatescope.training.balance import AuxiliaryLoss, RouterTap, SelectionBias, batch_load, load_figures, router_losses
+from gatescope.training.corpus import Document
+from gatescope.training.evaluate import choose
+from gatescope.training.export import export, load_weights
+from gatescope.training.tokenizer import balanced_sample
+from gatescope.training.tokens import Sampler, Stream, load_streams, save_streams
+from gatescope.training.train import Recipe, State, Trainer, learning_rate
 
 SHORT = Recipe(tokens=6 * 64, step_tokens=64, lengths=(16, 32), warmup_steps=2)
 
@@ -244,5 +244,5 @@ def test_an_exported_checkpoint_loads_and_says_the_same(tmp_path, trainer, token
 
 
 def test_exporting_before_training_names_the_command(tmp_path, tokenizer):
-    with pytest.raises(ModelNotFoundError, match=r"python -m gatescope\.models\.train"):
+    with pytest.raises(ModelNotFoundError, match=r"python -m gatescope\.training\.train"):
         export(tmp_path / "none.pt", tokenizer, tmp_path / "model")

@@ -12,11 +12,11 @@ import pytest
 import torch
 from transformers import PreTrainedConfig, PreTrainedTokenizerFast
 
-from gatescope.models.architecture import ARCHITECTURES, Architecture
-from gatescope.models.corpus import Document
-from gatescope.models.packages import Package
-from gatescope.models.tokenizer import train_tokenizer
-from gatescope.models.tokens import Stream, encode_streams
+from gatescope.training.architecture import ARCHITECTURES, Architecture
+from gatescope.training.corpus import Document
+from gatescope.training.packages import Package
+from gatescope.training.tokenizer import train_tokenizer
+from gatescope.training.tokens import Stream, encode_streams
 
 Files = Mapping[str, bytes]
 
