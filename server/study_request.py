@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from gatescope.cache.keys import capture_id
 from gatescope.routing.errors import GatescopeError, OptionError
 from gatescope.routing.record import Document
-from gatescope.server.background import block_characters, plan_for
 from gatescope.server.settings import Settings
+from gatescope.server.study_blocks import block_characters, plan_for
 from gatescope.studies.blocks import digest_of
 from gatescope.studies.estimate import Length, Speed
 from gatescope.studies.manifest import Order, Record, clean_name, now
