@@ -1,4 +1,4 @@
-"""What `python -m app cache verify` reads: everything that a reader would stumble over, each thing with its fault."""
+"""What `gatescope cache verify` reads: everything that a reader would stumble over, each thing with its fault."""
 
 from collections.abc import Iterator
 from pathlib import Path

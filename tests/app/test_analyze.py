@@ -1,4 +1,4 @@
-"""`python -m app analyze`: from a corpus file to tables, a page and a tally, all saying what they speak of."""
+"""`gatescope analyze`: from a corpus file to tables, a page and a tally, all saying what they speak of."""
 
 import json
 

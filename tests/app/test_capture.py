@@ -1,4 +1,4 @@
-"""`python -m app capture`: the same study however it is run, whatever is kept of it, in whatever batches."""
+"""`gatescope capture`: the same study however it is run, whatever is kept of it, in whatever batches."""
 
 import io
 import json
