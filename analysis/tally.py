@@ -1,18 +1,17 @@
 """What corpus-level metrics are computed from: sufficient statistics of records, taken in one pass, that add up.
 
-A record is read once (`tally`) and forgotten; two tallies `merge`. Whatever the order and however documents are dealt
-to records, machines or merges, the result is the same to the bit: every statistic is a whole number, added. Memory is
-bounded: beyond `MOST_UNITS` documents, documents are folded into at most that many blocks by a hash of what they are,
-which keeps them apart from one another as far as intervals and permutations need it.
+A record is read once (`counting.tally`) and forgotten; two tallies `merge`. Whatever the order and however documents
+are dealt to records, machines or merges, the result is the same to the bit: every statistic is a whole number, added.
+Memory is bounded: beyond `MOST_UNITS` documents, documents are folded into at most that many blocks by a hash of what
+they are, which keeps them apart from one another as far as intervals and permutations need it.
 
-A statistic is one decorated function (see `statistic`), and what metrics may read is what `STATISTICS` holds.
+A statistic is one decorated function (see `statistic`), and what metrics may read is what `STATISTICS` holds: it fills
+as their files are imported, so whoever goes through it imports `analysis.counting`.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
-from importlib import import_module
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -172,44 +171,6 @@ class Tally:
         return next(iter(held.values())).shape, [table for group, table in held.items() if group.facet in facets]
 
 
-def tally(record: RoutingRecord, *, only: Sequence[str] | None = None) -> Tally:
-    """Everything that metrics need of one record, or the statistics named in `only`.
-
-    Errors: OptionError for a name that is no statistic.
-    """
-    import_module("gatescope.analysis.metrics")  # which declare the statistics, and import this
-    names = tuple(STATISTICS) if only is None else tuple(only)
-    unknown = [name for name in names if name not in STATISTICS]
-    if unknown:
-        raise OptionError(f"the statistics {unknown}", expected=f"some of {list(STATISTICS)}", do="choose among those")
-    reading = _reading(record)
-    by_facet = _by_facet(reading)
-    by_unit: dict[str, NDArray[np.integer]] = {}
-    by_group: dict[str, dict[Group, NDArray[np.integer]]] = {}
-    for name in names:
-        own = by_facet if STATISTICS[name].per == "facet" else reading
-        table = STATISTICS[name].take(own)
-        if table is None:
-            continue
-        if STATISTICS[name].per == "unit":
-            by_unit[name] = narrow(table)
-        else:
-            by_group[name] = dict(zip(own.groups, map(narrow, table), strict=True))
-    whole = Tally(
-        layers=record.layers,
-        provenance=replace(record.provenance, options=_kept_options(record.provenance)),
-        units=tuple(_unit(record, number, reading) for number in range(len(record.documents))),
-        by_unit=by_unit,
-        by_group=by_group,
-    )
-    return merge_all((whole,))
-
-
-def _kept_options(made: Provenance) -> dict[str, str | int | float | bool | None]:
-    """Of the options only the intervention: routes that were changed and a model's own are never counted together."""
-    return {"intervention": made.intervention} if made.intervention else {}
-
-
 def merge(one: Tally, other: Tally) -> Tally:
     """Both together. Associative and commutative. Errors: as `merge_all`."""
     return merge_all((one, other))
@@ -246,16 +207,6 @@ def should_merge(tallies: Sequence[Tally], most: int) -> bool:
     return len(tallies) >= most or (len(tallies) > 1 and sum(each.nbytes for each in tallies) > MOST_WAITING)
 
 
-def without_words(tally: Tally) -> Tally:
-    """The same without what ids of tokens can be read out of: what may leave a house that keeps its texts."""
-    named = {name for name, each in STATISTICS.items() if each.names_words}
-    return replace(
-        tally,
-        by_unit={name: table for name, table in tally.by_unit.items() if name not in named},
-        by_group={name: tables for name, tables in tally.by_group.items() if name not in named},
-    )
-
-
 def token_facets(record: RoutingRecord) -> NDArray[np.uint8]:
     """The facet that each token is counted under."""
     facet_t = np.full(record.tokens, Facet.PROMPT, np.uint8)
@@ -263,44 +214,6 @@ def token_facets(record: RoutingRecord) -> NDArray[np.uint8]:
     facet_t[record.flag_t & (Flag.SPECIAL | Flag.TEMPLATE) > 0] = Facet.FORMAT
     facet_t[record.flag_t & Flag.ENCODER > 0] = Facet.ENCODER
     return facet_t
-
-
-def _reading(record: RoutingRecord) -> Reading:
-    facet_t = token_facets(record)
-    labels = sorted({(document.domain, document.language) for document in record.documents})
-    label_d = np.array([labels.index((d.domain, d.language)) for d in record.documents], np.intp)
-    code_t = label_d[record.document_t] * len(Facet) + facet_t if record.tokens else np.zeros(0, np.intp)
-    present, group_t = np.unique(code_t, return_inverse=True)
-    groups = tuple(
-        Group(domain, language, Facet(code % len(Facet)))
-        for code in present.tolist()
-        for domain, language in [labels[code // len(Facet)]]
-    )
-    start_d = np.searchsorted(record.document_t, np.arange(len(record.documents) + 1))
-    return Reading(record, facet_t, group_t, groups, start_d)
-
-
-def _by_facet(reading: Reading) -> Reading:
-    """The same without labels: groups are facets."""
-    facets, group_t = np.unique(reading.facet_t, return_inverse=True)
-    return reading._replace(group_t=group_t, groups=tuple(Group("", "", Facet(facet)) for facet in facets.tolist()))
-
-
-def _unit(record: RoutingRecord, number: int, reading: Reading) -> Unit:
-    """A document under a key that is the same wherever it is read, and does not give its text away."""
-    document, rows = record.documents[number], slice(reading.start_d[number], reading.start_d[number + 1])
-    digest = hashlib.blake2b(f"{document.source}\0{document.id}\0".encode(), digest_size=12)
-    digest.update(np.ascontiguousarray(record.token_t[rows]).tobytes())
-    told_apart = _checksum(record.ids_tlk[rows]).hex()  # behind the digest: names of experts do not order documents
-    return Unit(f"{digest.hexdigest()} {told_apart}", document.domain, document.language, 1)
-
-
-def _checksum(ids_tlk: NDArray[np.unsignedinteger]) -> bytes:
-    """A few bytes that differ, as good as always, where routes do; much faster than a digest of them."""
-    raw = np.ascontiguousarray(ids_tlk).reshape(-1).view(np.uint8)
-    whole = len(raw) - len(raw) % 8
-    total: np.uint64 = np.add.reduce(raw[:whole].view(np.uint64), dtype=np.uint64)
-    return total.tobytes() + raw[whole:].tobytes()
 
 
 def _placed(units: Sequence[Unit]) -> tuple[tuple[Unit, ...], NDArray[np.intp]]:

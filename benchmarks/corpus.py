@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 from benchmarks.memory import forget_peak, resident
-from gatescope.analysis.tally import tally
+from gatescope.analysis.counting import tally
 from gatescope.analysis.tally_file import to_bytes
 from gatescope.cache.schema import encode
 from gatescope.cache.study import COUNTS, ROUTES, SCORES, StudyFolder

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gatescope.analysis.counting import tally
     from gatescope.analysis.metrics import METRICS
     from gatescope.analysis.registry import Ask, Result
-    from gatescope.analysis.tally import Tally, tally
+    from gatescope.analysis.tally import Tally
     from gatescope.cache.store import Store
     from gatescope.corpora import open_corpus, probe
     from gatescope.hooks import (
@@ -46,7 +47,8 @@ _HOMES = {
     "gatescope.routing.errors": ("GatescopeError",),
     "gatescope.analysis.metrics": ("METRICS",),
     "gatescope.analysis.registry": ("Ask", "Result"),
-    "gatescope.analysis.tally": ("Tally", "tally"),
+    "gatescope.analysis.tally": ("Tally",),
+    "gatescope.analysis.counting": ("tally",),
     "gatescope.cache.store": ("Store",),
     "gatescope.corpora": ("open_corpus", "probe"),
 }  # fmt: skip

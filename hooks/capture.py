@@ -11,8 +11,9 @@ from gatescope.hooks.generation import Step, steps
 from gatescope.hooks.model import LoadedModel
 from gatescope.hooks.options import CaptureOptions
 from gatescope.hooks.pieces import pieces
-from gatescope.hooks.prompt import Prompt, encode
+from gatescope.hooks.prompt import encode
 from gatescope.hooks.sink import RouteSink, alike, interventions
+from gatescope.hooks.tokens import Prompt
 from gatescope.hooks.translation import translation_steps
 from gatescope.routing.errors import OptionError
 from gatescope.routing.record import Document, Flag, RoutingRecord

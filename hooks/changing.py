@@ -6,9 +6,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from gatescope.hooks.list_reading import ListReading
 from gatescope.hooks.readings import Reading
 from gatescope.hooks.routes import NO_EXPERT, Routes, Wanted
-from gatescope.hooks.search.expert_lists import ListReading
 from gatescope.hooks.site import Site
 from gatescope.routing.errors import OptionError
 

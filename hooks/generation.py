@@ -14,7 +14,7 @@ from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopPLogit
 from gatescope.hooks.model import LoadedModel
 from gatescope.hooks.options import CaptureOptions
 from gatescope.hooks.probing import input_device
-from gatescope.hooks.prompt import Prompt
+from gatescope.hooks.tokens import Prompt
 from gatescope.routing.record import Flag
 from gatescope.routing.router import Stack
 

@@ -12,8 +12,8 @@ from torch.nn.functional import cross_entropy
 from gatescope.hooks.intervene import run
 from gatescope.hooks.model import LoadedModel
 from gatescope.hooks.probing import input_device
-from gatescope.hooks.prompt import tokenise
 from gatescope.hooks.routes import Routes
+from gatescope.hooks.tokens import tokenise
 from gatescope.routing.errors import OptionError
 
 MOST_TOKENS = 256

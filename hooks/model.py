@@ -10,11 +10,11 @@ import transformers
 from torch import nn
 
 from gatescope.hooks.probing import input_device
-from gatescope.hooks.prompt import tokenise
 from gatescope.hooks.recorder import Recorder
 from gatescope.hooks.routers import Routers
 from gatescope.hooks.selfcheck_report import SelfCheckReport
 from gatescope.hooks.site import Site
+from gatescope.hooks.tokens import tokenise
 from gatescope.routing.record import Provenance
 from gatescope.routing.router import RouterRule
 

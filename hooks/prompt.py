@@ -1,26 +1,11 @@
-"""A text as the model will read it: its token ids, and which of them the chat template added."""
+"""A text tokenised for one model, and checked to fit it."""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-from gatescope.hooks.chat import as_turn
+from gatescope.hooks.model import LoadedModel
+from gatescope.hooks.tokens import Prompt, tokenise
 from gatescope.routing.errors import OptionError, PromptError
 
-if TYPE_CHECKING:  # the model counts the tokens of a prompt, so it imports this file
-    from gatescope.hooks.model import LoadedModel
 
-PLACE = "the-text-stands-here"  # rendered in the text's stead, to find where a chat template puts it
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """Token ids of one text; `is_template` marks those that the chat template added around it."""
-
-    ids: tuple[int, ...]
-    is_template: tuple[bool, ...]
-
-
-def encode(model: "LoadedModel", text: str, *, chat: bool, new_tokens: int) -> Prompt:
+def encode(model: LoadedModel, text: str, *, chat: bool, new_tokens: int) -> Prompt:
     """Tokenise one text and check that it fits the model. Errors: PromptError, OptionError."""
     if not isinstance(text, str):
         raise PromptError(f"a prompt of type {type(text).__name__}", expected="text", do="pass a string")
@@ -37,7 +22,7 @@ def encode(model: "LoadedModel", text: str, *, chat: bool, new_tokens: int) -> P
     return prompt
 
 
-def _check_length(model: "LoadedModel", prompt: Prompt, new_tokens: int) -> None:
+def _check_length(model: LoadedModel, prompt: Prompt, new_tokens: int) -> None:
     limit = model.max_tokens
     if len(prompt.ids) + new_tokens > limit:
         raise PromptError(
@@ -45,19 +30,3 @@ def _check_length(model: "LoadedModel", prompt: Prompt, new_tokens: int) -> None
             expected=f"at most {limit} together, the length {model.name} was made for",
             do=f"shorten the prompt by {len(prompt.ids) + new_tokens - limit} tokens, or generate fewer",
         )
-
-
-def tokenise(tokenizer: Any, text: str, *, chat: bool) -> Prompt:
-    """Token ids of a text, with the special tokens the tokenizer adds, or inside its chat template."""
-    if not chat:
-        ids = tokenizer(text, verbose=False)["input_ids"]
-        return Prompt(tuple(ids), (False,) * len(ids))
-    rendered = as_turn(tokenizer, text)
-    encoded = tokenizer(rendered, add_special_tokens=False, return_offsets_mapping=tokenizer.is_fast, verbose=False)
-    ids = tuple(encoded["input_ids"])
-    start = len(as_turn(tokenizer, PLACE).partition(PLACE)[0])
-    inside = next((own for own in (text, text.strip()) if rendered.startswith(own, start)), None)
-    if inside is None or not tokenizer.is_fast:
-        return Prompt(ids, (False,) * len(ids))
-    end = start + len(inside)
-    return Prompt(ids, tuple(not (low < end and high > start) for low, high in encoded["offset_mapping"]))

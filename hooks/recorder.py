@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from gatescope.hooks.changing import Changed, Intervention, changed, name_of, to_execute
+from gatescope.hooks.list_reading import ListReading, marks
 from gatescope.hooks.readings import AnswerReading, Reading
 from gatescope.hooks.routes import Routes
-from gatescope.hooks.search.expert_lists import ListReading, marks
 from gatescope.hooks.site import Site
 from gatescope.routing.errors import OptionError, RouterOutputError
 

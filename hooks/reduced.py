@@ -10,8 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gatescope.hooks.formulas.gates import entropy_and_lse
 from gatescope.hooks.formulas.selection import Selector
+from gatescope.hooks.gates import entropy_and_lse
 from gatescope.hooks.routes import NO_EXPERT, Routes, Wanted
 from gatescope.hooks.rules import Learnt
 

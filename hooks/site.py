@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from gatescope.hooks.list_reading import ListReading
 from gatescope.hooks.readings import AnswerReading, Reading
-from gatescope.hooks.search.expert_lists import ListReading
 from gatescope.routing.router import Stack
 
 Rows = Callable[[tuple[Any, ...]], dict[str, Tensor] | None]

@@ -22,7 +22,7 @@ from gatescope.hooks.generation import (
 from gatescope.hooks.model import LoadedModel
 from gatescope.hooks.options import CaptureOptions
 from gatescope.hooks.probing import input_device
-from gatescope.hooks.prompt import Prompt
+from gatescope.hooks.tokens import Prompt
 from gatescope.routing.errors import OptionError
 from gatescope.routing.record import Flag
 

@@ -228,7 +228,7 @@ def _counts(source: Source, imports: set[str], *, is_file: bool) -> str:
     if is_file:
         imports.add("from gatescope.studies.results import read_tally")
         return f'counts = read_tally({_folder(source, imports)} / "{TALLY}")'
-    imports.add("from gatescope.analysis.tally import tally")
+    imports.add("from gatescope.analysis.counting import tally")
     return "counts = tally(record)"
 
 

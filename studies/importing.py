@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from hashlib import blake2b, file_digest, sha256
 from pathlib import Path
 
-from gatescope.analysis.tally import tally
+from gatescope.analysis.counting import tally
 from gatescope.analysis.tally_file import to_bytes
 from gatescope.cache.block import Block
 from gatescope.cache.schema import encode

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gatescope.analysis.tally import tally, without_words
+from gatescope.analysis.counting import tally, without_words
 from gatescope.analysis.tally_file import to_bytes
 from gatescope.cache.block import Block
 from gatescope.cache.schema import encode

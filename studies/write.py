@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from gatescope.analysis.tally import without_words
+from gatescope.analysis.counting import without_words
 from gatescope.analysis.tally_file import to_bytes
 from gatescope.cache.sums import write_sums
 from gatescope.studies import results

@@ -10,7 +10,7 @@ import json
 import shutil
 from pathlib import Path
 
-from gatescope.analysis.tally import tally
+from gatescope.analysis.counting import tally
 from gatescope.analysis.tally_file import to_bytes
 from gatescope.cache.sums import write_sums
 from gatescope.models import BUNDLED_MODELS

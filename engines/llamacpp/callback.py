@@ -14,8 +14,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from gatescope.engines.llamacpp.structures import F32, I32
-from gatescope.engines.llamacpp.tape import CAPACITY, HEAD, KINDS, LOST, TAPE, USED, WANTED
+from gatescope.engines.llamacpp.structures import CAPACITY, F32, HEAD, I32, KINDS, LOST, TAPE, USED, WANTED
 
 PREFIX = int.from_bytes(b"ffn_moe_", "little")
 NAMES = np.frombuffer(b"".join(kind.encode().ljust(16, b"\0") for kind in KINDS), np.uint8).reshape(-1, 16)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from gatescope.engines.llamacpp.model import GgufModel, Pass
 from gatescope.engines.llamacpp.readings import Reading, Routes, routes
-from gatescope.engines.llamacpp.tape import HEAD
+from gatescope.engines.llamacpp.structures import HEAD
 from gatescope.routing.errors import OptionError, PromptError
 from gatescope.routing.record import EMPTY8, Document, Flag, RoutingRecord, empty_slot, joined
 

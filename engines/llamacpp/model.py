@@ -10,12 +10,14 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from gatescope.engines.llamacpp.callback import native_callback
 from gatescope.engines.llamacpp.header import Header, check_causal, check_memory, check_routed, fingerprint, read_header
 from gatescope.engines.llamacpp.library import Library, load_library
 from gatescope.engines.llamacpp.proof import prove
 from gatescope.engines.llamacpp.readings import Reading, learn
 from gatescope.engines.llamacpp.runtime import ATTENTIONS, Attention, Runtime
-from gatescope.engines.llamacpp.tape import HEAD, KINDS, Tape
+from gatescope.engines.llamacpp.structures import HEAD, KINDS
+from gatescope.engines.llamacpp.tape import Tape
 from gatescope.engines.llamacpp.vocabulary import Vocabulary
 from gatescope.routing.errors import OptionError
 from gatescope.routing.record import Provenance
@@ -41,7 +43,7 @@ class GgufModel:
         self.header, self.attention, self._library = header, attention, library
         self.lock = threading.RLock()  # guards the context, which holds one text, and the tape
         self.fingerprint = fingerprint(header)
-        self._tape = tape = Tape()
+        self._tape = tape = Tape(int(native_callback().address))
         self._runtime = Runtime(
             library, header, attention=attention, threads=threads, listen=lambda: (tape.callback, tape.handed)
         )

@@ -1,5 +1,7 @@
 """llama.cpp's structures as ctypes sees them, and the defaults that tell whether a library shares this layout.
 
+Also the layout of the tape, on which `callback` writes what `tape` reads.
+
 A field that was added, removed or moved in another version shifts what stands behind it, so that a default is no longer
 where it is expected: `library` then refuses, before anything is passed.
 """
@@ -9,6 +11,25 @@ from ctypes import POINTER, Structure, c_bool, c_char, c_float, c_int8, c_int32,
 
 F32, F16, I32 = 0, 1, 26  # ggml's numbers of types
 NAME_BYTES = 64
+
+KINDS = (
+    "topk",
+    "weights",
+    "weights_softmax",
+    "weights_norm",
+    "weights_scaled",
+    "logits",
+    "logits_biased",
+    "probs",
+    "probs_biased",
+    "probs_masked",
+)
+"""What may be copied, as the node is called behind "ffn_moe_"."""
+
+HEAD = 4  # words before each copy: kind, block, type, number of words
+CAPACITY, USED, LOST, WANTED, TAPE = range(5)
+"""Words of what the callback is handed: the tape's length, how much of it is used, how many words did not fit, which
+kinds are wanted (a bit each), and the tape's address."""
 
 
 class ModelParams(Structure):

@@ -6,42 +6,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gatescope.engines.llamacpp.structures import F32, I32
+from gatescope.engines.llamacpp.structures import CAPACITY, F32, HEAD, I32, KINDS, LOST, TAPE, USED, WANTED
 from gatescope.routing.errors import RouterOutputError
-
-KINDS = (
-    "topk",
-    "weights",
-    "weights_softmax",
-    "weights_norm",
-    "weights_scaled",
-    "logits",
-    "logits_biased",
-    "probs",
-    "probs_biased",
-    "probs_masked",
-)
-"""What may be copied, as the node is called behind "ffn_moe_"."""
-
-HEAD = 4  # words before each copy: kind, block, type, number of words
-CAPACITY, USED, LOST, WANTED, TAPE = range(5)
-"""Words of what the callback is handed: the tape's length, how much of it is used, how many words did not fit, which
-kinds are wanted (a bit each), and the tape's address."""
 
 
 class Tape:
-    """Memory that the callback writes to, and what it is to copy."""
+    """Memory that a native callback (its address) writes to, and what it is to copy."""
 
-    def __init__(self) -> None:
+    def __init__(self, callback: int) -> None:
+        self.callback = callback
         self._words: NDArray[np.int32] = np.zeros(0, np.int32)
         self._state = np.zeros(5, np.int64)
-
-    @property
-    def callback(self) -> int:
-        """Address of the native callback, compiled when first asked for."""
-        from gatescope.engines.llamacpp.callback import native_callback
-
-        return int(native_callback().address)
 
     @property
     def handed(self) -> int:

@@ -8,7 +8,7 @@ import torch
 from accelerate.utils import align_module_device
 from torch import Tensor, nn
 
-from gatescope.hooks.formulas.gates import gate
+from gatescope.hooks.gates import gate
 from gatescope.hooks.routes import NO_EXPERT, Routes
 from gatescope.hooks.site import Site
 from gatescope.routing.router import Score

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gatescope.hooks.formulas.gates import GATES
+from gatescope.hooks.gates import GATES
 from gatescope.hooks.routes import NO_EXPERT, Routes
 from gatescope.hooks.site import Site
 from gatescope.routing.router import Score

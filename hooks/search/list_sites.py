@@ -6,18 +6,9 @@ from dataclasses import replace
 from torch import nn
 
 from gatescope.hooks.formulas.weighing import weigh
+from gatescope.hooks.list_reading import ListReading, Weighed, part
 from gatescope.hooks.routes import Routes
-from gatescope.hooks.search.expert_lists import (
-    ListProbe,
-    ListReading,
-    Router,
-    Weighed,
-    list_probes,
-    part,
-    router_of,
-    silence_lists,
-    watch_lists,
-)
+from gatescope.hooks.search.expert_lists import ListProbe, Router, list_probes, router_of, silence_lists, watch_lists
 from gatescope.hooks.site import Site, block_of, stack_of
 from gatescope.routing.errors import RouterOutputError
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from gatescope.analysis.behind import document_use, uses_expert, word_parts
+from gatescope.analysis.counting import tally
 from gatescope.analysis.metrics import METRICS
 from gatescope.analysis.registry import Ask
-from gatescope.analysis.tally import tally
 from gatescope.routing.record import Document
 from tests.app.conftest import build_record
 

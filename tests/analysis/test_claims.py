@@ -7,9 +7,9 @@ import pytest
 
 from gatescope.analysis.claims import CLAIMS, EVEN, FEW, HITS, MORE, NEEDED, SAME, SPECIALIST_BITS, check_claims
 from gatescope.analysis.composition import composition
+from gatescope.analysis.counting import tally
 from gatescope.analysis.metrics import METRICS, Ask
 from gatescope.analysis.registry import Result
-from gatescope.analysis.tally import tally
 from gatescope.analysis.teams import by_rule, meetings_of_teams
 from gatescope.analysis.verdict import Evidence, Left, left_of
 from gatescope.routing import Document, RouterRule

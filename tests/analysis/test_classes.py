@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from scipy.stats.contingency import association
 
+from gatescope.analysis.counting import tally
 from gatescope.analysis.metrics import METRICS, Ask
-from gatescope.analysis.tally import Facet, tally
+from gatescope.analysis.tally import Facet
 from gatescope.analysis.token_classes import CLASSES, class_bits, class_of, cramers_v
 from gatescope.routing import Flag
 from tests.analysis.conftest import make_record

@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from gatescope.analysis.counting import tally
 from gatescope.analysis.metrics import METRICS, Ask, confidence
 from gatescope.analysis.metrics import bias as choices
-from gatescope.analysis.tally import Facet, merge, tally
+from gatescope.analysis.tally import Facet, merge
 from gatescope.routing import Document
 from tests.analysis.conftest import make_record
 from tests.analysis.test_tally import part, random_record

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from gatescope.analysis.counting import tally
 from gatescope.analysis.metrics import METRICS, Ask
 from gatescope.analysis.metrics.context import overlaps
-from gatescope.analysis.tally import tally
 from gatescope.analysis.vocabulary import sample_of
 from gatescope.routing import EMPTY8, Document
 from tests.analysis.conftest import make_record

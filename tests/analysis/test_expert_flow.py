@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from gatescope.analysis.counting import tally
 from gatescope.analysis.expert_flow import flows, place_load
 from gatescope.analysis.metrics import METRICS
 from gatescope.analysis.registry import Ask
-from gatescope.analysis.tally import tally
 from gatescope.models.bundled_captures import probed
 from gatescope.routing import Document
 from tests.app.conftest import build_record

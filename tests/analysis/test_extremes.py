@@ -5,8 +5,8 @@ from math import comb, log
 import numpy as np
 import pytest
 
+from gatescope.analysis.counting import tally
 from gatescope.analysis.metrics import METRICS, Ask
-from gatescope.analysis.tally import tally
 from tests.analysis import even_orders as orders
 from tests.analysis import even_values as even
 from tests.analysis.even_orders import DEPTHS

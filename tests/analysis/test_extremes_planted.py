@@ -10,8 +10,8 @@ from math import floor, log, log2, sqrt
 import numpy as np
 import pytest
 
+from gatescope.analysis.counting import tally
 from gatescope.analysis.metrics import METRICS, Ask
-from gatescope.analysis.tally import tally
 from tests.analysis.even_orders import BATCHES
 from tests.analysis.even_values import GATE, about
 from tests.analysis.extremes import (

@@ -10,8 +10,8 @@ from math import log
 import numpy as np
 import pytest
 
+from gatescope.analysis.counting import tally
 from gatescope.analysis.metrics import METRICS, Ask
-from gatescope.analysis.tally import tally
 from gatescope.routing.record import joined
 from tests.analysis.extremes import CLASS, DOCUMENTS, EXPERTS, LAYERS, LENGTH, PLAIN, SPECIAL, WORDS, ZIPF, K, record_of
 from tests.analysis.test_extremes import CASES

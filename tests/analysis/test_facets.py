@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gatescope.analysis import tally as tallying
+from gatescope.analysis.counting import tally as tally_of
 from gatescope.analysis.metrics import METRICS, Ask
 from gatescope.analysis.metrics.facets import PLACES, noise, total_variation
 from gatescope.analysis.tally import Facet
@@ -15,7 +15,7 @@ QUIET = Ask(resamples=0)
 
 
 def tally(record):
-    return tallying.tally(record, only=["tokens", "assignments", "place_loads"])
+    return tally_of(record, only=["tokens", "assignments", "place_loads"])
 
 
 def simulated(seed, *, documents=30, length=300, experts=8, k=2, favour=None):

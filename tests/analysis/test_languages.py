@@ -8,8 +8,8 @@ from scipy.spatial.distance import jensenshannon
 from scipy.stats import entropy
 
 from gatescope.analysis import tally as tallying
+from gatescope.analysis.counting import tally
 from gatescope.analysis.metrics import METRICS, Ask
-from gatescope.analysis.tally import tally
 from gatescope.corpora.bundled import languages
 from gatescope.routing import Document
 from tests.analysis.conftest import make_record

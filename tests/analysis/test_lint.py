@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from gatescope.analysis import tally as tallying
+from gatescope.analysis.counting import tally
 from gatescope.analysis.lint import RULES, lint, unchecked
 from gatescope.analysis.metrics import METRICS, Ask
-from gatescope.analysis.tally import Facet, Unit, merge, tally
+from gatescope.analysis.tally import Facet, Unit, merge
 from gatescope.routing import Document, Flag
 from gatescope.routing.errors import OptionError
 from tests.analysis.conftest import make_record

@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from gatescope.analysis.counting import tally
 from gatescope.analysis.metrics import METRICS, Ask
-from gatescope.analysis.tally import STATISTICS, Tally, merge, tally
+from gatescope.analysis.tally import STATISTICS, Tally, merge
 from gatescope.routing.errors import OptionError
 from gatescope.routing.record import RoutingRecord
 from tests.analysis.test_tally import part, random_record

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.naive_bayes import MultinomialNB
 
+from gatescope.analysis.counting import tally, without_words
 from gatescope.analysis.metrics import METRICS, Ask
 from gatescope.analysis.metrics.prediction import PRIOR, named_right
-from gatescope.analysis.tally import Facet, tally, without_words
+from gatescope.analysis.tally import Facet
 from gatescope.routing import Document
 from gatescope.routing.errors import OptionError
 from tests.analysis.conftest import make_record

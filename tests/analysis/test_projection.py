@@ -12,8 +12,9 @@ from scipy.stats import kstest
 from sklearn.decomposition import PCA
 
 from gatescope.analysis import projection
+from gatescope.analysis.counting import tally
 from gatescope.analysis.projection import neighbourhood, principal, purity, token_points, unit_points
-from gatescope.analysis.tally import Facet, merge, tally, token_facets
+from gatescope.analysis.tally import Facet, merge, token_facets
 from gatescope.routing import Document, Flag
 from gatescope.routing.errors import OptionError
 from tests.analysis.conftest import make_record

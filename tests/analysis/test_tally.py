@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 import gatescope.analysis.counted  # noqa: F401  # declares its statistics
 from gatescope.analysis import tally as tallying
-from gatescope.analysis.tally import FIXED, STATISTICS, Facet, Group, merge, tally
+from gatescope.analysis.counting import tally
+from gatescope.analysis.tally import FIXED, STATISTICS, Facet, Group, merge
 from gatescope.analysis.tally_file import from_bytes, to_bytes
 from gatescope.routing import Document, Flag
 from gatescope.routing.errors import OptionError, RecordError

@@ -11,10 +11,11 @@ import pytest
 from scipy.stats import poisson
 
 from gatescope.analysis import pairs, tally_file
+from gatescope.analysis.counting import tally
 from gatescope.analysis.metrics import METRICS, Ask
 from gatescope.analysis.metrics import pairs as pair_metrics
 from gatescope.analysis.pairs import can_count, fits
-from gatescope.analysis.tally import Tally, merge_all, should_merge, tally
+from gatescope.analysis.tally import Tally, merge_all, should_merge
 from gatescope.analysis.telling import deviations, most_telling
 from gatescope.analysis.whole_numbers import narrow_sum
 from gatescope.routing import Document, RoutingRecord

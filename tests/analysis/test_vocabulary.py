@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gatescope.analysis import tally as tallying
+from gatescope.analysis.counting import tally
 from gatescope.analysis.metrics import METRICS, Ask
-from gatescope.analysis.tally import Facet, merge, tally
+from gatescope.analysis.tally import Facet, merge
 from gatescope.analysis.vocabulary import (
     TAKEN,
     largest_by_chance,

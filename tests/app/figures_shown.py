@@ -12,7 +12,7 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from gatescope.analysis.tally import tally
+from gatescope.analysis.counting import tally
 from gatescope.analysis.tally_file import to_bytes
 from gatescope.app.shell import figure
 from gatescope.app.shell.session import FRAME, server

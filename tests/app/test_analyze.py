@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from gatescope.analysis.counting import tally
 from gatescope.analysis.metrics import METRICS
 from gatescope.analysis.registry import Result
-from gatescope.analysis.tally import tally
 from gatescope.analysis.tally_file import from_bytes
 from gatescope.cli.main import app
 from gatescope.corpora import open_corpus

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from gatescope.analysis.tally import STATISTICS, tally
+from gatescope.analysis.counting import tally
+from gatescope.analysis.tally import STATISTICS
 from gatescope.analysis.tally_file import from_bytes, to_bytes
 from gatescope.cache.schema import decode
 from gatescope.cache.study import COUNTS, ROUTES, SCORES, StudyFolder

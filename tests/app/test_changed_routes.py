@@ -8,7 +8,8 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from gatescope.analysis.tally import merge, tally
+from gatescope.analysis.counting import tally
+from gatescope.analysis.tally import merge
 from gatescope.analysis.tally_file import from_bytes, to_bytes
 from gatescope.app.charts.exported import Export, Origin
 from gatescope.app.charts.figure import Words

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from gatescope.analysis.counting import tally
 from gatescope.analysis.enough import Enough, enough
 from gatescope.analysis.registry import Ask
-from gatescope.analysis.tally import tally
 from gatescope.app.views.library.sample_size_figure import (
     effect_sentence,
     enough_frame,

@@ -5,9 +5,9 @@ import time
 import numpy as np
 import pytest
 
+from gatescope.analysis.counting import tally
 from gatescope.analysis.metrics import METRICS
 from gatescope.analysis.registry import Ask, Result
-from gatescope.analysis.tally import tally
 from gatescope.analysis.tally_file import to_bytes
 from gatescope.routing import Document, Flag
 from gatescope.routing.errors import CaptureNotFoundError, OptionError

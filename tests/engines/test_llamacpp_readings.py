@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gatescope.engines.llamacpp.callback import native_callback
 from gatescope.engines.llamacpp.header import Header
 from gatescope.engines.llamacpp.readings import learn, routes
-from gatescope.engines.llamacpp.structures import F16, F32, I32, Tensor
-from gatescope.engines.llamacpp.tape import HEAD, Tape
+from gatescope.engines.llamacpp.structures import F16, F32, HEAD, I32, Tensor
+from gatescope.engines.llamacpp.tape import Tape
 from gatescope.routing.errors import RouterOutputError
 
 CALL = ctypes.CFUNCTYPE(ctypes.c_uint8, ctypes.c_void_p, ctypes.c_uint8, ctypes.c_void_p)
@@ -34,7 +35,7 @@ def node(name, values, *, number=None, strides=None):
 
 @pytest.fixture
 def tape():
-    return Tape()
+    return Tape(int(native_callback().address))
 
 
 def show(tape, tensor):

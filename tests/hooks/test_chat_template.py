@@ -7,7 +7,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from gatescope.hooks.chat import as_turn
-from gatescope.hooks.prompt import tokenise
+from gatescope.hooks.tokens import tokenise
 from gatescope.models import BUNDLED_MODEL
 from gatescope.routing.errors import OptionError
 
