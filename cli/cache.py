@@ -78,7 +78,7 @@ def gc(
     """Remove what writers left behind, what was set aside more than a day ago, and what a quota has no room for."""
     with errors_shown():
         from gatescope.cache.disk import explained
-        from gatescope.cache.upkeep import RECENT_SECONDS, removable, remove, used_bytes
+        from gatescope.cache.eviction import RECENT_SECONDS, removable, remove, used_bytes
 
         place = _folder(folder)
         with explained(place):

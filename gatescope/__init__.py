@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gatescope.analysis.counting import tally
     from gatescope.analysis.metrics import METRICS
     from gatescope.analysis.registry import Ask, Result
-    from gatescope.analysis.tally import Tally
+    from gatescope.analysis.tally.tally import Tally
     from gatescope.cache.store import Store
     from gatescope.corpora import open_corpus, probe
     from gatescope.hooks import (
@@ -47,7 +47,7 @@ _HOMES = {
     "gatescope.routing.errors": ("GatescopeError",),
     "gatescope.analysis.metrics": ("METRICS",),
     "gatescope.analysis.registry": ("Ask", "Result"),
-    "gatescope.analysis.tally": ("Tally",),
+    "gatescope.analysis.tally.tally": ("Tally",),
     "gatescope.analysis.counting": ("tally",),
     "gatescope.cache.store": ("Store",),
     "gatescope.corpora": ("open_corpus", "probe"),

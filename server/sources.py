@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gatescope.analysis.registry import BOTH
-from gatescope.analysis.tally import Facet, token_facets
+from gatescope.analysis.tally.tally import Facet, token_facets
 from gatescope.cache.study import StudyFolder, is_study
 from gatescope.cache.sums import has
 from gatescope.models import BUNDLED_MODELS

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from gatescope.analysis.load import load_cv, max_violation
+from gatescope.analysis.statistics.load import load_cv, max_violation
 
 _DEAD_SHARE = 0.01
 """An expert with less than this share of the mean load is dead."""

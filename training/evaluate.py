@@ -17,7 +17,7 @@ import transformers
 import typer
 from transformers import PreTrainedModel
 
-from gatescope.analysis.saturation import saturation
+from gatescope.analysis.comparison.saturation import saturation
 from gatescope.corpora import probe
 from gatescope.hooks import LoadedModel, attach, capture_corpus, load_model
 from gatescope.models import BUNDLED_MODELS

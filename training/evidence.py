@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gatescope.analysis.composition import composition
-from gatescope.analysis.information import ExcessInformation, excess_information
-from gatescope.analysis.load import counts_by_document, expert_counts
-from gatescope.analysis.words import token_information
+from gatescope.analysis.labels.composition import composition
+from gatescope.analysis.labels.words import token_information
+from gatescope.analysis.statistics.information import ExcessInformation, excess_information
+from gatescope.analysis.statistics.load import counts_by_document, expert_counts
 from gatescope.routing.record import Document, RoutingRecord
 from gatescope.training.balance import load_figures
 from gatescope.training.specialists import specialists

@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 
 from gatescope.analysis.counting import tally
-from gatescope.analysis.tally_file import to_bytes
+from gatescope.analysis.tally.files import to_bytes
 from gatescope.cache.sums import write_sums
 from gatescope.models import BUNDLED_MODELS
 from gatescope.models.bundled_captures import folder_of, probed

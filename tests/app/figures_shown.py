@@ -13,7 +13,7 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from gatescope.analysis.counting import tally
-from gatescope.analysis.tally_file import to_bytes
+from gatescope.analysis.tally.files import to_bytes
 from gatescope.app.shell import figure
 from gatescope.app.shell.session import FRAME, server
 from gatescope.app.views.prompt import show as prompt

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from gatescope.analysis.tally_file import to_bytes
+from gatescope.analysis.tally.files import to_bytes
 from gatescope.cache.sums import NAME as SUMS
 from gatescope.cli.main import app
 from gatescope.models import BUNDLED_MODELS

@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from gatescope.analysis.composition import composition
-from gatescope.analysis.information import excess_information
-from gatescope.analysis.load import counts_by_document, expert_counts, load_cv
-from gatescope.analysis.words import token_information
+from gatescope.analysis.labels.composition import composition
+from gatescope.analysis.labels.words import token_information
+from gatescope.analysis.statistics.information import excess_information
+from gatescope.analysis.statistics.load import counts_by_document, expert_counts, load_cv
 from gatescope.corpora import languages, probe
 from gatescope.hooks import attach, capture_corpus, load_model
 from gatescope.models import BUNDLED_MODELS

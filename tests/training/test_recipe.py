@@ -9,7 +9,7 @@ import pytest
 from typer import Typer
 from typer.testing import CliRunner
 
-from gatescope.analysis.saturation import saturation
+from gatescope.analysis.comparison.saturation import saturation
 from gatescope.corpora import domains, languages
 from gatescope.models import bundled_captures as box
 from gatescope.training import corpus, evaluate, export, ship, train

@@ -5,8 +5,8 @@ from functools import partial
 import numpy as np
 import streamlit as st
 
-from gatescope.analysis.prefixes import first_of_prefix
-from gatescope.analysis.saturation import saturation
+from gatescope.analysis.comparison.saturation import saturation
+from gatescope.analysis.tally.prefixes import first_of_prefix
 from gatescope.app.components import Pick, matrix
 from gatescope.app.shell import address
 from gatescope.app.shell.figure import answering, chart, figure
@@ -33,8 +33,8 @@ from gatescope.server.sources import Scope, facet_mask, shipped_ids
 
 _histories = MemoCache()
 IMPORTS = (
-    "from gatescope.analysis.prefixes import first_of_prefix",
-    "from gatescope.analysis.saturation import saturation",
+    "from gatescope.analysis.tally.prefixes import first_of_prefix",
+    "from gatescope.analysis.comparison.saturation import saturation",
     "from gatescope.models.bundled_captures import history",
 )
 EARLY = 3
