@@ -69,3 +69,9 @@ def test_pins_lie_within_the_ranges_and_no_range_is_open():
 def test_the_server_that_is_installed_is_the_checkout_s():
     for name in ("streamlit_app.py", ".streamlit/config.toml"):
         assert (ROOT / "gatescope" / "serve" / name).read_bytes() == (ROOT / name).read_bytes()
+
+
+def test_the_version_stands_in_one_place():
+    assert PROJECT["project"]["dynamic"] == ["version"]
+    cited = re.search(r"(?m)^version: (\S+)$", (ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert cited is not None and cited[1] == gatescope.__version__
