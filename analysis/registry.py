@@ -4,7 +4,7 @@
         title="Load balance (MaxVio)", unit="1", axes="l", range=(0, None), uniform="0, up to the noise floor",
         needs=("assignments",), source="Wang et al. 2024 (arXiv 2408.15664), equation 4",
     )
-    def max_violation(tally: Tally, ask: Ask) -> Result: ...
+    def max_violation(tally: Tally, ask: MetricOptions) -> Result: ...
 
 The catalogue in the docs, the tooltips, the command line and the property tests read `METRICS`.
 """
@@ -36,7 +36,7 @@ AXES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ask:
+class MetricOptions:
     """What a metric is asked for.
 
     `facets` are the kinds of token that count. `by` is what groups are told by: "domain", "language" or "" (no groups).
@@ -101,7 +101,7 @@ class Result:
         return found
 
 
-Compute = Callable[[Tally, Ask], Result]
+Compute = Callable[[Tally, MetricOptions], Result]
 
 
 class Range(NamedTuple):
@@ -133,9 +133,9 @@ class Metric:
         """Whether chance is taken off the values already: the null is then what was taken, nothing to hold them to."""
         return self.unit.endswith(EXCESS)
 
-    def __call__(self, tally: Tally, ask: Ask | None = None) -> Result:
+    def __call__(self, tally: Tally, ask: MetricOptions | None = None) -> Result:
         """The metric of a tally. Errors: OptionError where it lacks what is needed, or groups are asked in vain."""
-        ask = ask or Ask()
+        ask = ask or MetricOptions()
         held = {*tally.by_unit, *tally.by_group}
         missing = [name for name in self.needs if name not in held]
         if missing:
@@ -163,7 +163,7 @@ class Metric:
         return replace(found, tokens=tokens, documents=documents)
 
 
-def tokens_of(tally: Tally, ask: Ask) -> int:
+def tokens_of(tally: Tally, ask: MetricOptions) -> int:
     """Tokens of the facets asked for."""
     return int(tally.table("tokens")[:, list(ask.facets)].sum())
 

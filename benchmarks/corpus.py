@@ -37,7 +37,7 @@ from gatescope.routing.record import Document, RoutingRecord
 from gatescope.studies.adding_up import whole_tally
 from gatescope.studies.blocks import Seen, Texts, cut
 from gatescope.studies.capturing import capture_block, capture_study
-from gatescope.studies.packing import Left, packed
+from gatescope.studies.packing import Skipped, packed
 from gatescope.studies.plan import Detail, Plan, longest_text
 
 WARM_UP = 8  # texts captured before the measurement, so that what is loaded once is not counted
@@ -139,7 +139,7 @@ def replayed(name: str, tokens: int, detail: Detail, scores: float) -> Row:
         then, blocks = clocks(), 0
         for blocks, record in enumerate(renamed(held, tokens), 1):
             texts_of_block = Texts(blocks - 1, record.documents, digest=str(blocks))
-            study.write(*packed(texts_of_block, record, Left(), plan))
+            study.write(*packed(texts_of_block, record, Skipped(), plan))
         study.end(blocks)
         seconds, cpu_seconds = (now - before for now, before in zip(clocks(), then, strict=True))
         peak = resident("VmHWM") - base

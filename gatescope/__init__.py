@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gatescope.analysis.counting import tally
     from gatescope.analysis.metrics import METRICS
-    from gatescope.analysis.registry import Ask, Result
+    from gatescope.analysis.registry import MetricOptions, Result
     from gatescope.analysis.tally.tally import Tally
     from gatescope.cache.store import Store
     from gatescope.corpora import open_corpus, probe
@@ -46,7 +46,7 @@ _HOMES = {
     "gatescope.routing": ("Document", "Flag", "RouterRule", "RoutingRecord"),
     "gatescope.routing.errors": ("GatescopeError",),
     "gatescope.analysis.metrics": ("METRICS",),
-    "gatescope.analysis.registry": ("Ask", "Result"),
+    "gatescope.analysis.registry": ("MetricOptions", "Result"),
     "gatescope.analysis.tally.tally": ("Tally",),
     "gatescope.analysis.counting": ("tally",),
     "gatescope.cache.store": ("Store",),
@@ -56,12 +56,12 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "METRICS",
-    "Ask",
     "CaptureOptions",
     "Document",
     "Flag",
     "GatescopeError",
     "LoadedModel",
+    "MetricOptions",
     "Recording",
     "Result",
     "RouterRule",

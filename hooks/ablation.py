@@ -21,7 +21,7 @@ MOST_TOKENS = 256
 
 
 @dataclass(frozen=True)
-class Silenced:
+class Ablated:
     """An intervention that gives one expert of one layer the weight 0 and leaves the others' weights as they are."""
 
     layer_index: int
@@ -51,7 +51,7 @@ def losses_without(
                 their weights cannot be changed.
     """
     _check(model, layer)
-    silenced = [Silenced(-1, -1), *(Silenced(layer, expert) for expert in experts)]
+    silenced = [Ablated(-1, -1), *(Ablated(layer, expert) for expert in experts)]
     loss_xd, tokens_d = np.zeros((len(silenced), len(texts))), np.zeros(len(texts), np.int64)
     for number, text in enumerate(texts):
         ids_s = torch.tensor(tokenise(model.tokenizer, text, chat=False).ids[:MOST_TOKENS])
@@ -63,7 +63,7 @@ def losses_without(
     return loss_xd, tokens_d
 
 
-def _loss(model: LoadedModel, silenced: Silenced, ids_s: Tensor) -> float:
+def _loss(model: LoadedModel, silenced: Ablated, ids_s: Tensor) -> float:
     logits_sv = run(model.model, model.recorder, silenced, {"input_ids": ids_s[None].to(input_device(model.model))})
     return float(cross_entropy(logits_sv[:-1], ids_s[1:].to(logits_sv.device), reduction="sum"))
 

@@ -123,7 +123,7 @@ class Recorder:
         self._handles.append(site.router.register_forward_hook(eagerly(self._on_list_router(site))))
         self._handles.append(site.holder.register_forward_hook(eagerly(self._on_holder(site, reading))))
 
-    def _come_last(self) -> None:
+    def _move_hooks_to_end(self) -> None:
         """Behind the hooks that others registered since: what is recorded is what the module then runs with."""
         for hooks, key in self._last:
             if next(reversed(hooks)) != key:
@@ -148,7 +148,7 @@ class Recorder:
                 return None
             if not isinstance(site.reading, AnswerReading):
                 return None
-            others = _told(now, site, site.reading.routes(module, answer))
+            others = _dispatch(now, site, site.reading.routes(module, answer))
             return None if others is None else site.reading.answer(answer, *others)
 
         return hook
@@ -170,7 +170,7 @@ class Recorder:
                 raise _no_logits(site)
             logits_ne = reading.logits(now.answers.pop(site.layer), site.logits_at)
             ids_nk, weights_nk = reading.ids(call, logits_ne)
-            others = _told(now, site, Routes(logits_ne, ids_nk, weights_nk))
+            others = _dispatch(now, site, Routes(logits_ne, ids_nk, weights_nk))
             return None if others is None else ((*head, *reading.call(call, *others)), {})
 
         return hook
@@ -200,12 +200,12 @@ class Recorder:
             if site.layer not in now.answers:
                 raise _no_logits(site)
             given, answer = now.answers.pop(site.layer)
-            _told(now, site, reading.routes(site.router, given, answer, now.called.pop(site.layer, {})))
+            _dispatch(now, site, reading.routes(site.router, given, answer, now.called.pop(site.layer, {})))
 
         return hook
 
 
-def _told(now: _Pass, site: Site, routes: Routes) -> Changed | None:
+def _dispatch(now: _Pass, site: Site, routes: Routes) -> Changed | None:
     """One layer's routes, in the units of the block's output, changed and told to every sink; None if nobody changed.
 
     Errors: OptionError for a sink that hands something back; as `changed`.

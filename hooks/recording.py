@@ -20,7 +20,7 @@ from gatescope.hooks.pieces import pieces
 from gatescope.hooks.rows.book import Book
 from gatescope.hooks.rows.followed import core_of, followed_model
 from gatescope.hooks.rows.sequences import Text, gathered
-from gatescope.hooks.rules import Learnt
+from gatescope.hooks.rules import InferredRule
 from gatescope.hooks.sink import RouteSink, interventions
 from gatescope.routing.errors import OptionError, RouterOutputError
 from gatescope.routing.record import Document, Flag, Provenance, RoutingRecord
@@ -29,7 +29,7 @@ from gatescope.routing.record import Document, Flag, Provenance, RoutingRecord
 class Recording:
     """What one `with record(model)` block has seen so far; it can be read while the block is still running."""
 
-    def __init__(self, book: Book, learnt: Sequence[Learnt], provenance: Provenance, sink: RouteSink) -> None:
+    def __init__(self, book: Book, learnt: Sequence[InferredRule], provenance: Provenance, sink: RouteSink) -> None:
         self._book, self._learnt, self._provenance, self._sink = book, learnt, provenance, sink
         self._ended = ""
 

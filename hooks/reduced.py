@@ -13,7 +13,7 @@ from torch import Tensor
 from gatescope.hooks.formulas.selection import Selector
 from gatescope.hooks.gates import entropy_and_lse
 from gatescope.hooks.routes import NO_EXPERT, Routes, Wanted
-from gatescope.hooks.rules import Learnt
+from gatescope.hooks.rules import InferredRule
 
 NAN = float("nan")
 
@@ -35,11 +35,11 @@ class Reduced(NamedTuple):
 class Layers(NamedTuple):
     """Several layers of one kind and what they routed, as many tokens each."""
 
-    learnt: Sequence[Learnt]
+    learnt: Sequence[InferredRule]
     routes: Sequence[Routes]
 
 
-def kind_of(learnt: Learnt) -> Hashable:
+def kind_of(learnt: InferredRule) -> Hashable:
     """What layers have in common that can be reduced together, the shapes of what they routed aside."""
     rule, selector = learnt.rule, learnt.selector
     form = None if selector is None else (replace(selector, bias_e=None), selector.bias_e is None)

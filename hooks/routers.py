@@ -11,7 +11,7 @@ from gatescope.hooks.find import find_sites
 from gatescope.hooks.intervene import Watch, watched
 from gatescope.hooks.probing import forward, probe_inputs
 from gatescope.hooks.recorder import Recorder
-from gatescope.hooks.rules import Learnt, learn
+from gatescope.hooks.rules import InferredRule, learn
 from gatescope.hooks.site import Site
 from gatescope.routing.router import RouterRule
 
@@ -26,7 +26,7 @@ class Routers:
 
     model: Any
     sites: tuple[Site, ...]
-    learnt: tuple[Learnt, ...]
+    learnt: tuple[InferredRule, ...]
     recorder: Recorder
     unreached: tuple[str, ...]
     inputs: Mapping[str, Any]
@@ -70,7 +70,7 @@ def read_routers(model: Any, inputs: Mapping[str, Any] | None = None) -> Routers
     )
 
 
-def _learnt(model: Any, site: Site, watch: Watch, inputs: Mapping[str, Any]) -> Learnt:
+def _learnt(model: Any, site: Site, watch: Watch, inputs: Mapping[str, Any]) -> InferredRule:
     around = model.get_submodule(site.holder_path.rpartition(".")[0])
     name = "decoder_input_ids" if site.stack == "decoder" and "decoder_input_ids" in inputs else "input_ids"
     ids = inputs.get(name)

@@ -18,7 +18,7 @@ SAME_IDS = 0.98  # share of tokens whose chosen set a selection rule must reprod
 SHARED = ("shared_experts", "shared_expert", "shared_mlp", "shared_expert_mlp")
 
 
-class Learnt(NamedTuple):
+class InferredRule(NamedTuple):
     """A layer's rule, and the selector its margins are measured with (None: no such scores, or not recognised)."""
 
     rule: RouterRule
@@ -27,7 +27,7 @@ class Learnt(NamedTuple):
     ids_agree: float
 
 
-def learn(site: Site, routes: Routes, *, around: nn.Module, token_n: Tensor | None = None) -> Learnt:
+def learn(site: Site, routes: Routes, *, around: nn.Module, token_n: Tensor | None = None) -> InferredRule:
     """The rule of one layer, from what its router did with N tokens.
 
     `around` holds the layer's block, and what runs beside it; `token_n` are the token ids of the rows, where known.
@@ -62,7 +62,7 @@ def learn(site: Site, routes: Routes, *, around: nn.Module, token_n: Tensor | No
         empty_when=_empty_when(site),
     )
     known = selector if agree >= SAME_IDS else None
-    return Learnt(rule, known, weighing.error, 1.0 if by_token_id else agree)
+    return InferredRule(rule, known, weighing.error, 1.0 if by_token_id else agree)
 
 
 def _empty_when(site: Site) -> str:

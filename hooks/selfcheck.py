@@ -12,7 +12,7 @@ from gatescope.hooks.intervene import Reroute, Watch, run, unused_expert, watche
 from gatescope.hooks.probing import forward
 from gatescope.hooks.routers import Routers
 from gatescope.hooks.routes import NO_EXPERT, Routes
-from gatescope.hooks.rules import Learnt
+from gatescope.hooks.rules import InferredRule
 from gatescope.hooks.selfcheck_report import Check, SelfCheckReport
 
 LEAK = 0.01  # how much of the change at a token may show before it (rounding of regrouped rows)
@@ -48,7 +48,7 @@ def _routers(routers: Routers) -> Check:
     )
 
 
-def _well_formed(learnt: Learnt, routes: Routes) -> bool:
+def _well_formed(learnt: InferredRule, routes: Routes) -> bool:
     rule, (logits_ne, ids_nk, weights_nk) = learnt.rule, routes[:3]
     in_range = bool(((ids_nk >= NO_EXPERT) & (ids_nk < rule.experts)).all())
     sorted_nk = ids_nk.sort(-1).values

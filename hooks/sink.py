@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gatescope.hooks.reduced import Layers, Reduced, kind_of, reduce
 from gatescope.hooks.routes import Routes
-from gatescope.hooks.rules import Learnt
+from gatescope.hooks.rules import InferredRule
 from gatescope.routing.errors import RouterOutputError
 from gatescope.routing.record import EMPTY8, empty_slot
 from gatescope.routing.router import RouterRule, Stack
@@ -53,7 +53,7 @@ class RouteSink:
 
     def __init__(
         self,
-        learnt: Sequence[Learnt],
+        learnt: Sequence[InferredRule],
         *,
         scores: bool = True,
         logits: bool = False,

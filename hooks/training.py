@@ -17,7 +17,7 @@ from gatescope.hooks.rows.book import Book
 from gatescope.hooks.rows.followed import Followed, core_of, followed_model
 from gatescope.hooks.rows.passes import Pass
 from gatescope.hooks.rows.sequences import gathered
-from gatescope.hooks.rules import Learnt
+from gatescope.hooks.rules import InferredRule
 from gatescope.hooks.sink import RouteSink
 from gatescope.routing.errors import OptionError
 
@@ -32,7 +32,7 @@ SUMMARY: dict[str, Callable[[NDArray[np.float64]], float]] = {
 class Tally:
     """Assignments to every expert of every layer, and the gates' entropies, over any number of tokens."""
 
-    def __init__(self, learnt: Sequence[Learnt]) -> None:
+    def __init__(self, learnt: Sequence[InferredRule]) -> None:
         self._rules = [one.rule for one in learnt]
         experts = max(rule.experts for rule in self._rules)
         self._count_le = np.zeros((len(learnt), experts), dtype=np.int64)
@@ -174,7 +174,7 @@ class _First(Book):
 
 
 def _named(
-    numbers: dict[str, NDArray[np.float64]], learnt: Sequence[Learnt], max_keys: int
+    numbers: dict[str, NDArray[np.float64]], learnt: Sequence[InferredRule], max_keys: int
 ) -> Iterator[tuple[str, float]]:
     """Names and values: a key for each layer, or, where those are too many, three for each metric."""
     per_layer = len(numbers) * len(learnt) <= max_keys

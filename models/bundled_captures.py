@@ -38,20 +38,20 @@ def folder_of(name: str) -> Path:
     return BUNDLED_MODELS[name] / "captures"
 
 
-def welcome(name: str) -> RoutingRecord:
+def load_welcome_capture(name: str) -> RoutingRecord:
     """The capture of `WELCOME_TEXT`. Errors: ModelNotFoundError, RecordError, StoreError."""
     return _read(folder_of(name) / "welcome.gsr")
 
 
-def probed(name: str) -> RoutingRecord:
-    """The capture of the probe set: all of `corpora.probe()`, in its order. Errors: as `welcome`."""
+def load_probe_capture(name: str) -> RoutingRecord:
+    """The capture of the probe set: all of `corpora.probe()`, in its order. Errors: as `load_welcome_capture`."""
     return _read(folder_of(name) / "probe.gsr")
 
 
 def history(name: str) -> list[Moment]:
     """Captures of the same texts over training, the untrained model first and the one that ships last.
 
-    The documents carry their ids and labels; their texts are those of the probe set. Errors: as `welcome`.
+    The documents carry their ids and labels; their texts are those of the probe set. Errors: as `load_welcome_capture`.
     """
     paths = sorted((folder_of(name) / "history").glob("*.gsr"))
     if not paths:

@@ -17,14 +17,14 @@ from gatescope.cache.study import StudyFolder
 from gatescope.routing.errors import CaptureCancelledError, ModelError, OptionError, QueueFullError, explained
 from gatescope.routing.record import Document, RoutingRecord
 from gatescope.server.jobs import Job, JobQueue, Phase, Tick
-from gatescope.server.model_worker import Tracer
+from gatescope.server.model_worker import ModelWorker
 from gatescope.server.sources import ANALYSED, CAPTURED
 from gatescope.server.study_blocks import blocks, fitted, plan_of
 from gatescope.studies.blocks import Seen, Texts
 from gatescope.studies.capturing import capture_block
 from gatescope.studies.compute import Chosen, study_of_folder
-from gatescope.studies.manifest import TEXTS, Order, read_order, read_texts, write_order, write_texts
-from gatescope.studies.packing import Left, packed
+from gatescope.studies.manifest import TEXTS, StudyManifest, read_manifest, read_texts, write_manifest, write_texts
+from gatescope.studies.packing import Skipped, packed
 from gatescope.studies.plan import Plan
 from gatescope.studies.run_blocks import one_by_one, run_blocks
 from gatescope.studies.wholeness import check_whole
@@ -47,7 +47,7 @@ Answer = TypeVar("Answer")
 
 
 @dataclass
-class Doing:
+class StudyProgress:
     """What a study under way is at: documents captured of all, tokens and seconds of this run, metrics of all.
 
     `since` is when the step began that `what` names, by the monotonic clock; `is_writing`: all is computed.
@@ -102,7 +102,7 @@ class Studies:
     def __init__(
         self,
         folder: Path,
-        find_tracer: Callable[[str], Tracer],
+        find_tracer: Callable[[str], ModelWorker],
         *,
         limit: int,
         most_tokens: int,
@@ -116,21 +116,21 @@ class Studies:
         # Guards _live and _doing: the pages' threads and the worker change them.
         self._lock = threading.Lock()
         self._live: dict[str, Job[None]] = {}
-        self._doing: dict[str, Doing] = {}
+        self._doing: dict[str, StudyProgress] = {}
 
-    def begin(self, order: Order, documents: Sequence[Document]) -> Job[None]:
+    def begin(self, order: StudyManifest, documents: Sequence[Document]) -> Job[None]:
         """Keep the texts and start; a study that is there already goes on. Errors: StoreError, QueueFullError."""
         folder = self.folder / order.id
         if self.live(order.id) is None and not (folder / CAPTURED).exists():
             write_texts(folder, documents)
-            write_order(folder, order)
+            write_manifest(folder, order)
         return self.go_on(order.id)
 
     def go_on(self, id: str) -> Job[None]:
         """Start a study again from where it stopped. Errors: OptionError for none; StoreError, QueueFullError."""
         folder = self.folder / id
         order = self._order(folder)
-        doing = Doing(of_documents=order.documents)
+        doing = StudyProgress(of_documents=order.documents)
         with self._lock:  # held until both are noted: the worker may begin at once
             job = self.queue.submit(id, lambda tick: self._work(folder, doing, tick), watcher=WATCHER)
             if self._live.get(id) is not job:
@@ -144,7 +144,7 @@ class Studies:
         self.queue.leave(job, WATCHER)
         if job.is_over:  # it had not begun, and nobody else will say so
             folder = self.folder / id
-            write_order(folder, replace(self._order(folder), state="stopped"))
+            write_manifest(folder, replace(self._order(folder), state="stopped"))
 
     def live(self, id: str) -> Job[None] | None:
         """The job of a study that waits or runs in this process."""
@@ -152,7 +152,7 @@ class Studies:
             job = self._live.get(id)
         return job if job is not None and not job.is_over else None
 
-    def doing(self, id: str) -> Doing | None:
+    def doing(self, id: str) -> StudyProgress | None:
         """What a study that waits or runs is at."""
         if self.live(id) is None:
             return None
@@ -163,27 +163,27 @@ class Studies:
         """Cancel what runs; it can go on when the server is started again."""
         self.queue.close()
 
-    def _order(self, folder: Path) -> Order:
-        if (order := read_order(folder)) is None:
+    def _order(self, folder: Path) -> StudyManifest:
+        if (order := read_manifest(folder)) is None:
             raise OptionError(f"no study {folder.name}", expected="one that was begun here", do="begin it again")
         return order
 
-    def _work(self, folder: Path, doing: Doing, tick: Tick) -> None:
+    def _work(self, folder: Path, doing: StudyProgress, tick: Tick) -> None:
         """Capture, then analyse; whatever becomes of it is written beside it."""
         order = replace(self._order(folder), state="running", problem=())
-        write_order(folder, order)
+        write_manifest(folder, order)
         try:
             self._run(order, folder, doing, tick)
         except CaptureCancelledError:
-            write_order(folder, replace(self._order(folder), state="stopped"))
+            write_manifest(folder, replace(self._order(folder), state="stopped"))
             raise
         except Exception as error:
-            write_order(folder, self._order(folder).failed(explained(error)))
+            write_manifest(folder, self._order(folder).failed(explained(error)))
             raise
-        write_order(folder, replace(self._order(folder), state="done"))
+        write_manifest(folder, replace(self._order(folder), state="done"))
         (folder / TEXTS).unlink(missing_ok=True)
 
-    def _run(self, order: Order, folder: Path, doing: Doing, tick: Tick) -> None:
+    def _run(self, order: StudyManifest, folder: Path, doing: StudyProgress, tick: Tick) -> None:
         if not order.imported and (folder / TEXTS).exists():
             capturing = _Capturing(order, folder, self._find_tracer, doing, tick)
             capturing.run(self._most_tokens, self._check_room)
@@ -215,7 +215,12 @@ class _Capturing:
     """The texts of one study through its model, block by block."""
 
     def __init__(
-        self, order: Order, folder: Path, find_tracer: Callable[[str], Tracer], doing: Doing, tick: Tick
+        self,
+        order: StudyManifest,
+        folder: Path,
+        find_tracer: Callable[[str], ModelWorker],
+        doing: StudyProgress,
+        tick: Tick,
     ) -> None:
         self._order, self._folder, self._find_tracer = order, folder, find_tracer
         self._doing, self._tick = doing, tick
@@ -256,14 +261,14 @@ class _Capturing:
         if not order.batch_tokens:
             places, longest = self._ask("batch", lambda model: fitted(model, documents))
             order = replace(order, batch_tokens=places, longest=longest)
-            write_order(self._folder, order)
+            write_manifest(self._folder, order)
             self._order = order
         plan = plan_of(order)
         made = self._ask("recipe", lambda model: plan.recipe(model, order.name))
         self._doing.what = "capturing"
         return plan, {**made, "block_characters": order.block_characters}
 
-    def _captured(self, texts: Texts, plan: Plan) -> tuple[RoutingRecord | None, Left]:
+    def _captured(self, texts: Texts, plan: Plan) -> tuple[RoutingRecord | None, Skipped]:
         return self._ask(f"block {texts.number}", lambda model: capture_block(model, texts, plan))
 
     def _note(self, texts: Texts, block: Block, seconds: float | None) -> None:
@@ -311,7 +316,7 @@ class _Capturing:
         while not job.wait(PATIENCE_SECONDS):
             self._tick(self._doing.documents, self._doing.of_documents)
 
-    def _loaded(self) -> Tracer:
+    def _loaded(self) -> ModelWorker:
         """The model's queue, once the model is there. Errors: as `hooks.load_model`."""
         tracer = self._find_tracer(self._order.model)
         tracer.reload()
@@ -327,12 +332,12 @@ class _Capturing:
             self._tick(self._doing.documents, self._doing.of_documents)
 
 
-def _turn(tracer: Tracer, question: "Callable[[LoadedModel], Answer]") -> Callable[[Tick], Answer]:
+def _turn(tracer: ModelWorker, question: "Callable[[LoadedModel], Answer]") -> Callable[[Tick], Answer]:
     """A question as work of the model's queue."""
     return lambda _tick: question(_model(tracer))
 
 
-def _model(tracer: Tracer) -> "LoadedModel":
+def _model(tracer: ModelWorker) -> "LoadedModel":
     if tracer.model is None:
         raise ModelError(f"{tracer.name} is not loaded", expected="a loaded model", do="go on with the study")
     return tracer.model

@@ -28,7 +28,7 @@ from gatescope.server.study_request import RESULTS_BYTES
 from gatescope.server.upload import MOST_FILES, safe_name
 from gatescope.studies.export import counts_frame, csv_bytes, trace_frame
 from gatescope.studies.importing import write_records
-from gatescope.studies.manifest import Order, clean_name, now, write_order
+from gatescope.studies.manifest import StudyManifest, clean_name, now, write_manifest
 
 MOST_SET_BYTES = 300_000_000
 """Of captures in one archive: it is put together in memory."""
@@ -41,7 +41,7 @@ _NOT_OURS = (RecordError, StoreError, pa.ArrowException, AttributeError, KeyErro
 
 
 @dataclass(frozen=True, kw_only=True)
-class Taken:
+class ImportResult:
     """What became of an import: its id, and what was and was not understood."""
 
     id: str
@@ -98,7 +98,9 @@ def is_ours(content: bytes) -> bool:
     return content.startswith(MAGIC)
 
 
-def take_in(server: Server, files: Sequence[File], given: Given, *, visitor: str, format: str = "") -> list[Taken]:
+def take_in(
+    server: Server, files: Sequence[File], given: Given, *, visitor: str, format: str = ""
+) -> list[ImportResult]:
     """Import files: those of our own each by itself, all others together as one trace.
 
     Errors: TraceError for what cannot be understood; OptionError for too much; StoreError.
@@ -110,7 +112,7 @@ def take_in(server: Server, files: Sequence[File], given: Given, *, visitor: str
     return ours + ([take_trace(server, others, given, visitor=visitor, format=format)] if others else [])
 
 
-def take_own(server: Server, name: str, content: bytes, *, visitor: str) -> Taken:
+def take_own(server: Server, name: str, content: bytes, *, visitor: str) -> ImportResult:
     """A capture that a Gatescope wrote, under a new id: an id of this server stands for what this server made.
 
     Errors: TraceError for one that is damaged or altered; OptionError for too many tokens; StoreError.
@@ -134,7 +136,7 @@ def take_own(server: Server, name: str, content: bytes, *, visitor: str) -> Take
     return _taken(id, report)
 
 
-def take_trace(server: Server, files: Sequence[File], given: Given, *, visitor: str, format: str = "") -> Taken:
+def take_trace(server: Server, files: Sequence[File], given: Given, *, visitor: str, format: str = "") -> ImportResult:
     """Routes that another engine recorded, as a study. Errors: as `take_in`."""
     whole = sha256()
     with TemporaryDirectory(prefix="gatescope-import-") as folder:
@@ -213,7 +215,7 @@ def _keep_study(
         shutil.rmtree(folder, ignore_errors=True)
         raise
     taken = _taken(id, report)
-    order = Order(
+    order = StudyManifest(
         id=id,
         name=called,
         model="",
@@ -226,15 +228,15 @@ def _keep_study(
         missing=taken.missing,
         left_out=taken.left_out,
     )
-    write_order(folder, order)
+    write_manifest(folder, order)
     studies.go_on(id)
 
 
-def _taken(id: str, report: Report) -> Taken:
+def _taken(id: str, report: Report) -> ImportResult:
     left_out = (
         f"{times:,} {reason} ({', '.join(report.where.get(reason, []))})" for reason, times in report.left_out.items()
     )
-    return Taken(
+    return ImportResult(
         id=id,
         format=report.format,
         documents=report.documents,

@@ -18,11 +18,11 @@ from gatescope.models import BUNDLED_MODELS
 from gatescope.routing.errors import CaptureNotFoundError, GatescopeError, OptionError, StoreError
 from gatescope.server import memo_cache as memo
 from gatescope.server.memo_cache import MemoCache
-from gatescope.server.metadata import LabelBook, Labels
+from gatescope.server.metadata import Metadata, MetadataStore
 from gatescope.server.quota import size_of_folder, study_folders
 from gatescope.server.server import Server
 from gatescope.server.sources import CAPTURED, shipped_ids, shipped_name
-from gatescope.studies.manifest import ORDER, Order, clean_name, read_order, write_order
+from gatescope.studies.manifest import ORDER, StudyManifest, clean_name, read_manifest, write_manifest
 
 Kind = Literal["shipped", "text", "study", "import"]
 State = Literal["ready", "waiting", "running", "stopped", "failed"]
@@ -58,7 +58,7 @@ class Entry:
     is_own: bool = False
     problem: str = ""
     note: str = ""
-    order: Order | None = field(default=None, repr=False)
+    order: StudyManifest | None = field(default=None, repr=False)
 
     def matches(self, words: str) -> bool:
         """Whether every one of some words is somewhere in what the line says."""
@@ -107,7 +107,7 @@ class Library:
         if entry.order is None or not said or not entry.is_own:
             return
         folder = self._server.studies_folder / entry.id
-        write_order(folder, replace(entry.order, name=said))
+        write_manifest(folder, replace(entry.order, name=said))
         if is_study(folder / CAPTURED):
             StudyFolder.open(folder / CAPTURED).rename(said)
         memo.invalidate(entry.id)
@@ -116,7 +116,7 @@ class Library:
         """Let others find something of one's own, or no longer. Errors: StoreError."""
         self._labels_for(entry, visitor).share(entry.id, visitor, is_shared=is_shared)
 
-    def _labels_for(self, entry: Entry, visitor: str) -> LabelBook:
+    def _labels_for(self, entry: Entry, visitor: str) -> MetadataStore:
         """The labels, begun anew where they cannot be read and the visitor is known to be the owner all the same."""
         labels = self._server.labels
         if entry.is_own:
@@ -142,9 +142,9 @@ class Library:
                 return entry
         raise CaptureNotFoundError(f"no capture {id}", expected="one that is listed here", do="look at the list again")
 
-    def order_of(self, id: str) -> Order:
+    def order_of(self, id: str) -> StudyManifest:
         """What was asked of a study. Errors: CaptureNotFoundError."""
-        if (order := read_order(self._server.studies_folder / id)) is None:
+        if (order := read_manifest(self._server.studies_folder / id)) is None:
             raise CaptureNotFoundError(f"no study {id}", expected="one of this server's", do="look at the list again")
         return order
 
@@ -175,7 +175,7 @@ class Library:
         """Studies and imported traces, begun or whole."""
         book = self._server.labels
         for folder in study_folders(self._server.studies_folder):
-            order, labels = read_order(folder), book.of(folder.name)
+            order, labels = read_manifest(folder), book.of(folder.name)
             called = labels.seen_by(visitor)
             said = _said_of_study(folder, order)
             owner = order.owner if order is not None else labels.owner
@@ -194,7 +194,7 @@ class Library:
                 }
             )
 
-    def state_of(self, id: str, order: Order | None) -> State:
+    def state_of(self, id: str, order: StudyManifest | None) -> State:
         """How a study stands: one that should be under way and is not was stopped by the end of its server."""
         if self._server.studies.live(id) is not None:
             return "running" if order is not None and order.state == "running" else "waiting"
@@ -257,7 +257,7 @@ def _check_changeable(entry: Entry) -> None:
         raise OptionError(f"{entry.name} is under way", expected="a study at rest", do="cancel it first")
 
 
-def _note(labels: Labels, *, is_own: bool) -> str:
+def _note(labels: Metadata, *, is_own: bool) -> str:
     """What is said where labels cannot be read."""
     if not labels.is_damaged:
         return ""
@@ -295,7 +295,7 @@ def _read_end(path: Path, size: int) -> dict[str, Any]:
         return said | {"problem": error.found if isinstance(error, GatescopeError) else str(error)}
 
 
-def _said_of_study(folder: Path, order: Order | None) -> dict[str, Any]:
+def _said_of_study(folder: Path, order: StudyManifest | None) -> dict[str, Any]:
     """What a study's folder says of it: what was asked, and what is whole of it."""
     said: dict[str, Any] = {"name": order.name if order else folder.name, "kind": "study", "problem": ""}
     if order is None and (folder / ORDER).exists():

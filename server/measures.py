@@ -16,7 +16,7 @@ import pandas as pd
 
 from gatescope.analysis.counting import tally
 from gatescope.analysis.metrics import METRICS
-from gatescope.analysis.registry import Ask, Result
+from gatescope.analysis.registry import MetricOptions, Result
 from gatescope.analysis.tally.tally import Tally
 from gatescope.server.memo_cache import MemoCache
 from gatescope.server.sources import FACETS, WHOLE, Scope, Source, counted, facet_mask
@@ -101,7 +101,7 @@ def measure(source: Source, name: str, *, by: str = "", scope: Scope = WHOLE, th
 
 
 def _measured(source: Source, name: str, by: str, scope: Scope) -> Result:
-    asked = Ask(facets=FACETS[scope.facet], by=by, resamples=LIVE_RESAMPLES)
+    asked = MetricOptions(facets=FACETS[scope.facet], by=by, resamples=LIVE_RESAMPLES)
     return _results.get((*source.key, name, by, scope), lambda: METRICS[name](tally_of(source, name, scope), asked))
 
 

@@ -27,7 +27,7 @@ _here = threading.Lock()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Called:
+class DisplayName:
     """What one visitor calls a capture."""
 
     name: str = ""
@@ -35,7 +35,7 @@ class Called:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Labels:
+class Metadata:
     """What is said of one capture; `called` by the key of who says it.
 
     `is_damaged`: something is said that cannot be read, so that nothing is known, not even whose it is.
@@ -43,36 +43,38 @@ class Labels:
 
     owner: str = ""
     is_shared: bool = False
-    called: Mapping[str, Called] = field(default_factory=dict)
+    called: Mapping[str, DisplayName] = field(default_factory=dict)
     is_damaged: bool = False
 
-    def seen_by(self, visitor: str) -> Called:
+    def seen_by(self, visitor: str) -> DisplayName:
         """What a visitor calls it; else, where it is shared, what its owner does."""
         if visitor in self.called:
             return self.called[visitor]
-        return self.called.get(self.owner, Called()) if self.is_shared else Called()
+        return self.called.get(self.owner, DisplayName()) if self.is_shared else DisplayName()
 
 
-class LabelBook:
+class MetadataStore:
     """The labels of a folder of captures. Errors: StoreError; CaptureNotFoundError for what is no id."""
 
     def __init__(self, cache: Path) -> None:
         self.folder = cache / FOLDER
 
-    def of(self, id: str) -> Labels:
+    def of(self, id: str) -> Metadata:
         """What is said of a capture: nothing, where there is nothing or it cannot be read."""
         try:
             said = read_json(self._path(id), within=id)
-            called = {who: Called(name=each["name"], tags=tuple(each["tags"])) for who, each in said["called"].items()}
-            return Labels(owner=str(said["owner"]), is_shared=said["is_shared"] is True, called=called)
+            called = {
+                who: DisplayName(name=each["name"], tags=tuple(each["tags"])) for who, each in said["called"].items()
+            }
+            return Metadata(owner=str(said["owner"]), is_shared=said["is_shared"] is True, called=called)
         except FileNotFoundError:
-            return Labels()
+            return Metadata()
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            return Labels(is_damaged=True)
+            return Metadata(is_damaged=True)
 
     def call(self, id: str, visitor: str, *, name: str, tags: str) -> None:
         """Name and tag a capture, tags with commas between."""
-        said = Called(name=clean_name(name), tags=tags_of(tags))
+        said = DisplayName(name=clean_name(name), tags=tags_of(tags))
         self._change(id, lambda labels: replace(labels, called={**labels.called, visitor: said}))
 
     def share(self, id: str, visitor: str, *, is_shared: bool) -> None:
@@ -88,7 +90,7 @@ class LabelBook:
         with self._locked(id) as path:
             if self.of(id).is_damaged:
                 path.replace(_aside(path))
-                self._write(id, path, Labels(owner=owner))
+                self._write(id, path, Metadata(owner=owner))
 
     def forget(self, id: str) -> None:
         """Remove what is said of it."""
@@ -96,7 +98,7 @@ class LabelBook:
             path.unlink(missing_ok=True)
             _aside(path).unlink(missing_ok=True)
 
-    def _change(self, id: str, change: Callable[[Labels], Labels]) -> None:
+    def _change(self, id: str, change: Callable[[Metadata], Metadata]) -> None:
         """Read, change and write with nobody in between, in whichever thread or process.
 
         Errors: StoreError where what is said cannot be read, so that nobody becomes the owner of another's capture.
@@ -111,7 +113,7 @@ class LabelBook:
                 )
             self._write(id, path, change(before))
 
-    def _write(self, id: str, path: Path, labels: Labels) -> None:
+    def _write(self, id: str, path: Path, labels: Metadata) -> None:
         said = asdict(labels)
         write_json(path, {name: said[name] for name in ("owner", "is_shared", "called")}, within=id)
 

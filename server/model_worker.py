@@ -42,7 +42,7 @@ class Hit:
     notice: str = ""
 
 
-class Shelf:
+class CaptureCache:
     """The captures of this server: the store's, and in memory those used last, also when the store refused them."""
 
     def __init__(self, store: Store, *, recent_bytes: int = RECENT_BYTES) -> None:
@@ -87,11 +87,16 @@ class Shelf:
         return hit
 
 
-class Tracer:
+class ModelWorker:
     """One model behind its queue. Made at once: the weights are read by the worker thread, see `loading`."""
 
     def __init__(
-        self, name: str, *, settings: Settings, shelf: Shelf, is_present: Callable[[str], bool] = lambda _watcher: True
+        self,
+        name: str,
+        *,
+        settings: Settings,
+        shelf: CaptureCache,
+        is_present: Callable[[str], bool] = lambda _watcher: True,
     ) -> None:
         self.name, self._settings, self._shelf = name, settings, shelf
         self._secret = server_secret(settings.cache_dir)

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from gatescope.cache.store import Store
 from gatescope.models import BUNDLED_MODELS
-from gatescope.models.bundled_captures import WELCOME_TEXT, welcome
+from gatescope.models.bundled_captures import WELCOME_TEXT, load_welcome_capture
 from gatescope.routing.errors import GatescopeError
 from gatescope.server import memo_cache
 from gatescope.server.background import CHOSEN, Studies
 from gatescope.server.memo_cache import MemoCache
-from gatescope.server.metadata import LabelBook
-from gatescope.server.model_worker import Hit, Shelf, Tracer
+from gatescope.server.metadata import MetadataStore
+from gatescope.server.model_worker import CaptureCache, Hit, ModelWorker
 from gatescope.server.quota import STUDIES, Quota
 from gatescope.server.settings import Settings
 from gatescope.server.sources import Kind, Source, read_shipped, read_study, shipped_ids
@@ -34,21 +34,21 @@ class Server:
         self.quota = Quota(settings.cache_dir, settings.quota_bytes)
         self.studies_folder: Path = settings.cache_dir / STUDIES
         """Of this server's studies, each in a folder named by its id."""
-        self.labels = LabelBook(settings.cache_dir)
+        self.labels = MetadataStore(settings.cache_dir)
         self._sources = MemoCache()
         # Guards all below: the threads of all sessions ask for them.
         self._lock = threading.RLock()
-        self._shelf: Shelf | None = None
+        self._shelf: CaptureCache | None = None
         self._studies: Studies | None = None
-        self._tracers: OrderedDict[str, Tracer] = OrderedDict()
+        self._tracers: OrderedDict[str, ModelWorker] = OrderedDict()
 
     @property
-    def shelf(self) -> Shelf:
+    def shelf(self) -> CaptureCache:
         """The captures of this server. Errors: StoreError when their folder cannot be used."""
         with self._lock:
             if self._shelf is None:
                 store = Store(self.quota.folder, quota_bytes=self.quota.most_bytes, beside=self.quota.studies)
-                self._shelf = Shelf(store)
+                self._shelf = CaptureCache(store)
             return self._shelf
 
     @property
@@ -67,8 +67,8 @@ class Server:
                 )
             return self._studies
 
-    def tracer(self, name: str) -> Tracer:
-        """The model of that name, loaded once for everybody; returns at once, see `Tracer.loading`."""
+    def tracer(self, name: str) -> ModelWorker:
+        """The model of that name, loaded once for everybody; returns at once, see `ModelWorker.loading`."""
         with self._lock:
             if name not in self._tracers:
                 self._tracers[name] = self._made(name)
@@ -100,8 +100,8 @@ class Server:
         for each in tracers:
             each.close()
 
-    def _made(self, name: str) -> Tracer:
-        made = Tracer(name, settings=self.settings, shelf=self.shelf, is_present=self._is_present)
+    def _made(self, name: str) -> ModelWorker:
+        made = ModelWorker(name, settings=self.settings, shelf=self.shelf, is_present=self._is_present)
         if name in BUNDLED_MODELS and made.recall(WELCOME_TEXT) is None:
             _adopt_welcome(made, name)
         return made
@@ -121,9 +121,9 @@ def corpus_of(model: str) -> str | None:
     return next(iter(shipped_ids(model)), None)
 
 
-def _adopt_welcome(made: Tracer, name: str) -> None:
+def _adopt_welcome(made: ModelWorker, name: str) -> None:
     """Take in the capture that came with a bundled model; without it the first visitor waits for the model."""
     try:
-        made.adopt(welcome(name))
+        made.adopt(load_welcome_capture(name))
     except GatescopeError as error:
         log.warning("%s", error)

@@ -110,7 +110,7 @@ def _of_scope(
         lines.append(_counts(source, imports, is_file=is_file))
     if any(reading.metric for reading in readings):
         imports.update(
-            ("from gatescope.analysis.metrics import METRICS", "from gatescope.analysis.registry import Ask")
+            ("from gatescope.analysis.metrics import METRICS", "from gatescope.analysis.registry import MetricOptions")
         )
     for reading in readings:
         imports.update(reading.imports)
@@ -196,11 +196,11 @@ def _whole(source: Source, imports: set[str]) -> str:
     what, _, model = source.id.partition(".")
     if model and what in ("probe", "welcome"):
         imports.add(
-            "from gatescope.models.bundled_captures import probed"
+            "from gatescope.models.bundled_captures import load_probe_capture"
             if what == "probe"
-            else "from gatescope.models.bundled_captures import welcome"
+            else "from gatescope.models.bundled_captures import load_welcome_capture"
         )
-        return f'{"probed" if what == "probe" else "welcome"}("{model}")'
+        return f'{"load_probe_capture" if what == "probe" else "load_welcome_capture"}("{model}")'
     if model:
         imports.add("from gatescope.models.bundled_captures import history")
         step = int(what.removeprefix("step"))
@@ -240,7 +240,7 @@ def _ask(reading: Reading, imports: set[str]) -> str:
         parts.insert(0, f"facets=({facet_names(reading.scope)},)")
     if reading.by:
         parts.insert(0, f'by="{reading.by}"')
-    return f"Ask({', '.join(parts)})"
+    return f"MetricOptions({', '.join(parts)})"
 
 
 def facet_names(scope: Scope) -> str:

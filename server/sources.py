@@ -19,7 +19,7 @@ from gatescope.analysis.tally.tally import Facet, token_facets
 from gatescope.cache.study import StudyFolder, is_study
 from gatescope.cache.sums import has
 from gatescope.models import BUNDLED_MODELS
-from gatescope.models.bundled_captures import history, probed, welcome
+from gatescope.models.bundled_captures import history, load_probe_capture, load_welcome_capture
 from gatescope.routing.errors import CaptureNotFoundError, OptionError, StoreError
 from gatescope.routing.record import RoutingRecord
 from gatescope.server.document_ranges import numbers_in, slice_of
@@ -27,7 +27,7 @@ from gatescope.server.memo_cache import MemoCache
 from gatescope.server.view import LABELS, Span, View
 from gatescope.studies.adding_up import first_routes
 from gatescope.studies.compute import KEPT_TOKENS
-from gatescope.studies.manifest import clean_name, read_order
+from gatescope.studies.manifest import clean_name, read_manifest
 from gatescope.studies.results import NAME as RESULTS
 from gatescope.studies.results import TALLY, lacked
 from gatescope.studies.wholeness import part_of, shortly
@@ -121,11 +121,11 @@ def read_shipped(id: str) -> Source:
     if id not in shipped_ids(model):
         raise CaptureNotFoundError(f"no capture {id}", expected="one that ships with a model", do="open the Library")
     if what == "welcome":
-        return Source(id=id, name=shipped_name(id), kind="text", record=welcome(model))
+        return Source(id=id, name=shipped_name(id), kind="text", record=load_welcome_capture(model))
     if what == "probe":
         analysed = BUNDLED_MODELS[model] / "captures" / "probe"
         found = analysed if has(analysed, RESULTS) else None
-        return Source(id=id, name=shipped_name(id), kind="corpus", record=probed(model), analysis=found)
+        return Source(id=id, name=shipped_name(id), kind="corpus", record=load_probe_capture(model), analysis=found)
     step = int(what.removeprefix("step"))
     record = next(moment.record for moment in history(model) if moment.step == step)
     return Source(id=id, name=shipped_name(id), kind="corpus", record=record)
@@ -171,7 +171,7 @@ def _version(folder: Path) -> str:
 
 def _not_whole(folder: Path, captured: StudyFolder) -> str:
     """What must be said of a study that lacks some of its corpus; nothing where it is whole."""
-    order, analysed = read_order(folder), folder / ANALYSED
+    order, analysed = read_manifest(folder), folder / ANALYSED
     if lacks := lacked(analysed):
         return part_of(lacks)
     lacks = tuple(captured.lacking(is_ended=order is not None and order.state == "done"))

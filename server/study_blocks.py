@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gatescope.routing.record import Document
 from gatescope.studies.blocks import Seen, Texts, cut
-from gatescope.studies.manifest import Order, Record
+from gatescope.studies.manifest import Record, StudyManifest
 from gatescope.studies.plan import CHARACTERS_A_TOKEN, Plan
 
 if TYPE_CHECKING:  # torch takes seconds to import
@@ -17,7 +17,7 @@ BLOCK_SECONDS = 2.0
 LEAST_CHARACTERS, MOST_CHARACTERS = 2_000, 1 << 17
 
 
-def plan_of(order: Order) -> Plan:
+def plan_of(order: StudyManifest) -> Plan:
     """How an order is captured."""
     return plan_for(order.record, order.long, batch_tokens=order.batch_tokens or 1024, longest=order.longest)
 

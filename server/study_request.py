@@ -12,7 +12,7 @@ from gatescope.server.settings import Settings
 from gatescope.server.study_blocks import block_characters, plan_for
 from gatescope.studies.blocks import digest_of
 from gatescope.studies.estimate import Length, Speed
-from gatescope.studies.manifest import Order, Record, clean_name, now
+from gatescope.studies.manifest import Record, StudyManifest, clean_name, now
 
 if TYPE_CHECKING:  # torch takes seconds to import
     from gatescope.hooks import LoadedModel
@@ -109,9 +109,9 @@ def refusal(estimate: Estimate, settings: Settings, *, room: int | None) -> Gate
     return None
 
 
-def order_for(request: Request, estimate: Estimate, model: "LoadedModel", *, secret: bytes) -> Order:
+def order_for(request: Request, estimate: Estimate, model: "LoadedModel", *, secret: bytes) -> StudyManifest:
     """The order of a request; the same request of the same visitor is the same study."""
-    return Order(
+    return StudyManifest(
         id=study_id(request, model, secret=secret),
         name=clean_name(request.name) or "a corpus",
         model=request.model,

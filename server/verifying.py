@@ -12,7 +12,7 @@ from gatescope.cache.study import COUNTS, ROUTES, SCORES, StudyFolder, is_study
 from gatescope.routing.errors import GatescopeError, OptionError, StoreError
 from gatescope.server.metadata import FOLDER as LABELS
 from gatescope.server.sources import ANALYSED, CAPTURED
-from gatescope.studies.manifest import ORDER, TEXTS, read_json, read_order, read_texts
+from gatescope.studies.manifest import ORDER, TEXTS, read_json, read_manifest, read_texts
 from gatescope.studies.results import AGAIN, is_analysed
 
 STUDIES = "studies"
@@ -49,7 +49,7 @@ def _store(path: Path) -> Iterator[Checked]:
 
 def _server_study(path: Path) -> Iterator[Checked]:
     """A study in the background: what was asked, its texts as long as they are needed, its routes and results."""
-    order = read_order(path)
+    order = read_manifest(path)
     yield str(path / ORDER), None if order is not None else "cannot be read: delete the study, and begin it again"
     if (path / TEXTS).exists():
         try:

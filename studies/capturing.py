@@ -8,7 +8,7 @@ from gatescope.cache.study import StudyFolder
 from gatescope.routing.errors import PromptError
 from gatescope.routing.record import Document, RoutingRecord
 from gatescope.studies.blocks import WHOLE, Seen, Share, Texts, cut, halves, name_of
-from gatescope.studies.packing import Left, packed
+from gatescope.studies.packing import Skipped, packed
 from gatescope.studies.plan import CHARACTERS_A_TOKEN, Plan, most_tokens
 from gatescope.studies.run_blocks import Progress, beside_writing, run_blocks
 
@@ -43,7 +43,7 @@ def capture_study(
     return run_blocks(blocks, folder, strategy, seen=seen, share=share, on_progress=on_progress)
 
 
-def capture_block(model: "LoadedModel", texts: Texts, plan: Plan) -> tuple[RoutingRecord | None, Left]:
+def capture_block(model: "LoadedModel", texts: Texts, plan: Plan) -> tuple[RoutingRecord | None, Skipped]:
     """The routing of a block in the order of its documents, and what was left out or cut.
 
     Errors: PromptError for a text that is too long, where the plan is to stop; ModelMemoryError.
@@ -66,7 +66,7 @@ def capture_block(model: "LoadedModel", texts: Texts, plan: Plan) -> tuple[Routi
             (was_cut if texts.portion else left_out).append((name_of(document), "blank, left out"))
         elif pieces.documents[0] is not document:
             was_cut.append((name_of(document), pieces.said))
-    left = Left(tuple(left_out), tuple(was_cut))
+    left = Skipped(tuple(left_out), tuple(was_cut))
     if not fitting:
         return None, left
     options = replace(plan.options, logits=plan.options.logits or plan.scores > 0)

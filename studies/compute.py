@@ -14,8 +14,8 @@ from gatescope.analysis.labels.composition import Composition, composition
 from gatescope.analysis.labels.profiles import OTHER
 from gatescope.analysis.labels.vocabulary import Word, token_table
 from gatescope.analysis.metrics import METRICS
-from gatescope.analysis.quality.data_warnings import Warning_, lint
-from gatescope.analysis.registry import Ask, Metric, Result
+from gatescope.analysis.quality.data_warnings import DataWarning, lint
+from gatescope.analysis.registry import Metric, MetricOptions, Result
 from gatescope.analysis.tally.tally import Tally, label_numbers, merge_all, should_merge
 from gatescope.cache.study import StudyFolder
 from gatescope.routing.errors import GatescopeError, OptionError
@@ -80,7 +80,7 @@ class Study:
     composition: dict[str, tuple[int, tuple[Composition, ...]]] = field(default_factory=dict)
     common_support: dict[str, Supported] = field(default_factory=dict)
     skipped: dict[tuple[str, str], str] = field(default_factory=dict)
-    warnings: tuple[Warning_, ...] = ()
+    warnings: tuple[DataWarning, ...] = ()
     words: tuple[tuple[tuple[Word, ...], ...], ...] = ()
     more: dict[str, pd.DataFrame] = field(default_factory=dict)
     near: Near | None = None
@@ -152,7 +152,9 @@ def computed(whole: Tally, record: RoutingRecord | None, chosen: Chosen, *, on_p
     for metric, by in jobs:
         steps.begin(metric.title)
         try:
-            found.results[metric.name, by] = metric(whole, Ask(by=by, resamples=chosen.resamples, seed=chosen.seed))
+            found.results[metric.name, by] = metric(
+                whole, MetricOptions(by=by, resamples=chosen.resamples, seed=chosen.seed)
+            )
         except GatescopeError as reason:
             found.skipped[metric.name, by] = f"{reason.found}; needs {reason.expected}"
     whole_results = {name: result for (name, _), result in found.results.items()}

@@ -12,7 +12,7 @@ from gatescope.routing.errors import OptionError
 from gatescope.routing.record import Document, RoutingRecord
 from gatescope.studies.blocks import Seen, Texts, cut
 from gatescope.studies.capturing import capture_block
-from gatescope.studies.packing import Left, packed
+from gatescope.studies.packing import Skipped, packed
 from gatescope.studies.plan import Plan
 
 if TYPE_CHECKING:  # torch takes seconds to import
@@ -90,7 +90,7 @@ def speed_of(model: "LoadedModel", documents: Sequence[Document], plan: Plan) ->
     return Speed(record.tokens / seconds, characters / record.tokens, size / record.tokens, float(counts))
 
 
-def _timed(model: "LoadedModel", texts: Texts, plan: Plan) -> tuple[RoutingRecord, Left, float]:
+def _timed(model: "LoadedModel", texts: Texts, plan: Plan) -> tuple[RoutingRecord, Skipped, float]:
     """Routes of some texts, what was left out, and the seconds of the fastest pass."""
     capture_block(model, texts, plan)  # once more, so that what is made once is not counted
     fastest = float("inf")

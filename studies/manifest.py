@@ -37,7 +37,7 @@ RECORDS: dict[Record, str] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
+class StudyManifest:
     """A study as it was asked for.
 
     model       by the name it is offered under; `name` of the study, `owner` a key of who asked, empty for nobody's own
@@ -76,7 +76,7 @@ class Order:
         found, expected, do = self.problem
         return GatescopeError(found, expected=expected, do=do)
 
-    def failed(self, error: GatescopeError) -> "Order":
+    def failed(self, error: GatescopeError) -> "StudyManifest":
         """The same, failed."""
         return replace(self, state="failed", problem=(error.found, error.expected, error.do))
 
@@ -96,12 +96,12 @@ def clean_name(name: str) -> str:
     return " ".join(plain.split())[:MOST_NAMED]
 
 
-def read_order(folder: Path) -> Order | None:
+def read_manifest(folder: Path) -> StudyManifest | None:
     """The order in a study's folder; None where there is none that can be read."""
     try:
         said = read_json(folder / ORDER, within=folder.name)
         lists = {name: tuple(said.get(name, ())) for name in ("problem", "understood", "missing", "left_out")}
-        return Order(**said | lists | {"id": check_capture_id(folder.name)})
+        return StudyManifest(**said | lists | {"id": check_capture_id(folder.name)})
     except (OSError, ValueError, TypeError, AttributeError, RecursionError, GatescopeError):
         return None
 
@@ -117,7 +117,7 @@ def read_json(path: Path, *, within: str) -> dict[str, Any]:
     return {name: value for name, value in said.items() if name != CHECKSUM}
 
 
-def write_order(folder: Path, order: Order) -> None:
+def write_manifest(folder: Path, order: StudyManifest) -> None:
     """Write it, whole or not at all. Errors: StoreError."""
     write_json(folder / ORDER, asdict(order), within=folder.name)
 

@@ -6,7 +6,7 @@ from gatescope.cache.study import StudyFolder
 from gatescope.routing.errors import PromptError
 from gatescope.routing.record import Document, RoutingRecord, joined
 from gatescope.studies.blocks import Seen, Share, Texts, cut, name_of
-from gatescope.studies.packing import Left, packed
+from gatescope.studies.packing import Skipped, packed
 from gatescope.studies.plan import Plan
 from gatescope.studies.run_blocks import Progress, one_by_one, run_blocks
 
@@ -27,7 +27,7 @@ def capture_through(
     return run_blocks(cut(documents, seen), folder, strategy, seen=seen, share=share)
 
 
-def _routed(route: Route, texts: Texts, *, skip: bool) -> tuple[RoutingRecord | None, Left]:
+def _routed(route: Route, texts: Texts, *, skip: bool) -> tuple[RoutingRecord | None, Skipped]:
     """A block's routing, and which of its documents were refused. Errors: PromptError, unless those are skipped."""
     refused: list[tuple[str, str]] = []
     try:
@@ -47,4 +47,4 @@ def _routed(route: Route, texts: Texts, *, skip: bool) -> tuple[RoutingRecord | 
         (name_of(each), "refused by the server") for each in texts.documents
         if each.id not in has and name_of(each) not in told
     ]  # fmt: skip
-    return joined(records) if records else None, Left(tuple(refused))
+    return joined(records) if records else None, Skipped(tuple(refused))

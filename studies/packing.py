@@ -16,7 +16,7 @@ from gatescope.studies.blocks import Texts
 from gatescope.studies.plan import SCORED, Plan
 
 
-class Left(NamedTuple):
+class Skipped(NamedTuple):
     """Texts of a block that were not captured, each with why, and texts that were captured in parts, with how many."""
 
     left_out: tuple[tuple[str, str], ...] = ()
@@ -30,7 +30,7 @@ class Captured(NamedTuple):
     parts: dict[str, bytes | memoryview]
 
 
-def packed(texts: Texts, record: RoutingRecord | None, left: Left, plan: Plan) -> Captured:
+def packed(texts: Texts, record: RoutingRecord | None, left: Skipped, plan: Plan) -> Captured:
     """A block as it is written: its parts at the level of detail asked for."""
     parts: dict[str, bytes | memoryview] = {}
     block = Block(number=texts.number, documents=0, tokens=0, digest=texts.digest, read=texts.read, **left._asdict())

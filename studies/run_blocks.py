@@ -15,7 +15,7 @@ from gatescope.cache.study import StudyFolder
 from gatescope.routing.errors import OptionError
 from gatescope.routing.record import RoutingRecord
 from gatescope.studies.blocks import WHOLE, Seen, Share, Texts, digest_of
-from gatescope.studies.packing import Captured, Left
+from gatescope.studies.packing import Captured, Skipped
 
 Strategy = Callable[[Iterator[Texts]], Iterator[Block]]
 
@@ -56,7 +56,7 @@ def run_blocks(
         nonlocal done
         for texts in blocks:
             done = done._replace(blocks=done.blocks + 1)
-            if is_there(there, texts):
+            if is_captured(there, texts):
                 done = done._replace(there=done.there + 1)
                 on_block(texts, there[texts.number], False)
             elif share.has(texts.number):
@@ -74,8 +74,8 @@ def run_blocks(
     return done._replace(seconds=time.monotonic() - started)
 
 
-Capture = Callable[[Texts], tuple[RoutingRecord | None, Left]]
-Pack = Callable[[Texts, RoutingRecord | None, Left], Captured]
+Capture = Callable[[Texts], tuple[RoutingRecord | None, Skipped]]
+Pack = Callable[[Texts, RoutingRecord | None, Skipped], Captured]
 
 
 def one_by_one(capture: Capture, folder: StudyFolder, pack: Pack) -> Strategy:
@@ -92,7 +92,7 @@ def one_by_one(capture: Capture, folder: StudyFolder, pack: Pack) -> Strategy:
 def beside_writing(capture: Capture, folder: StudyFolder, pack: Pack) -> Strategy:
     """A strategy: one block is captured while the one before it is counted and written."""
 
-    def write(texts: Texts, record: RoutingRecord | None, left: Left) -> Block:
+    def write(texts: Texts, record: RoutingRecord | None, left: Skipped) -> Block:
         block, parts = pack(texts, record, left)
         return folder.write(block, parts)
 
@@ -110,7 +110,7 @@ def beside_writing(capture: Capture, folder: StudyFolder, pack: Pack) -> Strateg
     return run
 
 
-def is_there(there: Mapping[int, Block], texts: Texts) -> bool:
+def is_captured(there: Mapping[int, Block], texts: Texts) -> bool:
     """Whether these texts are captured, as a block that is whole. Errors: OptionError where it holds other texts.
 
     The last block may hold the first of these texts alone: the corpus has become longer, and it is captured again.

@@ -22,10 +22,10 @@ TEXTS = ["The cat sat on the mat.", "def add(a, b):\n    return a + b", "Der Hun
 SCRIPT = """
 import app, cache, hooks, models
 assert {each.MINE for each in (app, cache, hooks, models)} == {"mine"}
-from gatescope import METRICS, Ask, capture, load_model, tally
+from gatescope import METRICS, MetricOptions, capture, load_model, tally
 from gatescope.models import BUNDLED_MODELS
 record = capture(load_model(BUNDLED_MODELS["sift-softmax"]), "Where does this go?")
-print(METRICS["load_gini"](tally(record), Ask()).value.round(3).tolist())
+print(METRICS["load_gini"](tally(record), MetricOptions()).value.round(3).tolist())
 """
 HEALTHY_SECONDS = 120
 

@@ -21,7 +21,7 @@ from gatescope.analysis.comparison.saturation import saturation
 from gatescope.corpora import probe
 from gatescope.hooks import LoadedModel, attach, capture_corpus, load_model
 from gatescope.models import BUNDLED_MODELS
-from gatescope.models.bundled_captures import history, probed
+from gatescope.models.bundled_captures import history, load_probe_capture
 from gatescope.routing.errors import GatescopeError, ModelNotFoundError
 from gatescope.routing.record import Document, RoutingRecord
 from gatescope.training import corpus as training_text
@@ -142,7 +142,7 @@ def evaluate(name: str, folder: Path, corpus: Path, run: Path, *, documents: int
     trained = load_model(folder, device="cpu")
     untrained = _untrained(trained, past["recipe"]["seed"])
     readers = {"trained": trained, "untrained": untrained}
-    captures = {"trained": probed(name), "untrained": capture_corpus(untrained, probe())}
+    captures = {"trained": load_probe_capture(name), "untrained": capture_corpus(untrained, probe())}
     return {
         "name": name,
         "about": architecture(name).describe,

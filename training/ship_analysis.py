@@ -14,7 +14,7 @@ from gatescope.analysis.counting import tally
 from gatescope.analysis.tally.files import to_bytes
 from gatescope.cache.sums import write_sums
 from gatescope.models import BUNDLED_MODELS
-from gatescope.models.bundled_captures import folder_of, probed
+from gatescope.models.bundled_captures import folder_of, load_probe_capture
 from gatescope.studies import results
 from gatescope.studies.compute import Chosen, computed
 from gatescope.studies.tables import about, tables
@@ -25,7 +25,7 @@ TABLES = ("composition", "common_support", "expert_words", "document_places", "n
 
 def ship(name: str, folder: Path) -> None:
     """Analyse the probe capture of a bundled model into a folder."""
-    record = probed(name)
+    record = load_probe_capture(name)
     study = computed(tally(record), record, Chosen(), on_progress=lambda _what, _done, _total: None)
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "tables").mkdir(parents=True)

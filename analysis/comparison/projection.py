@@ -17,7 +17,7 @@ from scipy.linalg import eigh
 
 from gatescope.analysis.registry import BOTH
 from gatescope.analysis.statistics.information import dealt
-from gatescope.analysis.statistics.jit import keep_compiled
+from gatescope.analysis.statistics.jit import cache_compiled
 from gatescope.analysis.tally.tally import Facet, Tally, label_numbers, token_facets
 from gatescope.routing import RoutingRecord
 from gatescope.routing.errors import OptionError
@@ -341,7 +341,7 @@ def _umap() -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ImportWarning)
         from umap import UMAP
-    keep_compiled("umap")
+    cache_compiled("umap")
     return UMAP
 
 

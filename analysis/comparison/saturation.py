@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gatescope.analysis.statistics.jit import compiled
+from gatescope.analysis.statistics.jit import jit
 from gatescope.analysis.statistics.load import expert_counts
 from gatescope.analysis.tally.prefixes import without_repeats
 from gatescope.routing import RoutingRecord
@@ -141,7 +141,7 @@ def agreement_by_label(
     }
 
 
-@compiled
+@jit
 def _compare(
     first_tlk: NDArray[np.unsignedinteger],
     second_tlk: NDArray[np.unsignedinteger],

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from gatescope.analysis.labels.composition import checked_documents, of_ids
 from gatescope.analysis.labels.words import ById, by_id
 from gatescope.analysis.statistics.information import ExcessInformation, against_null, dealt, mutual_information_bits
-from gatescope.analysis.statistics.jit import compiled
+from gatescope.analysis.statistics.jit import jit
 from gatescope.analysis.statistics.shares import ratio, shares
 
 _LEAST_BITS = 1e-9
@@ -287,7 +287,7 @@ def _turned(
         yield np.maximum(predicted_ge + moved_bge - moved_bge.mean(axis=1, keepdims=True), 0.0)
 
 
-@compiled
+@jit
 def _depart(
     ids_pk: NDArray[np.unsignedinteger],
     document_p: NDArray[np.integer],
@@ -332,7 +332,7 @@ def _depart(
     return alone
 
 
-@compiled
+@jit
 def _count(ids_k: NDArray[np.unsignedinteger], count_e: NDArray[np.float64]) -> float:  # pragma: no cover
     """Adds one place's assignments to the counts; how many they are."""
     filled = 0.0
@@ -343,7 +343,7 @@ def _count(ids_k: NDArray[np.unsignedinteger], count_e: NDArray[np.float64]) -> 
     return filled
 
 
-@compiled
+@jit
 def _freedom(filled_g: NDArray[np.float64], weight_g: NDArray[np.float64]) -> float:  # pragma: no cover
     """How much of the noise at one id and stratum parts the labels: 1 where all have it evenly, 0 where one has it.
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gatescope.analysis.labels.words import ById, bad, by_id, check_flat, n_log_n_of, n_log_n_table
 from gatescope.analysis.statistics.information import ExcessInformation, against_null, dealt, excess_information
-from gatescope.analysis.statistics.jit import compiled
+from gatescope.analysis.statistics.jit import jit
 
 _LEAST_BITS = 1e-9
 
@@ -153,7 +153,7 @@ def _profiles(table: ById) -> tuple[NDArray[np.float64], NDArray[np.float64], ND
     return count_dle, predicted_dle + alone_dl[:, :, None] * other_dle / total_dl1, alone_dl
 
 
-@compiled
+@jit
 def _elsewhere(
     ids_lpk: NDArray[np.unsignedinteger],
     document_p: NDArray[np.integer],
@@ -284,7 +284,7 @@ def _covers(table: ById, group_bd: NDArray[np.int64], groups: int, least: int) -
         yield group_p
 
 
-@compiled
+@jit
 def _drop_rare(
     start_x: NDArray[np.integer], groups: int, least: int, group_p: NDArray[np.integer]
 ) -> None:  # pragma: no cover
@@ -302,7 +302,7 @@ def _drop_rare(
                 group_p[place] = -1
 
 
-@compiled
+@jit
 def _tally(
     ids_lpk: NDArray[np.unsignedinteger],
     group_p: NDArray[np.integer],

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gatescope.analysis.statistics.jit import compiled
+from gatescope.analysis.statistics.jit import jit
 from gatescope.analysis.statistics.nulls import jaccard_of
 from gatescope.analysis.tally.pairs import set_odds
 from gatescope.routing.errors import OptionError
@@ -98,7 +98,7 @@ def _chances(rate_e: NDArray[np.float64], k: int) -> NDArray[np.float64]:
     return chance_e
 
 
-@compiled
+@jit
 def _shared(
     chance_e: NDArray[np.float64], other_e: NDArray[np.float64], k: int
 ) -> NDArray[np.float64]:  # pragma: no cover

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gatescope.analysis.registry import Ask
+from gatescope.analysis.registry import MetricOptions
 from gatescope.analysis.statistics.bootstrap import bootstrap
 from gatescope.analysis.statistics.information import dealt, mutual_information_bits
 from gatescope.analysis.statistics.shares import ratio, shares
@@ -83,7 +83,7 @@ class Tested(NamedTuple):
     p_value: NDArray[np.float64]
 
 
-def labelled(tally: Tally, ask: Ask) -> Labelled:
+def labelled(tally: Tally, ask: MetricOptions) -> Labelled:
     """Units with tokens of the facets asked for, under their domains or languages."""
     facets = list(ask.facets)
     count_ule = tally.table("assignments")[:, facets].sum(axis=1)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from gatescope.analysis.registry import Ask
+from gatescope.analysis.registry import MetricOptions
 from gatescope.analysis.statistics.load import count_by
 from gatescope.analysis.tally.tally import Facet, Reading, Tally, statistic
 from gatescope.routing import RoutingRecord, empty_slot
@@ -84,7 +84,7 @@ def sampled(reading: Reading) -> NDArray[np.int64]:
     return table
 
 
-def sample_of(tally: Tally, ask: Ask) -> Sampled:
+def sample_of(tally: Tally, ask: MetricOptions) -> Sampled:
     """The readable tokens of the facets asked for."""
     table = tally.table("sampled")
     readable = (table[..., 0] == 1) & np.isin(table[..., 1] - 1, [int(facet) for facet in ask.facets])

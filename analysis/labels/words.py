@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gatescope.analysis.statistics.information import ExcessInformation, against_null
-from gatescope.analysis.statistics.jit import compiled
+from gatescope.analysis.statistics.jit import jit
 from gatescope.routing import empty_slot
 from gatescope.routing.errors import OptionError
 
@@ -108,7 +108,7 @@ def n_log_n_table(ids_tlk: NDArray[np.unsignedinteger]) -> NDArray[np.float64]:
     return counts * np.log2(np.maximum(counts, 1.0))
 
 
-@compiled
+@jit
 def n_log_n_of(count: int, n_log_n: NDArray[np.float64]) -> float:  # pragma: no cover
     """One value of n log2 n, from the table where it reaches."""
     found: float = n_log_n[count] if count < len(n_log_n) else count * np.log2(count)
@@ -165,7 +165,7 @@ def _layer(table: ById, layer: int, sums_bc: NDArray[np.float64]) -> ExcessInfor
     )
 
 
-@compiled
+@jit
 def _joint(
     ids_ltk: NDArray[np.unsignedinteger],
     row_p: NDArray[np.integer],

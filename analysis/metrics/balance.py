@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gatescope.analysis.registry import Ask, Result, metric, tokens_of
+from gatescope.analysis.registry import MetricOptions, Result, metric, tokens_of
 from gatescope.analysis.statistics import load
 from gatescope.analysis.statistics.bootstrap import Statistic as Summed
 from gatescope.analysis.statistics.bootstrap import Tables, bootstrap, over_layers
@@ -31,7 +31,7 @@ COLD, HOT = 0.1, 2.0
 DEAD = -2.0
 
 
-def counts_ule(tally: Tally, ask: Ask, name: str = "assignments") -> NDArray[np.int64]:
+def counts_ule(tally: Tally, ask: MetricOptions, name: str = "assignments") -> NDArray[np.int64]:
     """Assignments (or another statistic) by unit, layer and expert, of the facets asked for."""
     own_ule: NDArray[np.int64] = tally.table(name)[:, list(ask.facets)].sum(axis=1)
     return own_ule
@@ -51,7 +51,7 @@ def strata_of(tally: Tally) -> NDArray[np.intp] | None:
 
 
 def interval(
-    tally: Tally, ask: Ask, tables: Tables, of: Summed, *, bounds: tuple[float, float], corrected: bool = True
+    tally: Tally, ask: MetricOptions, tables: Tables, of: Summed, *, bounds: tuple[float, float], corrected: bool = True
 ) -> Interval:
     """95 % over documents, less what resampling adds by itself where `corrected`; None where none was asked for."""
     if not ask.resamples:
@@ -76,7 +76,7 @@ def relative(counts_le: NDArray[np.number]) -> NDArray[np.float64]:
     return ratio(np.ma.filled(counts_le, 0.0), mean_le)
 
 
-def layer_effect(tally: Tally, ask: Ask) -> NDArray[np.float64]:
+def layer_effect(tally: Tally, ask: MetricOptions) -> NDArray[np.float64]:
     """How many tokens of each layer say as much as one independent token, over its experts; NaN where not known."""
     count_ule = counts_ule(tally, ask)
     found = design_effect(count_ule, count_ule.sum(axis=2) / [rule.k for rule in tally.layers])
@@ -87,7 +87,7 @@ def layer_effect(tally: Tally, ask: Ask) -> NDArray[np.float64]:
 class _Chance:
     """What a perfectly even router shows at the effective number of tokens of each layer."""
 
-    def __init__(self, tally: Tally, ask: Ask) -> None:
+    def __init__(self, tally: Tally, ask: MetricOptions) -> None:
         effect_l = layer_effect(tally, ask)
         slots_l = counts_ule(tally, ask).sum(axis=(0, 2)).astype(np.float64)
         tokens_l = slots_l / [rule.k for rule in tally.layers]
@@ -115,7 +115,7 @@ class _Chance:
 
 def _layers(
     tally: Tally,
-    ask: Ask,
+    ask: MetricOptions,
     of: Rows,
     *,
     name: str = "assignments",
@@ -134,14 +134,14 @@ def _layers(
     return told(found, tally, ask)
 
 
-def told(found: Result, tally: Tally, ask: Ask) -> Result:
+def told(found: Result, tally: Tally, ask: MetricOptions) -> Result:
     """A result with the tokens it speaks of, which `ask` names, and why it has no interval."""
     few = ask.resamples > 0 and found.low is not None and len(tally.units) < 2
     said = ("No interval: it is over documents, and there are fewer than two.",) if few else ()
     return replace(found, tokens=tokens_of(tally, ask), warnings=(*found.warnings, *said))
 
 
-def _relative(tally: Tally, ask: Ask, name: str) -> Result:
+def _relative(tally: Tally, ask: MetricOptions, name: str) -> Result:
     table_ule = present(tally, counts_ule(tally, ask, name))
     low, high = interval(tally, ask, table_ule, relative, bounds=(0.0, np.inf), corrected=False)
     return told(Result(value=relative(table_ule.sum(axis=0)), low=low, high=high), tally, ask)
@@ -156,7 +156,7 @@ def _relative(tally: Tally, ask: Ask, name: str) -> Result:
     needs=("assignments", "tokens"),
     source="DeepSeek-V3 technical report, section 4.5.3",
 )
-def relative_load(tally: Tally, ask: Ask) -> Result:
+def relative_load(tally: Tally, ask: MetricOptions) -> Result:
     """How much work each expert gets, as a multiple of an even share of its layer's assignments."""
     return _relative(tally, ask, "assignments")
 
@@ -170,7 +170,7 @@ def relative_load(tally: Tally, ask: Ask) -> Result:
     needs=("gate_mass", "tokens"),
     source="Relative load, with the weights that multiply the experts' output in place of counts",
 )
-def relative_gate_mass(tally: Tally, ask: Ask) -> Result:
+def relative_gate_mass(tally: Tally, ask: MetricOptions) -> Result:
     """How much weight each expert is given, as a multiple of an even share of its layer's weights."""
     return _relative(tally, ask, "gate_mass")
 
@@ -187,7 +187,7 @@ def _evenness(
             taken, null = (of, floor) if is_load else (mass or of, None)
 
             def compute(
-                tally: Tally, ask: Ask, *, of: Rows = taken, needed: str = needed, null: Floor | None = null
+                tally: Tally, ask: MetricOptions, *, of: Rows = taken, needed: str = needed, null: Floor | None = null
             ) -> Result:
                 return _layers(tally, ask, of, name=needed, floor=null, most=highest)
 
@@ -311,7 +311,7 @@ def lorenz(counts_re: NDArray[np.number]) -> NDArray[np.float64]:
     needs=("assignments", "tokens"),
     source="Lorenz 1905",
 )
-def load_lorenz(tally: Tally, ask: Ask) -> Result:
+def load_lorenz(tally: Tally, ask: MetricOptions) -> Result:
     """What share of the work the least used experts do together, from none of them to all."""
     table_ule = present(tally, counts_ule(tally, ask))
     low, high = interval(tally, ask, table_ule, _lorenz_draws, bounds=(0.0, 1.0))
@@ -334,7 +334,7 @@ def _lorenz_draws(sums_ble: NDArray[np.float64]) -> NDArray[np.float64]:
     needs=("assignments", "tokens"),
     source="Dead: chance below 1e-6 under an even router; cold and hot: document bootstrap of the relative load",
 )
-def expert_state(tally: Tally, ask: Ask) -> Result:
+def expert_state(tally: Tally, ask: MetricOptions) -> Result:
     """Which experts are dead, cold or hot beyond what so few texts can do by chance.
 
     Units       -2: never chosen, where an even router would leave it out with a chance below one in a million; -1: its
@@ -369,7 +369,7 @@ def _chance_of_none(tally: Tally, count_le: np.ma.MaskedArray) -> NDArray[np.flo
 
 
 def _state_warnings(
-    tally: Tally, ask: Ask, count_le: np.ma.MaskedArray, surely_l: NDArray[np.float64]
+    tally: Tally, ask: MetricOptions, count_le: np.ma.MaskedArray, surely_l: NDArray[np.float64]
 ) -> tuple[str, ...]:
     domains = {unit.domain for unit in tally.units}
     said = []

@@ -23,7 +23,7 @@ from gatescope.analysis.metrics.confidence import (
     declare,
     gate_shares,
 )
-from gatescope.analysis.registry import Ask, Result, metric
+from gatescope.analysis.registry import MetricOptions, Result, metric
 from gatescope.analysis.statistics.shares import entropy_bits, ratio, shares
 from gatescope.analysis.tally.tally import FIXED, Facet, Reading, Tally, statistic
 from gatescope.routing import RouterRule, RoutingRecord
@@ -98,7 +98,7 @@ for _quantity in SCORES:
     source="Share of margins below a step of the number format, for scores of size 1 or 8",
     by=BY,
 )
-def near_ties(tally: Tally, ask: Ask) -> Result:
+def near_ties(tally: Tally, ask: MetricOptions) -> Result:
     """How often the last chosen expert is ahead by less than a step of the number format: what may flip elsewhere.
 
     Shapes      (groups, layers, classes): margins below 2⁻¹⁸, 2⁻¹⁰, 2⁻⁷ and 2⁻⁴.
@@ -201,7 +201,11 @@ def _lost(sums_ln: NDArray[np.number]) -> NDArray[np.float64]:
 
 
 def _layered(
-    tally: Tally, ask: Ask, name: str, of: Callable[[NDArray[np.number]], NDArray[np.float64]], most: float = np.inf
+    tally: Tally,
+    ask: MetricOptions,
+    name: str,
+    of: Callable[[NDArray[np.number]], NDArray[np.float64]],
+    most: float = np.inf,
 ) -> Result:
     table_uln = tally.table(name)[:, list(ask.facets)].sum(axis=1)
     low, high = interval(tally, ask, table_uln, of, bounds=(0.0, most), corrected=of is _soft)
@@ -220,7 +224,7 @@ def _layered(
     needs=("score_choices", "assignments", "tokens"),
     source="Share of the executed set outside the best k raw scores (of the best groups, where there are groups)",
 )
-def selection_flips(tally: Tally, ask: Ask) -> Result:
+def selection_flips(tally: Tally, ask: MetricOptions) -> Result:
     """How often an expert was chosen that the raw scores alone would have left out: by a balancing bias, or a table.
 
     Undefined   NaN where no raw scores are recorded, or what the gate makes of them is not known.
@@ -243,7 +247,7 @@ def selection_flips(tally: Tally, ask: Ask) -> Result:
     needs=("score_choices", "assignments", "tokens"),
     source="Gate of the executed set beside that of the best raw scores",
 )
-def selection_loss(tally: Tally, ask: Ask) -> Result:
+def selection_loss(tally: Tally, ask: MetricOptions) -> Result:
     """How much of the gate that the best raw scores would have kept is lost by what was chosen instead.
 
     Undefined   As `selection_flips`; tokens with an empty slot are left out.
@@ -266,7 +270,7 @@ def _soft(sums_ln: NDArray[np.number]) -> NDArray[np.float64]:
     needs=("gate_sums", "assignments", "tokens"),
     source="Entropy of the mean gate less the mean entropy (as the local and global losses of LIMoE)",
 )
-def soft_information(tally: Tally, ask: Ask) -> Result:
+def soft_information(tally: Tally, ask: MetricOptions) -> Result:
     """How much the gate over all experts tells about which token it saw: 0 when it says the same of every token.
 
     Units       Bits, up to log2 E: every token sure of an expert, and all experts alike often.

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gatescope.analysis.metrics.balance import counts_ule, interval
 from gatescope.analysis.metrics.locality import FACETS, places
-from gatescope.analysis.registry import Ask, Compute, Metric, Result, metric
+from gatescope.analysis.registry import Compute, Metric, MetricOptions, Result, metric
 from gatescope.analysis.statistics.shares import ratio
 from gatescope.analysis.tally.locality import BEST, LFU, LRU, by_layer, find_depths, keep_by_next_uses
 from gatescope.analysis.tally.tally import Reading, Tally, statistic
@@ -87,7 +87,7 @@ EVEN = "C / E, less what a document's beginning costs"
     ("lru_depths", "mixed_lru_depths"),
     SOURCE,
 )
-def lru_hits(tally: Tally, ask: Ask) -> Result:
+def lru_hits(tally: Tally, ask: MetricOptions) -> Result:
     """How many requests find their expert among the C used last, for every C.
 
     Shapes      (layers, experts): C = 1, 2 … E.
@@ -99,7 +99,7 @@ def lru_hits(tally: Tally, ask: Ask) -> Result:
 
 
 @_hit_rate("Cache hits, least often used", EVEN, "", ("lfu_depths",), SOURCE)
-def lfu_hits(tally: Tally, ask: Ask) -> Result:
+def lfu_hits(tally: Tally, ask: MetricOptions) -> Result:
     """How many requests find their expert among the C used most often so far in the document, for every C.
 
     Shapes      (layers, experts): C = 1, 2 … E. Ties go to the one used last.
@@ -116,7 +116,7 @@ def lfu_hits(tally: Tally, ask: Ask) -> Result:
     ("best_depths",),
     "Belady 1966, by stack distances",
 )
-def best_hits(tally: Tally, ask: Ask) -> Result:
+def best_hits(tally: Tally, ask: MetricOptions) -> Result:
     """How many requests any choice of C experts to keep could serve, if it knew the rest of the document.
 
     Shapes      (layers, experts): C = 1, 2 … E.
@@ -133,7 +133,7 @@ def best_hits(tally: Tally, ask: Ask) -> Result:
     ("assignments",),
     "The most used experts of all other documents, pinned",
 )
-def fixed_hits(tally: Tally, ask: Ask) -> Result:
+def fixed_hits(tally: Tally, ask: MetricOptions) -> Result:
     """How many requests go to the C experts that all other documents use most, for every C.
 
     Shapes      (layers, experts): C = 1, 2 … E. Experts used equally often share what room is left.
@@ -161,7 +161,7 @@ def fixed_hits(tally: Tally, ask: Ask) -> Result:
     needs=("lru_depths", "lfu_depths", "best_depths", "tokens"),
     source="Belady 1966 and Mattson et al. 1970",
 )
-def cache_efficiency(tally: Tally, ask: Ask) -> Result:
+def cache_efficiency(tally: Tally, ask: MetricOptions) -> Result:
     """How many of the hits that are possible with C experts kept a policy gets that does not know what comes.
 
     Shapes      (layers, experts, 2): C = 1, 2 … E; keeping those used last, and those used most often so far.
@@ -184,7 +184,7 @@ def cache_efficiency(tally: Tally, ask: Ask) -> Result:
     needs=("segment_hits", "tokens"),
     source="Segment Cache best Hit rate, arXiv 2505.16056, looking 16 tokens ahead",
 )
-def segment_cache_hits(tally: Tally, ask: Ask) -> Result:
+def segment_cache_hits(tally: Tally, ask: MetricOptions) -> Result:
     """How many requests find their expert if k, 2 k or 3 k are kept by how often the next 16 tokens use them.
 
     Shapes      (layers, 3): once, twice and three times k, or all experts where a layer has no more.
@@ -214,7 +214,7 @@ def segment_cache_hits(tally: Tally, ask: Ask) -> Result:
     needs=("segment_hits", "tokens"),
     source="Segment Cache best Hit rate, arXiv 2505.16056, corrected: (value - chance) / (1 - chance)",
 )
-def segment_cache_excess(tally: Tally, ask: Ask) -> Result:
+def segment_cache_excess(tally: Tally, ask: MetricOptions) -> Result:
     """How much of the way from the hits of mixed tokens to hits alone the order of the tokens goes.
 
     Undefined   NaN where mixed tokens miss nothing.
@@ -249,7 +249,7 @@ def _mixed(reading: Reading) -> NDArray[np.int64]:
     return order_t
 
 
-def _of_depths(tally: Tally, ask: Ask, name: str, null: str = "") -> Result:
+def _of_depths(tally: Tally, ask: MetricOptions, name: str, null: str = "") -> Result:
     """Hit rates of every size: requests no deeper, over all."""
     rates = []
     for each in filter(None, (name, null)):

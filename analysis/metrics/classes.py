@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gatescope.analysis.labels.token_classes import CLASSES, UNKNOWN, class_bits, cramers_v
-from gatescope.analysis.registry import Ask, Result, metric
+from gatescope.analysis.registry import MetricOptions, Result, metric
 from gatescope.analysis.statistics.shares import ratio
 from gatescope.analysis.tally.tally import Tally
 
@@ -21,7 +21,7 @@ NEEDS = ("class_assignments", "class_tokens")
     needs=NEEDS,
     source="Relative load (DeepSeek-V3 technical report, section 4.5.3) within classes of tokens, as in ST-MoE",
 )
-def class_load(tally: Tally, ask: Ask) -> Result:
+def class_load(tally: Tally, ask: MetricOptions) -> Result:
     """How much of the work on one kind of token each expert does, as a multiple of an even share.
 
     Undefined   NaN for a class that does not occur, and where a layer has no such expert.
@@ -41,7 +41,7 @@ def class_load(tally: Tally, ask: Ask) -> Result:
     needs=NEEDS,
     source="Shannon 1948; bias as in Miller 1955",
 )
-def class_information(tally: Tally, ask: Ask) -> Result:
+def class_information(tally: Tally, ask: MetricOptions) -> Result:
     """How many bits one choice of an expert tells about the kind of token, beyond chance.
 
     Tokens without a known text are left out, unless there are no others.
@@ -65,7 +65,7 @@ def class_information(tally: Tally, ask: Ask) -> Result:
     needs=NEEDS,
     source="Cramér 1946; correction, Bergsma 2013",
 )
-def class_association(tally: Tally, ask: Ask) -> Result:
+def class_association(tally: Tally, ask: MetricOptions) -> Result:
     """How strongly experts go with kinds of token: 0 not at all, 1 if each expert keeps to one.
 
     As `class_information`, comparable between models of different numbers of experts.
@@ -74,7 +74,7 @@ def class_association(tally: Tally, ask: Ask) -> Result:
     return _result(tally, ask, value=value, null=np.where(np.isnan(value), np.nan, 0.0))
 
 
-def _known(tally: Tally, ask: Ask) -> NDArray[np.int64]:
+def _known(tally: Tally, ask: MetricOptions) -> NDArray[np.int64]:
     """Counts of classes whose text is known; of all tokens where none is."""
     count_cle = tally.pooled("class_assignments", facets=ask.facets)
     known_cle = np.delete(count_cle, UNKNOWN, axis=0)
@@ -92,7 +92,7 @@ def _null(count_cle: NDArray[np.int64], tally: Tally) -> NDArray[np.float64]:
     return np.where(count_cle.sum(axis=-1, keepdims=True) > 0, every_cle, np.nan)
 
 
-def _result(tally: Tally, ask: Ask, *, value: NDArray[np.float64], null: NDArray[np.float64]) -> Result:
+def _result(tally: Tally, ask: MetricOptions, *, value: NDArray[np.float64], null: NDArray[np.float64]) -> Result:
     token_c = tally.pooled("class_tokens", facets=ask.facets)
     said = []
     if token_c[UNKNOWN]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gatescope.analysis.metrics.balance import counts_ule, interval, told
-from gatescope.analysis.registry import Ask, Result, metric
+from gatescope.analysis.registry import MetricOptions, Result, metric
 from gatescope.analysis.statistics.shares import entropy_bits, ratio, shares
 from gatescope.analysis.tally.tally import Facet, Reading, Tally, statistic
 from gatescope.routing import RouterRule, RoutingRecord
@@ -272,7 +272,7 @@ def _mean(sums_n: NDArray[np.number]) -> NDArray[np.float64]:
     return ratio(sums_n[..., 1], sums_n[..., 0] * FIXED)
 
 
-def _means(tally: Tally, ask: Ask, quantity: Quantity) -> Result:
+def _means(tally: Tally, ask: MetricOptions, quantity: Quantity) -> Result:
     """Mean over tokens by group and layer, with an interval over each group's documents."""
     table_uln = tally.table(f"{quantity.name}_sums")[:, list(ask.facets)].sum(axis=1)
     names, group_u = _groups(tally, ask.by)
@@ -298,7 +298,7 @@ def _only(tally: Tally, is_one_u: NDArray[np.bool_]) -> Tally:
     return replace(tally, units=tuple(unit for unit, is_one in zip(tally.units, is_one_u, strict=True) if is_one))
 
 
-def _partly(tally: Tally, ask: Ask, table_uln: NDArray[np.int64]) -> tuple[str, ...]:
+def _partly(tally: Tally, ask: MetricOptions, table_uln: NDArray[np.int64]) -> tuple[str, ...]:
     slots_l = counts_ule(tally, ask).sum(axis=(0, 2))
     known_l = table_uln[..., 0].sum(axis=0)
     absent = [str(layer) for layer in np.flatnonzero((known_l == 0) & (slots_l > 0)).tolist()]
@@ -326,7 +326,7 @@ def quantile_of(bins_b: NDArray[np.int64], edge_b: NDArray[np.float64], share: f
     return float(edge_b[place] + (wanted - before) / bins_b[place] * (edge_b[place + 1] - edge_b[place]))
 
 
-def counted(tally: Tally, ask: Ask, quantity: Quantity) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+def counted(tally: Tally, ask: MetricOptions, quantity: Quantity) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     """Names of groups, and counts (groups, layers, bins)."""
     names, _ = _groups(tally, ask.by)
     bins_glb = np.zeros((len(names), len(tally.layers), BINS - _first_bin(quantity)), np.int64)
@@ -336,7 +336,7 @@ def counted(tally: Tally, ask: Ask, quantity: Quantity) -> tuple[tuple[str, ...]
     return names, bins_glb
 
 
-def _quantiles(tally: Tally, ask: Ask, quantity: Quantity) -> Result:
+def _quantiles(tally: Tally, ask: MetricOptions, quantity: Quantity) -> Result:
     """Quantiles by group and layer, from the bins."""
     names, bins_glb = counted(tally, ask, quantity)
     edge_b = edges()[_first_bin(quantity) :]
@@ -357,10 +357,10 @@ def declare(quantity: Quantity) -> None:
     def bins(reading: Reading) -> NDArray[np.int64] | None:
         return _bins(reading, quantity)
 
-    def mean(tally: Tally, ask: Ask) -> Result:
+    def mean(tally: Tally, ask: MetricOptions) -> Result:
         return _means(tally, ask, quantity)
 
-    def quantiles(tally: Tally, ask: Ask) -> Result:
+    def quantiles(tally: Tally, ask: MetricOptions) -> Result:
         return _quantiles(tally, ask, quantity)
 
     sums.__name__, sums.__doc__ = f"{quantity.name}_sums", f"{quantity.title}: tokens and total, by document and facet."

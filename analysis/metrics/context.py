@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gatescope.analysis.labels.vocabulary import TAKEN, Sampled, sample_of
-from gatescope.analysis.registry import Ask, Result, metric
+from gatescope.analysis.registry import MetricOptions, Result, metric
 from gatescope.analysis.statistics.shares import ratio
 from gatescope.analysis.tally.tally import Tally
 
@@ -37,7 +37,7 @@ class Overlaps(NamedTuple):
     needs=NEEDS,
     source=SOURCE,
 )
-def same_word_overlap(tally: Tally, ask: Ask) -> Result:
+def same_word_overlap(tally: Tally, ask: MetricOptions) -> Result:
     """Which share of its experts a word keeps from one document to another.
 
     Pairs in which the four ids before are the same too are left out: those repeat more than a word. The null is the
@@ -62,7 +62,7 @@ def same_word_overlap(tally: Tally, ask: Ask) -> Result:
     needs=NEEDS,
     source=SOURCE,
 )
-def different_word_overlap(tally: Tally, ask: Ask) -> Result:
+def different_word_overlap(tally: Tally, ask: MetricOptions) -> Result:
     """Which share of their experts two different words of different documents have in common.
 
     Undefined   NaN with fewer than two sampled documents.
@@ -85,7 +85,7 @@ def different_word_overlap(tally: Tally, ask: Ask) -> Result:
     needs=NEEDS,
     source=SOURCE,
 )
-def context_share(tally: Tally, ask: Ask) -> Result:
+def context_share(tally: Tally, ask: MetricOptions) -> Result:
     """How much of a route is the context's: 0 if the word alone decides, 1 if it says no more than any other word.
 
     1 - (same - different) / (1 - different), of the overlaps of `same_word_overlap` and `different_word_overlap`.
@@ -156,7 +156,7 @@ def _share(found: Overlaps) -> NDArray[np.float64]:
 
 
 def _interval(
-    sample: Sampled, tally: Tally, ask: Ask, which: int
+    sample: Sampled, tally: Tally, ask: MetricOptions, which: int
 ) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
     """Jackknife over parts of the documents of one of: same, different, context share."""
     if not ask.resamples:

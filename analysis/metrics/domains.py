@@ -16,7 +16,7 @@ from gatescope.analysis.labels.profiles import (
     pair_distances,
     token_share_by_group,
 )
-from gatescope.analysis.registry import Ask, Result, metric
+from gatescope.analysis.registry import MetricOptions, Result, metric
 from gatescope.analysis.statistics.bootstrap import bootstrap
 from gatescope.analysis.statistics.information import excess_information
 from gatescope.analysis.statistics.permutation import q_values
@@ -41,7 +41,7 @@ CORE_GROUPS = 0.9
     source="OLMoE (arXiv 2409.02060), equation 7: domain specialisation",
     by=BY,
 )
-def token_share_of_group(tally: Tally, ask: Ask) -> Result:
+def token_share_of_group(tally: Tally, ask: MetricOptions) -> Result:
     """Which share of a domain's (or language's) tokens uses each expert.
 
     Units       Rows sum to k where no slot is empty: a share of tokens, not of assignments.
@@ -73,7 +73,7 @@ def token_share_of_group(tally: Tally, ask: Ask) -> Result:
     source="Bandarkar et al. 2025 (arXiv 2510.04694), equation 3: specialisation as a difference of frequencies",
     by=BY,
 )
-def leaning(tally: Tally, ask: Ask) -> Result:
+def leaning(tally: Tally, ask: MetricOptions) -> Result:
     """How much larger the share of tokens that uses an expert is in one group than in all other documents.
 
     Units       1: every token of the group and no other; -1: the reverse. Documents without a label are among the
@@ -105,7 +105,7 @@ def leaning(tally: Tally, ask: Ask) -> Result:
     source="Shannon 1948; permutation of documents, Phipson and Smyth 2010",
     by=BY,
 )
-def group_information(tally: Tally, ask: Ask) -> Result:
+def group_information(tally: Tally, ask: MetricOptions) -> Result:
     """How many bits one choice of an expert tells about the domain (or language), beyond what chance tells.
 
     Units       Bits. 0, also somewhat below: nothing; the entropy of the label: everything. q is over layers.
@@ -135,7 +135,7 @@ def group_information(tally: Tally, ask: Ask) -> Result:
     source="Lin 1991; permutation of documents",
     by=BY,
 )
-def profile_divergence(tally: Tally, ask: Ask) -> Result:
+def profile_divergence(tally: Tally, ask: MetricOptions) -> Result:
     """How far apart two domains (or languages) lie in the experts they use: what one choice tells which it is from.
 
     Undefined   null, p and q are NaN for a group with itself, and where one of the two has one document only.
@@ -155,7 +155,7 @@ def profile_divergence(tally: Tally, ask: Ask) -> Result:
     source="Total variation distance; permutation of documents",
     by=BY,
 )
-def profile_shift(tally: Tally, ask: Ask) -> Result:
+def profile_shift(tally: Tally, ask: MetricOptions) -> Result:
     """Which share of assignments would have to go to other experts for one group's profile to become the other's.
 
     Undefined   null, p and q are NaN for a group with itself, and where one of the two has one document only.
@@ -174,7 +174,7 @@ def profile_shift(tally: Tally, ask: Ask) -> Result:
     source="Standing committee of Wang et al. 2026 (arXiv 2601.03425), by intervals over documents and all tokens",
     by=BY,
 )
-def core_membership(tally: Tally, ask: Ask) -> Result:
+def core_membership(tally: Tally, ask: MetricOptions) -> Result:
     """In which share of the domains (or languages) an expert surely does more than twice an even share of the work.
 
     Surely: the lower end of the interval of its relative load over that group's documents is above 2. The invariant
@@ -196,7 +196,7 @@ def core_membership(tally: Tally, ask: Ask) -> Result:
     source="Wang et al. 2026 (arXiv 2601.03425), coverage, of the core of `core_membership`",
     by=BY,
 )
-def core_coverage(tally: Tally, ask: Ask) -> Result:
+def core_coverage(tally: Tally, ask: MetricOptions) -> Result:
     """Which share of a layer's work the experts do that surely lead in at least 90 % of the domains (or languages).
 
     Groups count alike. Undefined: NaN where `core_membership` is.
@@ -215,7 +215,7 @@ def present_le(tally: Tally) -> NDArray[np.bool_]:
     return np.arange(experts_l.max()) < experts_l[:, None]
 
 
-def surely_above(tally: Tally, units: Labelled, ask: Ask, load: float) -> NDArray[np.float64]:
+def surely_above(tally: Tally, units: Labelled, ask: MetricOptions, load: float) -> NDArray[np.float64]:
     """Share of the groups, of those with an interval, whose relative load lies above `load` for sure."""
     experts_l1 = np.array([[rule.experts] for rule in tally.layers])
     lows = []
@@ -243,13 +243,13 @@ def result_of(units: Labelled, *, value: NDArray[np.float64], **more: Any) -> Re
     )
 
 
-def need_resamples(ask: Ask, name: str) -> None:
+def need_resamples(ask: MetricOptions, name: str) -> None:
     """Errors: OptionError where a metric that is made of draws is asked for none."""
     if not ask.resamples:
         raise OptionError(f"{name} with 0 resamples", expected="at least 1", do="ask for 1000")
 
 
-def _against_rest(units: Labelled, group: int, ask: Ask) -> Tested:
+def _against_rest(units: Labelled, group: int, ask: MetricOptions) -> Tested:
     """Difference of token shares between a group and the others, with its null and two-sided p."""
     two = _group_and_rest(units, group)
     if ask.resamples and _both_have_several(two):
@@ -258,7 +258,7 @@ def _against_rest(units: Labelled, group: int, ask: Ask) -> Tested:
     return Tested(value, *np.full((2, *value.shape), np.nan))
 
 
-def _ends_of_difference(units: Labelled, group: int, ask: Ask) -> NDArray[np.float64]:
+def _ends_of_difference(units: Labelled, group: int, ask: MetricOptions) -> NDArray[np.float64]:
     """Both ends of the interval of that difference, (2, layers, experts): documents of either side drawn anew."""
     two = _group_and_rest(units, group)
     if not ask.resamples or not _both_have_several(two):
@@ -288,7 +288,7 @@ def _difference(count_bgle: NDArray[np.float64], tokens_bg: NDArray[np.float64])
     return share_bgle[:, 0] - share_bgle[:, 1]
 
 
-def _distances(tally: Tally, ask: Ask, distance: Distance) -> Result:
+def _distances(tally: Tally, ask: MetricOptions, distance: Distance) -> Result:
     units = labelled(tally, ask)
     value, null, p = pair_distances(units, distance, deals=ask.resamples, seed=ask.seed)
     q = np.full(p.shape, np.nan)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gatescope.analysis.metrics.balance import interval, told
-from gatescope.analysis.registry import BOTH, Ask, Result, metric
+from gatescope.analysis.registry import BOTH, MetricOptions, Result, metric
 from gatescope.analysis.statistics.load import count_by
 from gatescope.analysis.statistics.shares import ratio, shares
 from gatescope.analysis.tally.tally import Facet, Reading, Tally, statistic
@@ -66,7 +66,7 @@ def noise(one_le: NDArray[np.number], other_le: NDArray[np.number], k_l: NDArray
 
 def _compared(
     tally: Tally,
-    ask: Ask,
+    ask: MetricOptions,
     table_u: NDArray[np.int64],
     of: Callable[[NDArray[np.number]], Pair],
     k_l: NDArray[np.integer],
@@ -88,7 +88,7 @@ def _compared(
     needs=("assignments", "tokens"),
     source="Total variation of load profiles, bootstrap over documents",
 )
-def prompt_against_generated(tally: Tally, ask: Ask) -> Result:
+def prompt_against_generated(tally: Tally, ask: MetricOptions) -> Result:
     """How differently experts are used by what was read and by what was written: work that would have to move.
 
     Undefined   NaN where there are no prompt or no generated tokens.
@@ -113,7 +113,7 @@ def prompt_against_generated(tally: Tally, ask: Ask) -> Result:
     needs=("place_loads", "tokens", "assignments"),
     source="Total variation of load profiles, bootstrap over documents",
 )
-def position_distance(tally: Tally, ask: Ask) -> Result:
+def position_distance(tally: Tally, ask: MetricOptions) -> Result:
     """How differently experts are used in one stretch of positions than in all others; special tokens apart.
 
     Shapes      (layers, stretches): tokens 0, 1–3, 4–15, 16–63, 64–255 and from 256 on, each against all other plain

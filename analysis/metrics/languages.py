@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from gatescope.analysis.labels.profiles import labelled
 from gatescope.analysis.metrics.domains import leaning, need_resamples, present_le, result_of, surely_above
-from gatescope.analysis.registry import Ask, Result, metric
+from gatescope.analysis.registry import MetricOptions, Result, metric
 from gatescope.analysis.statistics.bootstrap import bootstrap
 from gatescope.analysis.statistics.shares import entropy_bits, ratio, shares
 from gatescope.analysis.tally.tally import Reading, Tally, label_numbers, statistic
@@ -42,7 +42,7 @@ def passages(reading: Reading) -> NDArray[np.int64]:
     source=SOURCE,
     by=BY,
 )
-def language_divergence(tally: Tally, ask: Ask) -> Result:
+def language_divergence(tally: Tally, ask: MetricOptions) -> Result:
     """How differently two languages use the experts when they say the same: mean over passages said in both.
 
     The divergence of the two texts' shares of assignments, over the largest that two profiles as concentrated as these
@@ -67,7 +67,7 @@ def language_divergence(tally: Tally, ask: Ask) -> Result:
     source=SOURCE,
     by=BY,
 )
-def language_divergence_by_weight(tally: Tally, ask: Ask) -> Result:
+def language_divergence_by_weight(tally: Tally, ask: MetricOptions) -> Result:
     """How differently two languages spread the router's weight over experts when they say the same.
 
     As `language_divergence`, of the weights that the chosen experts were given instead of their number.
@@ -85,7 +85,7 @@ def language_divergence_by_weight(tally: Tally, ask: Ask) -> Result:
     source="Shared experts of Zheng et al. 2026 (arXiv 2604.03592), by intervals over documents",
     by=BY,
 )
-def language_reach(tally: Tally, ask: Ask) -> Result:
+def language_reach(tally: Tally, ask: MetricOptions) -> Result:
     """In which share of the languages an expert surely does more than an even share of the work.
 
     Surely: the lower end of the interval of its relative load over that language's documents is above 1.
@@ -106,14 +106,14 @@ def language_reach(tally: Tally, ask: Ask) -> Result:
     source="Bandarkar et al. 2025 (arXiv 2510.04694): difference of frequencies above 0.3",
     by=BY,
 )
-def exclusive_experts(tally: Tally, ask: Ask) -> Result:
+def exclusive_experts(tally: Tally, ask: MetricOptions) -> Result:
     """Which share of a layer's experts works for at least 30 % more of one language's tokens than of all others'.
 
     Undefined   NaN where `leaning` is: a language without others beside it.
     Not this    Corrected for what languages' own tokens explain. Nor possible where k/E leaves no room: an expert must
                 run for more than 30 % of the language's tokens to count.
     """
-    result = leaning.compute(tally, Ask(facets=ask.facets, by=ask.by, resamples=0, seed=ask.seed))
+    result = leaning.compute(tally, MetricOptions(facets=ask.facets, by=ask.by, resamples=0, seed=ask.seed))
     known_gl = np.isfinite(result.value).any(axis=2)
     share_gl = (np.nan_to_num(result.value) > LARGE).sum(axis=2) / present_le(tally).sum(axis=1)
     return result_of(labelled(tally, ask), value=np.where(known_gl, share_gl, np.nan))
@@ -138,7 +138,7 @@ def normalised_divergence(
     return share
 
 
-def _divergence(tally: Tally, ask: Ask, name: str) -> Result:
+def _divergence(tally: Tally, ask: MetricOptions, name: str) -> Result:
     share_pgle, names, tokens = _by_passage(tally, ask, name)
     experts_l = np.array([rule.experts for rule in tally.layers])
     size, layers = len(names), len(tally.layers)
@@ -167,7 +167,7 @@ def _divergence(tally: Tally, ask: Ask, name: str) -> Result:
     )
 
 
-def _by_passage(tally: Tally, ask: Ask, name: str) -> tuple[NDArray[np.float64], tuple[str, ...], int]:
+def _by_passage(tally: Tally, ask: MetricOptions, name: str) -> tuple[NDArray[np.float64], tuple[str, ...], int]:
     """Profiles by passage and language, NaN where a language has not got the passage; languages; tokens they rest on.
 
     Where none is a passage, languages still have their names.
@@ -186,7 +186,7 @@ def _by_passage(tally: Tally, ask: Ask, name: str) -> tuple[NDArray[np.float64],
 
 
 def _against(
-    apart_pgl: NDArray[np.float64], ask: Ask
+    apart_pgl: NDArray[np.float64], ask: MetricOptions
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Mean over passages and its interval, for one language against others: (g, l) each."""
     tables = np.nan_to_num(apart_pgl), np.isfinite(apart_pgl).astype(np.float64)

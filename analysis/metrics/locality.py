@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from gatescope.analysis.labels.matched import load_matched
 from gatescope.analysis.metrics.balance import counts_ule, interval
-from gatescope.analysis.registry import Ask, Result, metric, tokens_of
+from gatescope.analysis.registry import MetricOptions, Result, metric, tokens_of
 from gatescope.analysis.statistics.shares import ratio, shares
 from gatescope.analysis.tally.locality import (
     LAGS,
@@ -68,7 +68,7 @@ def segments(reading: Reading) -> NDArray[np.int64]:
     needs=("repeats", "first_choices", "tokens"),
     source="Mixtral of Experts (arXiv 2401.04088), table 5",
 )
-def first_choice_repeats(tally: Tally, ask: Ask) -> Result:
+def first_choice_repeats(tally: Tally, ask: MetricOptions) -> Result:
     """How often a token and the next one have the same expert as first choice.
 
     Shapes      (layers, 3): every pair, pairs of different tokens, pairs in which a token is said again.
@@ -91,7 +91,7 @@ def first_choice_repeats(tally: Tally, ask: Ask) -> Result:
     needs=("repeats", "assignments", "sets", "tokens"),
     source="Mixtral of Experts (arXiv 2401.04088), table 5, for any k",
 )
-def any_choice_repeats(tally: Tally, ask: Ask) -> Result:
+def any_choice_repeats(tally: Tally, ask: MetricOptions) -> Result:
     """How often a token and the next one have at least one expert in common.
 
     Shapes      (layers, 3): every pair, pairs of different tokens, pairs in which a token is said again.
@@ -112,7 +112,7 @@ def any_choice_repeats(tally: Tally, ask: Ask) -> Result:
     needs=("overlaps", "assignments", "tokens"),
     source="Experts in common over experts each, by distance; floor exact from the documents' counts",
 )
-def overlap_decay(tally: Tally, ask: Ask) -> Result:
+def overlap_decay(tally: Tally, ask: MetricOptions) -> Result:
     """What share of its experts a token has in common with the one 1, 2, 4 … 128 tokens away.
 
     Shapes      (layers, 8), by distance. What lies above the floor belongs to the document, and what of that fades
@@ -143,7 +143,7 @@ def overlap_decay(tally: Tally, ask: Ask) -> Result:
     needs=("segments", "assignments", "tokens"),
     source="Segment Routing best Performance, arXiv 2505.16056, there with 16 tokens",
 )
-def segment_predictability(tally: Tally, ask: Ask) -> Result:
+def segment_predictability(tally: Tally, ask: MetricOptions) -> Result:
     """How well the best fixed choice of experts fits some tokens on end: those active often enough, for all of them.
 
     Shapes      (layers, 4): segments of 2, 4, 8 and 16 tokens, from every token on.
@@ -175,7 +175,7 @@ def segment_predictability(tally: Tally, ask: Ask) -> Result:
     needs=("segments", "assignments", "tokens"),
     source="Segment Routing best Performance, arXiv 2505.16056, corrected: (value - chance) / (1 - chance)",
 )
-def segment_predictability_excess(tally: Tally, ask: Ask) -> Result:
+def segment_predictability_excess(tally: Tally, ask: MetricOptions) -> Result:
     """How much of the way from chance to certainty the best fixed choice for some tokens on end goes.
 
     Shapes      (layers, 4, 2): segments of 2, 4, 8 and 16 tokens; beyond an even router of the same k and E, and beyond
@@ -204,7 +204,9 @@ def places(reading: Reading) -> NDArray[np.int64]:
     return reading.record.document_t.astype(np.int64) * FACETS + reading.facet_t
 
 
-def _repeated(tally: Tally, ask: Ask, what: int, null_l: NDArray[np.float64], warnings: tuple[str, ...] = ()) -> Result:
+def _repeated(
+    tally: Tally, ask: MetricOptions, what: int, null_l: NDArray[np.float64], warnings: tuple[str, ...] = ()
+) -> Result:
     """Share of neighbours in which one thing is the same, by kind of pair."""
 
     def share(count_lcn: NDArray[np.number]) -> NDArray[np.float64]:
@@ -225,7 +227,7 @@ def _repeated(tally: Tally, ask: Ask, what: int, null_l: NDArray[np.float64], wa
     )
 
 
-def _rates(tally: Tally, ask: Ask) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+def _rates(tally: Tally, ask: MetricOptions) -> tuple[NDArray[np.float64], tuple[str, ...]]:
     """Share of a layer's tokens that use each expert, NaN where some tokens have fewer than k; and a warning."""
     any_l, full_l = tally.table("sets")[:, list(ask.facets)].sum(axis=(0, 1)).T
     count_le = counts_ule(tally, ask).sum(axis=0)
@@ -240,7 +242,7 @@ def _overlap(count_lbn: NDArray[np.number]) -> NDArray[np.float64]:
     return ratio(2 * count_lbn[..., 0], count_lbn[..., 1])
 
 
-def _other_documents(tally: Tally, ask: Ask, table_ulbn: NDArray[np.int64]) -> NDArray[np.float64]:
+def _other_documents(tally: Tally, ask: MetricOptions, table_ulbn: NDArray[np.int64]) -> NDArray[np.float64]:
     """Mean overlap of all pairs of tokens in different documents of a label, over labels by their pairs at each lag."""
     count_ule = counts_ule(tally, ask).astype(np.float64)
     tokens_u = tally.table("tokens")[:, list(ask.facets)].sum(axis=1).astype(np.float64)
@@ -268,7 +270,7 @@ def _chances_of(share_e: NDArray[np.float64]) -> list[float]:
     return [segment_score_by_chance(share_e, window) for window in WINDOWS]
 
 
-def _chance_of_segments(tally: Tally, ask: Ask) -> NDArray[np.float64]:
+def _chance_of_segments(tally: Tally, ask: MetricOptions) -> NDArray[np.float64]:
     """The segment scores of each layer's own loads: (layers, windows)."""
     count_le, tokens = counts_ule(tally, ask).sum(axis=0), tokens_of(tally, ask)
     return np.array([_chances_of(count_e / max(tokens, 1)) for count_e in count_le])

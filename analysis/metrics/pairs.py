@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gatescope.analysis.registry import Ask, Result, metric
+from gatescope.analysis.registry import MetricOptions, Result, metric
 from gatescope.analysis.statistics.shares import ratio
 from gatescope.analysis.tally.kept_pairs import KEPT, Telling, left_out_words, most_telling
 from gatescope.analysis.tally.pairs import FEW_COUNTED, can_count, count_pairs, fits, fixed_k_chance
@@ -38,7 +38,7 @@ def coactivation(reading: Reading) -> NDArray[np.uint32] | None:
     needs=("coactivation", "tokens"),
     source="OLMoE (arXiv 2409.02060), equation 6, over all pairs of the executed set",
 )
-def coactivation_share(tally: Tally, ask: Ask) -> Result:
+def coactivation_share(tally: Tally, ask: MetricOptions) -> Result:
     """Of the tokens that one expert works on, how many another one works on too.
 
     Shapes      (layers, experts, experts), from the second axis to the third: not symmetric.
@@ -67,7 +67,7 @@ def coactivation_share(tally: Tally, ask: Ask) -> Result:
     needs=("coactivation", "tokens"),
     source="Chen, Dempster and Liu 1994 for the null",
 )
-def coactivation_lift(tally: Tally, ask: Ask) -> Result:
+def coactivation_lift(tally: Tally, ask: MetricOptions) -> Result:
     """How many times as often two experts share a token as chance would make them, given how busy each is.
 
     Shapes      (layers, experts, experts), symmetric.
@@ -101,7 +101,7 @@ def coactivation_lift(tally: Tally, ask: Ask) -> Result:
     needs=("coactivation", "tokens"),
     source="Sufficient statistic of co-activation",
 )
-def coactivation_support(tally: Tally, ask: Ask) -> Result:
+def coactivation_support(tally: Tally, ask: MetricOptions) -> Result:
     """How many tokens two experts worked on together, beside how many chance would give them."""
 
     def read(pairs_ef: NDArray[np.integer], expected_ef: NDArray[np.float64]) -> _Read:
@@ -141,7 +141,7 @@ def _uneven_words(layers: Sequence[int]) -> tuple[str, ...]:
 
 
 def _of_pairs(
-    tally: Tally, ask: Ask, read: Callable[[NDArray[np.integer], NDArray[np.float64]], _Read]
+    tally: Tally, ask: MetricOptions, read: Callable[[NDArray[np.integer], NDArray[np.float64]], _Read]
 ) -> tuple[Result, int]:
     """What is read of every pair, or where those are too many of the ones furthest from chance; and the rare pairs."""
     layers = tally.layers

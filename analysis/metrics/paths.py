@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gatescope.analysis.metrics.balance import counts_ule
-from gatescope.analysis.registry import Ask, Result, metric
+from gatescope.analysis.registry import MetricOptions, Result, metric
 from gatescope.analysis.statistics.information import mutual_information_bits, shuffled_information_bits
 from gatescope.analysis.statistics.shares import entropy_bits, ratio, shares
 from gatescope.analysis.tally.pairs import BINS, FEW, count_paths, count_transitions, fits
@@ -59,7 +59,7 @@ def paths(reading: Reading) -> NDArray[np.int64]:
     needs=("first_transitions", "tokens"),
     source="Yao et al. 2024 (arXiv 2401.08383), inter-layer expert affinity",
 )
-def transition_share(tally: Tally, ask: Ask) -> Result:
+def transition_share(tally: Tally, ask: MetricOptions) -> Result:
     """Of the tokens whose first choice is one expert, how many have another as first choice in the next layer.
 
     Shapes      (layers, experts, experts): a layer's expert, then the next layer's.
@@ -85,7 +85,7 @@ def transition_share(tally: Tally, ask: Ask) -> Result:
     needs=("set_transitions", "assignments", "tokens"),
     source="Yao et al. 2024 (arXiv 2401.08383), over all pairs of both executed sets",
 )
-def set_transition_share(tally: Tally, ask: Ask) -> Result:
+def set_transition_share(tally: Tally, ask: MetricOptions) -> Result:
     """Of the tokens that one expert works on, how many another expert works on in the next layer.
 
     Units       Rows add up to the next layer's k where no slot is empty.
@@ -110,7 +110,7 @@ def set_transition_share(tally: Tally, ask: Ask) -> Result:
     needs=("first_transitions", "tokens"),
     source="Shannon 1948; chance, Vinh, Epps and Bailey 2010",
 )
-def transition_information(tally: Tally, ask: Ask) -> Result:
+def transition_information(tally: Tally, ask: MetricOptions) -> Result:
     """How many bits a token's first choice tells about its first choice in the next layer, within domains.
 
     Units       Bits, the mean over domains by tokens; about 0, also below, where layers are independent.
@@ -136,7 +136,7 @@ def transition_information(tally: Tally, ask: Ask) -> Result:
     needs=("first_transitions", "tokens"),
     source="Theil 1970, uncertainty coefficient; adjusted for chance as Vinh, Epps and Bailey 2010",
 )
-def transition_predictability(tally: Tally, ask: Ask) -> Result:
+def transition_predictability(tally: Tally, ask: MetricOptions) -> Result:
     """What share of the uncertainty about a token's next first choice its present one takes away, within domains.
 
     Undefined   NaN in the last layer, where no token ran both, and where the next layer has one expert only.
@@ -160,7 +160,7 @@ def transition_predictability(tally: Tally, ask: Ask) -> Result:
     source="Shannon 1948; chance, Vinh, Epps and Bailey 2010",
     by=("domain", "language"),
 )
-def transition_information_by_label(tally: Tally, ask: Ask) -> Result:
+def transition_information_by_label(tally: Tally, ask: MetricOptions) -> Result:
     """How many bits a token's first choice tells about its next one, in each domain or language on its own."""
     tables = {label: table for label, table in _by_label(tally, ask, ask.by).items() if label}
     excess_gl, chance_gl = _bits(tables) if tables else np.zeros((2, 0, len(tally.layers) - 1))
@@ -175,7 +175,7 @@ def transition_information_by_label(tally: Tally, ask: Ask) -> Result:
     needs=("paths", "tokens"),
     source="Linear counting, Whang et al. 1990",
 )
-def path_count(tally: Tally, ask: Ask) -> Result:
+def path_count(tally: Tally, ask: MetricOptions) -> Result:
     """How many different paths tokens take through the first 1, 2, 4 … and all layers, by their first choices.
 
     Units       Paths; exact while all that are possible have a bin each, an estimate (of standard error 0.3 % at
@@ -194,7 +194,7 @@ def path_count(tally: Tally, ask: Ask) -> Result:
     needs=("paths", "tokens"),
     source="Exact counts by path, or by the bins of a hash",
 )
-def path_coverage(tally: Tally, ask: Ask) -> Result:
+def path_coverage(tally: Tally, ask: MetricOptions) -> Result:
     """What share of tokens takes the 1, 10, 100 and 1000 most frequent paths.
 
     Units       1. Where paths share bins it is too high, by about the rank over 65,536, and by more where most paths
@@ -215,7 +215,7 @@ def path_coverage(tally: Tally, ask: Ask) -> Result:
     needs=("paths", "tokens"),
     source="Shannon 1948, plug-in",
 )
-def path_entropy(tally: Tally, ask: Ask) -> Result:
+def path_entropy(tally: Tally, ask: MetricOptions) -> Result:
     """How many bits it takes to tell a token's path of first choices, of the paths that this text takes.
 
     Undefined   NaN where more than one bin in 8 is taken by a hash: below that, paths that share a bin lower it by at
@@ -236,7 +236,7 @@ def path_entropy(tally: Tally, ask: Ask) -> Result:
     needs=("paths", "first_choices", "tokens"),
     source="Simpson 1949, without bias; corrected for bins shared by chance",
 )
-def same_path(tally: Tally, ask: Ask) -> Result:
+def same_path(tally: Tally, ask: MetricOptions) -> Result:
     """How likely two tokens drawn at random take the same path of first choices: one over it is how many paths count.
 
     Units       1, without bias whatever the number of tokens; with a hash it may fall a little below 0 (by 1 / 65,536).
@@ -271,7 +271,7 @@ def _transitions(reading: Reading, slots: int) -> NDArray[np.int64] | None:
     return count_transitions(record.ids_tlk[:, :, :slots], reading.group_t, len(reading.groups), record.experts)
 
 
-def _by_label(tally: Tally, ask: Ask, by: str) -> dict[str, NDArray[np.int64]]:
+def _by_label(tally: Tally, ask: MetricOptions, by: str) -> dict[str, NDArray[np.int64]]:
     """First transitions of the facets asked for, summed by domain or language, in order of the labels."""
     tables: dict[str, NDArray[np.int64]] = {}
     for group, table in tally.grouped("first_transitions"):
@@ -309,7 +309,7 @@ def _sparse(tables: dict[str, NDArray[np.int64]]) -> tuple[str, ...]:
     return (f"Fewer than {ENOUGH} tokens for each pair of experts in layers {sorted(few)}: bits there are too few.",)
 
 
-def _over_paths(tally: Tally, ask: Ask, measure: Callable[[NDArray[np.int64], bool], object]) -> Result:
+def _over_paths(tally: Tally, ask: MetricOptions, measure: Callable[[NDArray[np.int64], bool], object]) -> Result:
     """A measure of the bins of every depth."""
     depths, experts = path_depths(len(tally.layers)), max(rule.experts for rule in tally.layers)
     count_wb = tally.pooled("paths", facets=ask.facets)

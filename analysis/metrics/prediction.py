@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from gatescope.analysis.labels.profiles import Labelled, labelled
 from gatescope.analysis.metrics.domains import BY, result_of
-from gatescope.analysis.registry import Ask, Result, metric
+from gatescope.analysis.registry import MetricOptions, Result, metric
 from gatescope.analysis.statistics.bootstrap import bootstrap
 from gatescope.analysis.statistics.shares import ratio
 from gatescope.analysis.tally.tally import Facet, Reading, Tally, statistic
@@ -45,7 +45,7 @@ def words(reading: Reading) -> NDArray[np.int64]:
     source=SOURCE,
     by=BY,
 )
-def predictability(tally: Tally, ask: Ask) -> Result:
+def predictability(tally: Tally, ask: MetricOptions) -> Result:
     """How often a document's domain (or language) is named right from the experts of one layer alone.
 
     A tenth of every group's documents is set aside at a time; each goes to the group of the others that makes its
@@ -69,7 +69,7 @@ def predictability(tally: Tally, ask: Ask) -> Result:
     source=SOURCE,
     by=BY,
 )
-def word_predictability(tally: Tally, ask: Ask) -> Result:
+def word_predictability(tally: Tally, ask: MetricOptions) -> Result:
     """How often a document's domain (or language) is named right from its bag of words, as by `predictability`.
 
     Words are token ids of prompt and generated text, hashed into 2,048 bins: two ids may share one.
@@ -89,7 +89,7 @@ def word_predictability(tally: Tally, ask: Ask) -> Result:
     source=SOURCE,
     by=BY,
 )
-def predictability_over_words(tally: Tally, ask: Ask) -> Result:
+def predictability_over_words(tally: Tally, ask: MetricOptions) -> Result:
     """How much more often a document's group is named right from one layer's experts than from its words.
 
     Above 0 for sure: the experts of that layer hold something about the group that a bag of words does not show.
@@ -101,7 +101,7 @@ def predictability_over_words(tally: Tally, ask: Ask) -> Result:
     return _told(units, ask, difference_ul, bounds=(-1.0, 1.0), null=0.0)
 
 
-def _own(tally: Tally, ask: Ask) -> Labelled:
+def _own(tally: Tally, ask: MetricOptions) -> Labelled:
     units = labelled(tally, ask)
     return units.only(units.group_u >= 0)
 
@@ -117,7 +117,7 @@ def _hits(units: Labelled) -> NDArray[np.float64]:
     return np.stack([named_right(units.count_ule[:, layer], units.group_u) for layer in layers], axis=1)
 
 
-def _word_hits(tally: Tally, ask: Ask, units: Labelled) -> NDArray[np.float64]:
+def _word_hits(tally: Tally, ask: MetricOptions, units: Labelled) -> NDArray[np.float64]:
     facets = [TEXT.index(facet) for facet in ask.facets if facet in TEXT]
     return named_right(tally.table("words")[units.row_u][:, facets].sum(axis=1), units.group_u)
 
@@ -173,7 +173,9 @@ def _logs(count_gx: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.log((count_gx + PRIOR) / whole))
 
 
-def _told(units: Labelled, ask: Ask, hit_u: NDArray[np.float64], *, bounds: tuple[float, float], null: float) -> Result:
+def _told(
+    units: Labelled, ask: MetricOptions, hit_u: NDArray[np.float64], *, bounds: tuple[float, float], null: float
+) -> Result:
     """Mean over documents, with its interval over them."""
     tables = np.nan_to_num(hit_u), np.isfinite(hit_u).astype(np.float64)
     value = np.asarray(ratio(*(table.sum(axis=0) for table in tables)))

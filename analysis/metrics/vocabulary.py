@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from gatescope.analysis.labels.vocabulary import TAKEN, Specialisation, sample_of, specialisation
-from gatescope.analysis.registry import Ask, Result, metric
+from gatescope.analysis.registry import MetricOptions, Result, metric
 from gatescope.analysis.tally.tally import Tally
 
 KINDS = ("the word read", "the word that follows", "the word predicted")
@@ -25,7 +25,7 @@ NULL = "0; chance is a router with the layer's loads that does not see the word,
     needs=NEEDS,
     source=SOURCE,
 )
-def vocabulary_specialisation(tally: Tally, ask: Ask) -> Result:
+def vocabulary_specialisation(tally: Tally, ask: MetricOptions) -> Result:
     """How far a word, on average, is one expert's own: the share of its tokens that its commonest expert takes.
 
     0 is what so few tokens of the word give by chance, 1 means that one expert takes all of them. Rows are the word
@@ -50,7 +50,7 @@ def vocabulary_specialisation(tally: Tally, ask: Ask) -> Result:
     needs=NEEDS,
     source=SOURCE,
 )
-def vocabulary_specialisation_by_token(tally: Tally, ask: Ask) -> Result:
+def vocabulary_specialisation_by_token(tally: Tally, ask: MetricOptions) -> Result:
     """How far the word of an average token is one expert's own: words weighed by how often they occur.
 
     As `vocabulary_specialisation`, where frequent words count for more.
@@ -58,7 +58,7 @@ def vocabulary_specialisation_by_token(tally: Tally, ask: Ask) -> Result:
     return _specialisation(tally, ask, lambda layer: layer.excess_tokens)
 
 
-def _specialisation(tally: Tally, ask: Ask, read: Callable[[Specialisation], float]) -> Result:
+def _specialisation(tally: Tally, ask: MetricOptions, read: Callable[[Specialisation], float]) -> Result:
     sample = sample_of(tally, ask)
     experts = max(rule.experts for rule in tally.layers)
     words = (sample.token_n, sample.following_n, sample.predicted_n)

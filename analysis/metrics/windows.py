@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gatescope.analysis.metrics.balance import counts_ule, interval, told
-from gatescope.analysis.registry import Ask, Result, metric
-from gatescope.analysis.statistics.jit import compiled
+from gatescope.analysis.registry import MetricOptions, Result, metric
+from gatescope.analysis.statistics.jit import jit
 from gatescope.analysis.statistics.load import load_cv_floor, max_violation_floor
 from gatescope.analysis.statistics.shares import ratio
 from gatescope.analysis.tally.tally import Facet, Reading, Tally, statistic
@@ -62,7 +62,7 @@ def lot(reading: Reading) -> NDArray[np.int64]:
     return drawn
 
 
-@compiled
+@jit
 def _slide(
     ids_tlk: NDArray[np.unsignedinteger],
     order_t: NDArray[np.integer],
@@ -131,7 +131,7 @@ def spread(sums_n: NDArray[np.number], experts_l1: NDArray[np.integer]) -> NDArr
     return np.sqrt(np.maximum(square, 0.0))
 
 
-def scales(tally: Tally, ask: Ask) -> Scale:
+def scales(tally: Tally, ask: MetricOptions) -> Scale:
     """Sums over windows of every size, inside documents where they cover a fifth of the tokens, else of batches."""
     facets = list(ask.facets)
     inside_ulwn = np.zeros((len(tally.units), len(tally.layers), len(SIZES), 5), np.int64)
@@ -209,7 +209,7 @@ def _said(share_w: NDArray[np.float64], batches_lwn: NDArray[np.number]) -> tupl
 
 def _measured(
     tally: Tally,
-    ask: Ask,
+    ask: MetricOptions,
     of: Callable[[NDArray[np.number], NDArray[np.integer]], NDArray[np.float64]],
     floor: Callable[..., float],
 ) -> Result:
@@ -262,7 +262,7 @@ def even_spread(rule: RouterRule, window: int) -> float:
     needs=("window_sums", "lot", "assignments", "tokens"),
     source="MaxVio (Wang et al. 2024, arXiv 2408.15664, equation 4) by window, from a few tokens to a large batch",
 )
-def window_violation(tally: Tally, ask: Ask) -> Result:
+def window_violation(tally: Tally, ask: MetricOptions) -> Result:
     """How far the busiest expert lies above the mean inside windows of 8 to 65,536 tokens.
 
     Shapes      (layers, windows). Windows inside documents have intervals; batches drawn at random have none.
@@ -282,7 +282,7 @@ def window_violation(tally: Tally, ask: Ask) -> Result:
     needs=("window_sums", "lot", "assignments", "tokens"),
     source="Load CV (Shazeer et al. 2017) by window, root mean square over windows",
 )
-def window_cv(tally: Tally, ask: Ask) -> Result:
+def window_cv(tally: Tally, ask: MetricOptions) -> Result:
     """How widely the load spreads over experts inside windows of 8 to 65,536 tokens.
 
     Shapes      (layers, windows), as `window_violation`.

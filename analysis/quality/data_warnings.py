@@ -31,7 +31,7 @@ DENOMINATOR = re.compile(r"shares? of (?:the layer's )?(tokens|assignments)")
 Results = Mapping[str, Result] | None
 
 
-class Warning_(NamedTuple):  # Python has a Warning of its own
+class DataWarning(NamedTuple):  # Python has a Warning of its own
     """One finding: the rule, a sentence with its figures, and what to do."""
 
     rule: str
@@ -88,7 +88,7 @@ def lint(
     record: RoutingRecord | None = None,
     *,
     facets: Sequence[Facet] = BOTH,
-) -> tuple[Warning_, ...]:
+) -> tuple[DataWarning, ...]:
     """What a reader of these figures must be warned of, from the tally, the results by metric, and a record of it.
 
     Undefined   A rule that lacks what it reads says nothing: see `unchecked`. Errors: OptionError for results under a
@@ -97,7 +97,7 @@ def lint(
     """
     case = _case(tally, results, record, facets)
     can = [each for each in RULES.values() if not each.missing(case)]
-    return tuple(Warning_(each.name, sentence, each.do) for each in can for sentence in each.check(case))
+    return tuple(DataWarning(each.name, sentence, each.do) for each in can for sentence in each.check(case))
 
 
 def unchecked(tally: Tally, results: Results = None, record: RoutingRecord | None = None) -> dict[str, tuple[str, ...]]:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gatescope.analysis.metrics.balance import counts_ule, layer_effect, present, relative
-from gatescope.analysis.registry import Ask
+from gatescope.analysis.registry import MetricOptions
 from gatescope.analysis.statistics.design_effect import split_half, tokens_needed
 from gatescope.analysis.tally.tally import Tally
 
@@ -30,7 +30,7 @@ class Enough(NamedTuple):
     reliability_l: NDArray[np.float64]
 
 
-def enough(tally: Tally, ask: Ask, *, halves: int = HALVES) -> Enough:
+def enough(tally: Tally, ask: MetricOptions, *, halves: int = HALVES) -> Enough:
     """What is there beside what is needed.
 
     Units       Tokens; reliability 1.

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gatescope.analysis.statistics.jit import compiled
+from gatescope.analysis.statistics.jit import jit
 from gatescope.routing.errors import OptionError
 
 EXACT = 64.0
@@ -128,7 +128,7 @@ def shuffled_information_bits(counts_ge: NDArray[np.number]) -> NDArray[np.float
     ).reshape(counts_ge.shape[:-2])
 
 
-@compiled
+@jit
 def _shuffled(rows_g: NDArray[np.integer], columns_e: NDArray[np.integer]) -> float:  # pragma: no cover
     """One table: the cells' expected n log n, less the margins'."""
     total = rows_g.sum()
@@ -147,7 +147,7 @@ def _shuffled(rows_g: NDArray[np.integer], columns_e: NDArray[np.integer]) -> fl
     return bits
 
 
-@compiled
+@jit
 def _cell(row: float, column: float, total: float) -> float:  # pragma: no cover
     """Expected n ln n of one cell, which is hypergeometric."""
     mean = row * column / total

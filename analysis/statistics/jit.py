@@ -10,7 +10,7 @@ from numba.core.dispatcher import Dispatcher
 Loop = TypeVar("Loop", bound=Callable[..., Any])
 
 
-def compiled(loop: Loop) -> Loop:
+def jit(loop: Loop) -> Loop:
     """A function compiled by numba, that runs without the interpreter's lock.
 
     To compile takes a second and more. What was compiled is kept beside the source, or in the user's cache folder;
@@ -30,7 +30,7 @@ def compiled(loop: Loop) -> Loop:
     return made
 
 
-def keep_compiled(package: str) -> int:
+def cache_compiled(package: str) -> int:
     """Have numba keep what a library, already imported, compiles as well; how many of its loops are kept so.
 
     UMAP compiles for some ten seconds in each process that lays out its first points, unless this is asked for before.

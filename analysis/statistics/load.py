@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from gatescope.analysis.statistics.jit import compiled
+from gatescope.analysis.statistics.jit import jit
 from gatescope.analysis.statistics.shares import ratio
 from gatescope.routing import RouterRule, RoutingRecord
 from gatescope.routing.errors import OptionError
@@ -181,7 +181,7 @@ def count_by(
     return counts_gle
 
 
-@compiled
+@jit
 def _count(
     ids_tlk: NDArray[np.unsignedinteger], whose_t: NDArray[np.integer], counts_gle: NDArray[np.int64]
 ) -> None:  # pragma: no cover

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, gammaln
 from scipy.stats import binom
 
-from gatescope.analysis.statistics.jit import compiled
+from gatescope.analysis.statistics.jit import jit
 from gatescope.analysis.statistics.load import load_cv_floor, max_violation_floor
 from gatescope.routing import RouterRule
 from gatescope.routing.errors import OptionError
@@ -260,7 +260,7 @@ def _normal_largest(geometry: _Geometry, seed: int) -> float:
     return float((count_ne.max(axis=1) - count_ne.mean(axis=1)).mean())
 
 
-@compiled
+@jit
 def _largest_counts(
     experts: int, k: int, tokens: int, draws: int, generator: np.random.Generator
 ) -> NDArray[np.int64]:  # pragma: no cover

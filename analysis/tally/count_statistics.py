@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from gatescope.analysis.statistics.jit import compiled
+from gatescope.analysis.statistics.jit import jit
 from gatescope.analysis.statistics.load import count_by
 from gatescope.analysis.tally.tally import FIXED, Facet, Reading, statistic
 
@@ -58,7 +58,7 @@ def _by_place(reading: Reading, value_t: NDArray[np.int64]) -> NDArray[np.int64]
     return sums_x.reshape(-1, FACETS)
 
 
-@compiled
+@jit
 def _weigh(
     ids_tlk: NDArray[np.unsignedinteger],
     whole_tlk: NDArray[np.int64],

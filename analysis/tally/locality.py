@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from gatescope.analysis.statistics.jit import compiled
+from gatescope.analysis.statistics.jit import jit
 
 LAGS = (1, 2, 4, 8, 16, 32, 64, 128)
 WINDOWS = (2, 4, 8, 16)
@@ -124,7 +124,7 @@ def by_layer(ids_tlk: NDArray[np.unsignedinteger]) -> NDArray[np.unsignedinteger
     return np.ascontiguousarray(ids_tlk.swapaxes(0, 1))
 
 
-@compiled
+@jit
 def _common(
     one_k: NDArray[np.unsignedinteger], two_k: NDArray[np.unsignedinteger], experts: int
 ) -> int:  # pragma: no cover
@@ -136,7 +136,7 @@ def _common(
     return common
 
 
-@compiled
+@jit
 def _count_repeats(
     ids_tlk: NDArray[np.unsignedinteger],
     place_t: NDArray[np.integer],
@@ -160,7 +160,7 @@ def _count_repeats(
                 count_n[2] += _common(one_k, two_k, experts) > 0
 
 
-@compiled
+@jit
 def _count_overlaps(
     ids_ltk: NDArray[np.unsignedinteger],
     place_t: NDArray[np.integer],
@@ -186,7 +186,7 @@ def _count_overlaps(
                     count_n[1] += filled_t[token] + filled_t[after]
 
 
-@compiled
+@jit
 def _count_segments(
     ids_ltk: NDArray[np.unsignedinteger],
     place_t: NDArray[np.integer],
@@ -228,7 +228,7 @@ def _count_segments(
                     count_b[times] += held_b[times]
 
 
-@compiled
+@jit
 def _next_uses(
     ids_tk: NDArray[np.unsignedinteger], document_t: NDArray[np.integer], experts: int
 ) -> NDArray[np.int64]:  # pragma: no cover
@@ -246,7 +246,7 @@ def _next_uses(
     return next_tk
 
 
-@compiled
+@jit
 def _is_before(policy: int, one: int, two: int, rank_en: NDArray[np.int64]) -> bool:  # pragma: no cover
     """Whether a policy would rather keep the first of two experts."""
     is_before: bool
@@ -259,7 +259,7 @@ def _is_before(policy: int, one: int, two: int, rank_en: NDArray[np.int64]) -> b
     return is_before
 
 
-@compiled
+@jit
 def _put(
     stack: NDArray[np.int64], depth: int, expert: int, policy: int, rank_en: NDArray[np.int64]
 ) -> int:  # pragma: no cover
@@ -276,7 +276,7 @@ def _put(
     return depth + 1
 
 
-@compiled
+@jit
 def find_depths(
     ids_ltk: NDArray[np.unsignedinteger],
     document_t: NDArray[np.integer],
@@ -320,7 +320,7 @@ def find_depths(
                     depth = _put(stack, depth, expert, policy, rank_en)
 
 
-@compiled
+@jit
 def keep_by_next_uses(
     ids_ltk: NDArray[np.unsignedinteger],
     document_t: NDArray[np.integer],
@@ -366,7 +366,7 @@ def keep_by_next_uses(
                     held -= 1
 
 
-@compiled
+@jit
 def _least_wanted(
     kept: NDArray[np.int64], held: int, coming_e: NDArray[np.int64], last_e: NDArray[np.int64]
 ) -> int:  # pragma: no cover

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gatescope.analysis.statistics.jit import compiled
+from gatescope.analysis.statistics.jit import jit
 from gatescope.analysis.statistics.shares import ratio
 from gatescope.routing.errors import OptionError
 
@@ -170,7 +170,7 @@ def _by_layer(ids_tlk: NDArray[np.unsignedinteger]) -> NDArray[np.unsignedintege
     return np.ascontiguousarray(ids_tlk.swapaxes(0, 1))
 
 
-@compiled
+@jit
 def _count_pairs(
     ids_ltk: NDArray[np.unsignedinteger], group_t: NDArray[np.integer], pairs_glef: NDArray[np.uint32]
 ) -> None:  # pragma: no cover
@@ -187,7 +187,7 @@ def _count_pairs(
                         pairs_ef[expert, other] += 1
 
 
-@compiled
+@jit
 def _count_transitions(
     ids_ltk: NDArray[np.unsignedinteger], group_t: NDArray[np.integer], count_glef: NDArray[np.int64]
 ) -> None:  # pragma: no cover
@@ -204,7 +204,7 @@ def _count_transitions(
                         count_ef[expert, other] += 1
 
 
-@compiled
+@jit
 def _count_paths(
     first_tl: NDArray[np.unsignedinteger],
     group_t: NDArray[np.integer],
@@ -247,7 +247,7 @@ def set_odds(share_e: NDArray[np.float64], k: int) -> NDArray[np.float64]:
     return weight_e
 
 
-@compiled
+@jit
 def _fit(
     share_e: NDArray[np.float64], k: int, steps: int, close: float
 ) -> tuple[NDArray[np.float64], float]:  # pragma: no cover
@@ -270,7 +270,7 @@ def _fit(
     return weight_e, worst
 
 
-@compiled
+@jit
 def _partial(
     weight_e: NDArray[np.float64], k: int, left_out: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:  # pragma: no cover
@@ -291,7 +291,7 @@ def _partial(
     return front, back
 
 
-@compiled
+@jit
 def _joined(
     front: NDArray[np.float64], back: NDArray[np.float64], expert: int, degree: int
 ) -> float:  # pragma: no cover
@@ -302,7 +302,7 @@ def _joined(
     return total
 
 
-@compiled
+@jit
 def _pair_chance(weight_e: NDArray[np.float64], k: int) -> NDArray[np.float64]:  # pragma: no cover
     experts = len(weight_e)
     pair_ef = np.zeros((experts, experts))
@@ -318,7 +318,7 @@ def _pair_chance(weight_e: NDArray[np.float64], k: int) -> NDArray[np.float64]: 
     return pair_ef
 
 
-@compiled
+@jit
 def _disjoint(weight_e: NDArray[np.float64], k: int) -> float:  # pragma: no cover
     """Each expert goes to one choice, to the other or to none: the coefficient of k and k over all there are."""
     ways = np.zeros((k + 1, k + 1))

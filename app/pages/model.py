@@ -10,7 +10,7 @@ from gatescope.app.views.model.claims import show_claims
 from gatescope.app.views.model.report import show_report, show_trust
 from gatescope.app.views.prompt.ask import leave
 from gatescope.routing.errors import GatescopeError
-from gatescope.server.model_worker import Tracer
+from gatescope.server.model_worker import ModelWorker
 from gatescope.server.settings import settings
 
 PAGE = {
@@ -38,7 +38,7 @@ def main() -> None:
         st.skeleton(height=420)
 
 
-def _model_choice(tracer: Tracer) -> None:
+def _model_choice(tracer: ModelWorker) -> None:
     offered = settings().offered
     if len(offered) == 1:
         return
@@ -46,7 +46,7 @@ def _model_choice(tracer: Tracer) -> None:
     st.selectbox("Model", offered, key="model", width=360, on_change=_take_model, args=(tracer,))
 
 
-def _take_model(left: Tracer) -> None:
+def _take_model(left: ModelWorker) -> None:
     """Another model; what was asked of the one before, and what was looked at, is not of this one."""
     leave(left)
     address.change(model=st.session_state["model"], capture=None, token=None, layer=None)

@@ -17,7 +17,7 @@ from gatescope.app.views.prompt.show import show
 from gatescope.routing.errors import CaptureNotFoundError, GatescopeError, StoreError
 from gatescope.routing.record import Document
 from gatescope.server.jobs import Phase
-from gatescope.server.model_worker import Hit, Tracer
+from gatescope.server.model_worker import Hit, ModelWorker
 from gatescope.server.server import source_of
 from gatescope.server.sources import Source
 from gatescope.server.view import View
@@ -65,7 +65,7 @@ def _linked(view: View) -> Document | None:
     return record.documents[number] if record is not None and number < len(record.documents) else None
 
 
-def _found(view: View, tracer: Tracer) -> Source | None:
+def _found(view: View, tracer: ModelWorker) -> Source | None:
     """The capture the address names, else the one a first visitor sees; why not, where there is none."""
     if view.capture is None:
         if asked().is_busy:
@@ -81,7 +81,7 @@ def _found(view: View, tracer: Tracer) -> Source | None:
     return None
 
 
-def _after_a_moment(tracer: Tracer) -> Hit | None:
+def _after_a_moment(tracer: ModelWorker) -> Hit | None:
     """The welcome again, once its pass has ended."""
     follow(tracer)
     return None if asked().is_busy else welcome(tracer)
@@ -102,7 +102,7 @@ def _introduced(source: Source, view: View) -> View:
     return view
 
 
-def _unknown(capture: str, tracer: Tracer) -> None:
+def _unknown(capture: str, tracer: ModelWorker) -> None:
     st.warning(
         f"This server holds no capture **{plain(capture)}**. It may have been made on another server, or been removed "
         "since. The same text, model and options give the same capture: run the text again, if you have it.",
@@ -112,7 +112,7 @@ def _unknown(capture: str, tracer: Tracer) -> None:
     st.button("Show the example", on_click=_start_afresh, args=(tracer,))
 
 
-def _start_afresh(tracer: Tracer) -> None:
+def _start_afresh(tracer: ModelWorker) -> None:
     leave(tracer)
     address.change(**address.NO_PINS | {"capture": None})
 

@@ -5,12 +5,12 @@ import streamlit as st
 from gatescope.app.shell.messages import plain, show_error
 from gatescope.routing.errors import explained
 from gatescope.server.jobs import Phase
-from gatescope.server.model_worker import Tracer
+from gatescope.server.model_worker import ModelWorker
 
 POLL_SECONDS = 0.4
 
 
-def follow_loading(tracer: Tracer, *, then: str = "") -> None:
+def follow_loading(tracer: ModelWorker, *, then: str = "") -> None:
     """Say that the model is being read and what comes `then`, or why it could not be."""
     if tracer.loading.phase in (Phase.FAILED, Phase.CANCELLED):
         show_error(explained(tracer.loading.error or RuntimeError("loading was stopped")))
@@ -20,7 +20,7 @@ def follow_loading(tracer: Tracer, *, then: str = "") -> None:
 
 
 @st.fragment(run_every=POLL_SECONDS)
-def _loading(tracer: Tracer, then: str) -> None:
+def _loading(tracer: ModelWorker, then: str) -> None:
     if tracer.loading.is_over:
         st.rerun()
     st.status(f"Reading the model {plain(tracer.name)} and checking its routers.{then}", state="running")

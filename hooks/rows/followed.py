@@ -20,14 +20,14 @@ from gatescope.hooks.routers import read_routers
 from gatescope.hooks.rows.book import Book
 from gatescope.hooks.rows.generating import asked, sequences_of
 from gatescope.hooks.rows.passes import Listener, Passes
-from gatescope.hooks.rules import Learnt
+from gatescope.hooks.rules import InferredRule
 from gatescope.hooks.site import Site
 
 
 class Followed:
     """A model whose routers are known, and hooks that are on it while somebody records."""
 
-    def __init__(self, sites: tuple[Site, ...], learnt: tuple[Learnt, ...]) -> None:
+    def __init__(self, sites: tuple[Site, ...], learnt: tuple[InferredRule, ...]) -> None:
         self.sites = sites
         self.learnt = learnt
         self.passes = Passes()
@@ -116,7 +116,7 @@ def followed_model(core: nn.Module, loaded: LoadedModel | None, inputs: Mapping[
         return followed
 
 
-def _found(core: nn.Module, inputs: Mapping[str, Any] | None) -> tuple[tuple[Site, ...], tuple[Learnt, ...]]:
+def _found(core: nn.Module, inputs: Mapping[str, Any] | None) -> tuple[tuple[Site, ...], tuple[InferredRule, ...]]:
     """Sites and rules, found without leaving a trace: modes, random numbers and compiled code stay as they were."""
     training = [(module, module.training) for module in core.modules()]
     devices = sorted({each.device.index for each in core.parameters() if each.device.type == "cuda"})
@@ -130,7 +130,7 @@ def _found(core: nn.Module, inputs: Mapping[str, Any] | None) -> tuple[tuple[Sit
     return routers.sites, routers.learnt
 
 
-def _renewed(site: Site, learnt: Learnt) -> Learnt:
+def _renewed(site: Site, learnt: InferredRule) -> InferredRule:
     """The rule with the balancing bias as it is now: training moves it, and a model may change its place."""
     if learnt.selector is None or learnt.selector.bias_e is None:
         return learnt

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatescope.analysis.counting import tally
-from gatescope.analysis.metrics import METRICS, Ask
+from gatescope.analysis.metrics import METRICS, MetricOptions
 from gatescope.analysis.metrics.balance import entropy_bits, gini, layer_effect, lorenz, mean_violation, min_violation
 from gatescope.analysis.statistics.load import max_violation
 from gatescope.analysis.tally.tally import Facet
@@ -17,7 +17,7 @@ from gatescope.routing import Document, Flag
 from tests.analysis.conftest import make_record
 from tests.analysis.test_tally import random_record
 
-QUIET = Ask(resamples=0)
+QUIET = MetricOptions(resamples=0)
 DOMAINS = ("github", "arxiv", "c4", "book", "wikipedia")
 # Layers 0, 7 and 15 of each domain, then of all domains together:
 GINI = [".29 .58 .59", ".32 .55 .56", ".14 .21 .29", ".27 .41 .43", ".35 .45 .63", ".17 .25 .27"]
@@ -112,7 +112,7 @@ def test_tokens_that_go_together_count_as_fewer():
 
 def test_an_interval_of_relative_load_is_that_of_drawing_documents():
     record = random_record(3, documents=30)
-    found = METRICS["relative_load"](tally(record), Ask(resamples=2000))
+    found = METRICS["relative_load"](tally(record), MetricOptions(resamples=2000))
     ids_tlk = np.where((record.flag_t != Flag.SPECIAL)[:, None, None], record.ids_tlk, 255)
     table_dle = np.array(
         [
@@ -143,7 +143,7 @@ def test_mass_is_counted_by_weight():
 
 
 def states(record, resamples=400):
-    return METRICS["expert_state"](tally(record), Ask(resamples=resamples))
+    return METRICS["expert_state"](tally(record), MetricOptions(resamples=resamples))
 
 
 def with_domains(record, *domains):
@@ -181,11 +181,11 @@ def test_without_intervals_only_the_dead_are_known():
 
 
 def test_one_document_has_no_interval_and_says_so():
-    found = METRICS["load_gini"](tally(even_record(0, documents=1)), Ask(resamples=50))
+    found = METRICS["load_gini"](tally(even_record(0, documents=1)), MetricOptions(resamples=50))
     assert np.isnan(found.low).all() and np.isfinite(found.value).all() and np.isfinite(found.null).all()
     assert "fewer than two" in " ".join(found.warnings) and "independent" in " ".join(found.warnings)
 
 
 def test_facets_are_apart_and_an_absent_one_is_undefined():
-    found = METRICS["load_gini"](tally(even_record(0)), Ask(facets=(Facet.ENCODER,), resamples=20))
+    found = METRICS["load_gini"](tally(even_record(0)), MetricOptions(facets=(Facet.ENCODER,), resamples=20))
     assert np.isnan(found.value).all() and found.tokens == 0

@@ -8,7 +8,7 @@ import pytest
 from gatescope.analysis.counting import tally
 from gatescope.analysis.labels.evidence import document_use, uses_expert, word_parts
 from gatescope.analysis.metrics import METRICS
-from gatescope.analysis.registry import Ask
+from gatescope.analysis.registry import MetricOptions
 from gatescope.routing.record import Document
 from tests.app.conftest import build_record
 
@@ -80,7 +80,7 @@ def test_the_parts_of_all_words_are_the_measured_leaning():
         position_t=np.tile(np.arange(50, dtype=np.int32), 6),
         documents=tuple(Document(str(n), domain="code" if n % 2 else "law", language="en") for n in range(6)),
     )
-    leaning = METRICS["leaning"](tally(built), Ask(by="domain", resamples=0))
+    leaning = METRICS["leaning"](tally(built), MetricOptions(by="domain", resamples=0))
     is_code_d = np.array([document.domain == "code" for document in built.documents])
     for layer, expert in np.ndindex(2, 4):
         found = word_parts(built, np.ones(300, bool), is_code_d, layer, expert)

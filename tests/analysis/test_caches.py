@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gatescope.analysis.counting import tally
-from gatescope.analysis.metrics import METRICS, Ask
+from gatescope.analysis.metrics import METRICS, MetricOptions
 from gatescope.analysis.tally.tally import Facet
 from gatescope.routing import Document, Flag
 from tests.analysis.conftest import make_record
@@ -19,7 +19,7 @@ NAMES = [*DEPTHS, "segment_hits", "assignments", "tokens"]
 
 
 def found(name, record, **ask):
-    return METRICS[name](tally(record, only=NAMES), Ask(**({"resamples": 0} | ask)))
+    return METRICS[name](tally(record, only=NAMES), MetricOptions(**({"resamples": 0} | ask)))
 
 
 def documents_of(record, layer):
@@ -186,7 +186,7 @@ def test_how_tokens_are_mixed_depends_on_their_document_alone():
 @pytest.mark.slow
 def test_gpt_oss_caches(gptoss):
     counted = tally(gptoss, only=NAMES)
-    ask = Ask(resamples=50)
+    ask = MetricOptions(resamples=50)
     lru, lfu, most = (METRICS[name](counted, ask).value for name in ("lru_hits", "lfu_hits", "best_hits"))
     assert (lru <= most + 1e-12).all() and (lfu <= most + 1e-12).all()
     np.testing.assert_allclose(lru[:, -1], most[:, -1])  # all are kept: only first uses miss

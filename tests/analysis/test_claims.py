@@ -10,7 +10,7 @@ from gatescope.analysis.comparison.teams import by_rule, meetings_of_teams
 from gatescope.analysis.counting import tally
 from gatescope.analysis.labels.composition import composition
 from gatescope.analysis.labels.verdict import Evidence, Left, left_of
-from gatescope.analysis.metrics import METRICS, Ask
+from gatescope.analysis.metrics import METRICS, MetricOptions
 from gatescope.analysis.registry import Result
 from gatescope.routing import Document, RouterRule
 from gatescope.routing.parameters import Parameters
@@ -259,7 +259,7 @@ def words():
 
 def verdicts(record, needed=(*NEEDED, *MORE)):
     counted = tally(record)
-    results = {(name, by): METRICS[name](counted, Ask(by=by, resamples=200)) for name, by in needed}
+    results = {(name, by): METRICS[name](counted, MetricOptions(by=by, resamples=200)) for name, by in needed}
     left = {}
     for by in ("domain", "language"):
         labels_d = np.unique([getattr(document, by) for document in record.documents], return_inverse=True)[1]

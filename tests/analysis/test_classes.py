@@ -9,7 +9,7 @@ from scipy.stats.contingency import association
 
 from gatescope.analysis.counting import tally
 from gatescope.analysis.labels.token_classes import CLASSES, class_bits, class_of, cramers_v
-from gatescope.analysis.metrics import METRICS, Ask
+from gatescope.analysis.metrics import METRICS, MetricOptions
 from gatescope.analysis.tally.tally import Facet
 from gatescope.routing import Flag
 from tests.analysis.conftest import make_record
@@ -67,7 +67,7 @@ def test_a_word_goes_on_only_after_a_letter_of_the_same_document():
 @pytest.mark.parametrize("facets", [(Facet.PROMPT, Facet.GENERATED), (Facet.FORMAT,)])
 def test_load_by_class_agrees_with_counting_one_by_one(facets):
     record = replace(random_record(5, documents=12), pieces=PIECES)
-    result = METRICS["class_load"](tally(record), Ask(facets=facets))
+    result = METRICS["class_load"](tally(record), MetricOptions(facets=facets))
     used, total = Counter(), Counter()
     for t in range(record.tokens):
         if (record.flag_t[t] == Flag.SPECIAL) != (facets == (Facet.FORMAT,)):

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from gatescope.analysis.counting import tally
-from gatescope.analysis.metrics import METRICS, Ask, confidence
+from gatescope.analysis.metrics import METRICS, MetricOptions, confidence
 from gatescope.analysis.metrics import bias as choices
 from gatescope.analysis.tally.tally import Facet, merge
 from gatescope.routing import Document
 from tests.analysis.conftest import make_record
 from tests.analysis.test_tally import part, random_record
 
-QUIET = Ask(resamples=0)
+QUIET = MetricOptions(resamples=0)
 MINE = [name for name, found in METRICS.items() if found.compute.__module__ in (confidence.__name__, choices.__name__)]
 CASES = [(name, by) for name in MINE for by in (METRICS[name].by or ("",))]
 
@@ -84,7 +84,7 @@ NAMES = [quantity.name for quantity in (*confidence.QUANTITIES, *choices.SCORES)
 @pytest.mark.parametrize("name", NAMES)
 def test_means_and_quantiles_agree_with_plain_loops(name, record):
     found = tally(record)
-    asked = Ask(resamples=0, by="domain", facets=(Facet.PROMPT, Facet.GENERATED))
+    asked = MetricOptions(resamples=0, by="domain", facets=(Facet.PROMPT, Facet.GENERATED))
     result, spread = METRICS[name](found, asked), METRICS[f"{name}_quantiles"](found, asked)
     assert result.groups == ("code", "law") == spread.groups
     domain_t = np.array([record.documents[d].domain for d in record.document_t.tolist()])
@@ -101,7 +101,7 @@ def test_means_and_quantiles_agree_with_plain_loops(name, record):
 @pytest.mark.parametrize(("name", "by"), CASES)
 def test_what_holds_of_every_metric_holds_with_scores(name, by, record):
     """Range, names of experts, order and shards: the record of the tests over all metrics has no scores."""
-    ask = Ask(by=by, resamples=30, seed=3)
+    ask = MetricOptions(by=by, resamples=30, seed=3)
     result, stated = METRICS[name](tally(record), ask), METRICS[name].range
     known = result.value[np.isfinite(result.value)]
     assert known.size and result.value.ndim == len(METRICS[name].axes) and result.documents == 12

@@ -7,7 +7,7 @@ import pytest
 
 from gatescope.analysis.counting import tally
 from gatescope.analysis.labels.vocabulary import sample_of
-from gatescope.analysis.metrics import METRICS, Ask
+from gatescope.analysis.metrics import METRICS, MetricOptions
 from gatescope.analysis.metrics.context import overlaps
 from gatescope.routing import EMPTY8, Document
 from tests.analysis.conftest import make_record
@@ -52,10 +52,13 @@ def test_overlaps_agree_with_every_pair_counted_one_by_one(seed):
     ids_tlk[::5, 0, 1], ids_tlk[::7, 0] = EMPTY8, EMPTY8
     token_t = record.token_t % 3
     record = replace(record, ids_tlk=ids_tlk, weight_tlk=None, token_t=token_t)
-    found, expected = overlaps(sample_of(tally(record, only=ONLY), Ask()), np.array([2, 2])), every_pair(record, 2)
+    found, expected = (
+        overlaps(sample_of(tally(record, only=ONLY), MetricOptions()), np.array([2, 2])),
+        every_pair(record, 2),
+    )
     assert found.same_l[0] == pytest.approx(expected["same"], nan_ok=True)
     assert found.other_l[0] == pytest.approx(expected["other"])
-    share = METRICS["context_share"](tally(record, only=ONLY), Ask(resamples=0))
+    share = METRICS["context_share"](tally(record, only=ONLY), MetricOptions(resamples=0))
     by_hand = 1 - (expected["same"] - expected["other"]) / (1 - expected["other"])
     assert share.value[0] == pytest.approx(by_hand, nan_ok=True) and share.low is None
 
@@ -74,11 +77,11 @@ def test_the_share_of_the_context_is_what_the_word_does_not_decide(by_word):
     """Two tokens agree at random unless both go by their words, which have an expert in common for 1 other of 7."""
     record, both = planted(by_word), by_word**2
     same, other = both + (1 - both) / 4, both / 7 + (1 - both) / 4
-    result = METRICS["context_share"](tally(record, only=ONLY), Ask(resamples=1))
+    result = METRICS["context_share"](tally(record, only=ONLY), MetricOptions(resamples=1))
     assert result.value[0] == pytest.approx(1 - (same - other) / (1 - other), abs=0.05)
     assert result.low[0] <= result.value[0] <= result.high[0]
-    same = METRICS["same_word_overlap"](tally(record, only=ONLY), Ask(resamples=1))
-    other = METRICS["different_word_overlap"](tally(record, only=ONLY), Ask(resamples=1))
+    same = METRICS["same_word_overlap"](tally(record, only=ONLY), MetricOptions(resamples=1))
+    other = METRICS["different_word_overlap"](tally(record, only=ONLY), MetricOptions(resamples=1))
     np.testing.assert_array_equal(same.null, other.value)
     assert other.null[0] == 0.25 and other.value[0] < 0.26
     if by_word:
@@ -95,7 +98,7 @@ def test_intervals_have_about_the_right_width():
         drawn = (own_de.cumsum(axis=1)[np.arange(480) // 8] > generator.random((480, 1))).argmax(axis=1)
         route = np.where(generator.random(480) < 0.5, token_t % 4, drawn)
         record = named(make_record(route[:, None, None], experts=4, documents=np.arange(480) // 8, token_t=token_t))
-        result = METRICS["same_word_overlap"](tally(record, only=ONLY), Ask(resamples=1))
+        result = METRICS["same_word_overlap"](tally(record, only=ONLY), MetricOptions(resamples=1))
         values.append(result.value[0])
         widths.append((result.high[0] - result.low[0]) / (2 * 1.96))
     assert np.mean(widths) == pytest.approx(np.std(values), rel=0.35)
@@ -107,7 +110,7 @@ def test_repeated_passages_are_not_taken_for_words():
     token_t = np.concatenate([np.append(opening, generator.integers(0, 2, 2)) for _ in range(30)]).astype(np.int32)
     route = np.where(token_t >= 100, 0, generator.integers(0, 4, len(token_t)))
     record = named(make_record(route[:, None, None], experts=4, documents=np.arange(240) // 8, token_t=token_t))
-    value = METRICS["same_word_overlap"](tally(record, only=ONLY), Ask(resamples=0)).value[0]
+    value = METRICS["same_word_overlap"](tally(record, only=ONLY), MetricOptions(resamples=0)).value[0]
     assert value < 0.5  # the openings alone would give 1
 
 

@@ -11,7 +11,7 @@ from scipy.stats import kstest
 
 from gatescope.analysis.counting import tally
 from gatescope.analysis.labels.profiles import composition_share
-from gatescope.analysis.metrics import METRICS, Ask
+from gatescope.analysis.metrics import METRICS, MetricOptions
 from gatescope.analysis.statistics.shares import divergence_bits, shares, total_variation
 from gatescope.analysis.tally.tally import Facet, Tally, Unit
 from gatescope.routing import Document, Provenance, RouterRule
@@ -51,7 +51,7 @@ def planted(generator, documents=24, tokens=30, lean=0.5, groups=2):
 
 
 def asked(name, record, **options):
-    return METRICS[name](tally(record), Ask(**({"by": "domain", "resamples": 199} | options)))
+    return METRICS[name](tally(record), MetricOptions(**({"by": "domain", "resamples": 199} | options)))
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def olmoe(realdata):
 
 def test_olmoe_domain_specialisation_agrees_with_the_published_cells(olmoe, realdata):
     expected = json.loads((realdata / "expected.json").read_text())["olmoe"]
-    result = METRICS["token_share_of_group"](olmoe, Ask(by="domain", resamples=0))
+    result = METRICS["token_share_of_group"](olmoe, MetricOptions(by="domain", resamples=0))
     percent_gle = 100 * result.value
     assert result.groups == DOMAINS and result.null[0, 0, 0] == 1 / 8
     assert percent_gle[0, 0, 0] == pytest.approx(expected["arxiv_L0_expert0_pct"], abs=1e-3)
@@ -78,7 +78,7 @@ def test_olmoe_domain_specialisation_agrees_with_the_published_cells(olmoe, real
 
 
 def test_olmoe_information_about_five_domains_agrees_with_the_published_figures(olmoe):
-    result = METRICS["group_information"](olmoe, Ask(by="domain", resamples=1))
+    result = METRICS["group_information"](olmoe, MetricOptions(by="domain", resamples=1))
     nats_l = (result.value + result.null) * np.log(2)
     assert nats_l.round(3).tolist() == [0.116, 0.278, 0.347]
 
@@ -106,7 +106,7 @@ def test_olmoe_drift_from_base_to_tuned_checkpoints(realdata):
 
 def test_olmoe_distances_of_domains_agree_with_an_independent_implementation(olmoe):
     share_gle = shares(olmoe.table("assignments")[:, 0])
-    result = METRICS["profile_divergence"](olmoe, Ask(by="domain", resamples=0))
+    result = METRICS["profile_divergence"](olmoe, MetricOptions(by="domain", resamples=0))
     for layer in range(3):
         for g in range(5):
             for h in range(5):
@@ -198,12 +198,12 @@ def test_the_core_is_who_leads_everywhere_and_its_coverage_is_their_work():
     """Expert 0 takes half of every domain's work, expert 1 a quarter of one domain's, of eight experts."""
     count_ue = np.array([[40, 20, 4, 4, 4, 4, 2, 2] if n % 2 else [40, 5, 7, 5, 7, 5, 6, 5] for n in range(12)])
     found = tally_of_counts(count_ue[:, None], [80] * 12, ["law", "code"] * 6, 1)
-    ask = Ask(by="domain", resamples=99)
+    ask = MetricOptions(by="domain", resamples=99)
     member = METRICS["core_membership"](found, ask)
     assert member.value[0].tolist() == [1, 0, 0, 0, 0, 0, 0, 0]  # 20 of 80 is just twice an even share: not above it
     assert METRICS["core_coverage"](found, ask).value[0] == pytest.approx(0.5)
     with pytest.raises(OptionError, match="0 resamples"):
-        METRICS["core_coverage"](found, Ask(by="domain", resamples=0))
+        METRICS["core_coverage"](found, MetricOptions(by="domain", resamples=0))
 
 
 def test_labels_that_are_missing_or_alone_are_said_not_counted():
@@ -248,9 +248,13 @@ def test_what_a_language_tells_is_not_told_of_the_domains_that_are_written_in_it
         Document("", id=str(n), domain=str(d), language=str(v))
         for n, (d, v) in enumerate(zip(domains, languages, strict=True))
     )
-    within = METRICS["group_information"](tally(replace(record, documents=documents)), Ask(by="domain", resamples=200))
+    within = METRICS["group_information"](
+        tally(replace(record, documents=documents)), MetricOptions(by="domain", resamples=200)
+    )
     mute = tuple(replace(document, language="") for document in documents)
-    pooled = METRICS["group_information"](tally(replace(record, documents=mute)), Ask(by="domain", resamples=200))
+    pooled = METRICS["group_information"](
+        tally(replace(record, documents=mute)), MetricOptions(by="domain", resamples=200)
+    )
     assert pooled.value[0] > 0.3 and pooled.p[0] < 0.01
     assert abs(within.value[0]) < 0.02 and within.p[0] > 0.05
 
@@ -261,7 +265,7 @@ def test_the_interval_of_a_leaning_is_that_of_a_difference_of_two_ratios():
     tokens_u, domains = generator.integers(20, 60, 80), ("code", "law") * 40
     count_u = generator.binomial(tokens_u, generator.beta(4, 6, 80))
     built = tally_of_counts(np.stack([count_u, tokens_u - count_u], axis=1)[:, None], tokens_u, domains, k=1)
-    found = METRICS["leaning"](built, Ask(by="domain", resamples=4000))
+    found = METRICS["leaning"](built, MetricOptions(by="domain", resamples=4000))
     own_u, variance = np.arange(80) % 2 == 0, 0.0
     for side_u in (own_u, ~own_u):
         c, t = count_u[side_u], tokens_u[side_u]
@@ -273,5 +277,5 @@ def test_the_interval_of_a_leaning_is_that_of_a_difference_of_two_ratios():
 
 def test_a_leaning_of_one_document_has_no_interval():
     built = tally_of_counts(np.array([[[3, 1]], [[1, 3]], [[2, 2]]]), [4, 4, 4], ("code", "law", "law"), k=1)
-    found = METRICS["leaning"](built, Ask(by="domain", resamples=20))
+    found = METRICS["leaning"](built, MetricOptions(by="domain", resamples=20))
     assert np.isnan(found.low).all() and np.isnan(found.high).all() and np.isfinite(found.value).all()

@@ -6,8 +6,8 @@ import pytest
 from gatescope.analysis.comparison.expert_flow import flows, place_load
 from gatescope.analysis.counting import tally
 from gatescope.analysis.metrics import METRICS
-from gatescope.analysis.registry import Ask
-from gatescope.models.bundled_captures import probed
+from gatescope.analysis.registry import MetricOptions
+from gatescope.models.bundled_captures import load_probe_capture
 from gatescope.routing import Document
 from tests.app.conftest import build_record
 
@@ -46,8 +46,10 @@ def test_beyond_the_ends_and_without_tokens_there_is_nothing():
 
 
 def test_shares_after_are_those_of_the_metric():
-    record = probed("sift-softmax").of_documents(range(40))
-    found = METRICS["transition_share"](tally(record, only=METRICS["transition_share"].needs), Ask(resamples=0))
+    record = load_probe_capture("sift-softmax").of_documents(range(40))
+    found = METRICS["transition_share"](
+        tally(record, only=METRICS["transition_share"].needs), MetricOptions(resamples=0)
+    )
     from gatescope.analysis.tally.tally import Facet, token_facets
 
     _, after = flows(record, 2, 5, is_counted_t=token_facets(record) == Facet.PROMPT)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gatescope.analysis.counting import tally
-from gatescope.analysis.metrics import METRICS, Ask
+from gatescope.analysis.metrics import METRICS, MetricOptions
 from tests.analysis import even_orders as orders
 from tests.analysis import even_values as even
 from tests.analysis.even_orders import DEPTHS
@@ -174,13 +174,13 @@ def test_every_metric_says_what_an_even_router_gives():
 
 @pytest.mark.parametrize(("name", "by"), [case for case in CASES if case[0] in EVEN])
 def test_an_even_router_gives_what_chance_gives(name, by, world):
-    result = METRICS[name](world[1], Ask(by=by, **QUICK))
+    result = METRICS[name](world[1], MetricOptions(by=by, **QUICK))
     within(result.value, EVEN[name](world[0]._replace(by=by)), name=name)
 
 
 @pytest.mark.parametrize(("name", "by"), CASES)
 def test_what_it_is_held_against_is_what_chance_gives(name, by, world):
-    null = METRICS[name](world[1], Ask(by=by, **QUICK)).null
+    null = METRICS[name](world[1], MetricOptions(by=by, **QUICK)).null
     if null is None:
         assert not METRICS[name].null or METRICS[name].null.startswith("0"), "a null is announced, and none is given"
         return
@@ -231,7 +231,7 @@ def layered():
 @pytest.mark.parametrize("what", ["load", "gate_mass"])
 def test_on_average_over_many_layers_noise_is_as_large_as_chance_makes_it(what, shape, layered):
     """One layer's noise says little: 48 of them give its mean to a few percent, and that of the floor."""
-    found = METRICS[f"{what}_{shape}"](layered, Ask(resamples=0))
+    found = METRICS[f"{what}_{shape}"](layered, MetricOptions(resamples=0))
     variance = (even.load_variance if what == "load" else even.mass_variance)(World())
     drawn = SHAPES[shape](even.deviates()) * np.sqrt(variance)
     assert found.value.mean() == pytest.approx(drawn.mean(), abs=4 * drawn.std() / np.sqrt(MANY))
@@ -241,5 +241,5 @@ def test_on_average_over_many_layers_noise_is_as_large_as_chance_makes_it(what, 
 
 def test_few_experts_are_surely_busy_by_chance(layered):
     """The lower end of a 95 % interval lies above the truth once in 40, somewhat more often with 20 documents."""
-    surely = METRICS["language_reach"](layered, Ask(by="language", resamples=200)).value
+    surely = METRICS["language_reach"](layered, MetricOptions(by="language", resamples=200)).value
     assert surely.shape == (MANY, EXPERTS) and 0.01 < surely.mean() < 0.06

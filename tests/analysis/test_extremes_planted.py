@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from gatescope.analysis.counting import tally
-from gatescope.analysis.metrics import METRICS, Ask
+from gatescope.analysis.metrics import METRICS, MetricOptions
 from tests.analysis.even_orders import BATCHES
 from tests.analysis.even_values import GATE, about
 from tests.analysis.extremes import (
@@ -286,7 +286,7 @@ def planted():
 
 
 def agrees(name, by, expected, found):
-    result = METRICS[name](found[by or "domain"], Ask(by=by, **QUICK))
+    result = METRICS[name](found[by or "domain"], MetricOptions(by=by, **QUICK))
     expected = expected(result) if callable(expected) else expected
     within(result.value, expected if isinstance(expected, tuple) else (expected, expected), name=name)
     return result
@@ -312,7 +312,7 @@ def test_a_router_that_goes_by_the_word(name, by, planted):
 def test_deals_of_labels_see_what_is_there_and_nothing_else(by, one_hot, planted):
     """p is one in 41 with 40 deals where no deal is as far from chance, and 1 where all are alike."""
     for name in ("group_information", "profile_divergence", "profile_shift", "leaning"):
-        sure, never = (METRICS[name](found[by], Ask(by=by, **QUICK)).p for found in (planted, one_hot))
+        sure, never = (METRICS[name](found[by], MetricOptions(by=by, **QUICK)).p for found in (planted, one_hot))
         own = OWN > 0 if name == "leaning" else np.isfinite(sure)
         assert sure[own] == pytest.approx(1 / 41) and never[np.isfinite(never)] == pytest.approx(1)
         assert own.any() and np.isfinite(never).any()
@@ -320,7 +320,7 @@ def test_deals_of_labels_see_what_is_there_and_nothing_else(by, one_hot, planted
 
 def test_tokens_of_documents_that_are_alike_are_worth_as_many_as_there_are_documents(planted):
     """Every document is all of two experts or nothing: 6,000 tokens say what 40 independent ones do."""
-    found = METRICS["load_cv"](planted["domain"], Ask(resamples=0))
+    found = METRICS["load_cv"](planted["domain"], MetricOptions(resamples=0))
     assert found.null == pytest.approx(sqrt((EXPERTS / K - 1) / DOCUMENTS))
 
 
@@ -332,7 +332,7 @@ def test_what_chance_gives_where_labels_or_choices_are_dealt_anew(planted):
         both = np.zeros((GROUPS, GROUPS))
         np.add.at(both, (true_d, np.concatenate(halves)), GROUPS / DOCUMENTS)
         found.append((both * np.log2(np.maximum(both, 1e-300))).sum() / GROUPS + log(GROUPS, 2))
-    dealt = METRICS["group_information"](planted["domain"], Ask(by="domain", resamples=400)).null
+    dealt = METRICS["group_information"](planted["domain"], MetricOptions(by="domain", resamples=400)).null
     assert dealt == pytest.approx(np.mean(found), abs=5 * np.std(found) / sqrt(400))
-    chance = METRICS["transition_information"](planted["domain"], Ask()).null[:-1]
+    chance = METRICS["transition_information"](planted["domain"], MetricOptions()).null[:-1]
     assert chance == pytest.approx(1 / (BIT * TOKENS / GROUPS), rel=0.01)

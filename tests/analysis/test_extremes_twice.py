@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from gatescope.analysis.counting import tally
-from gatescope.analysis.metrics import METRICS, Ask
+from gatescope.analysis.metrics import METRICS, MetricOptions
 from gatescope.routing.record import joined
 from tests.analysis.extremes import CLASS, DOCUMENTS, EXPERTS, LAYERS, LENGTH, PLAIN, SPECIAL, WORDS, ZIPF, K, record_of
 from tests.analysis.test_extremes import CASES
@@ -157,7 +157,7 @@ BY_OTHERS = {"transition_predictability", "predictability_over_words"}
 
 
 def asked(name, by, counted):
-    return METRICS[name](counted, Ask(by=by, resamples=200, seed=1))
+    return METRICS[name](counted, MetricOptions(by=by, resamples=200, seed=1))
 
 
 def test_what_changes_is_among_the_metrics():

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from gatescope.analysis.counting import tally as tally_of
-from gatescope.analysis.metrics import METRICS, Ask
+from gatescope.analysis.metrics import METRICS, MetricOptions
 from gatescope.analysis.metrics.facets import PLACES, noise, total_variation
 from gatescope.analysis.tally.tally import Facet
 from gatescope.routing import Flag
 from tests.analysis.conftest import make_record
 
 PROMPT, POSITION = METRICS["prompt_against_generated"], METRICS["position_distance"]
-QUIET = Ask(resamples=0)
+QUIET = MetricOptions(resamples=0)
 
 
 def tally(record):
@@ -47,7 +47,7 @@ def distance(record, rows, others):
 
 def test_prompt_and_generated_agree_with_plain_counts():
     record = simulated(0, favour=lambda position: position > 200)
-    found = PROMPT(tally(record), Ask(resamples=200))
+    found = PROMPT(tally(record), MetricOptions(resamples=200))
     expected = distance(record, record.flag_t == 0, record.flag_t == Flag.GENERATED)
     assert found.value == pytest.approx([expected]) and found.low < expected < found.high
     assert found.null[0] < 0.02 < 0.3 < found.low[0] and found.tokens == 30 * 299
@@ -55,7 +55,7 @@ def test_prompt_and_generated_agree_with_plain_counts():
 
 def test_positions_agree_with_plain_counts_and_special_tokens_are_apart():
     record = simulated(1, favour=lambda position: position == 0)
-    found = POSITION(tally(record), Ask(resamples=50))
+    found = POSITION(tally(record), MetricOptions(resamples=50))
     plain = record.flag_t != Flag.SPECIAL
     bounds = [0, 1, 4, 16, 64, 256, 10**9]
     for place in range(6):
@@ -78,7 +78,7 @@ def test_noise_is_what_even_routers_show():
 
 
 def test_an_interval_of_no_difference_is_near_its_noise():
-    found = PROMPT(tally(simulated(2)), Ask(resamples=400))
+    found = PROMPT(tally(simulated(2)), MetricOptions(resamples=400))
     assert found.low[0] < 0.02 and found.high[0] < 4 * found.null[0]
 
 
@@ -92,9 +92,9 @@ def test_noise_by_hand():
 def test_what_is_not_there_is_undefined_and_says_so():
     record = simulated(3, documents=3, length=20)
     plain = make_record(record.ids_tlk, experts=8, documents=record.document_t, position_t=record.position_t)
-    found = PROMPT(tally(plain), Ask(resamples=20))
+    found = PROMPT(tally(plain), MetricOptions(resamples=20))
     assert np.isnan(found.value).all() and "no generated ones" in found.warnings[0]
-    places = POSITION(tally(plain), Ask(resamples=20, facets=(Facet.PROMPT,)))
+    places = POSITION(tally(plain), MetricOptions(resamples=20, facets=(Facet.PROMPT,)))
     assert np.isfinite(places.value[0, :4]).all() and np.isnan(places.value[0, 4:]).all()
     assert "64–255, 256+, special tokens" in places.warnings[0] and "whatever facets" in places.warnings[1]
 

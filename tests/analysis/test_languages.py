@@ -8,7 +8,7 @@ from scipy.spatial.distance import jensenshannon
 from scipy.stats import entropy
 
 from gatescope.analysis.counting import tally
-from gatescope.analysis.metrics import METRICS, Ask
+from gatescope.analysis.metrics import METRICS, MetricOptions
 from gatescope.analysis.tally import tally as tallying
 from gatescope.corpora.bundled import languages
 from gatescope.routing import Document
@@ -36,7 +36,7 @@ def passages_record(route, names=TONGUES, passages=6, tokens=8, experts=6):
 
 
 def asked(name, record, **options):
-    return METRICS[name](tally(record), Ask(**({"by": "language", "resamples": 99} | options)))
+    return METRICS[name](tally(record), MetricOptions(**({"by": "language", "resamples": 99} | options)))
 
 
 def test_divergence_by_hand():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gatescope.analysis.counting import tally
-from gatescope.analysis.metrics import METRICS, Ask
+from gatescope.analysis.metrics import METRICS, MetricOptions
 from gatescope.analysis.quality.data_warnings import RULES, lint, unchecked
 from gatescope.analysis.tally import tally as tallying
 from gatescope.analysis.tally.tally import Facet, Unit, merge
@@ -149,7 +149,7 @@ def test_pooled_phases():
 def test_mixed_denominators():
     record = random_record(0)
     found_tally = tally(record, only=["tokens", "assignments", "paths"])
-    ask = Ask(by="domain", resamples=20)
+    ask = MetricOptions(by="domain", resamples=20)
     found = {name: METRICS[name](found_tally, ask) for name in ("token_share_of_group", "core_coverage")}
     assert said("mixed_denominators", record, results=found) == [
         "Shares of tokens (Share of a group's tokens; 2/5 of an even router) stand beside shares of assignments "
@@ -157,7 +157,7 @@ def test_mixed_denominators():
     ]
     for name in found:
         assert said("mixed_denominators", record, results={name: found[name]}) == []
-    plain = METRICS["path_coverage"](found_tally, Ask(resamples=0))  # a share of tokens, but not of experts
+    plain = METRICS["path_coverage"](found_tally, MetricOptions(resamples=0))  # a share of tokens, but not of experts
     assert said("mixed_denominators", record, results={"path_coverage": plain, "core_coverage": plain}) == []
 
 
@@ -190,7 +190,7 @@ def test_singleton_inflation():
     record = corpus([25, 25], token_t=token_t)
     sentence = ["2 of 5 token ids (40 %) occur once; they are 4 % of the tokens."]
     assert said("singleton_inflation", record) == sentence
-    none = METRICS["load_gini"](tally(record, only=["tokens", "assignments"]), Ask(resamples=0))
+    none = METRICS["load_gini"](tally(record, only=["tokens", "assignments"]), MetricOptions(resamples=0))
     assert said("singleton_inflation", record, results={"load_gini": none}) == []
     assert said("singleton_inflation", record, results={"vocabulary_specialisation": none}) == sentence
     assert said("singleton_inflation", corpus([25, 25], token_t=np.arange(50) // 2)) == []

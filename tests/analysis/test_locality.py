@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gatescope.analysis.counting import tally
-from gatescope.analysis.metrics import METRICS, Ask
+from gatescope.analysis.metrics import METRICS, MetricOptions
 from gatescope.analysis.statistics.nulls import chance
 from gatescope.analysis.tally.locality import LAGS, WINDOWS, best_segment_score, segment_score_by_chance
 from gatescope.analysis.tally.tally import Facet
@@ -22,7 +22,7 @@ NAMES = ["repeats", "overlaps", "segments", "sets", "first_choices", "tokens", "
 
 
 def found(name, record, **ask):
-    return METRICS[name](tally(record, only=NAMES), Ask(**({"resamples": 0} | ask)))
+    return METRICS[name](tally(record, only=NAMES), MetricOptions(**({"resamples": 0} | ask)))
 
 
 def facet_of(record, row):
@@ -210,7 +210,7 @@ def test_repetition_as_counted_for_gpt_oss(gptoss, realdata):
         ("first_choice_repeats", "consecutive_same_first_choice_pct_L0_11_23", chance(gptoss.layers).slot_share_l, 0),
         ("any_choice_repeats", "consecutive_any_of_top4_pct_L0_11_23", chance(gptoss.layers).any_shared_l, 1),
     ):
-        result = METRICS[name](counted, Ask(resamples=100))
+        result = METRICS[name](counted, MetricOptions(resamples=100))
         np.testing.assert_allclose(100 * result.value[layers, 0], expected[key], atol=0.00501)
         assert 100 * even_l[0] == pytest.approx(expected["random"][even], abs=0.00501)
         assert (result.null[:, 0] > even_l).all() and (result.value[11] > result.null[11])[0]
@@ -221,7 +221,7 @@ def test_repetition_as_counted_for_gpt_oss(gptoss, realdata):
 @pytest.mark.slow
 def test_gpt_oss_is_local_beyond_its_documents(gptoss):
     counted = tally(gptoss, only=NAMES)
-    decay = METRICS["overlap_decay"](counted, Ask(resamples=0))
+    decay = METRICS["overlap_decay"](counted, MetricOptions(resamples=0))
     assert (decay.value[11] > decay.null[11]).all() and (np.diff(decay.value[11, :6]) < 0).all()
-    excess = METRICS["segment_predictability_excess"](counted, Ask(resamples=0))
+    excess = METRICS["segment_predictability_excess"](counted, MetricOptions(resamples=0))
     assert (excess.value[11, -1] > 0.1).all() and (excess.value[:, :, 1] < excess.value[:, :, 0]).all()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gatescope.analysis.counting import tally
-from gatescope.analysis.metrics import METRICS, Ask
+from gatescope.analysis.metrics import METRICS, MetricOptions
 from gatescope.analysis.tally.tally import STATISTICS, Tally, merge
 from gatescope.routing.errors import OptionError
 from gatescope.routing.record import RoutingRecord
@@ -17,7 +17,7 @@ QUICK = {"resamples": 40, "seed": 3}
 
 
 def asked(name: str, counted: Tally, by: str):
-    return METRICS[name](counted, Ask(by=by, **QUICK))
+    return METRICS[name](counted, MetricOptions(by=by, **QUICK))
 
 
 def relabelled(record: RoutingRecord, seed: int = 5) -> tuple[RoutingRecord, np.ndarray]:

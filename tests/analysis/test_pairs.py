@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gatescope.analysis.counting import tally
-from gatescope.analysis.metrics import METRICS, Ask
+from gatescope.analysis.metrics import METRICS, MetricOptions
 from gatescope.analysis.metrics.pairs import expected_pairs
 from gatescope.analysis.tally.pairs import (
     MOST_CELLS,
@@ -146,7 +146,7 @@ def test_where_the_null_does_not_apply_it_says_so():
     assert np.isnan(expected).all() and warnings == (
         "No null in layers [0]: some tokens have fewer than k experts there.",
     )
-    found = METRICS["coactivation_share"](tally(record), Ask())
+    found = METRICS["coactivation_share"](tally(record), MetricOptions())
     assert found.value[0, 0, 1] == 1 and found.value[0, 1, 0] == 0.5
     with pytest.raises(OptionError, match="add up to k=2"):
         fixed_k_chance(np.array([0.5, 0.5]), 2)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gatescope.analysis.counting import tally
-from gatescope.analysis.metrics import METRICS, Ask
+from gatescope.analysis.metrics import METRICS, MetricOptions
 from gatescope.analysis.metrics.paths import path_depths
 from gatescope.analysis.tally.pairs import BINS
 from gatescope.analysis.tally.tally import Facet
@@ -22,7 +22,7 @@ NAMES = ["first_transitions", "set_transitions", "first_choices", "paths", "toke
 
 
 def found(name, record, **ask):
-    return METRICS[name](tally(record, only=NAMES), Ask(**ask))
+    return METRICS[name](tally(record, only=NAMES), MetricOptions(**ask))
 
 
 def of_first_choices(choice_tl, experts, **more):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.naive_bayes import MultinomialNB
 
 from gatescope.analysis.counting import tally, without_words
-from gatescope.analysis.metrics import METRICS, Ask
+from gatescope.analysis.metrics import METRICS, MetricOptions
 from gatescope.analysis.metrics.prediction import PRIOR, named_right
 from gatescope.analysis.tally.tally import Facet
 from gatescope.routing import Document
@@ -59,7 +59,7 @@ def simulated(seed, *, by_word, by_domain):
 
 
 def asked(name, record, **options):
-    return METRICS[name](tally(record), Ask(**({"by": "domain", "resamples": 199} | options)))
+    return METRICS[name](tally(record), MetricOptions(**({"by": "domain", "resamples": 199} | options)))
 
 
 def test_words_tell_the_domain_where_words_differ_and_experts_add_nothing():
@@ -99,7 +99,7 @@ def test_what_ids_can_be_read_from_is_not_in_a_tally_without_words():
     bare = without_words(whole)
     assert set(whole.by_unit) - set(bare.by_unit) == {"words", "sampled"}
     with pytest.raises(OptionError, match="records with the ids of tokens"):
-        METRICS["word_predictability"](bare, Ask(by="domain"))
+        METRICS["word_predictability"](bare, MetricOptions(by="domain"))
 
 
 def test_a_group_of_one_document_is_never_named_and_one_group_of_two_is_needed():

@@ -11,7 +11,7 @@ import pytest
 from scipy.stats import poisson
 
 from gatescope.analysis.counting import tally
-from gatescope.analysis.metrics import METRICS, Ask
+from gatescope.analysis.metrics import METRICS, MetricOptions
 from gatescope.analysis.metrics import pairs as pair_metrics
 from gatescope.analysis.statistics.whole_numbers import narrow_sum
 from gatescope.analysis.tally import files as tally_file
@@ -168,7 +168,7 @@ def test_a_layer_without_a_null_keeps_its_most_frequent_pairs(monkeypatch):
 
 def test_tokens_that_no_facet_has_leave_no_pair(monkeypatch, wide):
     monkeypatch.setattr(pairs, "MOST_CELLS", 0)
-    found = METRICS["coactivation_lift"](wide[1], Ask(facets=()))
+    found = METRICS["coactivation_lift"](wide[1], MetricOptions(facets=()))
     assert found.places.shape == (0, 3) and not found.value.size and np.isnan(found.layer(2)).all()
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from gatescope.analysis.claims.tour import digits, surest_taker, widest_parting
 from gatescope.models import BUNDLED_MODELS
-from gatescope.models.bundled_captures import probed, welcome
+from gatescope.models.bundled_captures import load_probe_capture, load_welcome_capture
 from gatescope.routing import Flag
 from tests.analysis.conftest import make_record
 
@@ -73,13 +73,13 @@ def test_without_two_documents_or_without_others_nothing_is_sure():
 
 @pytest.mark.parametrize("model", BUNDLED_MODELS)
 def test_in_the_shipped_captures_they_are_what_they_claim(model):
-    text = welcome(model)
+    text = load_welcome_capture(model)
     layer, first, second, shared, slots = widest_parting(text)
     one, other = (set(text.ids_tlk[at, layer].tolist()) for at in (first, second))
     assert text.token_t[first] == text.token_t[second]
     assert len(one & other) == shared < slots == len(one)
 
-    corpus = probed(model)
+    corpus = load_probe_capture(model)
     found = surest_taker(corpus, digits(corpus), resamples=200)
     is_digit_t = np.array([bool(re.fullmatch(r"\s*\d+\s*", corpus.piece(at))) for at in corpus.token_t.tolist()])
     takes_t = (corpus.ids_tlk[:, found.layer] == found.expert).any(axis=1)

@@ -18,7 +18,7 @@ from gatescope.analysis.labels.vocabulary import (
     specialisation_of_counts,
     token_table,
 )
-from gatescope.analysis.metrics import METRICS, Ask
+from gatescope.analysis.metrics import METRICS, MetricOptions
 from gatescope.analysis.tally import tally as tallying
 from gatescope.analysis.tally.tally import Facet, merge
 from gatescope.routing import Document
@@ -117,7 +117,7 @@ def test_routing_by_word_has_all_the_excess():
 def test_the_sample_holds_tokens_as_recorded_and_all_of_a_short_document():
     record = random_record(4, documents=9)
     record = replace(record, predicted_t=(record.token_t + 3).astype(np.int32))
-    sample = sample_of(tally(record, only=ONLY), Ask(facets=EVERY))
+    sample = sample_of(tally(record, only=ONLY), MetricOptions(facets=EVERY))
     assert len(sample.token_n) == record.tokens  # no document is longer than TAKEN
     following_t = [
         int(record.token_t[t + 1]) if t + 1 < record.tokens and record.document_t[t] == record.document_t[t + 1] else -1
@@ -136,12 +136,12 @@ def test_a_long_document_gives_few_tokens_and_blocks_give_those_of_single_docume
     token_t = np.arange(4000, dtype=np.int32)
     record = make_record(generator.integers(0, 5, (4000, 1, 1)), experts=5, documents=document_t, token_t=token_t)
     record = replace(record, documents=tuple(Document(str(n), id=str(n)) for n in range(100)))
-    whole = sample_of(tally(record, only=ONLY), Ask())
+    whole = sample_of(tally(record, only=ONLY), MetricOptions())
     assert len(whole.token_n) == 100 * TAKEN
     assert abs((whole.token_n % 40).mean() - 19.5) < 1.5  # anywhere in the document
     monkeypatch.setattr(tallying, "MOST_UNITS", 8)
     halves = [tally(part(record, list(range(n, 100, 2))), only=ONLY) for n in (0, 1)]
-    folded = sample_of(merge(*halves), Ask())
+    folded = sample_of(merge(*halves), MetricOptions())
     routes = {(int(x), int(e)) for x, e in zip(whole.token_n, whole.ids_nlk[:, 0, 0], strict=True)}
     assert {(int(x), int(e)) for x, e in zip(folded.token_n, folded.ids_nlk[:, 0, 0], strict=True)} <= routes
     assert len(folded.token_n) >= 5 * TAKEN

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gatescope.analysis.counting import tally
-from gatescope.analysis.metrics import METRICS, Ask
+from gatescope.analysis.metrics import METRICS, MetricOptions
 from gatescope.analysis.metrics import windows as scaling
 from gatescope.analysis.tally.tally import Facet, merge
 from gatescope.routing import EMPTY8, Flag
@@ -17,7 +17,7 @@ from tests.analysis.conftest import make_record
 from tests.analysis.test_tally import part
 
 NEEDED = ["window_sums", "lot", "assignments", "tokens"]
-QUIET = Ask(resamples=0)
+QUIET = MetricOptions(resamples=0)
 VIOLATION, CV = METRICS["window_violation"], METRICS["window_cv"]
 
 
@@ -96,7 +96,7 @@ def test_a_load_even_over_all_is_lopsided_where_it_comes_in_bursts():
     runs = np.tile(np.array([[0, 1], [2, 3], [4, 5], [6, 7]]), (32, 1))
     ids = np.repeat(runs, 16, axis=0)[:, None]
     record = make_record(ids, experts=8, documents=np.repeat(np.arange(4), 512))
-    found = VIOLATION(tally(record, only=NEEDED), Ask(resamples=50))
+    found = VIOLATION(tally(record, only=NEEDED), MetricOptions(resamples=50))
     assert found.value[0, :7].round(6).tolist() == [3, 3, 1, 0, 0, 0, 0]
     assert (found.low[0, :7] == found.value[0, :7]).all()
 
@@ -144,7 +144,7 @@ def test_batches_do_not_depend_on_shards_nor_on_names_of_experts():
 
 
 def test_without_tokens_nothing_is_known():
-    found = VIOLATION(tally(record_of(5, [20, 20]), only=NEEDED), Ask(facets=(Facet.ENCODER,), resamples=20))
+    found = VIOLATION(tally(record_of(5, [20, 20]), only=NEEDED), MetricOptions(facets=(Facet.ENCODER,), resamples=20))
     assert np.isnan(found.value).all() and found.tokens == 0 and "No windows of 8" in found.warnings[0]
 
 

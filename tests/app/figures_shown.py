@@ -19,7 +19,7 @@ from gatescope.app.shell.session import FRAME, server
 from gatescope.app.views.prompt import show as prompt
 from gatescope.cache.schema import encode
 from gatescope.cache.study import ROUTES, Block, StudyFolder
-from gatescope.models.bundled_captures import probed
+from gatescope.models.bundled_captures import load_probe_capture
 from gatescope.routing import Flag, RoutingRecord
 from gatescope.server import sources
 from gatescope.server.settings import settings
@@ -128,7 +128,7 @@ class Shown:
 
 def corpus() -> RoutingRecord:
     """Some documents of the probe set by label; the last third of each is taken for written by the model."""
-    record = probed(MODEL)
+    record = load_probe_capture(MODEL)
     numbers = [
         number
         for label in LABELS

@@ -29,7 +29,7 @@ from gatescope.studies import blocks
 from gatescope.studies.adding_up import first_routes, whole_tally
 from gatescope.studies.blocks import Seen, Share, cut
 from gatescope.studies.capturing import capture_study
-from gatescope.studies.packing import Left, drawn_for_scores, packed
+from gatescope.studies.packing import Skipped, drawn_for_scores, packed
 from gatescope.studies.plan import Plan, longest_text
 
 ROOT = Path(__file__).parents[2]
@@ -210,7 +210,7 @@ def test_they_do_beyond_the_documents_that_a_tally_keeps_apart(model, tmp_path, 
     few = joined([capture_corpus(model, DOCUMENTS[:4], batch_tokens=128)] * 15)
     for texts_of_block in cut(texts(1200), Seen()):
         records.append(replace(few, documents=texts_of_block.documents))
-        study.write(*packed(texts_of_block, records[-1], Left(), PLAN))
+        study.write(*packed(texts_of_block, records[-1], Skipped(), PLAN))
     study.end(len(records))
     added = whole_tally(study)
     assert added.documents == 1200 and len(added.units) < 1200
@@ -222,7 +222,7 @@ def test_blocks_of_different_devices_are_added_up_and_joined(model, tmp_path):
     (_, moved) = cut(DOCUMENTS[:8], Seen())
     record = capture_corpus(model, moved.documents, batch_tokens=128)
     moved_record = replace(record, provenance=replace(record.provenance, device="cuda:1"))
-    study.write(*packed(moved, moved_record, Left(), PLAN))
+    study.write(*packed(moved, moved_record, Skipped(), PLAN))
     study.end(2)
     assert whole_tally(study).provenance.device == first_routes(study, 10**6).provenance.device == "cpu, cuda:1"
     assert whole_tally(study).documents == len(first_routes(study, 10**6).documents) == 8

@@ -7,7 +7,7 @@ import pytest
 
 from gatescope.analysis.counting import tally
 from gatescope.analysis.quality.sample_size import Enough, enough
-from gatescope.analysis.registry import Ask
+from gatescope.analysis.registry import MetricOptions
 from gatescope.app.views.library.sample_size_figure import (
     effect_sentence,
     enough_frame,
@@ -34,7 +34,7 @@ def test_what_is_needed_is_what_the_formulas_give_on_paper():
 
     Load: (1.959964 / 0.1)² (4/2 - 1) = 384.1; pairs: 50 · 4 · 3 / (2 · 1) = 300; steps: 50 · 4 · 4 = 800.
     """
-    found = enough(tally(build_record(["a", "b", "c"], flag_t=np.zeros(3, np.uint8))), Ask())
+    found = enough(tally(build_record(["a", "b", "c"], flag_t=np.zeros(3, np.uint8))), MetricOptions())
     assert found.tokens_l.tolist() == [3, 3]
     assert found.load_l == pytest.approx([384.146, 384.146], abs=0.01)
     assert found.pairs_l.tolist() == [300, 300]
@@ -53,7 +53,7 @@ def test_documents_that_use_one_half_of_the_experts_each_are_worth_two_tokens():
         position_t=np.tile(np.arange(10, dtype=np.int32), 2),
         documents=(Document("a"), Document("b")),
     )
-    found = enough(tally(record), Ask())
+    found = enough(tally(record), MetricOptions())
     assert found.effect_l == pytest.approx([10.0])
     assert found.load_l == pytest.approx([3841.46], abs=0.1)
 

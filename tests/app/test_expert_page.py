@@ -8,7 +8,7 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from gatescope.app.shell.session import FRAME
-from gatescope.models.bundled_captures import probed
+from gatescope.models.bundled_captures import load_probe_capture
 from gatescope.routing import Flag
 from gatescope.server.settings import settings
 
@@ -61,7 +61,7 @@ def param(page: AppTest, name: str) -> str:
 @cache
 def loads(layer: int) -> list[int]:
     """Tokens of the text itself that each expert worked on, counted afresh."""
-    record = probed("sift-softmax")
+    record = load_probe_capture("sift-softmax")
     own_t = record.flag_t & (Flag.SPECIAL | Flag.TEMPLATE) == 0
     return np.bincount(record.ids_tlk[own_t, layer].ravel(), minlength=32).tolist()
 
@@ -103,7 +103,7 @@ def test_groups_change_with_the_label(opened):
 def test_a_slice_recounts_everything(opened):
     page = opened(l="3", e="9", s="domain:code")
     said = words(page)
-    record = probed("sift-softmax")
+    record = load_probe_capture("sift-softmax")
     numbers = [number for number, document in enumerate(record.documents) if document.domain == "code"]
     own_t = np.isin(record.document_t, numbers) & (record.flag_t & (Flag.SPECIAL | Flag.TEMPLATE) == 0)
     count = int((record.ids_tlk[own_t, 3] == 9).sum())

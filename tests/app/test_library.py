@@ -25,13 +25,13 @@ from gatescope.routing import Document
 from gatescope.routing.errors import CaptureNotFoundError, OptionError, StorageFullError, StoreError, TraceError
 from gatescope.server import import_export as exchange
 from gatescope.server.library import Entry, is_listed
-from gatescope.server.metadata import LabelBook, tags_of
+from gatescope.server.metadata import MetadataStore, tags_of
 from gatescope.server.settings import load_settings, settings
 from gatescope.server.sources import CAPTURED
 from gatescope.server.visitor import check_visitors, key_of
 from gatescope.studies.compute import Chosen
 from gatescope.studies.importing import write_records
-from gatescope.studies.manifest import Order, write_order
+from gatescope.studies.manifest import StudyManifest, write_manifest
 from tests.app.conftest import build_record
 
 FIRST, SECOND, THIRD = "firstcaptureaaaa", "secondcaptureaaa", "thirdstudyaaaaaa"
@@ -149,7 +149,9 @@ def test_nobody_reads_what_another_calls_a_text_that_both_have(place):
 
 
 def begin_study(id: str, owner: str, **more) -> None:
-    write_order(server().studies_folder / id, Order(id=id, name="mine", model="sift-softmax", owner=owner, **more))
+    write_manifest(
+        server().studies_folder / id, StudyManifest(id=id, name="mine", model="sift-softmax", owner=owner, **more)
+    )
 
 
 def test_a_study_is_listed_to_who_began_it(place):
@@ -241,7 +243,7 @@ def test_usage_is_what_lies_on_the_disk(place):
 
 
 def test_labels_that_cannot_be_read_are_none(tmp_path):
-    book = LabelBook(tmp_path)
+    book = MetadataStore(tmp_path)
     book.call(FIRST, "ann", name="x", tags="y")
     for damage in ("", "[]", '{"called": 1}', '{"owner": "a", "is_shared": true, "called": {"ann": {}}}'):
         (tmp_path / "library" / f"{FIRST}.json").write_text(damage)
@@ -340,12 +342,11 @@ def test_two_who_name_one_thing_at_once_are_both_heard(tmp_path):
 
     def name_it(who: str) -> None:
         for count in range(10):
-            LabelBook(tmp_path).call(FIRST, who, name=f"{who} {count}", tags=who)
+            MetadataStore(tmp_path).call(FIRST, who, name=f"{who} {count}", tags=who)
 
-    other = "from pathlib import Path; from gatescope.server.metadata import LabelBook\n"
-    other += (
-        f"for n in range(30): LabelBook(Path({str(tmp_path)!r})).call({FIRST!r}, 'process', name=f'x{{n}}', tags='')"
-    )
+    other = "from pathlib import Path; from gatescope.server.metadata import MetadataStore\n"
+    other += f"store = MetadataStore(Path({str(tmp_path)!r}))\n"
+    other += f"for n in range(30): store.call({FIRST!r}, 'process', name=f'x{{n}}', tags='')"
     process = subprocess.Popen([sys.executable, "-c", other], cwd=Path(__file__).parents[2])
     threads = [threading.Thread(target=name_it, args=(who,)) for who in names]
     for thread in threads:
@@ -353,12 +354,12 @@ def test_two_who_name_one_thing_at_once_are_both_heard(tmp_path):
     for thread in threads:
         thread.join()
     assert process.wait(60) == 0
-    called = LabelBook(tmp_path).of(FIRST).called
+    called = MetadataStore(tmp_path).of(FIRST).called
     assert {who: called[who].name for who in called} == {who: f"{who} 9" for who in names} | {"process": "x29"}
 
 
 def test_what_is_owned_stays_with_its_first_owner(tmp_path):
-    book = LabelBook(tmp_path)
+    book = MetadataStore(tmp_path)
     book.own(FIRST, "ann")
     book.own(FIRST, "bob")
     assert book.of(FIRST).owner == "ann"

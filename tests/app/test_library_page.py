@@ -8,10 +8,10 @@ from streamlit.testing.v1 import AppTest
 
 from gatescope.app.shell.session import FRAME, server
 from gatescope.app.views.library.studies import duration, how_far
-from gatescope.server.background import Doing
+from gatescope.server.background import StudyProgress
 from gatescope.server.settings import settings
 from gatescope.studies.compute import Chosen
-from gatescope.studies.manifest import Order, read_order, write_order
+from gatescope.studies.manifest import StudyManifest, read_manifest, write_manifest
 from tests.app.conftest import build_record
 
 PAGE = "../pages/library.py"
@@ -118,7 +118,7 @@ def test_a_part_of_the_probe_set_is_studied_from_the_form_to_its_pages(opened):
     button(page, "Start the study").click().run()
     assert not page.exception
     (id,) = [folder.name for folder in server().studies_folder.iterdir()]
-    assert [one for one in page.button if one.label == "Cancel"] or read_order(
+    assert [one for one in page.button if one.label == "Cancel"] or read_manifest(
         server().studies_folder / id
     ).state == "done"
     page = waited(page, id)
@@ -193,12 +193,14 @@ def test_what_the_quota_has_no_room_for_cannot_be_started(opened):
 
 
 def test_a_failed_study_says_why_and_a_stopped_one_goes_on_or_is_deleted(opened):
-    order = Order(id=STUDY, name=HOSTILE, model="gone", state="failed", problem=("F found", "E expected", "D do"))
-    write_order(server().studies_folder / STUDY, order)
+    order = StudyManifest(
+        id=STUDY, name=HOSTILE, model="gone", state="failed", problem=("F found", "E expected", "D do")
+    )
+    write_manifest(server().studies_folder / STUDY, order)
     page = opened()
     assert all(said in words(page) for said in ("failed", "F found", "E expected", "D do"))
     assert button(page, "Retry")
-    write_order(server().studies_folder / STUDY, Order(id=STUDY, name="x", model="gone", state="running"))
+    write_manifest(server().studies_folder / STUDY, StudyManifest(id=STUDY, name="x", model="gone", state="running"))
     page.run()
     assert "was stopped" in words(page)
     assert button(page, "Continue")
@@ -239,15 +241,15 @@ def test_in_a_shared_library_a_text_of_others_is_not_listed(opened):
 
 
 def test_how_far_a_study_is_in_words():
-    assert how_far(Doing(), before=1) == "Waiting for 1 other study"
-    assert how_far(Doing(), before=2) == "Waiting for 2 other studies"
-    half = Doing(
+    assert how_far(StudyProgress(), before=1) == "Waiting for 1 other study"
+    assert how_far(StudyProgress(), before=2) == "Waiting for 2 other studies"
+    half = StudyProgress(
         what="capturing", documents=5, of_documents=10, characters=500, of_characters=1000, new_characters=250,
         tokens=100, seconds=10.0,
     )  # fmt: skip
     assert how_far(half, before=0) == "Captured 5 of 10 documents, 100 tokens; about 21 s left, then the metrics"
     assert half.share == 0.375
-    last = Doing(what="Co-activation", characters=1, of_characters=1, metrics=3, of_metrics=4)
+    last = StudyProgress(what="Co-activation", characters=1, of_characters=1, metrics=3, of_metrics=4)
     assert how_far(last, before=0) == "Computing 4 of 4: Co-activation"  # three are done
     assert last.share == 0.9375
     last.since = time.monotonic() - 70.5

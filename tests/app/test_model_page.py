@@ -17,7 +17,7 @@ from gatescope.app.shell.session import FRAME, server
 from gatescope.app.views.model.blocks_figure import rule_figure
 from gatescope.app.views.model.report import CLAIMS
 from gatescope.routing.router import RouterRule
-from gatescope.server.model_worker import Tracer
+from gatescope.server.model_worker import ModelWorker
 from gatescope.server.settings import settings
 from tests.app.browser.harness import go_to
 from tests.app.test_browser import address, visit  # noqa: F401  # a dashboard of this file's own
@@ -143,14 +143,14 @@ def test_the_command_gives_the_same_report(opened, tiny_model, monkeypatch):
 
 def test_a_model_is_not_read_by_the_page_that_waits_for_it(opened, tiny_model, monkeypatch):
     may_go_on, readers = threading.Event(), []
-    usual = Tracer._read_model
+    usual = ModelWorker._read_model
 
     def slow(self, tick):
         readers.append(threading.current_thread())
         may_go_on.wait(240)
         return usual(self, tick)
 
-    monkeypatch.setattr("gatescope.server.model_worker.Tracer._read_model", slow)
+    monkeypatch.setattr("gatescope.server.model_worker.ModelWorker._read_model", slow)
     page = opened(tiny_model, is_awaited=False)
     try:
         assert next(one.label.replace("\\", "") for one in page.status).startswith(f"Reading the model {tiny_model}")

@@ -27,12 +27,20 @@ from gatescope.hooks.weights import FINGERPRINT, check_fingerprint, check_weight
 from gatescope.routing import Document
 from gatescope.routing.errors import GatescopeError
 from gatescope.server.metadata import FOLDER as LABELS
-from gatescope.server.metadata import LabelBook
+from gatescope.server.metadata import MetadataStore
 from gatescope.server.sources import ANALYSED, CAPTURED, read_study
 from gatescope.server.verifying import check_in_folder, verified
 from gatescope.studies import results
 from gatescope.studies.adding_up import whole_tally
-from gatescope.studies.manifest import ORDER, TEXTS, Order, read_order, read_texts, write_order, write_texts
+from gatescope.studies.manifest import (
+    ORDER,
+    TEXTS,
+    StudyManifest,
+    read_manifest,
+    read_texts,
+    write_manifest,
+    write_texts,
+)
 from tests.app.conftest import build_record
 from tests.app.mutations import mutations_of
 from tests.app.small_studies import analyze, captured
@@ -89,7 +97,7 @@ def _model(place: Path) -> Read:
 READERS: dict[str, dict[str, Reader]] = {
     "store": {
         "capture": lambda place: Read(_digest(encode(Store(place).get(ID)))),
-        "labels": lambda place: Read(repr(LabelBook(place).of(ID))),
+        "labels": lambda place: Read(repr(MetadataStore(place).of(ID))),
     },
     "study": {
         "page": _page,
@@ -100,7 +108,7 @@ READERS: dict[str, dict[str, Reader]] = {
         "tally": lambda place: Read(_digest(to_bytes(results.read_tally(place / ANALYSED / results.TALLY)))),
         "table": _table,
         "what it lacked": lambda place: Read(repr(results.lacked(place / ANALYSED))),
-        "order": lambda place: Read(repr(read_order(place))),
+        "order": lambda place: Read(repr(read_manifest(place))),
         "texts": lambda place: Read(repr(read_texts(place))),
     },
     "shipped": {"capture": lambda place: _shard(place, "probe.gsr")},
@@ -118,14 +126,14 @@ def world(tmp_path_factory) -> Path:
     store = Store(whole / "store")
     for id, pieces in ((ID, ["a", "b", "c"]), ("secondcaptureaaa", ["d"] * 6)):
         store.put(id, build_record(pieces))
-        LabelBook(store.folder).call(id, "ann", name=f"of {id}", tags="law, code")
-        LabelBook(store.folder).share(id, "ann", is_shared=True)
+        MetadataStore(store.folder).call(id, "ann", name=f"of {id}", tags="law, code")
+        MetadataStore(store.folder).share(id, "ann", is_shared=True)
     place = whole / "study" / STUDY
     study = captured(place / CAPTURED, build_record)
     study.keep_sum(study.finished().values(), COUNTS, to_bytes(whole_tally(study)))
     ran = analyze(study, place / ANALYSED)
     assert ran.exit_code == 0, ran.output
-    write_order(place, Order(id=STUDY, name="mine", model="small", documents=6, tokens=13, state="done"))
+    write_manifest(place, StudyManifest(id=STUDY, name="mine", model="small", documents=6, tokens=13, state="done"))
     write_texts(place, [Document(f"text {n}", domain="law") for n in range(6)])
     other = captured(whole / "study" / "otheraaaaaaaaaaa" / CAPTURED, build_record, blocks=2)
     assert other.lacking() == []

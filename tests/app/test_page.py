@@ -153,7 +153,8 @@ def test_a_text_far_too_long_is_not_even_counted(page, monkeypatch):
     settled(page.run())
     counted = []
     monkeypatch.setattr(
-        "gatescope.server.model_worker.Tracer.count_tokens", lambda _tracer, text, **_: counted.append(len(text)) or 1
+        "gatescope.server.model_worker.ModelWorker.count_tokens",
+        lambda _tracer, text, **_: counted.append(len(text)) or 1,
     )
     run_text(page, "x" * 50_000)
     assert 50_000 not in counted
@@ -303,7 +304,7 @@ def test_the_first_picture_does_not_wait_for_the_model(monkeypatch):
     _forget()
     may_go_on = threading.Event()
     monkeypatch.setattr(
-        "gatescope.server.model_worker.Tracer._read_model", lambda _self, _tick: may_go_on.wait(240) and None
+        "gatescope.server.model_worker.ModelWorker._read_model", lambda _self, _tick: may_go_on.wait(240) and None
     )
     try:
         page = AppTest.from_file(FRAME, default_timeout=240).run()

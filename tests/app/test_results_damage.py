@@ -12,7 +12,7 @@ from gatescope.analysis.tally.files import to_bytes
 from gatescope.cache.sums import NAME as SUMS
 from gatescope.cli.main import app
 from gatescope.models import BUNDLED_MODELS
-from gatescope.models.bundled_captures import probed
+from gatescope.models.bundled_captures import load_probe_capture
 from gatescope.routing.errors import StoreError
 from gatescope.server.measures import measure, table, tally_of
 from gatescope.server.sources import ANALYSED, CAPTURED, WHOLE, read_shipped, read_study
@@ -115,7 +115,7 @@ def test_what_ships_with_the_models_is_checked_when_it_is_read(tmp_path, monkeyp
     copied = tmp_path / name
     shutil.copytree(BUNDLED_MODELS[name] / "captures", copied / "captures")
     monkeypatch.setitem(BUNDLED_MODELS, name, copied)
-    probed(name)
+    load_probe_capture(name)
     flip(copied / "captures" / "probe.gsr", -1000)  # among the texts, which have no checksum of their own
     with pytest.raises(StoreError, match=r"probe\.gsr has .* whose checksum does not match"):
-        probed(name)
+        load_probe_capture(name)

@@ -7,7 +7,7 @@ import pytest
 
 from gatescope.analysis.counting import tally
 from gatescope.analysis.metrics import METRICS
-from gatescope.analysis.registry import Ask, Result
+from gatescope.analysis.registry import MetricOptions, Result
 from gatescope.analysis.tally.files import to_bytes
 from gatescope.routing import Document, Flag
 from gatescope.routing.errors import CaptureNotFoundError, OptionError
@@ -120,7 +120,7 @@ def test_what_ships_analysed_is_what_its_routes_give(model):
         "run `python -m gatescope.training.ship_analysis`"
     )
     for name, by in (("relative_load", ""), ("load_gini", ""), ("token_share_of_group", "domain")):
-        found = METRICS[name](again, Ask(by=by, resamples=0))
+        found = METRICS[name](again, MetricOptions(by=by, resamples=0))
         np.testing.assert_allclose(measure(shipped, name, by=by).value, found.value, rtol=1e-12, err_msg=name)
     assert len(table(shipped, "composition.domain")) == len(shipped.record.layers)
 

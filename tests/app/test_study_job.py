@@ -20,18 +20,18 @@ from gatescope.corpora import probe
 from gatescope.hooks import capture_corpus
 from gatescope.routing import Document
 from gatescope.routing.errors import CaptureNotFoundError, OptionError, StorageFullError
-from gatescope.server.background import Doing, Studies
+from gatescope.server.background import Studies, StudyProgress
 from gatescope.server.jobs import JobQueue, Phase
 from gatescope.server.measures import measure
 from gatescope.server.memo_cache import invalidate
-from gatescope.server.model_worker import Shelf, Tracer
+from gatescope.server.model_worker import CaptureCache, ModelWorker
 from gatescope.server.settings import load_settings
 from gatescope.server.sources import ANALYSED, CAPTURED, read_study
 from gatescope.server.study_blocks import block_characters, blocks, plan_for
 from gatescope.studies.capturing import capture_block
 from gatescope.studies.compute import Chosen
 from gatescope.studies.estimate import length_of, speed_of
-from gatescope.studies.manifest import TEXTS, Order, now, read_order, read_texts, write_order, write_texts
+from gatescope.studies.manifest import TEXTS, StudyManifest, now, read_manifest, read_texts, write_manifest, write_texts
 from gatescope.studies.results import NAME as RESULTS
 from gatescope.studies.results import read_results
 
@@ -45,7 +45,7 @@ PATIENCE = 240
 @pytest.fixture(scope="module")
 def tracer(tiny_model, tmp_path_factory):
     folder = tmp_path_factory.mktemp("server")
-    made = Tracer(str(tiny_model), settings=load_settings(cache_dir=folder), shelf=Shelf(Store(folder)))
+    made = ModelWorker(str(tiny_model), settings=load_settings(cache_dir=folder), shelf=CaptureCache(Store(folder)))
     assert made.loading.wait(PATIENCE)
     yield made
     made.close()
@@ -59,9 +59,9 @@ def studies(tracer, tmp_path):
     invalidate(ID)
 
 
-def order(id: str = ID, *, characters: int = 2000, documents=TEXTS_READ, **more) -> Order:
+def order(id: str = ID, *, characters: int = 2000, documents=TEXTS_READ, **more) -> StudyManifest:
     made = {"name": "hand-made", "model": "tiny", "documents": len(documents), "created": now()}
-    return Order(id=id, block_characters=characters, **made | more)
+    return StudyManifest(id=id, block_characters=characters, **made | more)
 
 
 def finished(folder: Path) -> dict:
@@ -87,7 +87,7 @@ def test_a_study_is_captured_analysed_and_read_like_any_other(studies, tracer):
     assert job.wait(PATIENCE)
     assert job.phase is Phase.DONE, job.error
     folder = studies.folder / ID
-    assert read_order(folder).state == "done"
+    assert read_manifest(folder).state == "done"
     assert not (folder / TEXTS).exists()
     source = read_study(ID, folder)
     assert (source.name, source.kind, source.is_cut) == ("hand-made", "corpus", False)
@@ -135,12 +135,12 @@ def test_a_study_that_is_cancelled_keeps_its_blocks_and_goes_on_from_there(studi
     assert job.wait(PATIENCE)
     let.set()
     assert job.phase is Phase.CANCELLED
-    assert read_order(studies.folder / ID).state == "stopped"
+    assert read_manifest(studies.folder / ID).state == "stopped"
     kept = {path: path.stat().st_mtime_ns for path in (studies.folder / ID / CAPTURED / "blocks").glob("*.routes")}
     assert len(kept) == 1 < len(list(blocks(TEXTS_READ, 2000, 0)))
 
     assert studies.go_on(ID).wait(PATIENCE)
-    assert read_order(studies.folder / ID).state == "done"
+    assert read_manifest(studies.folder / ID).state == "done"
     assert kept.items() <= {path: path.stat().st_mtime_ns for path in next(iter(kept)).parent.glob("*.routes")}.items()
     assert same_routes(read_study(ID, studies.folder / ID).record, capture_corpus(tracer.model, TEXTS_READ))
 
@@ -151,7 +151,7 @@ def test_what_a_study_is_at_is_counted_where_its_worker_begins_before_the_caller
     def late(*given, **more):
         """The caller is put off, as on a busy machine, until the worker has begun and had time to go on."""
         job = submit(*given, **more)
-        wait_until(lambda: read_order(studies.folder / ID).state == "running")
+        wait_until(lambda: read_manifest(studies.folder / ID).state == "running")
         begun.wait(0.3)
         return job
 
@@ -202,7 +202,7 @@ def test_studies_run_one_after_another_and_a_waiting_one_can_be_cancelled(studie
     assert studies.queue.position(second) == 1
     studies.cancel(OTHER)
     assert second.phase is Phase.CANCELLED
-    assert read_order(studies.folder / OTHER).state == "stopped"
+    assert read_manifest(studies.folder / OTHER).state == "stopped"
     let.set()
     assert first.wait(PATIENCE)
     assert first.phase is Phase.DONE
@@ -232,13 +232,15 @@ def test_a_study_whose_worker_is_first_shows_how_far_it_is(tracer, tmp_path):
 def test_a_study_cancelled_while_its_model_waits_to_load_leaves_the_loading_to_others(tiny_model, tmp_path):
     let = threading.Event()
 
-    class SlowTracer(Tracer):
+    class SlowTracer(ModelWorker):
         def _load(self):
             self.queue.submit("gate", lambda _tick: let.wait(60), watcher=self.name)
             return super()._load()
 
     slow = SlowTracer(
-        str(tiny_model), settings=load_settings(cache_dir=tmp_path / "cache"), shelf=Shelf(Store(tmp_path / "cache"))
+        str(tiny_model),
+        settings=load_settings(cache_dir=tmp_path / "cache"),
+        shelf=CaptureCache(Store(tmp_path / "cache")),
     )
     made = Studies(tmp_path / "studies", lambda _name: slow, limit=4, most_tokens=100_000, chosen=FEW)
     job = made.begin(order(), TEXTS_READ[:2])
@@ -263,33 +265,33 @@ def test_a_study_that_outgrows_its_room_ends_and_goes_on_when_there_is_more(stud
 
     studies._check_room = check_room
     assert studies.begin(order(), TEXTS_READ).wait(PATIENCE)
-    said = read_order(studies.folder / ID)
+    said = read_manifest(studies.folder / ID)
     assert (said.state, said.error.found) == ("failed", "full")
     assert len(finished(studies.folder)) == 2
     assert studies.go_on(ID).wait(PATIENCE)
-    assert read_order(studies.folder / ID).state == "done"
+    assert read_manifest(studies.folder / ID).state == "done"
 
 
 def test_the_same_study_begun_twice_is_one(studies):
     first = studies.begin(order(), TEXTS_READ[:3])
     assert studies.begin(order(name="again"), TEXTS_READ[:3]) is first
     assert first.wait(PATIENCE)
-    assert read_order(studies.folder / ID).name == "hand-made"
+    assert read_manifest(studies.folder / ID).name == "hand-made"
 
 
 def test_a_model_that_cannot_be_loaded_fails_in_three_parts_and_can_be_tried_again(tracer, tmp_path):
-    broken = Tracer(str(tmp_path / "nothing"), settings=load_settings(cache_dir=tmp_path), shelf=tracer._shelf)
+    broken = ModelWorker(str(tmp_path / "nothing"), settings=load_settings(cache_dir=tmp_path), shelf=tracer._shelf)
     models = [broken]
     made = Studies(tmp_path / "studies", lambda _name: models[-1], limit=4, most_tokens=100_000)
     job = made.begin(order(), TEXTS_READ[:2])
     assert job.wait(PATIENCE)
     assert job.phase is Phase.FAILED
-    said = read_order(made.folder / ID)
+    said = read_manifest(made.folder / ID)
     assert said.state == "failed"
     assert all((said.error.found, said.error.expected, said.error.do))
     models.append(tracer)
     assert made.go_on(ID).wait(PATIENCE)
-    after = read_order(made.folder / ID)
+    after = read_manifest(made.folder / ID)
     assert (after.state, after.error) == ("done", None)
     broken.close()
     made.close()
@@ -298,7 +300,7 @@ def test_a_model_that_cannot_be_loaded_fails_in_three_parts_and_can_be_tried_aga
 def test_a_study_with_more_tokens_than_a_visitor_may_have_is_ended(tracer, tmp_path):
     made = Studies(tmp_path, lambda _name: tracer, limit=4, most_tokens=300)
     assert made.begin(order(), TEXTS_READ).wait(PATIENCE)
-    said = read_order(tmp_path / ID)
+    said = read_manifest(tmp_path / ID)
     assert said.state == "failed"
     assert "at most 300" in said.error.expected
     made.close()
@@ -315,8 +317,8 @@ import threading
 from gatescope.server.settings import load_settings
 from gatescope.app.study import job
 from gatescope.server.background import Studies
-from gatescope.studies.manifest import Order, read_texts
-from gatescope.server.model_worker import Shelf, Tracer
+from gatescope.studies.manifest import StudyManifest, read_texts
+from gatescope.server.model_worker import CaptureCache, ModelWorker
 from gatescope.cache.store import Store
 from pathlib import Path
 model, folder, id = sys.argv[1:]
@@ -328,7 +330,8 @@ def captured(model, texts, plan):
     return capture_block(model, texts, plan)
 
 job.capture_block = captured
-tracer = Tracer(model, settings=load_settings(cache_dir=Path(folder) / "cache"), shelf=Shelf(Store(folder + "/cache")))
+shelf = CaptureCache(Store(folder + "/cache"))
+tracer = ModelWorker(model, settings=load_settings(cache_dir=Path(folder) / "cache"), shelf=shelf)
 Studies(Path(folder), lambda name: tracer, limit=4, most_tokens=100_000).go_on(id).wait()
 """
 
@@ -337,7 +340,7 @@ Studies(Path(folder), lambda name: tracer, limit=4, most_tokens=100_000).go_on(i
 def test_a_server_that_is_killed_leaves_a_study_that_goes_on(studies, tiny_model, tracer):
     folder = studies.folder / ID
     write_texts(folder, TEXTS_READ)
-    write_order(folder, order(characters=400))
+    write_manifest(folder, order(characters=400))
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     root = Path(__file__).parents[2]
     command = [sys.executable, "-c", KILLED, str(tiny_model), str(studies.folder), ID]
@@ -348,9 +351,9 @@ def test_a_server_that_is_killed_leaves_a_study_that_goes_on(studies, tiny_model
     finally:
         server.send_signal(signal.SIGKILL)
         server.wait(PATIENCE)
-    assert read_order(folder).state == "running"  # nobody could say that it ended
+    assert read_manifest(folder).state == "running"  # nobody could say that it ended
     assert studies.go_on(ID).wait(PATIENCE)
-    assert read_order(folder).state == "done"
+    assert read_manifest(folder).state == "done"
     assert len(finished(studies.folder)) > 2
     assert same_routes(read_study(ID, folder).record, capture_corpus(tracer.model, TEXTS_READ))
 
@@ -365,13 +368,13 @@ def test_texts_are_kept_to_the_letter(tmp_path):
 
 def test_an_order_reads_back_and_a_damaged_one_is_none(tmp_path):
     asked = order(understood=("a", "b")).failed(OptionError("found", expected="expected", do="do"))
-    write_order(tmp_path / ID, asked)
-    assert read_order(tmp_path / ID) == asked
-    assert read_order(tmp_path / ID).error.do == "do"
+    write_manifest(tmp_path / ID, asked)
+    assert read_manifest(tmp_path / ID) == asked
+    assert read_manifest(tmp_path / ID).error.do == "do"
     for damage in ("", "[]", "{}", '{"id": 1, "name": "x", "model": "y", "unknown": 1}'):
         (tmp_path / ID / "order.json").write_text(damage)
-        assert read_order(tmp_path / ID) is None
-    assert read_order(tmp_path / "../x") is None
+        assert read_manifest(tmp_path / ID) is None
+    assert read_manifest(tmp_path / "../x") is None
 
 
 def test_blocks_hold_every_text_once_in_order_and_long_ones_alone():
@@ -429,14 +432,14 @@ def test_the_time_of_a_pass_is_that_of_the_fastest(tracer, monkeypatch):
 
 
 def test_what_is_written_at_the_end_is_told(studies):
-    told, write = [], Doing.begin
+    told, write = [], StudyProgress.begin
 
     def begin(doing, what):
         told.append((what, doing.is_writing))
         write(doing, what)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Doing, "begin", begin)
+        patch.setattr(StudyProgress, "begin", begin)
         assert studies.begin(order(), TEXTS_READ[:3]).wait(PATIENCE)
     written = [what for what, is_writing in told if is_writing]
     assert written[0] == "tables"

@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 from gatescope.app.charts.token_heatmap import striking_cell
 from gatescope.app.shell.links import place_of, row_of
 from gatescope.app.shell.session import FRAME, server
-from gatescope.models.bundled_captures import welcome
+from gatescope.models.bundled_captures import load_welcome_capture
 from gatescope.server.settings import settings
 from gatescope.server.sources import Scope, counted, document_of
 from gatescope.server.view import Span
@@ -47,7 +47,7 @@ def words(page: AppTest) -> str:
 
 def test_the_bare_page_follows_the_most_striking_token_of_the_example(opened):
     said = words(opened())
-    _, token = striking_cell(welcome("sift-softmax"), "margin")
+    _, token = striking_cell(load_welcome_capture("sift-softmax"), "margin")
     assert f"Token {token} “" in said
     for question in ("Which experts took", "How firmly", "Which other words", "Is the route the word's"):
         assert question in said

@@ -12,7 +12,7 @@ from gatescope.analysis.claims.claims import check_claims
 from gatescope.analysis.claims.tour import Parting, Taker
 from gatescope.analysis.labels.verdict import Evidence, left_of_columns, strength
 from gatescope.analysis.metrics import METRICS
-from gatescope.analysis.registry import Ask, Result
+from gatescope.analysis.registry import MetricOptions, Result
 from gatescope.app.charts.tour import leaning_stop, parting_stop, taker_stop
 from gatescope.app.shell.session import server
 from gatescope.app.shell.tour import stops
@@ -72,7 +72,7 @@ def test_each_question_leads_to_what_answers_it(model):
     assert share_e.argmax() == place[1] and share_e.max() > 0.5
 
     place = (domains.parts["layer"], domains.parts["expert"])
-    anew = METRICS["leaning"](tally_of(corpus, "leaning"), Ask(by="domain", resamples=99, seed=7))
+    anew = METRICS["leaning"](tally_of(corpus, "leaning"), MetricOptions(by="domain", resamples=99, seed=7))
     code = anew.groups.index("code")
     assert domains.parts["by"] == "domain"
     assert np.nanargmax(anew.value[code]) == np.ravel_multi_index(place, anew.value[code].shape)

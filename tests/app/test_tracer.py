@@ -10,7 +10,7 @@ from gatescope.cache.store import Store
 from gatescope.hooks import CaptureOptions, capture, load_model
 from gatescope.routing.errors import CaptureNotFoundError, ModelNotFoundError, PromptError, explained
 from gatescope.server.jobs import Job, Phase
-from gatescope.server.model_worker import Hit, Shelf, Tracer, identify
+from gatescope.server.model_worker import CaptureCache, Hit, ModelWorker, identify
 from gatescope.server.settings import load_settings
 
 PATIENCE = 120
@@ -51,7 +51,7 @@ def settings(tmp_path):
 
 @pytest.fixture
 def shelf(tmp_path):
-    return Shelf(Store(tmp_path))
+    return CaptureCache(Store(tmp_path))
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def start(stage, settings, tiny_model):  # noqa: ARG001 - it stands before the l
     started = []
 
     def make(shelf):
-        started.append(Tracer(str(tiny_model), settings=settings, shelf=shelf))
+        started.append(ModelWorker(str(tiny_model), settings=settings, shelf=shelf))
         assert started[-1].loading.wait(PATIENCE)
         return started[-1]
 
@@ -92,7 +92,7 @@ def test_the_same_text_twice_runs_the_model_once(tracer, stage):
 
 def test_a_capture_survives_the_server(tracer, stage, start, tmp_path):
     first = done(tracer.request("one two three", CaptureOptions(), "a"))
-    second = start(Shelf(Store(tmp_path))).request("one two three", CaptureOptions(), "a")
+    second = start(CaptureCache(Store(tmp_path))).request("one two three", CaptureOptions(), "a")
     assert isinstance(second, Hit)
     assert np.array_equal(first.record.ids_tlk, second.record.ids_tlk)
     assert len(stage.captured) == 1
@@ -162,7 +162,7 @@ def test_a_damaged_capture_is_set_aside_said_and_captured_again(tracer, stage, s
     first = done(tracer.request("one two three", CaptureOptions(), "a"))
     path = tmp_path / f"{first.id}.gsr"
     path.write_bytes(path.read_bytes()[:-7])
-    again = done(start(Shelf(Store(tmp_path))).request("one two three", CaptureOptions(), "a"))
+    again = done(start(CaptureCache(Store(tmp_path))).request("one two three", CaptureOptions(), "a"))
     assert "damaged" in again.notice
     assert "captured again" in again.notice
     assert np.array_equal(again.record.ids_tlk, first.record.ids_tlk)
@@ -171,7 +171,7 @@ def test_a_damaged_capture_is_set_aside_said_and_captured_again(tracer, stage, s
 
 
 def test_a_capture_the_store_has_no_room_for_is_shown_and_found_again(start, stage, tmp_path):
-    shelf = Shelf(Store(tmp_path / "full", quota_bytes=100))
+    shelf = CaptureCache(Store(tmp_path / "full", quota_bytes=100))
     tracer = start(shelf)
     hit = done(tracer.request("a b", CaptureOptions(), "a"))
     assert hit.record.tokens == 3
@@ -184,7 +184,7 @@ def test_a_capture_the_store_has_no_room_for_is_shown_and_found_again(start, sta
 def test_memory_holds_the_captures_used_last(tmp_path, make_record):
     record = make_record()
     size = sum(array.nbytes for _, array in record.arrays())
-    shelf = Shelf(Store(tmp_path), recent_bytes=2 * size)
+    shelf = CaptureCache(Store(tmp_path), recent_bytes=2 * size)
     ids = [letter * 16 for letter in "abc"]
     for id in ids[:2]:
         shelf.keep(id, record)
@@ -219,7 +219,7 @@ def test_a_model_that_does_not_load_says_why_and_may_be_tried_again(stage, start
 def test_making_a_tracer_does_not_wait_for_the_weights(settings, shelf, monkeypatch, tiny_model):
     let = threading.Event()
     monkeypatch.setattr(hooks, "load_model", lambda name, **options: let.wait(PATIENCE) and load_model(name, **options))
-    tracer = Tracer(str(tiny_model), settings=settings, shelf=shelf)
+    tracer = ModelWorker(str(tiny_model), settings=settings, shelf=shelf)
     assert not tracer.loading.is_over
     assert tracer.model is None
     let.set()

@@ -7,30 +7,30 @@ import pytest
 from gatescope.cache.store import Store
 from gatescope.hooks import CaptureOptions
 from gatescope.models import BUNDLED_MODELS
-from gatescope.models.bundled_captures import WELCOME_TEXT, welcome
+from gatescope.models.bundled_captures import WELCOME_TEXT, load_welcome_capture
 from gatescope.routing.errors import ModelNotFoundError
-from gatescope.server.model_worker import Hit, Shelf, Tracer
+from gatescope.server.model_worker import CaptureCache, Hit, ModelWorker
 from gatescope.server.server import _adopt_welcome
 from gatescope.server.settings import load_settings
 
 
 @pytest.mark.parametrize("name", BUNDLED_MODELS)
 def test_the_welcome_is_shipped_with_each_bundled_model(name):
-    assert welcome(name).documents[0].text == WELCOME_TEXT
+    assert load_welcome_capture(name).documents[0].text == WELCOME_TEXT
 
 
 def test_it_is_found_before_the_model_is_loaded_and_again_afterwards(tmp_path, tiny_model, monkeypatch):
     monkeypatch.setattr("gatescope.server.settings.model_source", lambda _name: tiny_model)
-    shelf = Shelf(Store(tmp_path))
-    tracer = Tracer("small", settings=load_settings(cache_dir=tmp_path), shelf=shelf)
+    shelf = CaptureCache(Store(tmp_path))
+    tracer = ModelWorker("small", settings=load_settings(cache_dir=tmp_path), shelf=shelf)
     assert tracer.loading.wait(240)
     asked = tracer.request(WELCOME_TEXT, CaptureOptions(), "one")
     assert asked.wait(240)
     made = asked.result
     tracer.close()
 
-    elsewhere = Shelf(Store(tmp_path / "elsewhere"))
-    other = Tracer("small", settings=load_settings(cache_dir=tmp_path / "elsewhere"), shelf=elsewhere)
+    elsewhere = CaptureCache(Store(tmp_path / "elsewhere"))
+    other = ModelWorker("small", settings=load_settings(cache_dir=tmp_path / "elsewhere"), shelf=elsewhere)
     assert other.recall(WELCOME_TEXT) is None
     other.adopt(made.record)
     recalled = other.recall(WELCOME_TEXT)
@@ -46,6 +46,6 @@ def test_a_server_without_it_says_so_and_still_starts(monkeypatch, tmp_path, cap
 
     monkeypatch.setattr("gatescope.models.bundled_captures.folder_of", lambda _name: tmp_path)
     with pytest.raises(ModelNotFoundError, match=r"gatescope\.training\.ship"):
-        welcome("sift-softmax")
+        load_welcome_capture("sift-softmax")
     _adopt_welcome(SimpleNamespace(adopt=pytest.fail), "sift-softmax")
     assert "welcome.gsr" in caplog.text

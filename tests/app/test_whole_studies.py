@@ -15,7 +15,7 @@ from gatescope.routing.errors import StoreError
 from gatescope.server.measures import measure
 from gatescope.server.sources import ANALYSED, CAPTURED, read_study
 from gatescope.studies.adding_up import whole_tally
-from gatescope.studies.manifest import Order, write_order
+from gatescope.studies.manifest import StudyManifest, write_manifest
 from tests.app.small_studies import analyze, captured, write
 
 
@@ -118,7 +118,7 @@ def test_what_is_whole_is_measured_on_purpose_and_said_everywhere(study, tmp_pat
 def test_a_page_says_what_a_study_lacks(study, tmp_path):
     place = tmp_path / "studies" / ("a" * 16)
     place.mkdir(parents=True)
-    write_order(place, Order(id="a" * 16, name="mine", model="small", state="done"))
+    write_manifest(place, StudyManifest(id="a" * 16, name="mine", model="small", state="done"))
     shutil.copytree(study.folder, place / CAPTURED)
     assert read_study(place.name, place).notice == ""
     (place / CAPTURED / "end.json").unlink()

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from gatescope.hooks import attach, capture, record
-from gatescope.hooks.ablation import Silenced, losses_without
+from gatescope.hooks.ablation import Ablated, losses_without
 from gatescope.hooks.intervene import Watch
 from gatescope.hooks.probing import forward
 from gatescope.hooks.routers import read_routers
@@ -119,7 +119,7 @@ def test_a_capture_holds_what_ran_and_what_was_wanted(loaded):
     plain = capture(loaded, TEXT)
     last = len(loaded.layers) - 1
     sent = Sent(0, busiest(plain, 0), 1 + busiest(plain, 0) % 7)
-    with loaded.recorder.changing(sent), loaded.recorder.changing(Silenced(last, 2)), overheard(loaded) as heard:
+    with loaded.recorder.changing(sent), loaded.recorder.changing(Ablated(last, 2)), overheard(loaded) as heard:
         changed = capture(loaded, TEXT)
     for rule in loaded.layers:
         np.testing.assert_allclose(of(changed, rule.layer), heard[rule.layer], atol=HALF)
@@ -127,7 +127,7 @@ def test_a_capture_holds_what_ran_and_what_was_wanted(loaded):
     np.testing.assert_array_equal(changed.wanted_ids_tlk[:, 0], plain.ids_tlk[:, 0])
     np.testing.assert_array_equal(changed.wanted_weight_tlk[:, 0], plain.weight_tlk[:, 0])
     np.testing.assert_array_equal(changed.margin_tl[:, 0], plain.margin_tl[:, 0])
-    assert changed.provenance.options["intervention"] == f"{sent!r}; Silenced(layer_index={last}, expert=2)"
+    assert changed.provenance.options["intervention"] == f"{sent!r}; Ablated(layer_index={last}, expert=2)"
 
 
 def test_without_an_intervention_nothing_is_said_of_one(qwen):
@@ -345,7 +345,7 @@ def test_a_weight_that_is_no_number_already_is_no_fault_of_an_intervention(qwen)
         return tuple(torch.full_like(each, torch.nan) if each.is_floating_point() else each for each in answer)
 
     hook = qwen.sites[0].router.register_forward_hook(broken)
-    with qwen.recorder.changing(Silenced(0, 2)), qwen.recorder.changing(seen):
+    with qwen.recorder.changing(Ablated(0, 2)), qwen.recorder.changing(seen):
         forward(qwen.model, qwen.routers.inputs)
     hook.remove()
     assert seen.seen[0].weights_nk.isnan().any()

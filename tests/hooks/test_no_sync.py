@@ -11,7 +11,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gatescope import hooks
-from gatescope.hooks.ablation import Silenced
+from gatescope.hooks.ablation import Ablated
 from gatescope.hooks.intervene import Reroute
 from gatescope.hooks.routes import Routes
 from gatescope.hooks.sink import RouteSink
@@ -72,7 +72,7 @@ def test_a_pass_is_recorded_without_waiting(loaded, monkeypatch, held):
 def test_a_changed_layer_asks_its_device_once(loaded):
     """The expert that nobody has, so that nothing but the recorder's own work is seen."""
     sink = RouteSink(loaded.routers.learnt, logits=True)
-    with loaded.recorder.changing(Silenced(0, -7)):
+    with loaded.recorder.changing(Ablated(0, -7)):
         run(loaded, sink, allowed=1)
     assert sink.flush(torch.ones(24, dtype=torch.bool))["wanted_ids_tlk"].shape[0] == 24
 

@@ -8,7 +8,7 @@ import torch
 
 from gatescope.hooks.formulas.selection import Selector
 from gatescope.hooks.routes import Routes
-from gatescope.hooks.rules import Learnt
+from gatescope.hooks.rules import InferredRule
 from gatescope.hooks.sink import RouteSink
 from gatescope.routing.errors import RouterOutputError
 from gatescope.routing.router import RouterRule
@@ -20,7 +20,7 @@ KEEP_ALL = torch.ones(2, dtype=torch.bool)
 def learnt(layer, score, experts, k, bias=None, **rule):
     bias_e = None if bias is None else torch.tensor(bias)
     rule = RouterRule(layer=layer, block=layer, module=f"layers.{layer}", experts=experts, k=k, score=score, **rule)
-    return Learnt(rule, Selector(score, bias_e), 0.0, 1.0)
+    return InferredRule(rule, Selector(score, bias_e), 0.0, 1.0)
 
 
 LEARNT = [

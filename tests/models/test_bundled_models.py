@@ -17,7 +17,7 @@ from gatescope.analysis.statistics.load import counts_by_document, expert_counts
 from gatescope.corpora import languages, probe
 from gatescope.hooks import attach, capture_corpus, load_model
 from gatescope.models import BUNDLED_MODELS
-from gatescope.models.bundled_captures import history, probed
+from gatescope.models.bundled_captures import history, load_probe_capture
 from gatescope.routing.errors import WeightsError
 from gatescope.training.architecture import fresh_model
 from gatescope.training.card import render
@@ -53,7 +53,7 @@ def figures(folder):
 @pytest.fixture(scope="module")
 def captured(name):
     """The capture of the probe set that ships with the model."""
-    return probed(name)
+    return load_probe_capture(name)
 
 
 def test_the_weights_are_small_and_the_head_is_not_written_twice(folder):

@@ -75,7 +75,7 @@ def test_experts_that_give_the_language_away_tell_one_bit_of_it_and_none_of_the_
 
 
 def test_the_probe_set_is_asked_for_domains_in_its_texts_and_languages_in_its_passages():
-    result = information(box.probed("sift-softmax"), PROBE_QUESTIONS, permutations=1)
+    result = information(box.load_probe_capture("sift-softmax"), PROBE_QUESTIONS, permutations=1)
     domains, languages = (layers[0] for layers in result.values())
     assert (domains["documents"], languages["documents"]) == (240, 312)
     assert domains["label_entropy_bits"] <= math.log2(12) and languages["label_entropy_bits"] <= math.log2(13)

@@ -76,6 +76,6 @@ def test_the_commands_of_the_card_make_a_model_its_captures_and_its_card(small, 
     last = saturation([moment.record for moment in moments])[-1]
     assert [layer.share for layer in last] == [1.0] * figures["size"]["layers"]
     assert {document.text for document in moments[0].record.documents} == {""}
-    probed = box.probed(small)
+    probed = box.load_probe_capture(small)
     np.testing.assert_array_equal(probed.documents, evaluate.probe())
-    assert box.welcome(small).documents[0].text == box.WELCOME_TEXT
+    assert box.load_welcome_capture(small).documents[0].text == box.WELCOME_TEXT

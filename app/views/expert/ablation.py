@@ -17,7 +17,7 @@ from gatescope.routing.errors import GatescopeError, ModelError, OptionError, ex
 from gatescope.routing.record import RoutingRecord
 from gatescope.server.jobs import Job, Phase, Tick
 from gatescope.server.measures import measure
-from gatescope.server.model_worker import Tracer
+from gatescope.server.model_worker import ModelWorker
 from gatescope.server.sources import counted
 
 TEXTS = 12
@@ -72,7 +72,9 @@ def _ask(page: Page, chosen: Chosen, texts: list[str]) -> None:
         show_error(error)
 
 
-def _work(tracer: Tracer, fingerprint: str, texts: list[str], layer: int, experts: list[int]) -> Callable[[Tick], Lost]:
+def _work(
+    tracer: ModelWorker, fingerprint: str, texts: list[str], layer: int, experts: list[int]
+) -> Callable[[Tick], Lost]:
     def work(tick: Tick) -> Lost:
         from gatescope.hooks.ablation import losses_without
 
@@ -92,7 +94,7 @@ def _work(tracer: Tracer, fingerprint: str, texts: list[str], layer: int, expert
 
 
 @st.fragment(run_every=POLL_SECONDS)
-def _progress(tracer: Tracer, job: Job[Lost]) -> None:
+def _progress(tracer: ModelWorker, job: Job[Lost]) -> None:
     if job.is_over:
         st.rerun()
     st.subheader(QUESTION, anchor=False)
@@ -103,7 +105,7 @@ def _progress(tracer: Tracer, job: Job[Lost]) -> None:
         st.button("Cancel", icon=":material/stop:", on_click=_leave, args=(tracer, job), key="knock-out-cancel")
 
 
-def _leave(tracer: Tracer, job: Job[Lost]) -> None:
+def _leave(tracer: ModelWorker, job: Job[Lost]) -> None:
     tracer.queue.leave(job, watcher())
 
 

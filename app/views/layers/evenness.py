@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from gatescope.analysis.quality.data_warnings import Warning_, lint
+from gatescope.analysis.quality.data_warnings import DataWarning, lint
 from gatescope.analysis.registry import METRICS
 from gatescope.app.components import matrix
 from gatescope.app.shell.figure import Words, answering, chart, figure
@@ -104,6 +104,6 @@ def show_warnings(page: Page) -> None:
             st.markdown(f"**{plain(each.sentence)}** {plain(each.do)}")
 
 
-def _looked_for(page: Page) -> tuple[Warning_, ...]:
+def _looked_for(page: Page) -> tuple[DataWarning, ...]:
     tally = tally_of(page.source, "relative_load", page.scope)
     return lint(tally, None, counted(page.source, page.scope), facets=FACETS[page.scope.facet])

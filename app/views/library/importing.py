@@ -73,7 +73,7 @@ def _given() -> Given:
     return Given(layers=layers, model=model, experts=experts, k=slots, on_fault="skip")
 
 
-def _taken(taken: exchange.Taken) -> None:
+def _taken(taken: exchange.ImportResult) -> None:
     with st.container(border=True, key=f"taken-{taken.id}"):
         st.markdown(
             f":material/check_circle: Read as {plain(taken.format)}: {taken.tokens:,} tokens of "

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from gatescope.analysis.quality.sample_size import Enough, enough
-from gatescope.analysis.registry import Ask
+from gatescope.analysis.registry import MetricOptions
 from gatescope.app.shell import sidebar as aside
 from gatescope.app.shell.figure import answering, chart, figure
 from gatescope.app.shell.messages import plain
@@ -55,14 +55,14 @@ def _panel(source: Source, scope: Scope, population: str) -> None:
 
 
 def _enough(source: Source, scope: Scope) -> Enough:
-    code = f"found = enough(counts, Ask(facets=({facet_names(scope)},)))"
+    code = f"found = enough(counts, MetricOptions(facets=({facet_names(scope)},)))"
     imports = (
         "from gatescope.analysis.quality.sample_size import enough",
-        "from gatescope.analysis.registry import Ask",
+        "from gatescope.analysis.registry import MetricOptions",
         "from gatescope.analysis.tally.tally import Facet",
     )
     note(Reading(source=source, scope=scope, code=code, imports=imports))
     return _found.get(
         (*source.key, scope),
-        lambda: enough(tally_of(source, METRIC, scope), Ask(facets=FACETS[scope.facet])),
+        lambda: enough(tally_of(source, METRIC, scope), MetricOptions(facets=FACETS[scope.facet])),
     )

@@ -9,7 +9,7 @@ from gatescope.app.shell.messages import plain, show_error
 from gatescope.app.shell.navigation import find_pages
 from gatescope.app.shell.session import library, server
 from gatescope.routing.errors import GatescopeError
-from gatescope.server.background import Doing
+from gatescope.server.background import StudyProgress
 from gatescope.server.library import Entry
 from gatescope.server.settings import settings
 from gatescope.server.view import ViewParts
@@ -57,10 +57,10 @@ def _progress(ids: tuple[str, ...]) -> None:
     st.caption("You may leave this page: a study goes on, and is shown here when you come back.")
 
 
-def how_far(doing: Doing, *, before: int) -> str:
+def how_far(doing: StudyProgress, *, before: int) -> str:
     """Where a study is, in words.
 
-    >>> how_far(Doing(what="capturing", documents=5, of_documents=20, tokens=1200), before=0)
+    >>> how_far(StudyProgress(what="capturing", documents=5, of_documents=20, tokens=1200), before=0)
     'Captured 5 of 20 documents, 1,200 tokens'
     """
     if before:
@@ -77,7 +77,7 @@ def how_far(doing: Doing, *, before: int) -> str:
     return said if left is None else f"{said}; about {duration(left)} left, then the metrics"
 
 
-def _for_how_long(doing: Doing) -> str:
+def _for_how_long(doing: StudyProgress) -> str:
     """How long a step has taken, where that is long enough to wonder."""
     return f", for {duration(doing.step_seconds)}" if doing.step_seconds >= SLOW_SECONDS else ""
 

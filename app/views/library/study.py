@@ -14,14 +14,14 @@ from gatescope.corpora import probe
 from gatescope.routing.errors import GatescopeError, ModelError, QueueFullError, explained
 from gatescope.routing.record import Document
 from gatescope.server.jobs import Job, Phase
-from gatescope.server.model_worker import Tracer
+from gatescope.server.model_worker import ModelWorker
 from gatescope.server.settings import settings
 from gatescope.server.study_blocks import plan_for
 from gatescope.server.study_request import Estimate, Request, estimated, order_for, part_of, refusal, study_id
 from gatescope.server.upload import Texts
 from gatescope.server.view import View
 from gatescope.studies.estimate import Length, Speed, length_of, speed_of
-from gatescope.studies.manifest import MOST_NAMED, RECORDS, read_order
+from gatescope.studies.manifest import MOST_NAMED, RECORDS, read_manifest
 
 SOURCES = {"probe": "The bundled probe set", "upload": "Your own files"}
 LONG = {"split": "cut at white space into parts", "skip": "left out, and named"}
@@ -118,7 +118,7 @@ def _recording() -> None:
         )
 
 
-def _decide(tracer: Tracer, texts: Texts, visitor: str) -> None:
+def _decide(tracer: ModelWorker, texts: Texts, visitor: str) -> None:
     """What it will take, and Start; or why not."""
     request = Request(
         name=st.session_state["study-name"],
@@ -153,12 +153,12 @@ def _decide(tracer: Tracer, texts: Texts, visitor: str) -> None:
         st.caption(f"{THERE[there]} It is shown above, and in the list of captures.")
 
 
-def _state_of(request: Request, tracer: Tracer) -> str:
+def _state_of(request: Request, tracer: ModelWorker) -> str:
     """How this very study stands, if it was begun before."""
     if tracer.model is None:
         return ""
     id = study_id(request, tracer.model, secret=server_secret(settings().cache_dir))
-    order = read_order(server().studies_folder / id)
+    order = read_manifest(server().studies_folder / id)
     return "" if order is None else library().state_of(id, order)
 
 
@@ -182,7 +182,7 @@ def said_of(estimate: Estimate, twice: int, long: str) -> str:
     return said
 
 
-def _speed(tracer: Tracer, request: Request) -> Speed | Job[Speed] | None:
+def _speed(tracer: ModelWorker, request: Request) -> Speed | Job[Speed] | None:
     """The model's speed, or the short pass that measures it; None where the queue is full or the pass failed."""
     model = tracer.model
     if model is None:
@@ -203,7 +203,7 @@ def _speed(tracer: Tracer, request: Request) -> Speed | Job[Speed] | None:
     return job.result
 
 
-def _measured(key: tuple[str, ...], tracer: Tracer, request: Request) -> Speed:
+def _measured(key: tuple[str, ...], tracer: ModelWorker, request: Request) -> Speed:
     """The short pass, in the model's queue; its answer is kept for everybody."""
     if tracer.model is None:
         raise ModelError(f"{tracer.name} is not loaded", expected="a loaded model", do="wait until it is")
@@ -219,7 +219,7 @@ def _measuring(job: Job[Speed]) -> None:
     st.caption("Measuring how fast the model reads a few of these texts …")
 
 
-def _start(tracer: Tracer, request: Request, estimate: Estimate) -> None:
+def _start(tracer: ModelWorker, request: Request, estimate: Estimate) -> None:
     """Begin a study. One that is there already is shown."""
     model = tracer.model
     if model is None:

@@ -13,7 +13,7 @@ from gatescope.app.shell.navigation import find_pages
 from gatescope.app.views.model.blocks_figure import blocks_figure, checks_list, facts_list, framed, rule_figure, share
 from gatescope.models import BUNDLED_MODELS
 from gatescope.routing.groups import LayerGroup, layer_groups, span
-from gatescope.server.model_worker import Tracer
+from gatescope.server.model_worker import ModelWorker
 from gatescope.server.settings import settings
 
 if TYPE_CHECKING:  # torch takes seconds to import: a page that shows a model finds it imported already
@@ -47,7 +47,7 @@ CLAIMS = {
 CARD = "model-card"
 
 
-def show_report(model: "LoadedModel", tracer: Tracer) -> None:
+def show_report(model: "LoadedModel", tracer: ModelWorker) -> None:
     """Draw how a loaded model routes, the proof of its recording, and what exactly it is."""
     _routing(model)
     _checks(model.selfcheck)
@@ -123,7 +123,7 @@ def _checks(selfcheck: "SelfCheckReport") -> None:
         st.warning(plain(note), icon=":material/info:")
 
 
-def _identity(model: "LoadedModel", tracer: Tracer) -> None:
+def _identity(model: "LoadedModel", tracer: ModelWorker) -> None:
     st.header("What exactly it is", divider=False)
     made = model.provenance()
     config = model.model.config

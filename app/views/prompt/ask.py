@@ -14,7 +14,7 @@ from gatescope.models.bundled_captures import WELCOME_TEXT
 from gatescope.routing.errors import GatescopeError, explained
 from gatescope.routing.record import Document
 from gatescope.server.jobs import Job, Phase
-from gatescope.server.model_worker import Hit, Tracer
+from gatescope.server.model_worker import Hit, ModelWorker
 from gatescope.server.settings import settings
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def asked() -> Asked:
     return request
 
 
-def ask(tracer: Tracer, linked: Document | None) -> None:
+def ask(tracer: ModelWorker, linked: Document | None) -> None:
     """Draw the box with everything around it; a reader who follows a link finds the text of its capture in it."""
     st.session_state.setdefault("text", linked.text if linked else "")
     box, beside = st.columns([5, 2], gap="medium")
@@ -88,7 +88,7 @@ def ask(tracer: Tracer, linked: Document | None) -> None:
         )
 
 
-def run(tracer: Tracer) -> None:
+def run(tracer: ModelWorker) -> None:
     """Ask for a capture of the text in the box; what was asked before is left."""
     leave(tracer)
     request = asked()
@@ -106,7 +106,7 @@ def run(tracer: Tracer) -> None:
         request.job = found
 
 
-def leave(tracer: Tracer) -> None:
+def leave(tracer: ModelWorker) -> None:
     """Stop waiting; the pass ends when nobody else waits for it."""
     request = asked()
     if request.job is not None:
@@ -114,7 +114,7 @@ def leave(tracer: Tracer) -> None:
     st.session_state["asked"] = Asked()
 
 
-def cancel(tracer: Tracer) -> None:
+def cancel(tracer: ModelWorker) -> None:
     """Stop waiting because the reader said so."""
     job = asked().job
     far = "" if job is None else _how_far(tracer, job)  # the queue knows the job's place until it is left
@@ -123,7 +123,7 @@ def cancel(tracer: Tracer) -> None:
         asked().notice = f"Cancelled. {far}."
 
 
-def welcome(tracer: Tracer) -> Hit | None:
+def welcome(tracer: ModelWorker) -> Hit | None:
     """The capture a first visitor sees; asked for like any other, or recalled while the model is still loading."""
     if tracer.model is None:
         return tracer.recall(WELCOME_TEXT)
@@ -142,7 +142,7 @@ def welcome(tracer: Tracer) -> Hit | None:
     return None
 
 
-def follow(tracer: Tracer) -> None:
+def follow(tracer: ModelWorker) -> None:
     """Wait a moment for a pass; show how far it is when it takes longer, and what came of it when it is over."""
     request = asked()
     if request.wanted and tracer.model is not None:
@@ -179,7 +179,7 @@ def _settle(request: Asked) -> None:
 
 
 @st.fragment(run_every=POLL_SECONDS)
-def _progress(tracer: Tracer, job: Job[Hit]) -> None:
+def _progress(tracer: ModelWorker, job: Job[Hit]) -> None:
     if job.is_over:
         st.rerun()
     done, total = job.progress
@@ -188,7 +188,7 @@ def _progress(tracer: Tracer, job: Job[Hit]) -> None:
         st.button("Cancel", icon=":material/stop:", on_click=cancel, args=(tracer,), key="cancel")
 
 
-def _how_far(tracer: Tracer, job: Job[Hit]) -> str:
+def _how_far(tracer: ModelWorker, job: Job[Hit]) -> str:
     """Where a pass is, in words: waiting, reading the prompt, or writing one token after another."""
     if before := tracer.queue.position(job):
         return f"Waiting, {before} before you"
@@ -201,14 +201,14 @@ def _how_far(tracer: Tracer, job: Job[Hit]) -> str:
 
 
 @st.fragment
-def _count(tracer: Tracer) -> None:
+def _count(tracer: ModelWorker) -> None:
     """How long the text is for this model while it is typed, before it is too long."""
     with st.container(gap=None, width="content"):
         text = draft(BOX, text=st.session_state.get("text", ""), key="draft")
         _length(tracer, text)
 
 
-def _length(tracer: Tracer, text: str) -> None:
+def _length(tracer: ModelWorker, text: str) -> None:
     if tracer.model is None:
         st.caption("No model is loaded." if tracer.loading.is_over else "The model is still loading.")
         return
@@ -227,7 +227,7 @@ def _length(tracer: Tracer, text: str) -> None:
         st.caption(said)
 
 
-def _options(tracer: Tracer) -> None:
+def _options(tracer: ModelWorker) -> None:
     most = settings().max_new_tokens
     new = st.number_input(
         "Tokens to generate", 0, most, 0, key="new_tokens", help=f"0 to {most}.", persist_state="session"
@@ -242,7 +242,7 @@ def _options(tracer: Tracer) -> None:
         st.toggle("Use the chat template", key="chat", help="Wraps the text as a user's turn.", persist_state="session")
 
 
-def _chosen(tracer: Tracer) -> "CaptureOptions":
+def _chosen(tracer: ModelWorker) -> "CaptureOptions":
     """The options as the widgets say; a widget's limits hold in the browser only, so hooks and tracer check again."""
     from gatescope.hooks import CaptureOptions
 
@@ -256,7 +256,7 @@ def _chosen(tracer: Tracer) -> "CaptureOptions":
     )
 
 
-def _model_choice(tracer: Tracer) -> None:
+def _model_choice(tracer: ModelWorker) -> None:
     offered = settings().offered
     if len(offered) == 1:
         return
@@ -266,14 +266,14 @@ def _model_choice(tracer: Tracer) -> None:
     )
 
 
-def _take_model(left: Tracer) -> None:
+def _take_model(left: ModelWorker) -> None:
     """Another model reads the same text, as soon as it is loaded."""
     leave(left)
     address.change(**address.NO_PINS | {"model": st.session_state["model"], "capture": None})
     asked().wanted = bool(st.session_state.get("text", "").strip())
 
 
-def _take_example(tracer: Tracer) -> None:
+def _take_example(tracer: ModelWorker) -> None:
     document = _examples().get(st.session_state["example"] or "")
     if document is not None:
         st.session_state["text"] = document.text

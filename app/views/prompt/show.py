@@ -31,7 +31,7 @@ from gatescope.app.shell.page import captured_by
 from gatescope.routing.record import Flag, RoutingRecord
 from gatescope.server.measures import Reading
 from gatescope.server.memo_cache import MemoCache
-from gatescope.server.model_worker import Tracer
+from gatescope.server.model_worker import ModelWorker
 from gatescope.server.snippet import snippet
 from gatescope.server.sources import Scope, Source, document_of, span_of
 from gatescope.server.view import Span, View, ViewParts
@@ -43,7 +43,7 @@ if TYPE_CHECKING:  # torch takes seconds to import
 _figures = MemoCache()
 
 
-def show(source: Source, view: View, tracer: Tracer) -> None:
+def show(source: Source, view: View, tracer: ModelWorker) -> None:
     """Draw one document of a capture."""
     record = document_of(source, view.document or 0)
     _header(record, tracer)
@@ -56,7 +56,7 @@ def show(source: Source, view: View, tracer: Tracer) -> None:
     _take_away(source, record, view)
 
 
-def _header(record: RoutingRecord, tracer: Tracer) -> None:
+def _header(record: RoutingRecord, tracer: ModelWorker) -> None:
     made = record.provenance
     generated = int((record.flag_t & Flag.GENERATED != 0).sum())
     parts = [
