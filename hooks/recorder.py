@@ -87,7 +87,7 @@ class Recorder:
 
     @contextmanager
     def _with(self, now: _Pass) -> Iterator[None]:
-        self._come_last()
+        self._move_hooks_to_end()
         token = self._now.set(now)
         try:
             yield
