@@ -312,21 +312,21 @@ KILLED = """
 import sys
 import threading
 from gatescope.server.settings import load_settings
-from gatescope.app.study import job
+from gatescope.server import background
 from gatescope.server.background import Studies
 from gatescope.studies.manifest import Order, read_texts
 from gatescope.server.model_worker import Shelf, Tracer
 from gatescope.cache.store import Store
 from pathlib import Path
 model, folder, id = sys.argv[1:]
-capture_block = job.capture_block
+capture_block = background.capture_block
 
 def captured(model, texts, plan):
     if texts.number == 2:
         threading.Event().wait()  # until it is killed
     return capture_block(model, texts, plan)
 
-job.capture_block = captured
+background.capture_block = captured
 tracer = Tracer(model, settings=load_settings(cache_dir=Path(folder) / "cache"), shelf=Shelf(Store(folder + "/cache")))
 Studies(Path(folder), lambda name: tracer, limit=4, most_tokens=100_000).go_on(id).wait()
 """
