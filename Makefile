@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-.PHONY: run test test-slow test-all check check-js audit browser docs bench fresh clean
+.PHONY: run test test-slow test-all check check-js package audit browser docs bench fresh clean
 
 run: .venv/run.stamp
 	$(BIN)/streamlit run streamlit_app.py
@@ -32,6 +32,10 @@ check: check-js .venv/dev.stamp
 	$(BIN)/python -m tests.installed_tree
 	cd .typing && ../$(BIN)/lint-imports ../.importlinter
 	$(BIN)/mypy
+
+# both wheels, built and installed into an empty environment beside a project that has its own models/ and app/
+package: .venv/run.stamp
+	$(BIN)/python -m tests.package
 
 # known vulnerabilities of what is pinned; asks the package index, and fails where that cannot answer
 audit: .venv/dev.stamp

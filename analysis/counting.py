@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import gatescope.analysis.metrics  # noqa: F401  # declares the statistics
-from gatescope.analysis.tally import STATISTICS, Facet, Group, Reading, Tally, Unit, merge_all, token_facets
-from gatescope.analysis.whole_numbers import narrow
+from gatescope.analysis.statistics.whole_numbers import narrow
+from gatescope.analysis.tally.tally import STATISTICS, Facet, Group, Reading, Tally, Unit, merge_all, token_facets
 from gatescope.routing import Provenance, RoutingRecord
 from gatescope.routing.errors import OptionError
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gatescope.analysis.tally import STATISTICS, Facet, Tally
+from gatescope.analysis.tally.tally import STATISTICS, Facet, Tally
 from gatescope.routing.errors import OptionError
 
 UNSAID = -1

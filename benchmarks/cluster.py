@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.cluster [--copies 1 3] [--workers 1 2] [--model sift-softmax]
 
-The probe set's texts, so many times over, through `python -m app capture`: in one process (0 workers), then by Ray's
+The probe set's texts, so many times over, through `gatescope capture`: in one process (0 workers), then by Ray's
 workers on this machine. What one process needs for more tokens is the cost of a token; the rest does not grow. Then the
 tallies are added up, in this process. Linux.
 """

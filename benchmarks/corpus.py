@@ -27,7 +27,7 @@ import torch
 
 from benchmarks.memory import forget_peak, resident
 from gatescope.analysis.counting import tally
-from gatescope.analysis.tally_file import to_bytes
+from gatescope.analysis.tally.files import to_bytes
 from gatescope.cache.schema import encode
 from gatescope.cache.study import COUNTS, ROUTES, SCORES, StudyFolder
 from gatescope.corpora import probe

@@ -13,11 +13,11 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from gatescope.analysis.information import mutual_information_bits
-from gatescope.analysis.load import max_violation
-from gatescope.analysis.permutation import permutation_test
-from gatescope.analysis.statistics import bootstrap, over_layers
-from gatescope.analysis.sufficiency import rarefaction, split_half
+from gatescope.analysis.statistics.bootstrap import bootstrap, over_layers
+from gatescope.analysis.statistics.design_effect import rarefaction, split_half
+from gatescope.analysis.statistics.information import mutual_information_bits
+from gatescope.analysis.statistics.load import max_violation
+from gatescope.analysis.statistics.permutation import permutation_test
 
 GROUPS = 5
 TOKENS = 400

@@ -28,11 +28,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from gatescope.cache import schema
+from gatescope.cache.eviction import spare, used_bytes
 from gatescope.cache.folder import mark_used
 from gatescope.cache.partial import PartialRecord
 from gatescope.cache.schema import decode, encode
 from gatescope.cache.store import Store
-from gatescope.cache.upkeep import spare, used_bytes
 from gatescope.routing import Document, Provenance, RouterRule, RoutingRecord
 
 LAYERS, EXPERTS, SLOTS, WORDS, DOMAINS, LENGTH = 16, 64, 8, 50_304, 8, 500

@@ -22,7 +22,7 @@ import pandas as pd
 
 from gatescope.analysis.counting import tally
 from gatescope.analysis.metrics import METRICS
-from gatescope.analysis.tally import STATISTICS, merge_all
+from gatescope.analysis.tally.tally import STATISTICS, merge_all
 from gatescope.routing import Document, Provenance, RouterRule, RoutingRecord
 
 LAYERS, EXPERTS, SLOTS, LENGTH = 16, 64, 8, 500

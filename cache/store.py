@@ -23,13 +23,13 @@ from typing import Literal, NamedTuple
 import pyarrow as pa
 
 from gatescope.cache.disk import explained, full, sync_folder
+from gatescope.cache.eviction import RECENT_SECONDS, leftovers, make_room, remove, spare, used_bytes
 from gatescope.cache.folder import DAMAGED, SUFFIX, captures, forget, mark_used, with_use
 from gatescope.cache.keys import check_capture_id
 from gatescope.cache.partial import PartialRecord
 from gatescope.cache.schema import decode, encode
 from gatescope.cache.seal import SEAL_BYTES, complaint, seal
 from gatescope.cache.temporary import whole_file
-from gatescope.cache.upkeep import RECENT_SECONDS, leftovers, make_room, remove, spare, used_bytes
 from gatescope.routing import RoutingRecord
 from gatescope.routing.errors import CaptureDamagedError, CaptureNotFoundError, RecordError, StoreError
 

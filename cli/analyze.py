@@ -1,4 +1,4 @@
-"""`python -m app analyze`: a corpus through a model, and every metric of it as tables and one page."""
+"""`gatescope analyze`: a corpus through a model, and every metric of it as tables and one page."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

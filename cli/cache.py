@@ -1,4 +1,4 @@
-"""`python -m app cache`: what captures are kept, whether they are intact, what may go, and their routes as a table."""
+"""`gatescope cache`: what captures are kept, whether they are intact, what may go, and their routes as a table."""
 
 import json
 from datetime import datetime
@@ -78,7 +78,7 @@ def gc(
     """Remove what writers left behind, what was set aside more than a day ago, and what a quota has no room for."""
     with errors_shown():
         from gatescope.cache.disk import explained
-        from gatescope.cache.upkeep import RECENT_SECONDS, removable, remove, used_bytes
+        from gatescope.cache.eviction import RECENT_SECONDS, removable, remove, used_bytes
 
         place = _folder(folder)
         with explained(place):
@@ -106,7 +106,7 @@ def remove_captures(
             raise CaptureNotFoundError(
                 f"no capture {', '.join(missing)} in {store.folder}; nothing was removed",
                 expected="ids of stored captures",
-                do="run: python -m app cache ls",
+                do="run: gatescope cache ls",
             )
         for id in dict.fromkeys(ids):
             store.remove(id)
@@ -134,7 +134,7 @@ def export(
             raise CaptureNotFoundError(
                 f"no capture {capture}",
                 expected="the id of a stored capture, or a file of one",
-                do="check the path, or run: python -m app cache ls",
+                do="check the path, or run: gatescope cache ls",
             ) from None
         _say(f"{rows:,} rows  {_size(out.stat().st_size)}  {out}")
 

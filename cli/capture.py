@@ -1,4 +1,4 @@
-"""`python -m app capture`: a corpus of any length through a model into a folder, measured as often as one likes."""
+"""`gatescope capture`: a corpus of any length through a model into a folder, measured as often as one likes."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""`python -m app capture-from`: a corpus through llama.cpp, or through a server that runs already, as a study."""
+"""`gatescope capture-from`: a corpus through llama.cpp, or through a server that runs already, as a study."""
 
 from dataclasses import asdict
 from pathlib import Path

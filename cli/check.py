@@ -75,7 +75,7 @@ def _row(group: LayerGroup) -> dict[str, Any]:
 
 
 def check(
-    model: Annotated[str, typer.Argument(help="A folder written by save_pretrained, or a hub id.")],
+    model: Annotated[str, typer.Argument(help="A bundled model's name, a folder, or a hub id.")],
     revision: Annotated[str, typer.Option(help="Commit, tag or branch of a hub model.")] = "",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps or spread.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
@@ -87,8 +87,10 @@ def check(
     """Load a model, find its routers, and prove that what would be recorded is what is executed."""
     with errors_shown(as_json), _loading(model):
         from gatescope.hooks import load_model
+        from gatescope.server.settings import model_source
 
-        loaded = load_model(model, revision=revision, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
+        source = model_source(model)
+        loaded = load_model(source, revision=revision, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
     report(loaded, as_json=as_json)
 
 

@@ -1,4 +1,4 @@
-"""`python -m app import`: routes that another engine recorded, as a study like any other."""
+"""`gatescope import`: routes that another engine recorded, as a study like any other."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated

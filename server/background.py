@@ -7,9 +7,8 @@ model is needed. What is whole on the disk stays: a study that was stopped, fail
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,12 +19,13 @@ from gatescope.routing.record import Document, RoutingRecord
 from gatescope.server.jobs import Job, JobQueue, Phase, Tick
 from gatescope.server.model_worker import Tracer
 from gatescope.server.sources import ANALYSED, CAPTURED
-from gatescope.studies.blocks import Seen, Texts, cut
+from gatescope.server.study_blocks import blocks, fitted, plan_of
+from gatescope.studies.blocks import Seen, Texts
 from gatescope.studies.capturing import capture_block
 from gatescope.studies.compute import Chosen, study_of_folder
-from gatescope.studies.manifest import TEXTS, Order, Record, read_order, read_texts, write_order, write_texts
+from gatescope.studies.manifest import TEXTS, Order, read_order, read_texts, write_order, write_texts
 from gatescope.studies.packing import Left, packed
-from gatescope.studies.plan import CHARACTERS_A_TOKEN, Plan
+from gatescope.studies.plan import Plan
 from gatescope.studies.run_blocks import one_by_one, run_blocks
 from gatescope.studies.wholeness import check_whole
 from gatescope.studies.write import write_study
@@ -35,9 +35,6 @@ if TYPE_CHECKING:  # torch takes seconds to import
 
 CHOSEN = Chosen(resamples=200)
 """Every metric; so many resamples give intervals to the second digit, in a fifth of the time of a thousand."""
-BLOCK_SECONDS = 2.0
-"""How long a block may take the model: so long a prompt waits for a study at most."""
-LEAST_CHARACTERS, MOST_CHARACTERS = 2_000, 1 << 17
 PATIENCE_SECONDS = 0.2
 AGAIN_SECONDS = 2.0
 TRIES = 5
@@ -339,61 +336,6 @@ def _model(tracer: Tracer) -> "LoadedModel":
     if tracer.model is None:
         raise ModelError(f"{tracer.name} is not loaded", expected="a loaded model", do="go on with the study")
     return tracer.model
-
-
-def plan_of(order: Order) -> Plan:
-    """How an order is captured."""
-    return plan_for(order.record, order.long, batch_tokens=order.batch_tokens or 1024, longest=order.longest)
-
-
-def plan_for(record: Record, long: str, *, batch_tokens: int = 1024, longest: int = 0) -> Plan:
-    """How texts are captured that are to be recorded so."""
-    from gatescope.hooks import CaptureOptions
-
-    return Plan(
-        options=CaptureOptions(logits=record == "scores"),
-        detail="ids" if record == "ids" else "weights",
-        long="skip" if long == "skip" else "split",
-        batch_tokens=batch_tokens,
-        longest=longest,
-    )
-
-
-def fitted(model: "LoadedModel", documents: Sequence[Document]) -> tuple[int, int]:
-    """Places in a batch of such texts, and characters beyond which a text is a block by itself."""
-    from gatescope.hooks import find_batch_tokens
-
-    short = [each for each in documents[:256] if each.text.strip() and len(each.text) <= 16 * model.max_tokens][:64]
-    fits = [each for each in short if model.count_tokens(each.text) <= model.max_tokens]
-    return find_batch_tokens(model, fits) if fits else 1024, CHARACTERS_A_TOKEN * model.max_tokens
-
-
-def blocks(documents: Sequence[Document], characters: int, longest: int) -> Iterator[Texts]:
-    """Blocks of about so many characters, always at the same places; a longer text is a block by itself."""
-    groups = chain.from_iterable(cut(group, Seen(), longest) for group in _groups(documents, characters))
-    for number, texts in enumerate(groups):
-        yield texts._replace(number=number)
-
-
-def _groups(documents: Sequence[Document], characters: int) -> Iterator[list[Document]]:
-    held, size = list[Document](), 0
-    for document in documents:
-        if held and size + len(document.text) > characters:
-            yield held
-            held, size = [], 0
-        held.append(document)
-        size += len(document.text)
-    if held:
-        yield held
-
-
-def block_characters(characters_a_second: float) -> int:
-    """Characters of a block that takes the model about BLOCK_SECONDS.
-
-    >>> block_characters(5_000.0), block_characters(10.0)
-    (10000, 2000)
-    """
-    return int(min(max(BLOCK_SECONDS * characters_a_second, LEAST_CHARACTERS), MOST_CHARACTERS))
 
 
 def _too_many(tokens: int, most: int) -> OptionError:

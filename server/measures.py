@@ -17,7 +17,7 @@ import pandas as pd
 from gatescope.analysis.counting import tally
 from gatescope.analysis.metrics import METRICS
 from gatescope.analysis.registry import Ask, Result
-from gatescope.analysis.tally import Tally
+from gatescope.analysis.tally.tally import Tally
 from gatescope.server.memo_cache import MemoCache
 from gatescope.server.sources import FACETS, WHOLE, Scope, Source, counted, facet_mask
 from gatescope.studies.results import NAME as RESULTS

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from gatescope.cache.eviction import make_room, spare, used_bytes
 from gatescope.cache.folder import is_capture_id
-from gatescope.cache.upkeep import make_room, spare, used_bytes
 from gatescope.routing.errors import StorageFullError
 
 STUDIES = "studies"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gatescope.cache.store import Store
 from gatescope.models import BUNDLED_MODELS
-from gatescope.models.box import WELCOME_TEXT, welcome
+from gatescope.models.bundled_captures import WELCOME_TEXT, welcome
 from gatescope.routing.errors import GatescopeError
 from gatescope.server import memo_cache
 from gatescope.server.background import CHOSEN, Studies

@@ -90,7 +90,7 @@ def _folder(source: Source, imports: set[str]) -> str:
     """Where the results of a source are kept."""
     _, _, model = source.id.partition(".")
     if model:
-        imports.add("from gatescope.models.box import folder_of")
+        imports.add("from gatescope.models.bundled_captures import folder_of")
         return f'folder_of("{model}") / "probe"'
     imports.add("from gatescope.server.settings import settings")
     return f'settings().cache_dir / "studies" / "{source.id}" / "analysis"'
@@ -104,7 +104,7 @@ def _of_scope(
     is_counted = any(reading.metric or "(counts" in reading.code for reading in readings)
     lines = _record(source, scope, imports) if "record" in called or not is_file else []
     if "is_counted_t" in called:
-        imports.update(("import numpy as np", "from gatescope.analysis.tally import Facet, token_facets"))
+        imports.update(("import numpy as np", "from gatescope.analysis.tally.tally import Facet, token_facets"))
         lines.append(f"is_counted_t = np.isin(token_facets(record), [{facet_names(scope)}])")
     if is_counted:
         lines.append(_counts(source, imports, is_file=is_file))
@@ -157,8 +157,8 @@ def _of_same_tokens(source: Source, scope: Scope, imports: set[str]) -> list[str
     """The tokens of a scope in all documents that two captures share; a beginning that comes again counts once."""
     imports.update(
         (
-            "from gatescope.analysis.compare import paired, same_documents",
-            "from gatescope.analysis.prefixes import first_of_prefix",
+            "from gatescope.analysis.comparison.compare import paired, same_documents",
+            "from gatescope.analysis.tally.prefixes import first_of_prefix",
         )
     )
     lines = ["pairs = same_documents(record, other)"]
@@ -175,7 +175,7 @@ def _of_same_tokens(source: Source, scope: Scope, imports: set[str]) -> list[str
 
 
 def _counted_of_first(scope: Scope, imports: set[str]) -> list[str]:
-    imports.update(("import numpy as np", "from gatescope.analysis.tally import Facet, token_facets"))
+    imports.update(("import numpy as np", "from gatescope.analysis.tally.tally import Facet, token_facets"))
     lines = [f"is_counted_t = np.isin(token_facets(first), [{facet_names(scope)}])"]
     if (span := scope.span) is not None:
         lines.append(f"is_counted_t &= (first.position_t >= {span.first}) & (first.position_t <= {span.last})")
@@ -196,11 +196,13 @@ def _whole(source: Source, imports: set[str]) -> str:
     what, _, model = source.id.partition(".")
     if model and what in ("probe", "welcome"):
         imports.add(
-            "from gatescope.models.box import probed" if what == "probe" else "from gatescope.models.box import welcome"
+            "from gatescope.models.bundled_captures import probed"
+            if what == "probe"
+            else "from gatescope.models.bundled_captures import welcome"
         )
         return f'{"probed" if what == "probe" else "welcome"}("{model}")'
     if model:
-        imports.add("from gatescope.models.box import history")
+        imports.add("from gatescope.models.bundled_captures import history")
         step = int(what.removeprefix("step"))
         return f'next(moment.record for moment in history("{model}") if moment.step == {step})'
     imports.add("from gatescope.server.settings import settings")
@@ -234,7 +236,7 @@ def _ask(reading: Reading, imports: set[str]) -> str:
     drawn = stored(reading.source) if reading.is_stored else Stored(LIVE_RESAMPLES, 0)
     parts = [f"resamples={drawn.resamples}", f"seed={drawn.seed}"]
     if reading.scope.facet != "own":
-        imports.add("from gatescope.analysis.tally import Facet")
+        imports.add("from gatescope.analysis.tally.tally import Facet")
         parts.insert(0, f"facets=({facet_names(reading.scope)},)")
     if reading.by:
         parts.insert(0, f'by="{reading.by}"')

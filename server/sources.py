@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gatescope.analysis.registry import BOTH
-from gatescope.analysis.tally import Facet, token_facets
+from gatescope.analysis.tally.tally import Facet, token_facets
 from gatescope.cache.study import StudyFolder, is_study
 from gatescope.cache.sums import has
 from gatescope.models import BUNDLED_MODELS
-from gatescope.models.box import history, probed, welcome
+from gatescope.models.bundled_captures import history, probed, welcome
 from gatescope.routing.errors import CaptureNotFoundError, OptionError, StoreError
 from gatescope.routing.record import RoutingRecord
 from gatescope.server.document_ranges import numbers_in, slice_of

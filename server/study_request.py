@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from gatescope.cache.keys import capture_id
 from gatescope.routing.errors import GatescopeError, OptionError
 from gatescope.routing.record import Document
-from gatescope.server.background import block_characters, plan_for
 from gatescope.server.settings import Settings
+from gatescope.server.study_blocks import block_characters, plan_for
 from gatescope.studies.blocks import digest_of
 from gatescope.studies.estimate import Length, Speed
 from gatescope.studies.manifest import Order, Record, clean_name, now
@@ -92,13 +92,13 @@ def refusal(estimate: Estimate, settings: Settings, *, room: int | None) -> Gate
         return OptionError(
             f"{estimate.documents:,} documents",
             expected=f"at most {settings.max_study_documents:,} in a study here",
-            do="choose fewer, or capture them on the command line: python -m app capture",
+            do="choose fewer, or capture them on the command line: gatescope capture",
         )
     if estimate.length.tokens > settings.max_study_tokens:
         return OptionError(
             f"about {estimate.length.tokens:,} tokens",
             expected=f"at most {settings.max_study_tokens:,} in a study here",
-            do="choose fewer or shorter documents, or capture them on the command line: python -m app capture",
+            do="choose fewer or shorter documents, or capture them on the command line: gatescope capture",
         )
     if room is not None and (estimate.size_bytes or 0) > room:
         return OptionError(

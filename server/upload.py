@@ -232,7 +232,7 @@ def _check_parquet(path: Path, name: str) -> None:
 
 def _too_large(name: str) -> CorpusError:
     found = f"{name} is larger than {MOST_UNPACKED:,} bytes once unpacked"
-    return CorpusError(found, expected="less", do="cut it, or capture it on the command line: python -m app capture")
+    return CorpusError(found, expected="less", do="cut it, or capture it on the command line: gatescope capture")
 
 
 def _files(place: Path) -> list[Path]:

@@ -1,9 +1,9 @@
-"""What `python -m app cache verify` reads: everything that a reader would stumble over, each thing with its fault."""
+"""What `gatescope cache verify` reads: everything that a reader would stumble over, each thing with its fault."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
-from gatescope.analysis.tally_file import from_bytes
+from gatescope.analysis.tally.files import from_bytes
 from gatescope.cache import sums
 from gatescope.cache.folder import is_capture_id
 from gatescope.cache.partial import PartialRecord

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from gatescope.analysis.tally import Tally, merge_all, should_merge
-from gatescope.analysis.tally_file import from_bytes
+from gatescope.analysis.tally.files import from_bytes
+from gatescope.analysis.tally.tally import Tally, merge_all, should_merge
 from gatescope.cache.block import Block
 from gatescope.cache.study import COUNTS, ROUTES, StudyFolder
 from gatescope.routing.errors import OptionError

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from gatescope.analysis.common_support import CommonSupport, PairSupport, common_support, support_of_pairs
-from gatescope.analysis.composition import Composition, composition
 from gatescope.analysis.counting import tally
-from gatescope.analysis.lint import Warning_, lint
+from gatescope.analysis.labels.common_support import CommonSupport, PairSupport, common_support, support_of_pairs
+from gatescope.analysis.labels.composition import Composition, composition
+from gatescope.analysis.labels.profiles import OTHER
+from gatescope.analysis.labels.vocabulary import Word, token_table
 from gatescope.analysis.metrics import METRICS
-from gatescope.analysis.profiles import OTHER
+from gatescope.analysis.quality.data_warnings import Warning_, lint
 from gatescope.analysis.registry import Ask, Metric, Result
-from gatescope.analysis.tally import Tally, label_numbers, merge_all, should_merge
-from gatescope.analysis.vocabulary import Word, token_table
+from gatescope.analysis.tally.tally import Tally, label_numbers, merge_all, should_merge
 from gatescope.cache.study import StudyFolder
 from gatescope.routing.errors import GatescopeError, OptionError
 from gatescope.routing.record import Document, Flag, RoutingRecord, joined

@@ -209,7 +209,7 @@ def counts_frame(record: RoutingRecord) -> pd.DataFrame:
                 intervention, as in `trace_frame`
     Undefined   assignment_share is NaN in a layer that routed nothing
     """
-    from gatescope.analysis.load import assignment_share, expert_counts
+    from gatescope.analysis.statistics.load import assignment_share, expert_counts
 
     counts_le = expert_counts(record)
     share = assignment_share(counts_le)

@@ -5,7 +5,7 @@ from hashlib import blake2b, file_digest, sha256
 from pathlib import Path
 
 from gatescope.analysis.counting import tally
-from gatescope.analysis.tally_file import to_bytes
+from gatescope.analysis.tally.files import to_bytes
 from gatescope.cache.block import Block
 from gatescope.cache.schema import encode
 from gatescope.cache.study import COUNTS, ROUTES, StudyFolder

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from gatescope.analysis.projection import Layout, Points, principal, purity, token_points, unit_points
-from gatescope.analysis.tally import Tally
+from gatescope.analysis.comparison.projection import Layout, Points, principal, purity, token_points, unit_points
+from gatescope.analysis.tally.tally import Tally
 from gatescope.routing.errors import OptionError
 from gatescope.routing.record import RoutingRecord
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gatescope.analysis.counting import tally, without_words
-from gatescope.analysis.tally_file import to_bytes
+from gatescope.analysis.tally.files import to_bytes
 from gatescope.cache.block import Block
 from gatescope.cache.schema import encode
 from gatescope.cache.study import COUNTS, ROUTES, SCORES

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from gatescope.analysis.load import expert_counts
-from gatescope.analysis.pairs import adjacent_rank_pairs
+from gatescope.analysis.statistics.load import expert_counts
+from gatescope.analysis.tally.pairs import adjacent_rank_pairs
 from gatescope.routing.errors import OptionError
 from gatescope.routing.record import RoutingRecord
 

@@ -15,8 +15,8 @@ from itertools import islice
 from socket import create_connection
 from typing import Any, NamedTuple, TypeVar
 
-from gatescope.analysis.tally import Tally
-from gatescope.analysis.tally_file import to_bytes
+from gatescope.analysis.tally.files import to_bytes
+from gatescope.analysis.tally.tally import Tally
 from gatescope.cache.block import Block
 from gatescope.cache.study import COUNTS, StudyFolder
 from gatescope.routing.errors import GatescopeError, OptionError

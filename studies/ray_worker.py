@@ -8,7 +8,7 @@ from socket import gethostname
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from gatescope.analysis.tally import Tally
+from gatescope.analysis.tally.tally import Tally
 from gatescope.cache.block import Block
 from gatescope.cache.study import StudyFolder, is_study
 from gatescope.routing.errors import GatescopeError, OptionError

@@ -10,8 +10,8 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 from plotly.offline import get_plotlyjs
 
-from gatescope.analysis.common_support import CommonSupport
-from gatescope.analysis.profiles import OTHER
+from gatescope.analysis.labels.common_support import CommonSupport
+from gatescope.analysis.labels.profiles import OTHER
 from gatescope.analysis.registry import AXES, METRICS, Result
 from gatescope.routing.groups import layer_names
 from gatescope.routing.record import Provenance

@@ -17,8 +17,8 @@ import pandas as pd
 import pyarrow as pa
 
 from gatescope.analysis.registry import Result
-from gatescope.analysis.tally import Tally
-from gatescope.analysis.tally_file import from_bytes as tally_from_bytes
+from gatescope.analysis.tally.files import from_bytes as tally_from_bytes
+from gatescope.analysis.tally.tally import Tally
 from gatescope.cache.sums import NAME as SUMS
 from gatescope.cache.sums import has, read_checked
 from gatescope.routing.errors import RecordError, StoreError

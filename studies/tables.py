@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gatescope.analysis.common_support import CommonSupport
-from gatescope.analysis.composition import Composition
-from gatescope.analysis.permutation import q_values
+from gatescope.analysis.labels.common_support import CommonSupport
+from gatescope.analysis.labels.composition import Composition
 from gatescope.analysis.registry import AXES, METRICS, Result
+from gatescope.analysis.statistics.permutation import q_values
 from gatescope.routing.groups import layer_names
 from gatescope.routing.router import RouterRule
 from gatescope.studies.compute import Study, Supported

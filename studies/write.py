@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gatescope.analysis.counting import without_words
-from gatescope.analysis.tally_file import to_bytes
+from gatescope.analysis.tally.files import to_bytes
 from gatescope.cache.sums import write_sums
 from gatescope.studies import results
 from gatescope.studies.compute import Study

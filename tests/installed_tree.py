@@ -9,7 +9,20 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 TREE = ROOT / ".typing" / "gatescope"
-PACKAGES = ("routing", "hooks", "cache", "corpora", "analysis", "engines", "models", "studies", "server", "app", "cli")
+PACKAGES = (
+    "routing",
+    "hooks",
+    "cache",
+    "corpora",
+    "analysis",
+    "engines",
+    "models",
+    "training",
+    "studies",
+    "server",
+    "app",
+    "cli",
+)
 
 
 def link_modules() -> None:

@@ -3,7 +3,7 @@
 from importlib import import_module
 from pkgutil import iter_modules
 
-import gatescope.analysis.counted  # noqa: F401  # the statistics that most metrics read
+import gatescope.analysis.tally.count_statistics  # noqa: F401  # the statistics that most metrics read
 from gatescope.analysis.registry import METRICS, Ask, Metric, Result
 
 for _file in sorted(module.name for module in iter_modules(__path__)):

@@ -10,14 +10,14 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gatescope.analysis import load
 from gatescope.analysis.registry import Ask, Result, metric, tokens_of
-from gatescope.analysis.shares import entropy_bits as entropy_of_shares
-from gatescope.analysis.shares import ratio
-from gatescope.analysis.statistics import Statistic as Summed
-from gatescope.analysis.statistics import Tables, bootstrap, over_layers
-from gatescope.analysis.sufficiency import design_effect
-from gatescope.analysis.tally import Tally
+from gatescope.analysis.statistics import load
+from gatescope.analysis.statistics.bootstrap import Statistic as Summed
+from gatescope.analysis.statistics.bootstrap import Tables, bootstrap, over_layers
+from gatescope.analysis.statistics.design_effect import design_effect
+from gatescope.analysis.statistics.shares import entropy_bits as entropy_of_shares
+from gatescope.analysis.statistics.shares import ratio
+from gatescope.analysis.tally.tally import Tally
 
 Rows = Callable[[NDArray[np.number]], NDArray[np.float64]]
 Floor = Callable[["_Chance"], NDArray[np.float64]]

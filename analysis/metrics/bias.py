@@ -24,8 +24,8 @@ from gatescope.analysis.metrics.confidence import (
     gate_shares,
 )
 from gatescope.analysis.registry import Ask, Result, metric
-from gatescope.analysis.shares import entropy_bits, ratio, shares
-from gatescope.analysis.tally import FIXED, Facet, Reading, Tally, statistic
+from gatescope.analysis.statistics.shares import entropy_bits, ratio, shares
+from gatescope.analysis.tally.tally import FIXED, Facet, Reading, Tally, statistic
 from gatescope.routing import RouterRule, RoutingRecord
 
 CLOSE = {

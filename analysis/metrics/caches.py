@@ -12,12 +12,12 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from gatescope.analysis.locality import BEST, LFU, LRU, by_layer, find_depths, keep_by_next_uses
 from gatescope.analysis.metrics.balance import counts_ule, interval
 from gatescope.analysis.metrics.locality import FACETS, places
 from gatescope.analysis.registry import Ask, Compute, Metric, Result, metric
-from gatescope.analysis.shares import ratio
-from gatescope.analysis.tally import Reading, Tally, statistic
+from gatescope.analysis.statistics.shares import ratio
+from gatescope.analysis.tally.locality import BEST, LFU, LRU, by_layer, find_depths, keep_by_next_uses
+from gatescope.analysis.tally.tally import Reading, Tally, statistic
 
 TIMES_K = (1, 2, 3)
 MIXED = 0x9E3779B97F4A7C15

@@ -3,10 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from gatescope.analysis.labels.token_classes import CLASSES, UNKNOWN, class_bits, cramers_v
 from gatescope.analysis.registry import Ask, Result, metric
-from gatescope.analysis.shares import ratio
-from gatescope.analysis.tally import Tally
-from gatescope.analysis.token_classes import CLASSES, UNKNOWN, class_bits, cramers_v
+from gatescope.analysis.statistics.shares import ratio
+from gatescope.analysis.tally.tally import Tally
 
 NEEDS = ("class_assignments", "class_tokens")
 

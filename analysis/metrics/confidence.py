@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from gatescope.analysis.metrics.balance import counts_ule, interval, told
 from gatescope.analysis.registry import Ask, Result, metric
-from gatescope.analysis.shares import entropy_bits, ratio, shares
-from gatescope.analysis.tally import Facet, Reading, Tally, statistic
+from gatescope.analysis.statistics.shares import entropy_bits, ratio, shares
+from gatescope.analysis.tally.tally import Facet, Reading, Tally, statistic
 from gatescope.routing import RouterRule, RoutingRecord
 
 FIXED = 2.0**20

@@ -5,10 +5,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from gatescope.analysis.labels.vocabulary import TAKEN, Sampled, sample_of
 from gatescope.analysis.registry import Ask, Result, metric
-from gatescope.analysis.shares import ratio
-from gatescope.analysis.tally import Tally
-from gatescope.analysis.vocabulary import TAKEN, Sampled, sample_of
+from gatescope.analysis.statistics.shares import ratio
+from gatescope.analysis.tally.tally import Tally
 
 NEEDS = ("sampled", "tokens")
 SOURCE = "Token-identity decomposition (arXiv 2604.17182), by documents and free of repeated contexts"

@@ -5,9 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gatescope.analysis.information import excess_information
-from gatescope.analysis.permutation import q_values
-from gatescope.analysis.profiles import (
+from gatescope.analysis.labels.profiles import (
     Distance,
     Labelled,
     Tested,
@@ -19,9 +17,11 @@ from gatescope.analysis.profiles import (
     token_share_by_group,
 )
 from gatescope.analysis.registry import Ask, Result, metric
-from gatescope.analysis.shares import divergence_bits, ratio, shares, total_variation
-from gatescope.analysis.statistics import bootstrap
-from gatescope.analysis.tally import Tally
+from gatescope.analysis.statistics.bootstrap import bootstrap
+from gatescope.analysis.statistics.information import excess_information
+from gatescope.analysis.statistics.permutation import q_values
+from gatescope.analysis.statistics.shares import divergence_bits, ratio, shares, total_variation
+from gatescope.analysis.tally.tally import Tally
 from gatescope.routing.errors import OptionError
 
 BY = ("domain", "language")

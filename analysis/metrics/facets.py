@@ -9,11 +9,11 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gatescope.analysis.load import count_by
 from gatescope.analysis.metrics.balance import interval, told
 from gatescope.analysis.registry import BOTH, Ask, Result, metric
-from gatescope.analysis.shares import ratio, shares
-from gatescope.analysis.tally import Facet, Reading, Tally, statistic
+from gatescope.analysis.statistics.load import count_by
+from gatescope.analysis.statistics.shares import ratio, shares
+from gatescope.analysis.tally.tally import Facet, Reading, Tally, statistic
 
 Pair = tuple[NDArray[np.number], NDArray[np.number]]
 """Counts of two profiles."""

@@ -5,12 +5,12 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
+from gatescope.analysis.labels.profiles import labelled
 from gatescope.analysis.metrics.domains import leaning, need_resamples, present_le, result_of, surely_above
-from gatescope.analysis.profiles import labelled
 from gatescope.analysis.registry import Ask, Result, metric
-from gatescope.analysis.shares import entropy_bits, ratio, shares
-from gatescope.analysis.statistics import bootstrap
-from gatescope.analysis.tally import Reading, Tally, label_numbers, statistic
+from gatescope.analysis.statistics.bootstrap import bootstrap
+from gatescope.analysis.statistics.shares import entropy_bits, ratio, shares
+from gatescope.analysis.tally.tally import Reading, Tally, label_numbers, statistic
 
 BY = ("language",)
 LARGE = 0.3

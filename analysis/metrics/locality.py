@@ -5,7 +5,11 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gatescope.analysis.locality import (
+from gatescope.analysis.labels.matched import load_matched
+from gatescope.analysis.metrics.balance import counts_ule, interval
+from gatescope.analysis.registry import Ask, Result, metric, tokens_of
+from gatescope.analysis.statistics.shares import ratio, shares
+from gatescope.analysis.tally.locality import (
     LAGS,
     WINDOWS,
     best_segment_score,
@@ -14,11 +18,7 @@ from gatescope.analysis.locality import (
     count_segments,
     segment_score_by_chance,
 )
-from gatescope.analysis.matched import load_matched
-from gatescope.analysis.metrics.balance import counts_ule, interval
-from gatescope.analysis.registry import Ask, Result, metric, tokens_of
-from gatescope.analysis.shares import ratio, shares
-from gatescope.analysis.tally import Facet, Reading, Tally, statistic
+from gatescope.analysis.tally.tally import Facet, Reading, Tally, statistic
 
 FACETS = len(Facet)
 CLASSES = ("every pair", "another token", "the same token again")

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gatescope.analysis.pairs import FEW_COUNTED, can_count, count_pairs, fits, fixed_k_chance
 from gatescope.analysis.registry import Ask, Result, metric
-from gatescope.analysis.shares import ratio
-from gatescope.analysis.tally import Reading, Tally, statistic
-from gatescope.analysis.telling import KEPT, Telling, left_out_words, most_telling
+from gatescope.analysis.statistics.shares import ratio
+from gatescope.analysis.tally.kept_pairs import KEPT, Telling, left_out_words, most_telling
+from gatescope.analysis.tally.pairs import FEW_COUNTED, can_count, count_pairs, fits, fixed_k_chance
+from gatescope.analysis.tally.tally import Reading, Tally, statistic
 from gatescope.routing import RouterRule
 
 ENOUGH = 50

@@ -6,12 +6,12 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gatescope.analysis.information import mutual_information_bits, shuffled_information_bits
 from gatescope.analysis.metrics.balance import counts_ule
-from gatescope.analysis.pairs import BINS, FEW, count_paths, count_transitions, fits
 from gatescope.analysis.registry import Ask, Result, metric
-from gatescope.analysis.shares import entropy_bits, ratio, shares
-from gatescope.analysis.tally import Facet, Reading, Tally, statistic
+from gatescope.analysis.statistics.information import mutual_information_bits, shuffled_information_bits
+from gatescope.analysis.statistics.shares import entropy_bits, ratio, shares
+from gatescope.analysis.tally.pairs import BINS, FEW, count_paths, count_transitions, fits
+from gatescope.analysis.tally.tally import Facet, Reading, Tally, statistic
 
 RANKS = (1, 10, 100, 1000)
 CROWDED = 8

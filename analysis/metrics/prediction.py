@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gatescope.analysis.labels.profiles import Labelled, labelled
 from gatescope.analysis.metrics.domains import BY, result_of
-from gatescope.analysis.profiles import Labelled, labelled
 from gatescope.analysis.registry import Ask, Result, metric
-from gatescope.analysis.shares import ratio
-from gatescope.analysis.statistics import bootstrap
-from gatescope.analysis.tally import Facet, Reading, Tally, statistic
+from gatescope.analysis.statistics.bootstrap import bootstrap
+from gatescope.analysis.statistics.shares import ratio
+from gatescope.analysis.tally.tally import Facet, Reading, Tally, statistic
 
 NEEDS = ("assignments", "tokens")
 SOURCE = "Multinomial naive Bayes (McCallum and Nigam 1998), cross-validated in folds of equal parts of every group"

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from gatescope.analysis.labels.vocabulary import TAKEN, Specialisation, sample_of, specialisation
 from gatescope.analysis.registry import Ask, Result, metric
-from gatescope.analysis.tally import Tally
-from gatescope.analysis.vocabulary import TAKEN, Specialisation, sample_of, specialisation
+from gatescope.analysis.tally.tally import Tally
 
 KINDS = ("the word read", "the word that follows", "the word predicted")
 LEAST = 3

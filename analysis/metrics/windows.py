@@ -13,12 +13,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gatescope.analysis.compiled import compiled
-from gatescope.analysis.load import load_cv_floor, max_violation_floor
 from gatescope.analysis.metrics.balance import counts_ule, interval, told
 from gatescope.analysis.registry import Ask, Result, metric
-from gatescope.analysis.shares import ratio
-from gatescope.analysis.tally import Facet, Reading, Tally, statistic
+from gatescope.analysis.statistics.jit import compiled
+from gatescope.analysis.statistics.load import load_cv_floor, max_violation_floor
+from gatescope.analysis.statistics.shares import ratio
+from gatescope.analysis.tally.tally import Facet, Reading, Tally, statistic
 from gatescope.routing import RouterRule
 
 INSIDE = tuple(2**power for power in range(3, 13))

@@ -8,7 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from gatescope.analysis.alike import Near, SameWord, spread_over
+from gatescope.analysis.token.similarity import Near, SameWord, spread_over
 from gatescope.app.charts.card import visible
 from gatescope.app.charts.context import STYLE as CONTEXT_STYLE
 from gatescope.app.charts.context import context

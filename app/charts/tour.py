@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from gatescope.analysis.claims.tour import Parting, Taker
+from gatescope.analysis.labels.verdict import left_of_columns, strength
 from gatescope.analysis.registry import Result
-from gatescope.analysis.tour import Parting, Taker
-from gatescope.analysis.verdict import left_of_columns, strength
 from gatescope.routing.record import RoutingRecord
 from gatescope.server.view import ViewParts
 

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from gatescope.analysis.compare import Relation
+from gatescope.analysis.comparison.compare import Relation
 from gatescope.app.shell.messages import plain, show_error
 from gatescope.app.shell.page import Page, open_page
 from gatescope.app.views.compare.choice import choose, model_of, show_settling, steps_of

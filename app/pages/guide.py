@@ -41,7 +41,7 @@ EXPORT = (
     "numbers.",
     "The Prompt page gives a whole capture as a table; the Library gives captures and studies as files that open on "
     "another server.",
-    "On a command line, `python -m app analyze` writes every measure of a corpus as tables and one report.",
+    "On a command line, `gatescope analyze` writes every measure of a corpus as tables and one report.",
     "The folder `docs` tells the rest: `dashboard.md`, `metrics.md`, `recording.md`, `families.md`, `guarantees.md`.",
 )
 

@@ -4,7 +4,7 @@ from html import escape
 
 import streamlit as st
 
-from gatescope.analysis.tour import digits, surest_taker, widest_parting
+from gatescope.analysis.claims.tour import digits, surest_taker, widest_parting
 from gatescope.app.charts.token_heatmap import views
 from gatescope.app.charts.tour import Stop, leaning_stop, parting_stop, taker_stop
 from gatescope.app.components.links import linked

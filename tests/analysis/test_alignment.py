@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gatescope.analysis.alignment import MOST_TOKENS, align
+from gatescope.analysis.comparison.alignment import MOST_TOKENS, align
 from gatescope.routing.errors import OptionError
 
 

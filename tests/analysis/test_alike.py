@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gatescope.analysis.alike import (
+from gatescope.analysis.token.similarity import (
     FEW_DOCUMENTS,
     chance_overlap,
     context_share_of,

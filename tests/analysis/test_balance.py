@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatescope.analysis.counting import tally
-from gatescope.analysis.load import max_violation
 from gatescope.analysis.metrics import METRICS, Ask
 from gatescope.analysis.metrics.balance import entropy_bits, gini, layer_effect, lorenz, mean_violation, min_violation
-from gatescope.analysis.tally import Facet
+from gatescope.analysis.statistics.load import max_violation
+from gatescope.analysis.tally.tally import Facet
 from gatescope.routing import Document, Flag
 from tests.analysis.conftest import make_record
 from tests.analysis.test_tally import random_record

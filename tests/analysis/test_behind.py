@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gatescope.analysis.behind import document_use, uses_expert, word_parts
 from gatescope.analysis.counting import tally
+from gatescope.analysis.labels.evidence import document_use, uses_expert, word_parts
 from gatescope.analysis.metrics import METRICS
 from gatescope.analysis.registry import Ask
 from gatescope.routing.record import Document

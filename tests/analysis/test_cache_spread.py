@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gatescope.analysis import cache_spread
-from gatescope.analysis.cache_spread import Depths, loads_per_token, lru_depths_by_document
+from gatescope.analysis.comparison import cache_spread
+from gatescope.analysis.comparison.cache_spread import Depths, loads_per_token, lru_depths_by_document
 from gatescope.routing.record import Document
 from tests.app.conftest import build_record
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gatescope.analysis.counting import tally
 from gatescope.analysis.metrics import METRICS, Ask
-from gatescope.analysis.tally import Facet
+from gatescope.analysis.tally.tally import Facet
 from gatescope.routing import Document, Flag
 from tests.analysis.conftest import make_record
 

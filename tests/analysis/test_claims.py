@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gatescope.analysis.claims import CLAIMS, EVEN, FEW, HITS, MORE, NEEDED, SAME, SPECIALIST_BITS, check_claims
-from gatescope.analysis.composition import composition
+from gatescope.analysis.claims.claims import CLAIMS, EVEN, FEW, HITS, MORE, NEEDED, SAME, SPECIALIST_BITS, check_claims
+from gatescope.analysis.comparison.teams import by_rule, meetings_of_teams
 from gatescope.analysis.counting import tally
+from gatescope.analysis.labels.composition import composition
+from gatescope.analysis.labels.verdict import Evidence, Left, left_of
 from gatescope.analysis.metrics import METRICS, Ask
 from gatescope.analysis.registry import Result
-from gatescope.analysis.teams import by_rule, meetings_of_teams
-from gatescope.analysis.verdict import Evidence, Left, left_of
 from gatescope.routing import Document, RouterRule
 from gatescope.routing.parameters import Parameters
 from tests.analysis.conftest import make_record

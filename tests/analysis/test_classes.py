@@ -8,9 +8,9 @@ import pytest
 from scipy.stats.contingency import association
 
 from gatescope.analysis.counting import tally
+from gatescope.analysis.labels.token_classes import CLASSES, class_bits, class_of, cramers_v
 from gatescope.analysis.metrics import METRICS, Ask
-from gatescope.analysis.tally import Facet
-from gatescope.analysis.token_classes import CLASSES, class_bits, class_of, cramers_v
+from gatescope.analysis.tally.tally import Facet
 from gatescope.routing import Flag
 from tests.analysis.conftest import make_record
 from tests.analysis.test_tally import random_record

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gatescope.analysis.common_support import common_support, support_of_pairs
-from gatescope.analysis.information import dealt
+from gatescope.analysis.labels.common_support import common_support, support_of_pairs
+from gatescope.analysis.statistics.information import dealt
 from gatescope.routing import EMPTY8, EMPTY16
 from gatescope.routing.errors import OptionError
 

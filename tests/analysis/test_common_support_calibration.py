@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import entropy, kstest
 
-from gatescope.analysis.common_support import common_support, support_of_pairs
+from gatescope.analysis.labels.common_support import common_support, support_of_pairs
 
 
 def one(experts_t, token_t, document_t, labels_d, **options):

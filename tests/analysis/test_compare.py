@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import permutation_test
 
-from gatescope.analysis.compare import (
+from gatescope.analysis.comparison.compare import (
     FEWEST,
     cascade,
     flips_by_margin,
@@ -18,7 +18,7 @@ from gatescope.analysis.compare import (
     relation,
     same_documents,
 )
-from gatescope.analysis.saturation import agreement
+from gatescope.analysis.comparison.saturation import agreement
 from gatescope.routing.errors import OptionError
 
 

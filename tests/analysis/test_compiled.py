@@ -17,7 +17,7 @@ pytestmark = pytest.mark.timeout(2 * SECONDS + 20)
 def test_a_second_process_finds_what_the_first_compiled(tmp_path):
     script = tmp_path / "loop.py"
     script.write_text(
-        "from gatescope.analysis.compiled import compiled\n"
+        "from gatescope.analysis.statistics.jit import compiled\n"
         "@compiled\n"
         "def double(n):\n    return 2 * n\n"
         "print(double(21), sum(double.stats.cache_hits.values()))\n"
@@ -33,7 +33,7 @@ def test_what_umap_compiles_is_kept_too(tmp_path):
         "import warnings\n"
         "warnings.simplefilter('ignore')\n"
         "from umap.layouts import clip\n"
-        "from gatescope.analysis.compiled import keep_compiled\n"
+        "from gatescope.analysis.statistics.jit import keep_compiled\n"
         "print(keep_compiled('umap') > 50, clip(5.0), sum(clip.stats.cache_hits.values()))\n"
     )
     told = [_run(script, NUMBA_CACHE_DIR=str(tmp_path / "kept")) for _ in range(2)]
@@ -47,7 +47,7 @@ def test_where_no_folder_can_be_written_the_loops_run_all_the_same(tmp_path):
         "from numba.core import caching\n"
         "caching.CacheImpl._locator_classes = []\n"
         "import gatescope.analysis.metrics\n"
-        "from gatescope.analysis.compiled import compiled, keep_compiled\n"
+        "from gatescope.analysis.statistics.jit import compiled, keep_compiled\n"
         "print(compiled(lambda n: n + 1)(41), keep_compiled('gatescope'))\n"
     )
     assert _run(script) == "42 0"

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kstest
 
-from gatescope.analysis.composition import composition
-from gatescope.analysis.information import dealt, excess_information
-from gatescope.analysis.load import counts_by_document
+from gatescope.analysis.labels.composition import composition
+from gatescope.analysis.statistics.information import dealt, excess_information
+from gatescope.analysis.statistics.load import counts_by_document
 from gatescope.routing import EMPTY8, EMPTY16
 from gatescope.routing.errors import OptionError
 

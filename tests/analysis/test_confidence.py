@@ -8,7 +8,7 @@ import pytest
 from gatescope.analysis.counting import tally
 from gatescope.analysis.metrics import METRICS, Ask, confidence
 from gatescope.analysis.metrics import bias as choices
-from gatescope.analysis.tally import Facet, merge
+from gatescope.analysis.tally.tally import Facet, merge
 from gatescope.routing import Document
 from tests.analysis.conftest import make_record
 from tests.analysis.test_tally import part, random_record

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from gatescope.analysis.counting import tally
+from gatescope.analysis.labels.vocabulary import sample_of
 from gatescope.analysis.metrics import METRICS, Ask
 from gatescope.analysis.metrics.context import overlaps
-from gatescope.analysis.vocabulary import sample_of
 from gatescope.routing import EMPTY8, Document
 from tests.analysis.conftest import make_record
 from tests.analysis.test_tally import random_record

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from gatescope.analysis.comparison.document_points import document_points
+from gatescope.analysis.comparison.projection import principal, purity, unit_points
 from gatescope.analysis.counting import tally
-from gatescope.analysis.document_points import document_points
-from gatescope.analysis.projection import principal, purity, unit_points
-from gatescope.analysis.tally import Facet
+from gatescope.analysis.tally.tally import Facet
 from gatescope.routing import Document, Flag
 from gatescope.routing.errors import OptionError
 

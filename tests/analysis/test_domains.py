@@ -10,10 +10,10 @@ from scipy.spatial.distance import jensenshannon
 from scipy.stats import kstest
 
 from gatescope.analysis.counting import tally
+from gatescope.analysis.labels.profiles import composition_share
 from gatescope.analysis.metrics import METRICS, Ask
-from gatescope.analysis.profiles import composition_share
-from gatescope.analysis.shares import divergence_bits, shares, total_variation
-from gatescope.analysis.tally import Facet, Tally, Unit
+from gatescope.analysis.statistics.shares import divergence_bits, shares, total_variation
+from gatescope.analysis.tally.tally import Facet, Tally, Unit
 from gatescope.routing import Document, Provenance, RouterRule
 from gatescope.routing.errors import OptionError
 from tests.analysis.conftest import make_record

@@ -5,8 +5,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from gatescope.analysis.alignment import Alignment, align
-from gatescope.analysis.elsewhere import FEWEST_PAIRS, pairs_elsewhere, same_word_elsewhere
+from gatescope.analysis.comparison.alignment import Alignment, align
+from gatescope.analysis.comparison.elsewhere import FEWEST_PAIRS, pairs_elsewhere, same_word_elsewhere
 
 
 def counted_out(first_t, second_t, found):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gatescope.analysis.even_load import even_lorenz, even_ranks
+from gatescope.analysis.comparison.even_load import even_lorenz, even_ranks
 from gatescope.routing.errors import OptionError
 
 

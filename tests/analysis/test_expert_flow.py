@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from gatescope.analysis.comparison.expert_flow import flows, place_load
 from gatescope.analysis.counting import tally
-from gatescope.analysis.expert_flow import flows, place_load
 from gatescope.analysis.metrics import METRICS
 from gatescope.analysis.registry import Ask
-from gatescope.models.box import probed
+from gatescope.models.bundled_captures import probed
 from gatescope.routing import Document
 from tests.app.conftest import build_record
 
@@ -48,7 +48,7 @@ def test_beyond_the_ends_and_without_tokens_there_is_nothing():
 def test_shares_after_are_those_of_the_metric():
     record = probed("sift-softmax").of_documents(range(40))
     found = METRICS["transition_share"](tally(record, only=METRICS["transition_share"].needs), Ask(resamples=0))
-    from gatescope.analysis.tally import Facet, token_facets
+    from gatescope.analysis.tally.tally import Facet, token_facets
 
     _, after = flows(record, 2, 5, is_counted_t=token_facets(record) == Facet.PROMPT)
     assert after.share_n.tolist() == pytest.approx(found.value[2, 5, after.expert_n].tolist())

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import false_discovery_control, norm
 
-from gatescope.analysis.expert_words import contexts, held_out, uses, vocabulary, weight_of, words_of
-from gatescope.analysis.vocabulary import token_table
+from gatescope.analysis.labels.expert_words import contexts, held_out, uses, vocabulary, weight_of, words_of
+from gatescope.analysis.labels.vocabulary import token_table
 from gatescope.routing import Document, Flag
 from gatescope.routing.errors import OptionError
 from tests.app.conftest import build_record

@@ -6,7 +6,7 @@ import pytest
 from gatescope.analysis.counting import tally as tally_of
 from gatescope.analysis.metrics import METRICS, Ask
 from gatescope.analysis.metrics.facets import PLACES, noise, total_variation
-from gatescope.analysis.tally import Facet
+from gatescope.analysis.tally.tally import Facet
 from gatescope.routing import Flag
 from tests.analysis.conftest import make_record
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import mutual_info_score
 
-from gatescope.analysis.first_choices import shared_information
+from gatescope.analysis.tally.first_choices import shared_information
 from gatescope.routing.errors import OptionError
 
 

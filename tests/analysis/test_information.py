@@ -10,7 +10,11 @@ from scipy.stats import kstest
 from sklearn.metrics import mutual_info_score
 from sklearn.metrics.cluster import expected_mutual_information
 
-from gatescope.analysis.information import excess_information, mutual_information_bits, shuffled_information_bits
+from gatescope.analysis.statistics.information import (
+    excess_information,
+    mutual_information_bits,
+    shuffled_information_bits,
+)
 from gatescope.routing.errors import OptionError
 
 
@@ -112,7 +116,7 @@ def test_the_same_seed_gives_the_same_result_and_chunks_do_not_show(monkeypatch)
     counts_dle = np.random.default_rng(3).integers(0, 5, (12, 3, 4))
     labels_d = np.arange(12) % 3
     whole = excess_information(counts_dle, labels_d, permutations=37, seed=5)
-    monkeypatch.setattr("gatescope.analysis.information._CHUNK_CELLS", 1)
+    monkeypatch.setattr("gatescope.analysis.statistics.information._CHUNK_CELLS", 1)
     assert excess_information(counts_dle, labels_d, permutations=37, seed=5) == whole
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from gatescope.analysis.knockout import POWER, Loss, as_busy, rises, smallest_shown, texts_needed
+from gatescope.analysis.comparison.ablation import POWER, Loss, as_busy, rises, smallest_shown, texts_needed
 from gatescope.app.views.expert.ablation_figure import knockout_frame, knockout_plot, knockout_words, what_texts_tell
 
 

@@ -7,9 +7,9 @@ import pytest
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import entropy
 
-from gatescope.analysis import tally as tallying
 from gatescope.analysis.counting import tally
 from gatescope.analysis.metrics import METRICS, Ask
+from gatescope.analysis.tally import tally as tallying
 from gatescope.corpora.bundled import languages
 from gatescope.routing import Document
 from tests.analysis.conftest import make_record

@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gatescope.analysis import tally as tallying
 from gatescope.analysis.counting import tally
-from gatescope.analysis.lint import RULES, lint, unchecked
 from gatescope.analysis.metrics import METRICS, Ask
-from gatescope.analysis.tally import Facet, Unit, merge
+from gatescope.analysis.quality.data_warnings import RULES, lint, unchecked
+from gatescope.analysis.tally import tally as tallying
+from gatescope.analysis.tally.tally import Facet, Unit, merge
 from gatescope.routing import Document, Flag
 from gatescope.routing.errors import OptionError
 from tests.analysis.conftest import make_record

@@ -6,9 +6,9 @@ import time
 import numpy as np
 import pytest
 
-from gatescope.analysis import load
-from gatescope.analysis.information import excess_information
-from gatescope.analysis.load import (
+from gatescope.analysis.statistics import load
+from gatescope.analysis.statistics.information import excess_information
+from gatescope.analysis.statistics.load import (
     assignment_share,
     counts_by_document,
     expert_counts,

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gatescope.analysis.counting import tally
-from gatescope.analysis.locality import LAGS, WINDOWS, best_segment_score, segment_score_by_chance
 from gatescope.analysis.metrics import METRICS, Ask
-from gatescope.analysis.nulls import chance
-from gatescope.analysis.tally import Facet
+from gatescope.analysis.statistics.nulls import chance
+from gatescope.analysis.tally.locality import LAGS, WINDOWS, best_segment_score, segment_score_by_chance
+from gatescope.analysis.tally.tally import Facet
 from gatescope.routing import Document, Flag
 from tests.analysis.conftest import make_record
 from tests.analysis.test_tally import random_record

@@ -7,7 +7,7 @@ import pytest
 
 from gatescope.analysis.counting import tally
 from gatescope.analysis.metrics import METRICS, Ask
-from gatescope.analysis.tally import STATISTICS, Tally, merge
+from gatescope.analysis.tally.tally import STATISTICS, Tally, merge
 from gatescope.routing.errors import OptionError
 from gatescope.routing.record import RoutingRecord
 from tests.analysis.test_tally import part, random_record

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gatescope.analysis.near_tie import score_sizes, step_at, steps
+from gatescope.analysis.token.near_tie import score_sizes, step_at, steps
 from tests.app.conftest import build_record
 
 

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from gatescope.analysis.load import load_cv_floor
-from gatescope.analysis.matched import load_matched
-from gatescope.analysis.nulls import chance, noise_floor, overlap_chances
-from gatescope.analysis.pairs import fixed_k_chance
+from gatescope.analysis.labels.matched import load_matched
+from gatescope.analysis.statistics.load import load_cv_floor
+from gatescope.analysis.statistics.nulls import chance, noise_floor, overlap_chances
+from gatescope.analysis.tally.pairs import fixed_k_chance
 from gatescope.routing import RouterRule
 from gatescope.routing.errors import OptionError
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from gatescope.analysis.pair_evidence import FEWEST, cluster_order, excess_share, expected_of, pair_test
-from gatescope.analysis.pairs import count_pairs, fixed_k_chance
+from gatescope.analysis.comparison.pair_evidence import FEWEST, cluster_order, excess_share, expected_of, pair_test
+from gatescope.analysis.tally.pairs import count_pairs, fixed_k_chance
 from gatescope.routing import RouterRule
 
 

@@ -11,8 +11,15 @@ from hypothesis import strategies as st
 from gatescope.analysis.counting import tally
 from gatescope.analysis.metrics import METRICS, Ask
 from gatescope.analysis.metrics.pairs import expected_pairs
-from gatescope.analysis.pairs import MOST_CELLS, adjacent_rank_pairs, count_pairs, fits, fixed_k_chance, product_lift
-from gatescope.analysis.tally import Facet
+from gatescope.analysis.tally.pairs import (
+    MOST_CELLS,
+    adjacent_rank_pairs,
+    count_pairs,
+    fits,
+    fixed_k_chance,
+    product_lift,
+)
+from gatescope.analysis.tally.tally import Facet
 from gatescope.routing.errors import OptionError
 from tests.analysis.conftest import make_record
 from tests.analysis.test_tally import random_record

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from gatescope.analysis.counting import tally
 from gatescope.analysis.metrics import METRICS, Ask
 from gatescope.analysis.metrics.paths import path_depths
-from gatescope.analysis.pairs import BINS
-from gatescope.analysis.tally import Facet
+from gatescope.analysis.tally.pairs import BINS
+from gatescope.analysis.tally.tally import Facet
 from gatescope.routing import Document
 from gatescope.routing.errors import OptionError
 from tests.analysis.conftest import make_record

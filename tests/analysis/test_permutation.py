@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import false_discovery_control, kstest
 
-from gatescope.analysis.permutation import permutation_test, q_values
+from gatescope.analysis.statistics.permutation import permutation_test, q_values
 from gatescope.routing.errors import OptionError
 
 
@@ -158,7 +158,7 @@ def test_chunks_do_not_show_and_a_negative_label_leaves_out(monkeypatch):
     whole = permutation_test(counts_de, labels_d, _leaning, permutations=30)
     more_de, more_d = np.concatenate([counts_de, counts_de[:2] * 9]), np.append(labels_d, [-1, -1])
     np.testing.assert_array_equal(permutation_test(more_de, more_d, _leaning, permutations=30).p_value, whole.p_value)
-    monkeypatch.setattr("gatescope.analysis.statistics._CHUNK_CELLS", 1)
+    monkeypatch.setattr("gatescope.analysis.statistics.bootstrap._CHUNK_CELLS", 1)
     np.testing.assert_allclose(permutation_test(counts_de, labels_d, _leaning, permutations=30).z, whole.z)
 
 

@@ -11,7 +11,7 @@ from sklearn.naive_bayes import MultinomialNB
 from gatescope.analysis.counting import tally, without_words
 from gatescope.analysis.metrics import METRICS, Ask
 from gatescope.analysis.metrics.prediction import PRIOR, named_right
-from gatescope.analysis.tally import Facet
+from gatescope.analysis.tally.tally import Facet
 from gatescope.routing import Document
 from gatescope.routing.errors import OptionError
 from tests.analysis.conftest import make_record

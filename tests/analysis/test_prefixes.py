@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from gatescope.analysis.compare import cascade, flips_by_margin, load_shift
-from gatescope.analysis.first_choices import shared_information
-from gatescope.analysis.prefixes import first_of_prefix, without_repeats
-from gatescope.analysis.saturation import agreement, agreement_by_label
+from gatescope.analysis.comparison.compare import cascade, flips_by_margin, load_shift
+from gatescope.analysis.comparison.saturation import agreement, agreement_by_label
+from gatescope.analysis.tally.first_choices import shared_information
+from gatescope.analysis.tally.prefixes import first_of_prefix, without_repeats
 from gatescope.routing.record import Flag
 
 

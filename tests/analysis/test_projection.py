@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from scipy.stats import kstest
 from sklearn.decomposition import PCA
 
-from gatescope.analysis import projection
+from gatescope.analysis.comparison import projection
+from gatescope.analysis.comparison.projection import neighbourhood, principal, purity, token_points, unit_points
 from gatescope.analysis.counting import tally
-from gatescope.analysis.projection import neighbourhood, principal, purity, token_points, unit_points
-from gatescope.analysis.tally import Facet, merge, token_facets
+from gatescope.analysis.tally.tally import Facet, merge, token_facets
 from gatescope.routing import Document, Flag
 from gatescope.routing.errors import OptionError
 from tests.analysis.conftest import make_record

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gatescope.analysis.saturation import agreement, agreement_by_label, saturation
+from gatescope.analysis.comparison.saturation import agreement, agreement_by_label, saturation
 from gatescope.routing import EMPTY8, EMPTY16
 from gatescope.routing.errors import OptionError
 
@@ -136,7 +136,7 @@ def test_the_same_seed_gives_the_same_interval_and_chunks_do_not_show(records, m
     pair = [records(even(generator, 200, 8, 2), experts=8, documents=documents) for _ in range(2)]
     whole = agreement(*pair, resamples=50, seed=1)
     assert whole != agreement(*pair, resamples=50, seed=2)
-    monkeypatch.setattr("gatescope.analysis.saturation._CHUNK_CELLS", 1)
+    monkeypatch.setattr("gatescope.analysis.comparison.saturation._CHUNK_CELLS", 1)
     assert agreement(*pair, resamples=50, seed=1) == whole
 
 

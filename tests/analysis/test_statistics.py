@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from gatescope.analysis.information import mutual_information_bits
-from gatescope.analysis.load import max_violation
-from gatescope.analysis.statistics import bootstrap, over_layers
+from gatescope.analysis.statistics.bootstrap import bootstrap, over_layers
+from gatescope.analysis.statistics.information import mutual_information_bits
+from gatescope.analysis.statistics.load import max_violation
 from gatescope.routing.errors import OptionError
 
 
@@ -184,7 +184,7 @@ def test_the_same_seed_gives_the_same_and_chunks_do_not_show(monkeypatch):
     whole = bootstrap(counts_de, _gini, resamples=50, seed=3, strata_u=strata_d)
     assert bootstrap(counts_de, _gini, resamples=50, seed=3, strata_u=strata_d) == whole
     assert bootstrap(counts_de, _gini, resamples=50, seed=4, strata_u=strata_d) != whole
-    monkeypatch.setattr("gatescope.analysis.statistics._CHUNK_CELLS", 1)
+    monkeypatch.setattr("gatescope.analysis.statistics.bootstrap._CHUNK_CELLS", 1)
     np.testing.assert_allclose(bootstrap(counts_de, _gini, resamples=50, seed=3, strata_u=strata_d), whole, atol=1e-12)
 
 

@@ -8,9 +8,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.stats import f_oneway
 
-from gatescope.analysis.load import max_violation
-from gatescope.analysis.statistics import bootstrap, over_layers
-from gatescope.analysis.sufficiency import design_effect, rarefaction, split_half, tokens_needed
+from gatescope.analysis.statistics.bootstrap import bootstrap, over_layers
+from gatescope.analysis.statistics.design_effect import design_effect, rarefaction, split_half, tokens_needed
+from gatescope.analysis.statistics.load import max_violation
 from gatescope.routing import RouterRule
 from gatescope.routing.errors import OptionError
 

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import gatescope.analysis.counted  # noqa: F401  # declares its statistics
-from gatescope.analysis import tally as tallying
+import gatescope.analysis.tally.count_statistics  # noqa: F401  # declares its statistics
 from gatescope.analysis.counting import tally
-from gatescope.analysis.tally import FIXED, STATISTICS, Facet, Group, merge
-from gatescope.analysis.tally_file import from_bytes, to_bytes
+from gatescope.analysis.tally import tally as tallying
+from gatescope.analysis.tally.files import from_bytes, to_bytes
+from gatescope.analysis.tally.tally import FIXED, STATISTICS, Facet, Group, merge
 from gatescope.routing import Document, Flag
 from gatescope.routing.errors import OptionError, RecordError
 from tests.analysis.conftest import make_record

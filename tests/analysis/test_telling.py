@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 from scipy.stats import poisson
 
-from gatescope.analysis import pairs, tally_file
 from gatescope.analysis.counting import tally
 from gatescope.analysis.metrics import METRICS, Ask
 from gatescope.analysis.metrics import pairs as pair_metrics
-from gatescope.analysis.pairs import can_count, fits
-from gatescope.analysis.tally import Tally, merge_all, should_merge
-from gatescope.analysis.telling import deviations, most_telling
-from gatescope.analysis.whole_numbers import narrow_sum
+from gatescope.analysis.statistics.whole_numbers import narrow_sum
+from gatescope.analysis.tally import files as tally_file
+from gatescope.analysis.tally import pairs
+from gatescope.analysis.tally.kept_pairs import deviations, most_telling
+from gatescope.analysis.tally.pairs import can_count, fits
+from gatescope.analysis.tally.tally import Tally, merge_all, should_merge
 from gatescope.routing import Document, RoutingRecord
 from gatescope.routing.errors import OptionError
 from tests.analysis.conftest import make_record
@@ -205,7 +206,7 @@ def test_tallies_wait_to_be_merged_until_they_are_many_or_large(monkeypatch, wid
     _, whole = wide
     assert whole.nbytes >= LAYERS * EXPERTS**2
     assert not should_merge([whole] * 3, 4) and should_merge([whole] * 4, 4)
-    monkeypatch.setattr("gatescope.analysis.tally.MOST_WAITING", whole.nbytes)
+    monkeypatch.setattr("gatescope.analysis.tally.tally.MOST_WAITING", whole.nbytes)
     assert should_merge([whole] * 2, 4) and not should_merge([whole], 4)
 
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gatescope.analysis.tour import digits, surest_taker, widest_parting
+from gatescope.analysis.claims.tour import digits, surest_taker, widest_parting
 from gatescope.models import BUNDLED_MODELS
-from gatescope.models.box import probed, welcome
+from gatescope.models.bundled_captures import probed, welcome
 from gatescope.routing import Flag
 from tests.analysis.conftest import make_record
 

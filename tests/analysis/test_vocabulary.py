@@ -8,11 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gatescope.analysis import tally as tallying
 from gatescope.analysis.counting import tally
-from gatescope.analysis.metrics import METRICS, Ask
-from gatescope.analysis.tally import Facet, merge
-from gatescope.analysis.vocabulary import (
+from gatescope.analysis.labels.vocabulary import (
     TAKEN,
     largest_by_chance,
     log_odds,
@@ -21,6 +18,9 @@ from gatescope.analysis.vocabulary import (
     specialisation_of_counts,
     token_table,
 )
+from gatescope.analysis.metrics import METRICS, Ask
+from gatescope.analysis.tally import tally as tallying
+from gatescope.analysis.tally.tally import Facet, merge
 from gatescope.routing import Document
 from gatescope.routing.errors import OptionError
 from tests.analysis.conftest import make_record

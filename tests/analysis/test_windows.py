@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from gatescope.analysis.counting import tally
 from gatescope.analysis.metrics import METRICS, Ask
 from gatescope.analysis.metrics import windows as scaling
-from gatescope.analysis.tally import Facet, merge
+from gatescope.analysis.tally.tally import Facet, merge
 from gatescope.routing import EMPTY8, Flag
 from gatescope.routing.router import RouterRule
 from tests.analysis.conftest import make_record

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from scipy.stats import kstest
 from sklearn.metrics import mutual_info_score
 
-from gatescope.analysis import words
-from gatescope.analysis.words import token_information
+from gatescope.analysis.labels import words
+from gatescope.analysis.labels.words import token_information
 from gatescope.routing import EMPTY8, EMPTY16
 from gatescope.routing.errors import OptionError
 

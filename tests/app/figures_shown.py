@@ -13,13 +13,13 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from gatescope.analysis.counting import tally
-from gatescope.analysis.tally_file import to_bytes
+from gatescope.analysis.tally.files import to_bytes
 from gatescope.app.shell import figure
 from gatescope.app.shell.session import FRAME, server
 from gatescope.app.views.prompt import show as prompt
 from gatescope.cache.schema import encode
 from gatescope.cache.study import ROUTES, Block, StudyFolder
-from gatescope.models.box import probed
+from gatescope.models.bundled_captures import probed
 from gatescope.routing import Flag, RoutingRecord
 from gatescope.server import sources
 from gatescope.server.settings import settings

@@ -7,7 +7,7 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from gatescope.analysis.counting import tally
-from gatescope.analysis.tally_file import to_bytes
+from gatescope.analysis.tally.files import to_bytes
 from gatescope.cache.block import Block
 from gatescope.cache.schema import encode
 from gatescope.cache.study import COUNTS, ROUTES, StudyFolder

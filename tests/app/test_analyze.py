@@ -1,4 +1,4 @@
-"""`python -m app analyze`: from a corpus file to tables, a page and a tally, all saying what they speak of."""
+"""`gatescope analyze`: from a corpus file to tables, a page and a tally, all saying what they speak of."""
 
 import json
 
@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from gatescope.analysis.counting import tally
 from gatescope.analysis.metrics import METRICS
 from gatescope.analysis.registry import Result
-from gatescope.analysis.tally_file import from_bytes
+from gatescope.analysis.tally.files import from_bytes
 from gatescope.cli.main import app
 from gatescope.corpora import open_corpus
 from gatescope.routing.errors import CaptureCancelledError, StoreError

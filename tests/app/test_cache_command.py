@@ -1,4 +1,4 @@
-"""`python -m app cache`: what it lists, verifies, cleans, removes and exports, against a store of known captures."""
+"""`gatescope cache`: what it lists, verifies, cleans, removes and exports, against a store of known captures."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""`python -m app capture`: the same study however it is run, whatever is kept of it, in whatever batches."""
+"""`gatescope capture`: the same study however it is run, whatever is kept of it, in whatever batches."""
 
 import io
 import json
@@ -16,8 +16,8 @@ import pytest
 from typer.testing import CliRunner
 
 from gatescope.analysis.counting import tally
-from gatescope.analysis.tally import STATISTICS
-from gatescope.analysis.tally_file import from_bytes, to_bytes
+from gatescope.analysis.tally.files import from_bytes, to_bytes
+from gatescope.analysis.tally.tally import STATISTICS
 from gatescope.cache.schema import decode
 from gatescope.cache.study import COUNTS, ROUTES, SCORES, StudyFolder
 from gatescope.cli.main import app

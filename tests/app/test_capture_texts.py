@@ -1,4 +1,4 @@
-"""Texts of every kind through `python -m app capture`: each is captured whole, in parts, or left out by name."""
+"""Texts of every kind through `gatescope capture`: each is captured whole, in parts, or left out by name."""
 
 import json
 import os

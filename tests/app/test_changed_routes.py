@@ -9,8 +9,8 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from gatescope.analysis.counting import tally
-from gatescope.analysis.tally import merge
-from gatescope.analysis.tally_file import from_bytes, to_bytes
+from gatescope.analysis.tally.files import from_bytes, to_bytes
+from gatescope.analysis.tally.tally import merge
 from gatescope.app.charts.exported import Export, Origin
 from gatescope.app.charts.figure import Words
 from gatescope.app.shell.page import headline

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gatescope.analysis.verdict import Row, Verdict
+from gatescope.analysis.labels.verdict import Row, Verdict
 from gatescope.app.views.model.claims_figure import claims_frame, claims_list, claims_takeaway
 
 

@@ -1,4 +1,4 @@
-"""`python -m app`: three files or none, an error in three parts, and help at once."""
+"""`gatescope`: three files or none, an error in three parts, and help at once."""
 
 import json
 import os

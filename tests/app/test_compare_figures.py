@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gatescope.analysis.alignment import align
-from gatescope.analysis.compare import Cascade, Flips, Relation, Shift
-from gatescope.analysis.first_choices import Shared
+from gatescope.analysis.comparison.alignment import align
+from gatescope.analysis.comparison.compare import Cascade, Flips, Relation, Shift
+from gatescope.analysis.comparison.saturation import Agreement
 from gatescope.analysis.registry import Result
-from gatescope.analysis.saturation import Agreement
+from gatescope.analysis.tally.first_choices import Shared
 from gatescope.app.views.compare.alignment_figure import (
     aligned,
     aligned_frame,

@@ -4,8 +4,8 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from gatescope.analysis.compare import paired, same_documents
-from gatescope.analysis.saturation import agreement
+from gatescope.analysis.comparison.compare import paired, same_documents
+from gatescope.analysis.comparison.saturation import agreement
 from gatescope.app.shell.session import FRAME
 from gatescope.app.views.compare.choice import steps_of
 from gatescope.app.views.compare.weights import repeat_of

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gatescope.analysis.behind import DocumentUse, WordParts
-from gatescope.analysis.composition import composition
+from gatescope.analysis.labels.composition import composition
+from gatescope.analysis.labels.evidence import DocumentUse, WordParts
 from gatescope.analysis.registry import Result
 from gatescope.app.views.domains.decoding_figure import (
     decoding_frame,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gatescope.analysis.counting import tally
-from gatescope.analysis.enough import Enough, enough
+from gatescope.analysis.quality.sample_size import Enough, enough
 from gatescope.analysis.registry import Ask
 from gatescope.app.views.library.sample_size_figure import (
     effect_sentence,

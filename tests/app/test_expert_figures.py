@@ -5,8 +5,8 @@ import re
 import numpy as np
 import pytest
 
-from gatescope.analysis.expert_flow import Flow, PlaceLoad
-from gatescope.analysis.expert_words import Contexts, ExpertWord, Vocabulary
+from gatescope.analysis.comparison.expert_flow import Flow, PlaceLoad
+from gatescope.analysis.labels.expert_words import Contexts, ExpertWord, Vocabulary
 from gatescope.analysis.registry import Result
 from gatescope.app.views.expert import coactivation_figure as partners
 from gatescope.app.views.expert import groups_figure as groups

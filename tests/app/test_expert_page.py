@@ -8,7 +8,7 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from gatescope.app.shell.session import FRAME
-from gatescope.models.box import probed
+from gatescope.models.bundled_captures import probed
 from gatescope.routing import Flag
 from gatescope.server.settings import settings
 

@@ -1,4 +1,4 @@
-"""`python -m app import` into a folder again: the same trace goes on, another one is refused."""
+"""`gatescope import` into a folder again: the same trace goes on, another one is refused."""
 
 from pathlib import Path
 

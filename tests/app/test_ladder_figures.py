@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gatescope.analysis.alike import Near, SameWord
+from gatescope.analysis.token.similarity import Near, SameWord
 from gatescope.app.charts.card import card
 from gatescope.app.charts.context import around, context, quoted
 from gatescope.app.charts.similarity import near_frame, near_html, near_words, same_html, same_plot, same_words

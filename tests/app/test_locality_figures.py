@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from gatescope.analysis.cache_spread import Loads
+from gatescope.analysis.comparison.cache_spread import Loads
 from gatescope.analysis.registry import Result
 from gatescope.app.views.locality.cache_planner_figure import (
     bytes_per_token,

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from gatescope.analysis.document_points import document_points
-from gatescope.analysis.projection import Layout, Purity, token_points
+from gatescope.analysis.comparison.document_points import document_points
+from gatescope.analysis.comparison.projection import Layout, Purity, token_points
 from gatescope.app.views.map.points_figure import (
     MOST_NAMED,
     OTHER,

@@ -10,7 +10,7 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from gatescope.app.shell.session import FRAME, server
-from gatescope.models.box import WELCOME_TEXT
+from gatescope.models.bundled_captures import WELCOME_TEXT
 from gatescope.routing.errors import ModelNotFoundError, StorageFullError
 from gatescope.server.settings import settings
 

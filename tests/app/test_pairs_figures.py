@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from gatescope.analysis.pair_evidence import PairTest
+from gatescope.analysis.comparison.pair_evidence import PairTest
 from gatescope.analysis.registry import Result
 from gatescope.app.views.pairs.coactivation_figure import (
     explained_words,

@@ -123,7 +123,7 @@ def test_a_slice_recounts_pairs_and_their_test(opened):
 
 
 def test_a_model_with_too_many_pairs_to_keep_shows_those_furthest_from_chance(opened, monkeypatch):
-    monkeypatch.setattr("gatescope.analysis.pairs.MOST_CELLS", 0)
+    monkeypatch.setattr("gatescope.analysis.tally.pairs.MOST_CELLS", 0)
     monkeypatch.setattr("gatescope.analysis.metrics.pairs.KEPT", 6 * 40)
     page = opened(s="language:de", l="3", e="9")  # which no other test asks for, as what is computed is kept
     said = words(page)

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from gatescope.analysis.tally_file import to_bytes
+from gatescope.analysis.tally.files import to_bytes
 from gatescope.cache.sums import NAME as SUMS
 from gatescope.cli.main import app
 from gatescope.models import BUNDLED_MODELS
-from gatescope.models.box import probed
+from gatescope.models.bundled_captures import probed
 from gatescope.routing.errors import StoreError
 from gatescope.server.measures import measure, table, tally_of
 from gatescope.server.sources import ANALYSED, CAPTURED, WHOLE, read_shipped, read_study

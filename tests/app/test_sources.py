@@ -8,7 +8,7 @@ import pytest
 from gatescope.analysis.counting import tally
 from gatescope.analysis.metrics import METRICS
 from gatescope.analysis.registry import Ask, Result
-from gatescope.analysis.tally_file import to_bytes
+from gatescope.analysis.tally.files import to_bytes
 from gatescope.routing import Document, Flag
 from gatescope.routing.errors import CaptureNotFoundError, OptionError
 from gatescope.server.document_ranges import slice_of
@@ -116,7 +116,9 @@ def test_captures_that_differ_in_one_route_are_never_taken_for_each_other():
 def test_what_ships_analysed_is_what_its_routes_give(model):
     shipped = read_shipped(f"probe.{model}")
     again = tally(shipped.record)
-    assert to_bytes(again) == (shipped.analysis / TALLY).read_bytes(), "run `python -m gatescope.studies.ship`"
+    assert to_bytes(again) == (shipped.analysis / TALLY).read_bytes(), (
+        "run `python -m gatescope.training.ship_analysis`"
+    )
     for name, by in (("relative_load", ""), ("load_gini", ""), ("token_share_of_group", "domain")):
         found = METRICS[name](again, Ask(by=by, resamples=0))
         np.testing.assert_allclose(measure(shipped, name, by=by).value, found.value, rtol=1e-12, err_msg=name)

@@ -20,13 +20,14 @@ from gatescope.corpora import probe
 from gatescope.hooks import capture_corpus
 from gatescope.routing import Document
 from gatescope.routing.errors import CaptureNotFoundError, OptionError, StorageFullError
-from gatescope.server.background import Doing, Studies, block_characters, blocks, plan_for
+from gatescope.server.background import Doing, Studies
 from gatescope.server.jobs import JobQueue, Phase
 from gatescope.server.measures import measure
 from gatescope.server.memo_cache import invalidate
 from gatescope.server.model_worker import Shelf, Tracer
 from gatescope.server.settings import load_settings
 from gatescope.server.sources import ANALYSED, CAPTURED, read_study
+from gatescope.server.study_blocks import block_characters, blocks, plan_for
 from gatescope.studies.capturing import capture_block
 from gatescope.studies.compute import Chosen
 from gatescope.studies.estimate import length_of, speed_of

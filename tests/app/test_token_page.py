@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 from gatescope.app.charts.token_heatmap import striking_cell
 from gatescope.app.shell.links import place_of, row_of
 from gatescope.app.shell.session import FRAME, server
-from gatescope.models.box import welcome
+from gatescope.models.bundled_captures import welcome
 from gatescope.server.settings import settings
 from gatescope.server.sources import Scope, counted, document_of
 from gatescope.server.view import Span

@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from gatescope.analysis.claims import check_claims
+from gatescope.analysis.claims.claims import check_claims
+from gatescope.analysis.claims.tour import Parting, Taker
+from gatescope.analysis.labels.verdict import Evidence, left_of_columns, strength
 from gatescope.analysis.metrics import METRICS
 from gatescope.analysis.registry import Ask, Result
-from gatescope.analysis.tour import Parting, Taker
-from gatescope.analysis.verdict import Evidence, left_of_columns, strength
 from gatescope.app.charts.tour import leaning_stop, parting_stop, taker_stop
 from gatescope.app.shell.session import server
 from gatescope.app.shell.tour import stops

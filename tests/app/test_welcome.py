@@ -7,7 +7,7 @@ import pytest
 from gatescope.cache.store import Store
 from gatescope.hooks import CaptureOptions
 from gatescope.models import BUNDLED_MODELS
-from gatescope.models.box import WELCOME_TEXT, welcome
+from gatescope.models.bundled_captures import WELCOME_TEXT, welcome
 from gatescope.routing.errors import ModelNotFoundError
 from gatescope.server.model_worker import Hit, Shelf, Tracer
 from gatescope.server.server import _adopt_welcome
@@ -44,8 +44,8 @@ def test_it_is_found_before_the_model_is_loaded_and_again_afterwards(tmp_path, t
 
 def test_a_server_without_it_says_so_and_still_starts(monkeypatch, tmp_path, caplog):
 
-    monkeypatch.setattr("gatescope.models.box.folder_of", lambda _name: tmp_path)
-    with pytest.raises(ModelNotFoundError, match=r"gatescope\.models\.ship"):
+    monkeypatch.setattr("gatescope.models.bundled_captures.folder_of", lambda _name: tmp_path)
+    with pytest.raises(ModelNotFoundError, match=r"gatescope\.training\.ship"):
         welcome("sift-softmax")
     _adopt_welcome(SimpleNamespace(adopt=pytest.fail), "sift-softmax")
     assert "welcome.gsr" in caplog.text

@@ -7,12 +7,12 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from gatescope.analysis import pairs
+from gatescope.analysis.comparison.pair_evidence import PairTest
 from gatescope.analysis.counting import tally
 from gatescope.analysis.metrics import METRICS
 from gatescope.analysis.metrics import pairs as pair_metrics
-from gatescope.analysis.pair_evidence import PairTest
 from gatescope.analysis.registry import Result
+from gatescope.analysis.tally import pairs
 from gatescope.app.shell.session import FRAME
 from gatescope.app.views.expert.coactivation_figure import partners_frame, partners_words
 from gatescope.app.views.layers.any_measure_figure import drawn, names, part

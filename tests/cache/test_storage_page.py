@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from gatescope.cache import long_form, schema, upkeep
+from gatescope.cache import eviction as upkeep
+from gatescope.cache import long_form, schema
 from gatescope.cache.schema import decode
 
 ROOT = Path(__file__).parents[2]

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
+from gatescope.cache.eviction import used_bytes
 from gatescope.cache.store import Store
-from gatescope.cache.upkeep import used_bytes
 
 IDS = [letter * 15 + other for letter in "abcd" for other in "abcdefgh"]
 ROOM = 10  # captures that the quota has room for
@@ -41,7 +41,7 @@ while not (folder / "stop").exists():
 
 REMOVE = """
 import random, time
-from gatescope.cache.upkeep import removable, remove
+from gatescope.cache.eviction import removable, remove
 random.seed({seed})
 removed = 0
 while not (folder / "stop").exists():

@@ -5,9 +5,9 @@ import time
 
 import pytest
 
+from gatescope.cache.eviction import removable, remove
 from gatescope.cache.folder import mark_used
 from gatescope.cache.store import Store
-from gatescope.cache.upkeep import removable, remove
 from gatescope.routing.errors import CaptureDamagedError, StorageFullError
 
 A, B, C, D = ("abcd"[number] * 16 for number in range(4))

@@ -1,4 +1,4 @@
-"""`python -m corpora check`: what would be read, what would not, and an exit code that says whether it is refused."""
+"""`gatescope corpus check`: what would be read, what would not, and an exit code that says whether it is refused."""
 
 import subprocess
 import sys

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from gatescope.hooks import attach, capture, record
+from gatescope.hooks.ablation import Silenced, losses_without
 from gatescope.hooks.intervene import Watch
-from gatescope.hooks.knockout import Silenced, losses_without
 from gatescope.hooks.probing import forward
 from gatescope.hooks.routers import read_routers
 from gatescope.hooks.routes import NO_EXPERT

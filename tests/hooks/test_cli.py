@@ -1,4 +1,4 @@
-"""`python -m hooks check`: what is said of a model, in words and as JSON, and an exit code that scripts may rely on."""
+"""`gatescope check`: what is said of a model, in words and as JSON, and an exit code that scripts may rely on."""
 
 import json
 import re

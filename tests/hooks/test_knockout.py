@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from gatescope.hooks import load_model
-from gatescope.hooks.knockout import MOST_TOKENS, losses_without
+from gatescope.hooks.ablation import MOST_TOKENS, losses_without
 from gatescope.routing.errors import CaptureCancelledError
 from tests.app.conftest import tiny_model  # noqa: F401  # a fixture
 

@@ -11,8 +11,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gatescope import hooks
+from gatescope.hooks.ablation import Silenced
 from gatescope.hooks.intervene import Reroute
-from gatescope.hooks.knockout import Silenced
 from gatescope.hooks.routes import Routes
 from gatescope.hooks.sink import RouteSink
 

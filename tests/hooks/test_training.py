@@ -5,7 +5,7 @@ import pytest
 import torch
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from gatescope.analysis import load
+from gatescope.analysis.statistics import load
 from gatescope.hooks import RoutingCallback, record
 from gatescope.hooks.training import METRICS
 from gatescope.routing.errors import OptionError

@@ -10,20 +10,20 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from gatescope.analysis.composition import composition
-from gatescope.analysis.information import excess_information
-from gatescope.analysis.load import counts_by_document, expert_counts, load_cv
-from gatescope.analysis.words import token_information
+from gatescope.analysis.labels.composition import composition
+from gatescope.analysis.labels.words import token_information
+from gatescope.analysis.statistics.information import excess_information
+from gatescope.analysis.statistics.load import counts_by_document, expert_counts, load_cv
 from gatescope.corpora import languages, probe
 from gatescope.hooks import attach, capture_corpus, load_model
 from gatescope.models import BUNDLED_MODELS
-from gatescope.models.architecture import fresh_model
-from gatescope.models.box import history, probed
-from gatescope.models.card import render
-from gatescope.models.evidence import is_passage, labels, losses
-from gatescope.models.export import narrowed
-from gatescope.models.ship import texts_over_training
+from gatescope.models.bundled_captures import history, probed
 from gatescope.routing.errors import WeightsError
+from gatescope.training.architecture import fresh_model
+from gatescope.training.card import render
+from gatescope.training.evidence import is_passage, labels, losses
+from gatescope.training.export import narrowed
+from gatescope.training.ship import texts_over_training
 
 NAMES = tuple(BUNDLED_MODELS)
 PERMUTATIONS = 1999
@@ -94,8 +94,8 @@ def test_a_model_with_one_bit_flipped_is_refused(folder, tmp_path, which):
 
 
 def test_the_shipped_capture_is_of_these_weights_and_this_probe_set(loaded, captured):
-    assert captured.provenance.fingerprint == loaded.fingerprint, "run python -m gatescope.models.ship"
-    assert captured.documents == tuple(probe()), "run python -m gatescope.models.ship"
+    assert captured.provenance.fingerprint == loaded.fingerprint, "run python -m gatescope.training.ship"
+    assert captured.documents == tuple(probe()), "run python -m gatescope.training.ship"
 
 
 def test_the_shipped_capture_is_what_the_model_does(loaded, captured):

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gatescope.analysis.compare import near_ties, overlap
+from gatescope.analysis.comparison.compare import near_ties, overlap
 from gatescope.app.charts.figure import Words
 from gatescope.app.charts.token_heatmap import TOP_EXPERT, TokenFigure, token_figure
 from gatescope.app.components import Scale

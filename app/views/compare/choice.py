@@ -5,8 +5,8 @@ from functools import partial
 import numpy as np
 import streamlit as st
 
-from gatescope.analysis.prefixes import first_of_prefix
-from gatescope.analysis.saturation import saturation
+from gatescope.analysis.comparison.saturation import saturation
+from gatescope.analysis.tally.prefixes import first_of_prefix
 from gatescope.app.components import Pick, matrix
 from gatescope.app.shell import address
 from gatescope.app.shell.figure import answering, chart, figure
@@ -22,7 +22,7 @@ from gatescope.app.views.compare.training_figure import (
     settling_scale,
     settling_words,
 )
-from gatescope.models.box import history
+from gatescope.models.bundled_captures import history
 from gatescope.routing.errors import OptionError
 from gatescope.routing.groups import layer_names
 from gatescope.server.measures import Reading, note
@@ -33,9 +33,9 @@ from gatescope.server.sources import Scope, facet_mask, shipped_ids
 
 _histories = MemoCache()
 IMPORTS = (
-    "from gatescope.analysis.prefixes import first_of_prefix",
-    "from gatescope.analysis.saturation import saturation",
-    "from gatescope.models.box import history",
+    "from gatescope.analysis.tally.prefixes import first_of_prefix",
+    "from gatescope.analysis.comparison.saturation import saturation",
+    "from gatescope.models.bundled_captures import history",
 )
 EARLY = 3
 """Which step of a training is offered first: early, but not untrained."""

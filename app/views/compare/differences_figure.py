@@ -8,8 +8,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from gatescope.analysis.first_choices import Shared
 from gatescope.analysis.registry import METRICS, Result
+from gatescope.analysis.tally.first_choices import Shared
 from gatescope.app.charts.figure import Words
 from gatescope.app.charts.plots import NULL, A, B, add_line, faint, plot
 from gatescope.app.components import Scale

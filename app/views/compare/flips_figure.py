@@ -5,7 +5,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from gatescope.analysis.compare import FEWEST, Cascade, Flips
+from gatescope.analysis.comparison.compare import FEWEST, Cascade, Flips
 from gatescope.app.charts.figure import Words
 from gatescope.app.charts.plots import NULL, A, B, add_line, plot
 

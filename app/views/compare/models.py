@@ -3,8 +3,8 @@
 import numpy as np
 import streamlit as st
 
-from gatescope.analysis.compare import Relation
-from gatescope.analysis.first_choices import shared_information
+from gatescope.analysis.comparison.compare import Relation
+from gatescope.analysis.tally.first_choices import shared_information
 from gatescope.app.components import matrix
 from gatescope.app.shell.figure import answering, chart, figure
 from gatescope.app.shell.layer_charts import beside, population

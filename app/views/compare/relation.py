@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gatescope.analysis.compare import Relation, paired, relation
-from gatescope.analysis.prefixes import first_of_prefix
+from gatescope.analysis.comparison.compare import Relation, paired, relation
+from gatescope.analysis.tally.prefixes import first_of_prefix
 from gatescope.app.views.compare.relation_figure import left_out
 from gatescope.routing.errors import OptionError
 from gatescope.routing.record import RoutingRecord

@@ -7,9 +7,9 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from gatescope.analysis.alignment import Alignment
-from gatescope.analysis.compare import Relation, Shift
-from gatescope.analysis.saturation import Agreement
+from gatescope.analysis.comparison.alignment import Alignment
+from gatescope.analysis.comparison.compare import Relation, Shift
+from gatescope.analysis.comparison.saturation import Agreement
 from gatescope.app.charts.card import visible
 from gatescope.app.charts.figure import Words
 from gatescope.app.charts.plots import NULL, A, add_line, plot

@@ -6,9 +6,9 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from gatescope.analysis.alignment import Alignment, align
-from gatescope.analysis.compare import near_ties, overlap
-from gatescope.analysis.elsewhere import Elsewhere, same_word_elsewhere
+from gatescope.analysis.comparison.alignment import Alignment, align
+from gatescope.analysis.comparison.compare import near_ties, overlap
+from gatescope.analysis.comparison.elsewhere import Elsewhere, same_word_elsewhere
 from gatescope.app.shell.figure import answering, chart, figure
 from gatescope.app.shell.page import Page
 from gatescope.app.shell.session import server

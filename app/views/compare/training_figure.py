@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from gatescope.analysis.saturation import Agreement
+from gatescope.analysis.comparison.saturation import Agreement
 from gatescope.app.charts.figure import Words
 from gatescope.app.charts.plots import NULL, A, B, add_line, plot
 from gatescope.app.components import Scale

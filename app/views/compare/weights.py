@@ -6,7 +6,7 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from gatescope.analysis.compare import (
+from gatescope.analysis.comparison.compare import (
     Relation,
     cascade,
     flips_by_margin,
@@ -15,7 +15,7 @@ from gatescope.analysis.compare import (
     overlap,
     same_documents,
 )
-from gatescope.analysis.saturation import agreement
+from gatescope.analysis.comparison.saturation import agreement
 from gatescope.app.components import Pick, matrix
 from gatescope.app.shell import address
 from gatescope.app.shell.figure import answering, chart, figure

@@ -9,11 +9,11 @@ import pandas as pd
 import streamlit as st
 from numpy.typing import NDArray
 
-from gatescope.analysis.common_support import common_support
-from gatescope.analysis.composition import composition
-from gatescope.analysis.profiles import OTHER
+from gatescope.analysis.labels.common_support import common_support
+from gatescope.analysis.labels.composition import composition
+from gatescope.analysis.labels.profiles import OTHER
 from gatescope.analysis.registry import Result
-from gatescope.analysis.tally import label_numbers
+from gatescope.analysis.tally.tally import label_numbers
 from gatescope.app.shell import address
 from gatescope.app.shell.figure import Words, answering, chart, figure
 from gatescope.app.shell.layer_charts import notes, of_b, population
@@ -168,7 +168,10 @@ def _call_of(page: Page, name: str, by: str) -> Reading:
         "    own.ids_tlk, own.token_t, own.document_t, label_d, strata_d=strata_d, "
         f"permutations={LIVE_RESAMPLES}\n)"
     )
-    imports = (f"from gatescope.analysis.{name} import {name}", "from gatescope.analysis.tally import label_numbers")
+    imports = (
+        f"from gatescope.analysis.labels.{name} import {name}",
+        "from gatescope.analysis.tally.tally import label_numbers",
+    )
     return Reading(source=page.source, scope=page.scope, code=code, imports=imports)
 
 

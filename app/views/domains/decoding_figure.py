@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from gatescope.analysis.labels.verdict import COVERED
 from gatescope.analysis.registry import Result
-from gatescope.analysis.verdict import COVERED
 from gatescope.app.charts.formatting import SURE, in_layers, over_layers, percent, percents
 from gatescope.app.charts.plots import NULL, A, B, add_line, plot
 from gatescope.app.charts.strokes import WORDS, add_stroke, layer_axis

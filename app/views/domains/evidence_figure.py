@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gatescope.analysis.behind import DocumentUse, WordParts
+from gatescope.analysis.labels.evidence import DocumentUse, WordParts
 from gatescope.analysis.registry import Result
 from gatescope.app.charts.card import visible
 from gatescope.app.charts.formatting import chance_words, percent

@@ -8,10 +8,10 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from gatescope.analysis.composition import Composition
-from gatescope.analysis.permutation import q_values
+from gatescope.analysis.labels.composition import Composition
+from gatescope.analysis.labels.verdict import COVERED, Left, strength
 from gatescope.analysis.registry import Result
-from gatescope.analysis.verdict import COVERED, Left, strength
+from gatescope.analysis.statistics.permutation import q_values
 from gatescope.app.charts.formatting import SURE, chance_words, in_layers, over_layers, percent, percents
 from gatescope.app.charts.plots import NULL, A, B, add_line, plot
 from gatescope.app.charts.strokes import WORDS, add_band, add_bars, layer_axis

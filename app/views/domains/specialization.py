@@ -4,7 +4,7 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from gatescope.analysis.behind import document_use, word_parts
+from gatescope.analysis.labels.evidence import document_use, word_parts
 from gatescope.analysis.registry import Result
 from gatescope.app.charts.formatting import SURE
 from gatescope.app.components import Pick, Scale, matrix

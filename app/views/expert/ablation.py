@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import streamlit as st
 
-from gatescope.analysis.knockout import Loss, as_busy, rises
+from gatescope.analysis.comparison.ablation import Loss, as_busy, rises
 from gatescope.app.shell.figure import answering, chart, figure
 from gatescope.app.shell.messages import plain, show_error
 from gatescope.app.shell.page import Page
@@ -74,7 +74,7 @@ def _ask(page: Page, chosen: Chosen, texts: list[str]) -> None:
 
 def _work(tracer: Tracer, fingerprint: str, texts: list[str], layer: int, experts: list[int]) -> Callable[[Tick], Lost]:
     def work(tick: Tick) -> Lost:
-        from gatescope.hooks.knockout import losses_without
+        from gatescope.hooks.ablation import losses_without
 
         model = tracer.model
         if model is None:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from gatescope.analysis.knockout import Loss, smallest_shown
+from gatescope.analysis.comparison.ablation import Loss, smallest_shown
 from gatescope.app.charts.figure import Words
 from gatescope.app.views.expert.forest_figure import forest
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gatescope.analysis.expert_flow import Flow
+from gatescope.analysis.comparison.expert_flow import Flow
 from gatescope.analysis.metrics.pairs import ENOUGH
 from gatescope.analysis.registry import Result
 from gatescope.app.charts.figure import Words

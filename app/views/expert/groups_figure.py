@@ -5,7 +5,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from gatescope.analysis.expert_flow import PlaceLoad
+from gatescope.analysis.comparison.expert_flow import PlaceLoad
 from gatescope.analysis.registry import Result
 from gatescope.app.charts.figure import Words
 from gatescope.app.views.expert.forest_figure import forest

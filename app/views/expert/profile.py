@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from gatescope.analysis.expert_flow import flows, place_load
+from gatescope.analysis.comparison.expert_flow import flows, place_load
 from gatescope.app.components.links import linked
 from gatescope.app.shell import address
 from gatescope.app.shell.figure import answering, chart, figure

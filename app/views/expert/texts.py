@@ -4,7 +4,7 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from gatescope.analysis.expert_words import Kind, Vocabulary, contexts, uses, vocabulary
+from gatescope.analysis.labels.expert_words import Kind, Vocabulary, contexts, uses, vocabulary
 from gatescope.app.components.links import linked
 from gatescope.app.shell import address
 from gatescope.app.shell.figure import answering, figure

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gatescope.analysis.expert_words import LEAST, SURE, Contexts, ExpertWord, Kind, Vocabulary, weight_of
+from gatescope.analysis.labels.expert_words import LEAST, SURE, Contexts, ExpertWord, Kind, Vocabulary, weight_of
 from gatescope.app.charts.card import visible
 from gatescope.app.charts.context import context, quoted
 from gatescope.app.charts.figure import Words

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from gatescope.analysis.lint import Warning_, lint
+from gatescope.analysis.quality.data_warnings import Warning_, lint
 from gatescope.analysis.registry import METRICS
 from gatescope.app.components import matrix
 from gatescope.app.shell.figure import Words, answering, chart, figure

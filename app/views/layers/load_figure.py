@@ -8,7 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from gatescope.analysis.even_load import even_lorenz
+from gatescope.analysis.comparison.even_load import even_lorenz
 from gatescope.analysis.registry import Result
 from gatescope.app.charts.depth import number
 from gatescope.app.charts.plots import NULL, A, B, add_line, plot

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from gatescope.analysis.enough import Enough, enough
+from gatescope.analysis.quality.sample_size import Enough, enough
 from gatescope.analysis.registry import Ask
 from gatescope.app.shell import sidebar as aside
 from gatescope.app.shell.figure import answering, chart, figure
@@ -57,9 +57,9 @@ def _panel(source: Source, scope: Scope, population: str) -> None:
 def _enough(source: Source, scope: Scope) -> Enough:
     code = f"found = enough(counts, Ask(facets=({facet_names(scope)},)))"
     imports = (
-        "from gatescope.analysis.enough import enough",
+        "from gatescope.analysis.quality.sample_size import enough",
         "from gatescope.analysis.registry import Ask",
-        "from gatescope.analysis.tally import Facet",
+        "from gatescope.analysis.tally.tally import Facet",
     )
     note(Reading(source=source, scope=scope, code=code, imports=imports))
     return _found.get(

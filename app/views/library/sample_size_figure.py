@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from gatescope.analysis.enough import Enough
+from gatescope.analysis.quality.sample_size import Enough
 from gatescope.app.charts.figure import Words
 from gatescope.app.charts.plots import NULL, A, B, add_line, plot
 

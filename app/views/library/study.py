@@ -13,10 +13,10 @@ from gatescope.cache.keys import server_secret
 from gatescope.corpora import probe
 from gatescope.routing.errors import GatescopeError, ModelError, QueueFullError, explained
 from gatescope.routing.record import Document
-from gatescope.server.background import plan_for
 from gatescope.server.jobs import Job, Phase
 from gatescope.server.model_worker import Tracer
 from gatescope.server.settings import settings
+from gatescope.server.study_blocks import plan_for
 from gatescope.server.study_request import Estimate, Request, estimated, order_for, part_of, refusal, study_id
 from gatescope.server.upload import Texts
 from gatescope.server.view import View

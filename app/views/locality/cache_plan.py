@@ -4,7 +4,7 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from gatescope.analysis.cache_spread import Depths, loads_per_token, lru_depths_by_document
+from gatescope.analysis.comparison.cache_spread import Depths, loads_per_token, lru_depths_by_document
 from gatescope.app.charts.formatting import bytes_words
 from gatescope.app.shell.figure import Words, answering, chart, figure
 from gatescope.app.shell.messages import plain
@@ -150,7 +150,7 @@ def _call_of(page: Page, found: Plan) -> Reading:
         f"kept_l, size_l = np.array({found.kept_l.tolist()}), np.array({np.asarray(found.size_l).tolist()})\n"
         f"loads = loads_per_token(depths, kept_l, size_l, resamples={RESAMPLES})"
     )
-    imports = ("from gatescope.analysis.cache_spread import loads_per_token, lru_depths_by_document",)
+    imports = ("from gatescope.analysis.comparison.cache_spread import loads_per_token, lru_depths_by_document",)
     return Reading(source=page.source, scope=page.scope, code=code, imports=imports)
 
 

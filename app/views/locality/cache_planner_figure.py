@@ -8,7 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from gatescope.analysis.cache_spread import Loads
+from gatescope.analysis.comparison.cache_spread import Loads
 from gatescope.app.charts.formatting import bytes_words, percent
 from gatescope.app.charts.plots import NULL, A, add_line, plot
 from gatescope.app.charts.strokes import OTHER, add_stroke

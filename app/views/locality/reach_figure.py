@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from gatescope.analysis.claims import HITS, experts_needed
+from gatescope.analysis.claims.claims import HITS, experts_needed
 from gatescope.analysis.registry import Result
 from gatescope.app.charts.formatting import percent
 from gatescope.app.charts.plots import NULL, A, B, add_line, plot

@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from gatescope.analysis.projection import Layout, Points, Purity
+from gatescope.analysis.comparison.projection import Layout, Points, Purity
 from gatescope.app.charts.figure import Words
 from gatescope.app.charts.plots import NULL, A, plot
 from gatescope.routing.record import RoutingRecord

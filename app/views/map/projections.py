@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from gatescope.analysis.document_points import document_points
-from gatescope.analysis.projection import Layout, Points, neighbourhood, principal, purity, token_points
+from gatescope.analysis.comparison.document_points import document_points
+from gatescope.analysis.comparison.projection import Layout, Points, neighbourhood, principal, purity, token_points
 from gatescope.app.views.map.points_figure import Places, document_frame, token_frame
 from gatescope.routing.errors import OptionError
 from gatescope.routing.record import RoutingRecord
@@ -51,10 +51,11 @@ def _call_of(source: Source, kind: str, plane: str, scope: Scope, layer: int | N
         f"layout = {laid}\n"
         f"purities = {{by: purity(points, by, seed={SEED}) for by in points.labels}}"
     )
+    home = "document_points" if kind == "documents" else "projection"
     imports = (
-        f"from gatescope.analysis.{'document_points' if kind == 'documents' else 'projection'} import {made}",
-        "from gatescope.analysis.projection import neighbourhood, principal, purity",
-        "from gatescope.analysis.tally import Facet",
+        f"from gatescope.analysis.comparison.{home} import {made}",
+        "from gatescope.analysis.comparison.projection import neighbourhood, principal, purity",
+        "from gatescope.analysis.tally.tally import Facet",
     )
     return Reading(source=source, scope=scope, code=code, imports=imports)
 

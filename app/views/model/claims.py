@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import streamlit as st
 
-from gatescope.analysis.claims import MORE, NEEDED, check_claims
-from gatescope.analysis.composition import composition
-from gatescope.analysis.profiles import OTHER
+from gatescope.analysis.claims.claims import MORE, NEEDED, check_claims
+from gatescope.analysis.labels.composition import composition
+from gatescope.analysis.labels.profiles import OTHER
+from gatescope.analysis.labels.verdict import Evidence, Left, Verdict, left_of, left_of_columns
 from gatescope.analysis.registry import Result
-from gatescope.analysis.tally import label_numbers
-from gatescope.analysis.verdict import Evidence, Left, Verdict, left_of, left_of_columns
+from gatescope.analysis.tally.tally import label_numbers
 from gatescope.app.components.links import linked
 from gatescope.app.shell import address
 from gatescope.app.shell.figure import Words, answering, figure
@@ -38,13 +38,13 @@ QUICK_TOKENS = 5_000
 
 OWN = "own = record.take((record.flag_t & (Flag.SPECIAL | Flag.TEMPLATE)) == 0)"
 COMPUTED = (
-    "from gatescope.analysis.composition import composition",
-    "from gatescope.analysis.tally import label_numbers",
-    "from gatescope.analysis.verdict import left_of",
+    "from gatescope.analysis.labels.composition import composition",
+    "from gatescope.analysis.tally.tally import label_numbers",
+    "from gatescope.analysis.labels.verdict import left_of",
 )
 IMPORTS = (
-    "from gatescope.analysis.claims import check_claims",
-    "from gatescope.analysis.verdict import Evidence",
+    "from gatescope.analysis.claims.claims import check_claims",
+    "from gatescope.analysis.labels.verdict import Evidence",
     "from gatescope.hooks import load_model",
     "from gatescope.hooks.weights_count import count_weights",
     "from gatescope.models import BUNDLED_MODELS",
@@ -133,7 +133,9 @@ def _left_of(source: Source, by: str) -> Left | None:
     """What experts tell at the same word: as it was analysed, else computed now; None without two labels."""
     if (analysed := table(source, f"composition.{by}")) is not None:
         code = f"left_of_columns(lambda name: composition_{by}[name].to_numpy(np.float64))"
-        _note_left(source, by, code, "import numpy as np", "from gatescope.analysis.verdict import left_of_columns")
+        _note_left(
+            source, by, code, "import numpy as np", "from gatescope.analysis.labels.verdict import left_of_columns"
+        )
         return left_of_columns(lambda name: analysed[name].to_numpy(np.float64))
     found = _left.get((*source.key, by), lambda: _computed(source.record, by))
     if found is not None:

@@ -6,7 +6,7 @@ from html import escape
 
 import pandas as pd
 
-from gatescope.analysis.verdict import Holds, Verdict
+from gatescope.analysis.labels.verdict import Holds, Verdict
 
 MARKS: dict[Holds, tuple[str, str]] = {
     "holds": ("✓", "yes"),

@@ -65,8 +65,7 @@ def show_report(model: "LoadedModel", tracer: Tracer) -> None:
 
 def command(name: str) -> str:
     """The command that gives this report for a model of the settings."""
-    folder = BUNDLED_MODELS.get(name)
-    words = ["gatescope", "check", f"models/{folder.name}" if folder else name]
+    words = ["gatescope", "check", name]
     for option in ("revision", "device", "dtype"):
         chosen = getattr(settings(), option)
         words += [f"--{option}", chosen] if chosen not in ("", "auto") else []

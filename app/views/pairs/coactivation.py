@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import streamlit as st
 
-from gatescope.analysis.pair_evidence import PairTest, expected_of, pair_test
+from gatescope.analysis.comparison.pair_evidence import PairTest, expected_of, pair_test
 from gatescope.analysis.registry import METRICS, Result
 from gatescope.app.components import Pick, matrix
 from gatescope.app.components.links import linked
@@ -73,7 +73,7 @@ def _tested(page: Page, layer: int, support: Result) -> PairTest:
         f"ids_tk, document_t = record.ids_tlk[is_counted_t, {layer}], record.document_t[is_counted_t]\n"
         f"test = pair_test(ids_tk, document_t, {expected if is_counted_here else _SUPPORT_NULL.format(layer=layer)})"
     )
-    imports = ("from gatescope.analysis.pair_evidence import expected_of, pair_test",)
+    imports = ("from gatescope.analysis.comparison.pair_evidence import expected_of, pair_test",)
     note(Reading(source=page.source, scope=page.scope, code=code, imports=imports))
     return _TESTS.get((*page.source.key, page.scope, layer), compute)
 

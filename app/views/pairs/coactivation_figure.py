@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gatescope.analysis.pair_evidence import FEWEST, PairTest, cluster_order, excess_share
+from gatescope.analysis.comparison.pair_evidence import FEWEST, PairTest, cluster_order, excess_share
 from gatescope.analysis.registry import Result
 from gatescope.app.charts.depth import number
 from gatescope.app.components import Scale

@@ -10,7 +10,7 @@ from gatescope.app.components import draft
 from gatescope.app.shell import address
 from gatescope.app.shell.session import watcher
 from gatescope.corpora.bundled import domains, languages
-from gatescope.models.box import WELCOME_TEXT
+from gatescope.models.bundled_captures import WELCOME_TEXT
 from gatescope.routing.errors import GatescopeError, explained
 from gatescope.routing.record import Document
 from gatescope.server.jobs import Job, Phase

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from gatescope.analysis.alike import Near, SameWord, nearest_to, same_word
+from gatescope.analysis.token.similarity import Near, SameWord, nearest_to, same_word
 from gatescope.app.charts import similarity as alike
 from gatescope.app.charts.context import quoted
 from gatescope.app.components.links import linked
@@ -104,7 +104,7 @@ def _call(source: Source, scope: Scope, record: RoutingRecord, number: int | Non
             f"{own}\nfound = same_word(\n    record, {route}, {word}, own_t=own_t, document={document}, "
             "is_counted_t=is_counted_t\n)"
         )
-    imports = ("import numpy as np", f"from gatescope.analysis.alike import {what}")
+    imports = ("import numpy as np", f"from gatescope.analysis.token.similarity import {what}")
     return Reading(source=source, scope=scope, code=code, imports=imports)
 
 

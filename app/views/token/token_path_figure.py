@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from gatescope.analysis.near_tie import steps
+from gatescope.analysis.token.near_tie import steps
 from gatescope.app.charts.figure import Words
 from gatescope.app.charts.plots import NULL, A, B, add_line, plot
 from gatescope.routing.groups import layer_names

@@ -146,7 +146,7 @@ def formulas(cells: list[list[str]]) -> list[str]:
 
 @pytest.fixture(scope="module")
 def study(tiny_model, tmp_path_factory):
-    """The folder that `python -m app analyze` makes of such a corpus."""
+    """The folder that `gatescope analyze` makes of such a corpus."""
     rows = [
         {"text": "".join(PIECES[1:]), "domain": label, "language": LABELS[1 - number % 2], "id": f"{label}{number}"}
         for number, label in enumerate(LABELS * 3)

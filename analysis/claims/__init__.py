@@ -1,0 +1,1 @@
+"""What is popularly said of such models, and whether it holds of one."""

@@ -1,0 +1,1 @@
+"""Captures beside one another, experts beside one another, and where they lie."""

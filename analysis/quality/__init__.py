@@ -1,0 +1,1 @@
+"""Whether there is enough data, and what to beware of in it."""

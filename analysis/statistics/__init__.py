@@ -1,0 +1,1 @@
+"""Statistics of counts and samples: bootstrap over documents, permutations, nulls, information, loads."""

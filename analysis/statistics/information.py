@@ -1,0 +1,271 @@
+"""How many bits an expert's choice tells about a document's label, beyond what the same documents tell by chance."""
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gatescope.analysis.statistics.jit import compiled
+from gatescope.routing.errors import OptionError
+
+EXACT = 64.0
+TINY = 1e-17
+_CHUNK_CELLS = 4_000_000
+_TIE_BITS = 1e-9
+
+
+class ExcessInformation(NamedTuple):
+    """One layer's information about a label, and what chance alone would give.
+
+    The function that returns it says what a deal is: for `excess_information`, labels dealt to the documents at random.
+
+    observed_bits       plug-in mutual information of expert and label over assignments
+    null_mean_bits      its mean over the deals
+    excess_bits         observed minus null mean; about 0, also below, when experts know nothing of the label
+    z                   excess in standard deviations of the null; NaN when the null does not vary
+    p_value             share of deals at least as informative, the observed one included: never 0
+    label_entropy_bits  the most that could be told: entropy of the label over assignments
+    documents           documents that count, with at least one assignment at this layer
+    assignments         their slots, empty ones not counted
+    """
+
+    observed_bits: float
+    null_mean_bits: float
+    excess_bits: float
+    z: float
+    p_value: float
+    label_entropy_bits: float
+    documents: int
+    assignments: int
+
+
+def excess_information(
+    counts_dle: NDArray[np.number],
+    labels_d: NDArray[np.integer],
+    *,
+    permutations: int = 1000,
+    seed: int = 0,
+    strata_d: NDArray[np.integer] | None = None,
+) -> tuple[ExcessInformation, ...]:
+    """Bits that experts tell about the label of a document, against labels permuted over documents.
+
+    Shapes      counts_dle (documents, layers, experts) assignments, or expected ones; labels_d and strata_d
+                (documents,). One result per layer. A negative label leaves its document out. With strata, labels move
+                only within a stratum.
+    Units       Bits. 0: experts are used alike under every label; label entropy: the expert gives the label away.
+    Undefined   NaN where a layer has no assignments; z is NaN where every permutation gives the same value.
+    Not this    The plug-in value `observed_bits`, which grows with the number of experts and labels and shrinks with
+                text; nor a statement about tokens: labels are dealt to documents, so what the words alone explain is
+                still inside.
+    Source      Permutation estimate of bias; p = (1 + #{T_π ≥ T}) / (1 + B), Phipson and Smyth 2010.
+
+    Two experts that give away two even labels: 1 bit observed. Of the 6 ways to deal two labels to four documents,
+    2 separate as well (1 bit), 4 tell nothing (0 bits), so the null mean is near 1/3.
+
+    >>> counts_dle = np.array([[[8, 0]], [[8, 0]], [[0, 8]], [[0, 8]]])
+    >>> layer = excess_information(counts_dle, np.array([0, 0, 1, 1]), permutations=999)[0]
+    >>> layer.observed_bits, layer.label_entropy_bits, layer.documents, layer.assignments
+    (1.0, 1.0, 4, 32)
+    >>> abs(layer.null_mean_bits - 1 / 3) < 0.05, abs(layer.p_value - 1 / 3) < 0.05
+    (True, True)
+    """
+    counts_dle, labels_d, strata_d = _checked(counts_dle, labels_d, strata_d, permutations)
+    used_d = (labels_d >= 0) & (counts_dle.sum(axis=(1, 2)) > 0)
+    counts_dle = counts_dle[used_d].astype(np.float64)
+    _, group_d = np.unique(labels_d[used_d], return_inverse=True)
+    deals = dealt(group_d, strata_d[used_d], permutations, np.random.default_rng(seed))
+    observed_lge = _by_group(counts_dle, group_d[None])[0]
+    null_bl = np.concatenate([mutual_information_bits(sums) for sums in _null_sums(counts_dle, deals)])
+    documents_l = np.count_nonzero(counts_dle.sum(axis=2), axis=0)
+    return tuple(
+        _layer(observed_lge[layer], null_bl[:, layer], int(documents_l[layer])) for layer in range(len(observed_lge))
+    )
+
+
+def mutual_information_bits(counts_ge: NDArray[np.number]) -> NDArray[np.float64]:
+    """Plug-in mutual information of the two last axes of a table of counts.
+
+    Shapes      (..., groups, experts) to (...).
+    Units       Bits, from 0 (independent) to the smaller of the two entropies.
+    Undefined   NaN where a table holds no counts.
+    Not this    Information corrected for small samples: see `excess_information`.
+    Source      Shannon 1948.
+
+    >>> float(mutual_information_bits(np.array([[4, 0], [0, 4]]))), float(mutual_information_bits(np.ones((2, 2))))
+    (1.0, 0.0)
+    """
+    table_ge = np.asarray(counts_ge, dtype=np.float64)
+    total = table_ge.sum(axis=(-1, -2))
+    parts = _n_log_n(table_ge).sum(axis=(-1, -2)) + _n_log_n(total)
+    parts -= _n_log_n(table_ge.sum(axis=-1)).sum(axis=-1) + _n_log_n(table_ge.sum(axis=-2)).sum(axis=-1)
+    bits = np.full(total.shape, np.nan)
+    np.divide(parts, total, out=bits, where=total > 0)
+    return np.maximum(bits, 0.0)
+
+
+def shuffled_information_bits(counts_ge: NDArray[np.number]) -> NDArray[np.float64]:
+    """Mean of `mutual_information_bits` over all ways to deal the same rows and columns to each other anew.
+
+    Shapes      (..., groups, experts) of whole numbers to (...).
+    Units       Bits: what tables of these margins tell by chance; about (G - 1) (E - 1) / (2 N ln 2) of many counts.
+    Undefined   NaN where a table holds no counts.
+    Not this    The chance of documents: single counts are dealt, as if each were independent of the others.
+    Source      Expected mutual information under fixed margins, Vinh, Epps and Bailey 2010. Cells that expect more
+                than 64 by the moments of their hypergeometric distribution, all others exactly.
+
+    Two counts of each kind: of 6 deals, 2 separate them (1 bit), 4 tell nothing.
+
+    >>> round(float(shuffled_information_bits(np.array([[2, 0], [0, 2]]))), 12)
+    0.333333333333
+    """
+    counts_ge = np.asarray(counts_ge)
+    tables_xge = np.ascontiguousarray(counts_ge.reshape(-1, *counts_ge.shape[-2:]), np.int64)
+    rows_xg, columns_xe = tables_xge.sum(axis=2), tables_xge.sum(axis=1)
+    return np.array(
+        [_shuffled(*margins) for margins in zip(rows_xg, columns_xe, strict=True)], dtype=np.float64
+    ).reshape(counts_ge.shape[:-2])
+
+
+@compiled
+def _shuffled(rows_g: NDArray[np.integer], columns_e: NDArray[np.integer]) -> float:  # pragma: no cover
+    """One table: the cells' expected n log n, less the margins'."""
+    total = rows_g.sum()
+    if total == 0:
+        return np.nan
+    nats = total * np.log(total)
+    for row in rows_g:
+        nats -= row * np.log(row) if row else 0.0
+    for column in columns_e:
+        nats -= column * np.log(column) if column else 0.0
+    for row in rows_g:
+        for column in columns_e:
+            if row and column:
+                nats += _cell(float(row), float(column), float(total))
+    bits: float = max(nats / total / np.log(2), 0.0)
+    return bits
+
+
+@compiled
+def _cell(row: float, column: float, total: float) -> float:  # pragma: no cover
+    """Expected n ln n of one cell, which is hypergeometric."""
+    mean = row * column / total
+    if mean > EXACT:
+        spread = mean * (total - row) * (total - column) / total / (total - 1)
+        third = spread * (total - 2 * row) * (total - 2 * column) / total / (total - 2)
+        nats: float = mean * np.log(mean) + spread / 2 / mean - third / 6 / mean**2 + spread**2 / 4 / mean**3
+        return nats
+    mode = np.floor((row + 1) * (column + 1) / (total + 2))
+    top = (
+        math.lgamma(row + 1) - math.lgamma(mode + 1) - math.lgamma(row - mode + 1)
+        + math.lgamma(total - row + 1) - math.lgamma(column - mode + 1) - math.lgamma(total - row - column + mode + 1)
+        - math.lgamma(total + 1) + math.lgamma(column + 1) + math.lgamma(total - column + 1)
+    )  # fmt: skip
+    summed, chance, n = 0.0, math.exp(top), mode
+    while chance > TINY:  # upwards from the commonest
+        summed += chance * n * np.log(n) if n > 1 else 0.0
+        chance *= (row - n) * (column - n) / (n + 1) / (total - row - column + n + 1)
+        n += 1
+    chance, n = math.exp(top), mode
+    while chance > TINY and n > 2:
+        chance *= n * (total - row - column + n) / (row - n + 1) / (column - n + 1)
+        n -= 1
+        summed += chance * n * np.log(n)
+    return summed
+
+
+def _n_log_n(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """n log2 n, with 0 log2 0 = 0."""
+    return counts * np.log2(np.where(counts > 0, counts, 1.0))
+
+
+def _entropy_bits(counts_g: NDArray[np.float64]) -> float:
+    total = counts_g.sum()
+    return float(np.log2(total) - _n_log_n(counts_g).sum() / total) if total else float("nan")
+
+
+def _layer(observed_ge: NDArray[np.float64], null_b: NDArray[np.float64], documents: int) -> ExcessInformation:
+    """One layer's result from its observed table and its permuted values."""
+    return against_null(
+        float(mutual_information_bits(observed_ge)),
+        null_b,
+        label_entropy_bits=_entropy_bits(observed_ge.sum(axis=1)),
+        documents=documents,
+        assignments=round(float(observed_ge.sum())),
+    )
+
+
+def against_null(
+    observed: float, null_b: NDArray[np.float64], *, label_entropy_bits: float, documents: int, assignments: int
+) -> ExcessInformation:
+    """An observed value beside the values of the deals: excess, z and p, NaN where nothing was observed."""
+    mean, deviation = float(null_b.mean()), float(null_b.std(ddof=1)) if len(null_b) > 1 else 0.0
+    nan = float("nan")
+    p_value = float((1 + np.count_nonzero(null_b >= observed - _TIE_BITS)) / (1 + len(null_b)))
+    return ExcessInformation(
+        observed_bits=observed,
+        null_mean_bits=mean,
+        excess_bits=observed - mean,
+        z=(observed - mean) / deviation if deviation > _TIE_BITS else nan,
+        p_value=nan if np.isnan(observed) else p_value,
+        label_entropy_bits=label_entropy_bits,
+        documents=documents,
+        assignments=assignments,
+    )
+
+
+def dealt(
+    group_d: NDArray[np.integer], strata_d: NDArray[np.integer], deals: int, generator: np.random.Generator
+) -> NDArray[np.intp]:
+    """Labels dealt at random within each stratum: (deals, documents)."""
+    place_d = np.argsort(strata_d, kind="stable")
+    dealt_bd = np.empty((deals, len(group_d)), dtype=np.intp)
+    for row_d in dealt_bd:
+        row_d[place_d] = group_d[np.lexsort((generator.random(len(group_d)), strata_d))]
+    return dealt_bd
+
+
+def _null_sums(counts_dle: NDArray[np.number], dealt_bd: NDArray[np.intp]) -> Iterator[NDArray[np.float64]]:
+    """Tables by dealt label, a bounded number of permutations at a time."""
+    cells = max(1, counts_dle[0].size if len(counts_dle) else 1) * (int(dealt_bd.max(initial=0)) + 1)
+    step = max(1, _CHUNK_CELLS // cells)
+    for start in range(0, len(dealt_bd), step):
+        yield _by_group(counts_dle, dealt_bd[start : start + step])
+
+
+def _by_group(counts_dle: NDArray[np.number], group_bd: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Counts (permutations, layers, groups, experts) summed over the documents of each group: one matrix product."""
+    documents, layers, experts = counts_dle.shape
+    groups = int(group_bd.max(initial=0)) + 1
+    onehot_bgd = (group_bd[:, None, :] == np.arange(groups)[:, None]).astype(np.float64)
+    sums = onehot_bgd.reshape(len(group_bd) * groups, documents) @ counts_dle.reshape(documents, layers * experts)
+    counts_blge: NDArray[np.float64] = sums.reshape(len(group_bd), groups, layers, experts).swapaxes(1, 2)
+    return counts_blge
+
+
+def _checked(
+    counts_dle: NDArray[np.number],
+    labels_d: NDArray[np.integer],
+    strata_d: NDArray[np.integer] | None,
+    permutations: int,
+) -> tuple[NDArray[np.number], NDArray[np.integer], NDArray[np.integer]]:
+    """The arguments as plain arrays that agree with each other."""
+    counts_dle, labels_d = np.ma.filled(counts_dle, 0), np.asarray(labels_d)
+    strata_d = np.zeros(len(labels_d), dtype=np.int64) if strata_d is None else np.asarray(strata_d)
+    if counts_dle.ndim != 3:
+        raise _bad(f"counts of shape {counts_dle.shape}", "(documents, layers, experts)")
+    if labels_d.shape != counts_dle.shape[:1] or strata_d.shape != labels_d.shape:
+        found = f"{labels_d.shape} labels and {strata_d.shape} strata for {len(counts_dle)} documents"
+        raise _bad(found, "one label and one stratum per document")
+    if not np.issubdtype(labels_d.dtype, np.integer):
+        raise _bad(f"labels of type {labels_d.dtype}", "integers, negative for a document without a label")
+    if counts_dle.size and counts_dle.min() < 0:
+        raise _bad(f"a count of {counts_dle.min()}", "counts of 0 or more")
+    if permutations < 1:
+        raise _bad(f"{permutations} permutations", "at least 1")
+    return counts_dle, labels_d, strata_d
+
+
+def _bad(found: str, expected: str) -> OptionError:
+    return OptionError(found, expected=expected, do="pass counts and labels of the same documents")

@@ -1,0 +1,1 @@
+"""One text, token by token: quantities of the trace, and tokens that route alike."""
