@@ -1,4 +1,4 @@
-"""The disk below a folder of captures: its errors in our own words, and files that appear whole or not at all."""
+"""The disk below a folder of captures: its errors in our own words, and names that survive a power cut."""
 
 import errno
 import os

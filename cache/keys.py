@@ -5,17 +5,15 @@ who sees an id in a link from testing which text it stands for. An id is checked
 """
 
 import base64
-import errno
 import hashlib
 import hmac
 import json
-import os
 import re
 import secrets
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from gatescope.cache.temporary import write_whole
 from gatescope.routing.errors import CaptureNotFoundError, OptionError, StoreError
 
 RECIPE_VERSION = 1
@@ -73,7 +71,7 @@ def server_secret(folder: Path | str) -> bytes:
     try:
         if not path.exists():
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _create_once(path, secrets.token_bytes(_SECRET_BYTES))
+            write_whole(path, secrets.token_bytes(_SECRET_BYTES), is_first=True)
         secret = path.read_bytes()
     except OSError as error:
         raise StoreError(
@@ -88,22 +86,6 @@ def server_secret(folder: Path | str) -> bytes:
             do="remove that file: a new secret is made at the next start, and old captures keep their ids",
         )
     return secret
-
-
-def _create_once(path: Path, content: bytes) -> None:
-    """Write a file that appears whole or not at all; when somebody was faster, theirs stays."""
-    descriptor, temporary = tempfile.mkstemp(prefix=".secret.", suffix=".tmp", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.link(temporary, path)
-    except OSError as error:
-        if error.errno != errno.EEXIST:
-            raise
-    finally:
-        Path(temporary).unlink()
 
 
 def _canonical(recipe: Mapping[str, object]) -> bytes:

@@ -1,5 +1,10 @@
 """A lock on an open file, which ends with its process, however that ends; and when, without locks, a writer counts as
 dead.
+
+Between processes that take turns, filelock does this (see `server.metadata`). What is being written needs a lock of
+another kind: on the file itself, by its descriptor, so that it holds from before the file is found until after it was
+renamed, with nothing beside it. filelock locks a path: it makes a file where another has just removed or renamed that,
+polls instead of waiting, and where the system has no locks it falls back to a marker that outlives its process.
 """
 
 STALE_SECONDS = 3600

@@ -14,7 +14,6 @@ it stays on one line and no spreadsheet takes it for a formula.
 """
 
 import json
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,12 +27,14 @@ from numpy.typing import NDArray
 
 from gatescope.cache.disk import explained
 from gatescope.cache.partial import PartialRecord
+from gatescope.cache.temporary import sweep_folders, working_folder
 from gatescope.routing import RoutingRecord
 from gatescope.routing.errors import OptionError
 from gatescope.routing.record import empty_slot
 
 ROWS_AT_ONCE = 1 << 20
 FORMATS = (".parquet", ".csv")
+_PARTIAL = ".gatescope-partial-"
 
 
 class _Part(NamedTuple):
@@ -168,9 +169,11 @@ def _writer(path: Path, suffix: str, text: pa.DataType) -> Iterator[Callable[[pa
 @contextmanager
 def _whole_file(out: Path) -> Iterator[Path]:
     """A new file near `out` that takes its place once it is whole, and is gone where that fails."""
-    with explained(out.parent), tempfile.TemporaryDirectory(prefix=".partial-", dir=out.parent) as name:
-        yield Path(name) / out.name
-        (Path(name) / out.name).replace(out)
+    with explained(out.parent):
+        sweep_folders(out.parent, prefix=_PARTIAL)
+        with working_folder(out.parent, prefix=_PARTIAL, name=out.name) as made:
+            yield made / out.name
+            (made / out.name).replace(out)
 
 
 def _no(found: str, expected: str) -> OptionError:

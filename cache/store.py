@@ -1,7 +1,7 @@
 """Captures in a folder, each an immutable file under its content key: written whole or not at all, checked when read.
 
     <folder>/<id>.gsr      a capture: a seal of 40 bytes (see `cache.seal`), then a Parquet file (see `cache.schema`)
-    <folder>/.<id>.*.tmp   being written; swept when older than an hour
+    <folder>/.<id>.*.tmp   being written (see `cache.temporary`); swept when older than an hour
     <folder>/damaged/      torn or altered captures, set aside under their id and the time; never read
     <folder>/used/<id>     empty: when that capture was last read (see `cache.folder`)
 
@@ -13,10 +13,9 @@ used in the last minutes stays: the write is refused instead.
 """
 
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -30,6 +29,7 @@ from gatescope.cache.keys import check_capture_id
 from gatescope.cache.partial import PartialRecord
 from gatescope.cache.schema import decode, encode
 from gatescope.cache.seal import SEAL_BYTES, complaint, seal
+from gatescope.cache.temporary import whole_file
 from gatescope.routing import RoutingRecord
 from gatescope.routing.errors import CaptureDamagedError, CaptureNotFoundError, RecordError, StoreError
 
@@ -99,15 +99,11 @@ class Store:
                 return
         body = encode(record)
         needed = SEAL_BYTES + len(body)
-        with self._temporary(id, needed) as (descriptor, temporary):
-            with os.fdopen(descriptor, "wb") as stream:
-                stream.truncate(needed)  # from now on others see what this will take
-                self._make_room(id, needed)
-                stream.write(seal(id, body))
-                stream.write(body)
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.replace(path)
+        with explained(self.folder, needed), whole_file(path) as stream:
+            stream.truncate(needed)  # from now on others see what this will take
+            self._make_room(id, needed)
+            stream.write(seal(id, body))
+            stream.write(body)
         sync_folder(self.folder)
 
     def ids(self) -> list[Entry]:
@@ -201,16 +197,6 @@ class Store:
             if self.when_full == "evict":
                 where += f" without captures that were used in the last {self.recent_seconds / 60:g} minutes"
             raise full(needed, max(0, needed - missing), where)
-
-    @contextmanager
-    def _temporary(self, id: str, needed: int) -> Iterator[tuple[int, Path]]:
-        """A new file in the folder, gone afterwards unless it was renamed; trouble with the disk in our own words."""
-        with explained(self.folder, needed):
-            descriptor, name = tempfile.mkstemp(prefix=f".{id}.", suffix=".tmp", dir=self.folder)
-            try:
-                yield descriptor, Path(name)
-            finally:
-                Path(name).unlink(missing_ok=True)
 
 
 def _time(ns: int) -> datetime:

@@ -66,7 +66,7 @@ class StudyFolder:
             study.blocks_folder.mkdir(parents=True, exist_ok=True)
             study.sweep()
             if not path.exists():
-                write_whole(path, _spelt({"version": VERSION, **recipe}), is_first=True)
+                write_whole(path, _spelt({"version": VERSION, **recipe}), is_first=True, or_last=True)
         study._check_same(recipe)
         return study
 

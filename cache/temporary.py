@@ -16,23 +16,35 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from socket import gethostname
+from typing import IO
 
 from gatescope.cache.locks import STALE_SECONDS, lock
 
 LOCK = "lock"
 
 
-def write_whole(path: Path, content: bytes | memoryview, *, is_first: bool = False) -> None:
-    """A file that appears whole, on the disk and under its name, or not at all; if `is_first`, where none is yet."""
+def write_whole(path: Path, content: bytes | memoryview, *, is_first: bool = False, or_last: bool = False) -> None:
+    """A file that appears whole, on the disk and under its name, or not at all; options as of `whole_file`."""
+    with whole_file(path, is_first=is_first, or_last=or_last) as stream:
+        stream.write(content)
+
+
+@contextmanager
+def whole_file(path: Path, *, is_first: bool = False, or_last: bool = False) -> Iterator[IO[bytes]]:
+    """What is written into this file is on the disk, whole and under its name, when the block ends, or is nowhere.
+
+    Only its owner may read it. If `is_first`, one that is there by then stays; where the disk knows no hard links that
+    cannot be had, which is an error (OSError), unless whoever comes last may have the name as well (`or_last`).
+    """
     descriptor, made = _locked_file(path)
     held = os.dup(descriptor) if os.name != "nt" else None  # there, what is open cannot be renamed
     try:
         with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         if is_first:
-            _name_first(made, path)
+            _name_first(made, path, or_last=or_last)
         else:
             made.replace(path)
     finally:
@@ -87,13 +99,15 @@ def _held(folder: Path, name: str) -> Iterator[None]:
         yield
 
 
-def _name_first(made: Path, path: Path) -> None:
-    """Give a file its name unless another has it; where the disk knows no links, whoever comes last has it."""
+def _name_first(made: Path, path: Path, *, or_last: bool) -> None:
+    """Give a file its name unless another has it; if `or_last`, where the disk knows no links, whoever comes last."""
     try:
         path.hardlink_to(made)
     except FileExistsError:
         return
     except OSError:
+        if not or_last:
+            raise
         made.replace(path)
 
 

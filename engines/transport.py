@@ -118,9 +118,10 @@ class Transport:
         except httpcore2.ConnectError as error:
             raise self._unreachable(getattr(error.args[0], "strerror", None) or str(error)) from error
 
-    def _headers(self) -> dict[str, str]:
-        headers = {"Host": _host(self._server), "Accept": "application/json", "Content-Type": "application/json"}
-        return headers | ({"Authorization": f"Bearer {self._key}"} if self._key else {})
+    def _headers(self) -> list[tuple[str, str]]:
+        kind = "application/json"
+        headers = [("Host", _host(self._server)), ("Accept", kind), ("Content-Type", kind)]
+        return [*headers, ("Authorization", f"Bearer {self._key}")] if self._key else headers
 
     def _silent(self) -> TraceError:
         return TraceError(

@@ -3,14 +3,12 @@
 <studies>/<id>/order.json       this
 <studies>/<id>/texts.jsonl.gz   its documents, until all of them are captured and counted
 <studies>/<id>/capture/         their routes, block by block (see `cache.study`)
-<studies>/<id>/analysis/        results (see `app.study.command`)
+<studies>/<id>/analysis/        results (see `studies.write`)
 """
 
 import gzip
 import hashlib
 import json
-import os
-import tempfile
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -20,6 +18,7 @@ from typing import Any, Literal
 
 from gatescope.cache.checksum import CHECKSUM, is_intact, with_checksum
 from gatescope.cache.keys import check_capture_id
+from gatescope.cache.temporary import write_whole
 from gatescope.routing.errors import GatescopeError, StoreError
 from gatescope.routing.record import Document
 
@@ -129,10 +128,8 @@ def write_json(path: Path, said: Mapping[str, Any], *, within: str) -> None:
     """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            json.dump(with_checksum(json.loads(json.dumps(dict(said))), within=within), stream, indent=1)
-        Path(temporary).replace(path)
+        spelt = json.dumps(with_checksum(json.loads(json.dumps(dict(said))), within=within), indent=1)
+        write_whole(path, spelt.encode())
     except OSError as error:
         raise _unwritable(path, error) from error
 

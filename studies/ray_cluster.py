@@ -1,7 +1,7 @@
 """A study on a Ray cluster: blocks of a corpus go to workers, a model each, which write them into the shared folder.
 
-Ray starts the workers and places them; `app.study.crew` replaces lost ones. Which block goes where, and that those of a
-lost worker go to another, is decided here. A worker answers with what it wrote; the routing itself never travels.
+Ray starts the workers and places them; `studies.ray_actors` replaces lost ones. Which block goes where, and that those
+of a lost worker go to another, is decided here. A worker answers with what it wrote; the routing itself never travels.
 """
 
 import math

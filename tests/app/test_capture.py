@@ -126,7 +126,7 @@ import json, os, random, select, signal, struct, sys, time
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from gatescope.app.study import blocks
+from gatescope.studies import blocks
 blocks.MOST_DOCUMENTS = 4
 from gatescope.studies.capturing import Plan, capture_study
 from gatescope.cache.study import StudyFolder

@@ -191,15 +191,13 @@ def _may_mount() -> bool:
     return subprocess.run(trial, capture_output=True).returncode == 0
 
 
-COMMAND = (
-    "from gatescope.app.study import blocks; blocks.MOST_DOCUMENTS = 4; from gatescope.cli.main import main; main()"
-)
+COMMAND = "from gatescope.studies import blocks; blocks.MOST_DOCUMENTS = 4; from gatescope.cli.main import main; main()"
 ON_A_SMALL_DISK = """
 import sys
 from pathlib import Path
 from typer.testing import CliRunner
 from gatescope.cli.main import app
-from gatescope.app.study import blocks
+from gatescope.studies import blocks
 
 blocks.MOST_DOCUMENTS = 4
 disk, corpus, model = sys.argv[1:]

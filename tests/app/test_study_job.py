@@ -315,14 +315,14 @@ KILLED = """
 import sys
 import threading
 from gatescope.server.settings import load_settings
-from gatescope.app.study import job
+from gatescope.server import background
 from gatescope.server.background import Studies
 from gatescope.studies.manifest import StudyManifest, read_texts
 from gatescope.server.model_worker import CaptureCache, ModelWorker
 from gatescope.cache.store import Store
 from pathlib import Path
 model, folder, id = sys.argv[1:]
-capture_block = job.capture_block
+capture_block = background.capture_block
 
 def captured(model, texts, plan):
     if texts.number == 2:

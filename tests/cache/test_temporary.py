@@ -10,7 +10,7 @@ from socket import gethostname
 import pytest
 
 from gatescope.cache import temporary
-from gatescope.cache.temporary import sweep, write_whole
+from gatescope.cache.temporary import sweep, whole_file, write_whole
 
 ROOT = Path(__file__).parents[2]
 LOCKS = pytest.mark.skipif(os.name == "nt", reason="Windows has no locks of this kind")
@@ -54,6 +54,35 @@ def test_what_is_written_is_there_whole_with_nothing_beside_it(tmp_path):
     write_whole(tmp_path / "name", memoryview(b"second"))
     write_whole(tmp_path / "name", b"third", is_first=True)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"name": b"second"}
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_who_has_a_name_first_keeps_it_where_the_disk_knows_links(tmp_path, monkeypatch, has_links):
+    def refuse(*_arguments):
+        raise PermissionError("no links here")
+
+    if not has_links:
+        monkeypatch.setattr(Path, "hardlink_to", refuse)
+        with pytest.raises(PermissionError):
+            write_whole(tmp_path / "name", b"first", is_first=True)
+        assert list(tmp_path.iterdir()) == []
+    for content in (b"first", b"second"):
+        write_whole(tmp_path / "name", content, is_first=True, or_last=True)
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"first" if has_links else b"second"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no modes")
+def test_what_is_written_is_its_owner_s_alone(tmp_path):
+    write_whole(tmp_path / "name", b"content")
+    assert (tmp_path / "name").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_writer_that_gives_up_half_way_leaves_the_old_file(tmp_path):
+    write_whole(tmp_path / "name", b"old")
+    with pytest.raises(ValueError, match="enough"), whole_file(tmp_path / "name") as stream:
+        stream.write(b"half")
+        raise ValueError("enough")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"name": b"old"}
 
 
 def test_where_nothing_can_be_written_nothing_is_left(tmp_path, monkeypatch):

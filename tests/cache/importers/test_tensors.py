@@ -349,3 +349,14 @@ def test_descriptions_too_large_for_memory_are_refused_unread(tmp_path, monkeypa
     with pytest.raises(TraceError, match="at most") as caught:
         read(tmp_path / "a.pt")
     assert "more often" in caught.value.do
+
+
+def test_a_compressed_storage_is_read_as_its_numbers_and_refused_where_it_grows_too_large(tmp_path, monkeypatch):
+    """torch reads the first wrongly (with mmap) and takes whatever memory the second asks for."""
+    with zipfile.ZipFile(tmp_path / "a.pt", "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("a/data.pkl", tensor(count=2**20, shape=(2**20,)))
+        file.writestr("a/data/0", bytes(2**22))
+    assert not read(tmp_path / "a.pt").any()
+    monkeypatch.setattr(tensors, "AT_ONCE", 2**21)
+    with pytest.raises(TraceError):
+        read(tmp_path / "a.pt")
