@@ -24,7 +24,7 @@ import numpy as np
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 SHAPES = {"96 x 8,192 tokens": (96, 8192), "64 x 64 experts": (64, 64), "6 x 32 experts": (6, 32)}
-READY = '[data-testid="carpet"][data-ready="true"]'
+READY = '[data-testid="heatmap"][data-ready="true"]'
 HOVERS, ZOOMS, PINS = 200, 20, 7
 
 WATCH = """

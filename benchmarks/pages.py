@@ -49,11 +49,12 @@ STANDS = """([question, steady]) => {
     const title = document.querySelector('h1')?.innerText;
     const hosts = [...document.querySelectorAll('[data-testid=stBidiComponentIsolated]')];
     const parts = hosts.map((host) => host.shadowRoot);
-    const carpets = parts.flatMap((part) => [...(part?.querySelectorAll('.carpet') ?? [])]);
+    const heatmaps = parts.flatMap((part) => [...(part?.querySelectorAll('.heatmap') ?? [])]);
     const stands = app?.dataset.testScriptState === 'notRunning' && title && (question ?? title) === title
         && !document.querySelector('[data-testid=stSkeleton], [data-stale=true]')
-        && parts.every((part) => part?.childElementCount) && carpets.every((carpet) => carpet.dataset.ready === 'true')
-        && (question || carpets.length);
+        && parts.every((part) => part?.childElementCount)
+        && heatmaps.every((heatmap) => heatmap.dataset.ready === 'true')
+        && (question || heatmaps.length);
     window.since = stands ? (window.since ?? performance.now()) : null;
     return stands && performance.now() - window.since > steady && window.since - (window.began ?? 0);
 }"""

@@ -5,7 +5,7 @@ overlay.py   what lies over the cells: glyphs, faintness, where keys stop
 encode.py    numbers to one byte a cell, and everything the browser needs in one message
 events.py    what the browser may say: a pick, a range of columns, a row
 component.py the two Streamlit calls, `matrix` and `token_matrix`
-*.js *.html *.css   the browser's half: modules from carpet.js and pin.js on, joined by Python; no build step
+*.js *.html *.css   the browser's half: modules from heatmap.js and pin.js on, joined by Python; no build step
 """
 
 from gatescope.app.components.heatmap.component import Options, matrix, token_matrix

@@ -25,11 +25,11 @@ from gatescope.app.components.heatmap.scale import Scale
 from gatescope.app.components.modules import join_modules
 
 _HERE = Path(__file__).parent
-_CARPET = st.components.v2.component(
-    "gatescope_carpet",
-    html=(_HERE / "carpet.html").read_text("utf-8"),
-    css=(_HERE / "carpet.css").read_text("utf-8"),
-    js=join_modules(_HERE / "carpet.js"),
+_HEATMAP = st.components.v2.component(
+    "gatescope_heatmap",
+    html=(_HERE / "heatmap.html").read_text("utf-8"),
+    css=(_HERE / "heatmap.css").read_text("utf-8"),
+    js=join_modules(_HERE / "heatmap.js"),
 )
 _PIN = st.components.v2.component("gatescope_pin", js=join_modules(_HERE / "pin.js"))
 
@@ -184,7 +184,9 @@ def _mount(data: bytes, shape: tuple[int, ...], pinned: Pinned, *, key: str, opt
             on_row(row)
 
     with st.container(gap=None):
-        result = _CARPET(data=data, key=key, on_pick_change=hear_pick, on_span_change=hear_span, on_row_change=hear_row)
+        result = _HEATMAP(
+            data=data, key=key, on_pick_change=hear_pick, on_span_change=hear_span, on_row_change=hear_row
+        )
         picked, ranged = pick_event(result.get("pick"), shape), span_event(result.get("span"), shape)
         pick = inside(pinned, shape) if picked is None else picked.value
         span = span_inside(options.get("span"), shape) if ranged is None else ranged.value

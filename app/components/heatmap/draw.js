@@ -13,7 +13,7 @@ import { describe, flagWords, formatEnd, highOf, nameOf, nullOf, poolingWords, s
 /** @import { Ticks } from "./axes.js" */
 /** @import { Model } from "./model.js" */
 /** @import { Palette, Theme } from "./palette.js" */
-/** @import { Carpet, Drawn, Loaded } from "./state.js" */
+/** @import { Heatmap, Drawn, Loaded } from "./state.js" */
 /** @import { Box, View } from "./view.js" */
 
 /**
@@ -30,26 +30,26 @@ import { describe, flagWords, formatEnd, highOf, nameOf, nullOf, poolingWords, s
 
 /**
  * The matrix as it is painted at this ratio.
- * @param {Loaded} carpet
+ * @param {Loaded} heatmap
  * @param {number} ratio
  * @returns {Scene}
  */
-export function sceneOf(carpet, ratio) {
-  const { parts, model } = carpet;
+export function sceneOf(heatmap, ratio) {
+  const { parts, model } = heatmap;
   const theme = readTheme(parts.root), context = contextOf(parts.cells);
-  const box = plotBox(model, carpet.width, gutterWidth(context, model, theme, carpet.width));
-  return { model, theme, palette: buildPalette(model.scale, theme), box, axis: axisOf(context, model, theme, box), view: carpet.view, ratio };
+  const box = plotBox(model, heatmap.width, gutterWidth(context, model, theme, heatmap.width));
+  return { model, theme, palette: buildPalette(model.scale, theme), box, axis: axisOf(context, model, theme, box), view: heatmap.view, ratio };
 }
 
 /**
  * What, besides the data, a drawing depends on.
- * @type {(carpet: Carpet) => string}
+ * @type {(heatmap: Heatmap) => string}
  */
 export const lookOf = ({ parts }) => JSON.stringify([readTheme(parts.root), parts.stage.clientWidth, window.devicePixelRatio]);
 
 /**
  * The one tab stop: the matrix; or the text above it where that scrolls, so that it can be scrolled without a mouse. The keys are the same.
- * @param {Loaded} carpet
+ * @param {Loaded} heatmap
  */
 export function placeTabStop({ parts, model }) {
   const scrolls = !parts.text.hidden && parts.text.scrollHeight > parts.text.clientHeight;
@@ -63,48 +63,48 @@ export function placeTabStop({ parts, model }) {
 
 /**
  * Draw the cells and what lies over them: after a change of window.
- * @param {Drawn} carpet
+ * @param {Drawn} heatmap
  */
-export function drawCells(carpet) {
-  const { parts, scene } = carpet;
-  scene.view = carpet.view;
+export function drawCells(heatmap) {
+  const { parts, scene } = heatmap;
+  scene.view = heatmap.view;
   const height = sceneHeight(scene);
-  paintMatrix(prepare(parts.cells, carpet.width, height, scene.ratio), scene);
-  prepare(parts.marks, carpet.width, height, scene.ratio);
-  const { left, right, top, bottom } = carpet.view;
+  paintMatrix(prepare(parts.cells, heatmap.width, height, scene.ratio), scene);
+  prepare(parts.marks, heatmap.width, height, scene.ratio);
+  const { left, right, top, bottom } = heatmap.view;
   Object.assign(parts.root.dataset, { window: `${left.toFixed(2)} ${right.toFixed(2)}`, rows: `${top.toFixed(2)} ${bottom.toFixed(2)}` });
-  dressText(carpet);
+  dressText(heatmap);
   parts.pooled.textContent = poolingWords(scene);
-  drawMarks(carpet);
+  drawMarks(heatmap);
 }
 
 /**
  * Draw range, cursor and pin: after every move of the mouse, so nothing else is touched.
- * @param {Drawn} carpet
+ * @param {Drawn} heatmap
  */
-export function drawMarks(carpet) {
-  const { parts, scene } = carpet;
+export function drawMarks(heatmap) {
+  const { parts, scene } = heatmap;
   const context = contextOf(parts.marks);
-  context.clearRect(0, 0, carpet.width, parts.marks.height);
-  paintMarks(context, scene, carpet);
+  context.clearRect(0, 0, heatmap.width, parts.marks.height);
+  paintMarks(context, scene, heatmap);
 }
 
 /**
  * What the colours of the text show, and the colours.
- * @param {Drawn} carpet
+ * @param {Drawn} heatmap
  */
-export function drawText(carpet) {
-  if (!carpet.tokens.length) return;
-  carpet.parts.caption.textContent = textCaption(carpet.model, carpet.pin?.row ?? null);
-  dressText(carpet);
+export function drawText(heatmap) {
+  if (!heatmap.tokens.length) return;
+  heatmap.parts.caption.textContent = textCaption(heatmap.model, heatmap.pin?.row ?? null);
+  dressText(heatmap);
 }
 
 /**
  * The bar of the palette, its ends, and a key to the marks that occur.
- * @param {Drawn} carpet
+ * @param {Drawn} heatmap
  */
-export function drawLegend(carpet) {
-  const { parts, scene, model } = carpet;
+export function drawLegend(heatmap) {
+  const { parts, scene, model } = heatmap;
   const { scale } = model;
   parts.legend.hidden = scale.palette === "neutral";
   paintLegend(prepare(parts.bar, 148, 10, scene.ratio), scene, 148, 10);
@@ -147,13 +147,13 @@ const INVITATION = "Point at a cell, or use the arrow keys. ? lists the keys.";
 
 /**
  * One sentence about the cell under the cursor, else about the pinned one, then the range. A quiet one is not spoken.
- * @param {Loaded} carpet
+ * @param {Loaded} heatmap
  * @param {{ notice?: string | null, isQuiet?: boolean }} how
  */
-export function showReadout(carpet, { notice = null, isQuiet = false } = {}) {
-  const { model, parts, span, hoveredRow } = carpet;
-  const cell = carpet.cursor ?? carpet.pin;
-  const words = cell ? describe(model, cell, samePin(cell, carpet.pin)) : [];
+export function showReadout(heatmap, { notice = null, isQuiet = false } = {}) {
+  const { model, parts, span, hoveredRow } = heatmap;
+  const cell = heatmap.cursor ?? heatmap.pin;
+  const words = cell ? describe(model, cell, samePin(cell, heatmap.pin)) : [];
   if (hoveredRow !== null) words.splice(0, words.length, strong(`${model.rows.noun} ${nameOf(model.rows, hoveredRow)}`), " · click to open");
   if (span) words.push(words.length ? " · selected: " : "selected: ", strong(spanWords(model, span)));
   if (notice) words.push(` · ${notice}`);

@@ -3,48 +3,48 @@
 import { isDrawn } from "./state.js";
 
 /** @import { Cell, Model } from "./model.js" */
-/** @import { Carpet, Drawn, Loaded } from "./state.js" */
+/** @import { Heatmap, Drawn, Loaded } from "./state.js" */
 
 const GROUPS = Symbol.for("gatescope.groups");
 
 /**
  * The matrices of each named group.
- * @returns {Map<string, Set<Carpet>>}
+ * @returns {Map<string, Set<Heatmap>>}
  */
 function groupRegistry() {
-  /** @type {typeof globalThis & Record<symbol, Map<string, Set<Carpet>>>} */
+  /** @type {typeof globalThis & Record<symbol, Map<string, Set<Heatmap>>>} */
   const shared = globalThis;
   return (shared[GROUPS] ??= new Map());
 }
 
 /**
  * Enter the group this matrix names, after leaving the one it was in.
- * @param {Loaded} carpet
+ * @param {Loaded} heatmap
  */
-export function joinGroup(carpet) {
-  leaveGroup(carpet);
-  const name = carpet.model.group;
+export function joinGroup(heatmap) {
+  leaveGroup(heatmap);
+  const name = heatmap.model.group;
   if (!name) return;
   const members = groupRegistry().get(name) ?? new Set();
   groupRegistry().set(name, members);
-  carpet.members = members.add(carpet);
+  heatmap.members = members.add(heatmap);
 }
 
-/** @param {Carpet} carpet */
-export function leaveGroup(carpet) {
-  carpet.members?.delete(carpet);
-  carpet.members = null;
+/** @param {Heatmap} heatmap */
+export function leaveGroup(heatmap) {
+  heatmap.members?.delete(heatmap);
+  heatmap.members = null;
 }
 
 /**
  * The other matrices of the group that are drawn.
- * @type {(carpet: Carpet) => Drawn[]}
+ * @type {(heatmap: Heatmap) => Drawn[]}
  */
-export const companions = (carpet) => [...(carpet.members ?? [])].filter((other) => other !== carpet).filter(isDrawn);
+export const companions = (heatmap) => [...(heatmap.members ?? [])].filter((other) => other !== heatmap).filter(isDrawn);
 
 /**
  * The cell of the same row and column in another matrix, or null where it has none.
- * @param {Loaded} carpet
+ * @param {Loaded} heatmap
  * @param {Cell | null} cell
  */
 export function sameCell({ model }, cell) {

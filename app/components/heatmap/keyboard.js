@@ -10,11 +10,11 @@ import { clamp, fitView, panView, wholeView } from "./view.js";
 import { nameOf } from "./words.js";
 
 /** @import { Model } from "./model.js" */
-/** @import { Carpet, Drawn, Loaded } from "./state.js" */
+/** @import { Heatmap, Drawn, Loaded } from "./state.js" */
 
 /**
  * Where the keyboard starts: the cursor, else the pin, else the first cell on screen.
- * @param {Loaded} carpet
+ * @param {Loaded} heatmap
  */
 function startCell({ cursor, pin, view }) {
   const cell = cursor ?? pin;
@@ -23,24 +23,24 @@ function startCell({ cursor, pin, view }) {
 
 /**
  * Move the cursor by so many columns and rows.
- * @param {Drawn} carpet
+ * @param {Drawn} heatmap
  * @param {number} columns
  * @param {number} rows
  */
-function moveCursor(carpet, columns, rows) {
-  const { model } = carpet;
-  const { row, column, isFresh } = startCell(carpet);
+function moveCursor(heatmap, columns, rows) {
+  const { model } = heatmap;
+  const { row, column, isFresh } = startCell(heatmap);
   const next = { row: clamp(row + rows, 0, model.rowCount - 1), column: clamp(column + columns, 0, model.columnCount - 1) };
-  setCursor(carpet, isFresh ? { row, column } : next, { reveal: true });
+  setCursor(heatmap, isFresh ? { row, column } : next, { reveal: true });
 }
 
 /**
  * Move the cursor to a column of its row.
- * @param {Drawn} carpet
+ * @param {Drawn} heatmap
  * @param {number} column
  */
-function goTo(carpet, column) {
-  setCursor(carpet, { row: startCell(carpet).row, column }, { reveal: true });
+function goTo(heatmap, column) {
+  setCursor(heatmap, { row: startCell(heatmap).row, column }, { reveal: true });
 }
 
 /**
@@ -70,125 +70,125 @@ function isChange(model, row, column, direction) {
 
 /**
  * Go along the row to the next column that is one to stop at; say so when there is none.
- * @param {Drawn} carpet
+ * @param {Drawn} heatmap
  * @param {1 | -1} direction
  * @param {Stop} isStop
  * @param {string} noun
  */
-function walk(carpet, direction, isStop, noun) {
-  const { model } = carpet;
-  const { row, column } = startCell(carpet);
+function walk(heatmap, direction, isStop, noun) {
+  const { model } = heatmap;
+  const { row, column } = startCell(heatmap);
   for (let next = column + direction; next >= 0 && next < model.columnCount; next += direction) {
-    if (isStop(model, row, next, direction)) return goTo(carpet, next);
+    if (isStop(model, row, next, direction)) return goTo(heatmap, next);
   }
-  showReadout(carpet, { notice: `no ${noun} ${direction > 0 ? "after" : "before"} this one in ${model.rows.noun} ${nameOf(model.rows, row)}` });
+  showReadout(heatmap, { notice: `no ${noun} ${direction > 0 ? "after" : "before"} this one in ${model.rows.noun} ${nameOf(model.rows, row)}` });
 }
 
-/** @type {(carpet: Drawn, direction: 1 | -1) => void} */
-const toChange = (carpet, direction) => walk(carpet, direction, isChange, "change");
+/** @type {(heatmap: Drawn, direction: 1 | -1) => void} */
+const toChange = (heatmap, direction) => walk(heatmap, direction, isChange, "change");
 
 /**
  * Go to the next or previous place where Python says `n` stops.
- * @param {Drawn} carpet
+ * @param {Drawn} heatmap
  * @param {1 | -1} direction
  */
-function toStop(carpet, direction) {
-  if (carpet.model.bits.stops) walk(carpet, direction, (model, row, column) => isSet(model, "stops", row, column), carpet.model.stops_say);
+function toStop(heatmap, direction) {
+  if (heatmap.model.bits.stops) walk(heatmap, direction, (model, row, column) => isSet(model, "stops", row, column), heatmap.model.stops_say);
 }
 
 /**
  * Move the window by a share of its size.
- * @param {Drawn} carpet
+ * @param {Drawn} heatmap
  * @param {number} columnShare
  * @param {number} rowShare
  */
-function panBy(carpet, columnShare, rowShare) {
-  const { view, model } = carpet;
-  setView(carpet, panView(model, view, (view.right - view.left) * columnShare, (view.bottom - view.top) * rowShare));
+function panBy(heatmap, columnShare, rowShare) {
+  const { view, model } = heatmap;
+  setView(heatmap, panView(model, view, (view.right - view.left) * columnShare, (view.bottom - view.top) * rowShare));
 }
 
 /**
  * Pin the cell under the cursor; with shift, where ranges are offered, select up to it.
- * @param {Drawn} carpet
+ * @param {Drawn} heatmap
  */
-function pinCursor(carpet, isShift = false) {
-  const cell = carpet.cursor ?? (isShift ? carpet.pin : null);
-  if (cell) choose(carpet, cell, isShift);
+function pinCursor(heatmap, isShift = false) {
+  const cell = heatmap.cursor ?? (isShift ? heatmap.pin : null);
+  if (cell) choose(heatmap, cell, isShift);
 }
 
-/** @type {Record<string, (carpet: Drawn) => void>} */
+/** @type {Record<string, (heatmap: Drawn) => void>} */
 const KEYS = {
-  ArrowLeft: (carpet) => moveCursor(carpet, -1, 0),
-  ArrowRight: (carpet) => moveCursor(carpet, 1, 0),
-  ArrowUp: (carpet) => moveCursor(carpet, 0, -1),
-  ArrowDown: (carpet) => moveCursor(carpet, 0, 1),
-  Home: (carpet) => goTo(carpet, 0),
-  End: (carpet) => goTo(carpet, carpet.model.columnCount - 1),
-  Enter: (carpet) => pinCursor(carpet),
-  " ": (carpet) => pinCursor(carpet),
-  Escape: (carpet) => letGo(carpet),
-  "+": (carpet) => zoomBy(carpet, 1.6),
-  "=": (carpet) => zoomBy(carpet, 1.6),
-  "-": (carpet) => zoomBy(carpet, 1 / 1.6),
-  0: (carpet) => setView(carpet, wholeView(carpet.model)),
-  f: (carpet) => carpet.pin && setView(carpet, fitView(carpet.model, carpet.view, carpet.scene.box, carpet.pin)),
-  l: (carpet) => openRow(carpet, (carpet.cursor ?? carpet.pin)?.row ?? null),
-  ".": (carpet) => toChange(carpet, 1),
-  ",": (carpet) => toChange(carpet, -1),
-  n: (carpet) => toStop(carpet, 1),
-  N: (carpet) => toStop(carpet, -1),
-  p: (carpet) => savePng(carpet),
-  v: (carpet) => saveSvg(carpet),
-  "?": (carpet) => toggleHelp(carpet),
+  ArrowLeft: (heatmap) => moveCursor(heatmap, -1, 0),
+  ArrowRight: (heatmap) => moveCursor(heatmap, 1, 0),
+  ArrowUp: (heatmap) => moveCursor(heatmap, 0, -1),
+  ArrowDown: (heatmap) => moveCursor(heatmap, 0, 1),
+  Home: (heatmap) => goTo(heatmap, 0),
+  End: (heatmap) => goTo(heatmap, heatmap.model.columnCount - 1),
+  Enter: (heatmap) => pinCursor(heatmap),
+  " ": (heatmap) => pinCursor(heatmap),
+  Escape: (heatmap) => letGo(heatmap),
+  "+": (heatmap) => zoomBy(heatmap, 1.6),
+  "=": (heatmap) => zoomBy(heatmap, 1.6),
+  "-": (heatmap) => zoomBy(heatmap, 1 / 1.6),
+  0: (heatmap) => setView(heatmap, wholeView(heatmap.model)),
+  f: (heatmap) => heatmap.pin && setView(heatmap, fitView(heatmap.model, heatmap.view, heatmap.scene.box, heatmap.pin)),
+  l: (heatmap) => openRow(heatmap, (heatmap.cursor ?? heatmap.pin)?.row ?? null),
+  ".": (heatmap) => toChange(heatmap, 1),
+  ",": (heatmap) => toChange(heatmap, -1),
+  n: (heatmap) => toStop(heatmap, 1),
+  N: (heatmap) => toStop(heatmap, -1),
+  p: (heatmap) => savePng(heatmap),
+  v: (heatmap) => saveSvg(heatmap),
+  "?": (heatmap) => toggleHelp(heatmap),
 };
 
-/** @type {Record<string, (carpet: Drawn) => void>} */
+/** @type {Record<string, (heatmap: Drawn) => void>} */
 const SHIFTED = {
-  ArrowLeft: (carpet) => panBy(carpet, -0.25, 0),
-  ArrowRight: (carpet) => panBy(carpet, 0.25, 0),
-  ArrowUp: (carpet) => panBy(carpet, 0, -0.25),
-  ArrowDown: (carpet) => panBy(carpet, 0, 0.25),
-  Enter: (carpet) => pinCursor(carpet, true),
-  n: (carpet) => toStop(carpet, -1),
+  ArrowLeft: (heatmap) => panBy(heatmap, -0.25, 0),
+  ArrowRight: (heatmap) => panBy(heatmap, 0.25, 0),
+  ArrowUp: (heatmap) => panBy(heatmap, 0, -0.25),
+  ArrowDown: (heatmap) => panBy(heatmap, 0, 0.25),
+  Enter: (heatmap) => pinCursor(heatmap, true),
+  n: (heatmap) => toStop(heatmap, -1),
 };
 
 /**
  * A key that means something here is kept from the page.
- * @param {Drawn} carpet
+ * @param {Drawn} heatmap
  * @param {KeyboardEvent} event
  */
-export function pressKey(carpet, event) {
+export function pressKey(heatmap, event) {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   const action = (event.shiftKey && SHIFTED[event.key]) || KEYS[event.key];
   if (!action) return;
   event.preventDefault();
   event.stopPropagation();
-  action(carpet);
+  action(heatmap);
 }
 
 /**
  * A button does what its key does.
- * @param {Drawn} carpet
+ * @param {Drawn} heatmap
  * @param {string} key
  */
-export function runKey(carpet, key) {
-  KEYS[key](carpet);
-  const { stage, text } = carpet.parts;
+export function runKey(heatmap, key) {
+  KEYS[key](heatmap);
+  const { stage, text } = heatmap.parts;
   (stage.tabIndex === 0 ? stage : text).focus({ preventScroll: true });
 }
 
 /**
  * Esc closes the key list first, then releases the range, then cursor and pin.
- * @param {Drawn} carpet
+ * @param {Drawn} heatmap
  */
-function letGo(carpet) {
-  if (!carpet.parts.help.hidden) return toggleHelp(carpet);
-  if (carpet.span && carpet.model.can_span) return chooseSpan(carpet, null);
-  setCursor(carpet, null);
-  pick(carpet, null);
+function letGo(heatmap) {
+  if (!heatmap.parts.help.hidden) return toggleHelp(heatmap);
+  if (heatmap.span && heatmap.model.can_span) return chooseSpan(heatmap, null);
+  setCursor(heatmap, null);
+  pick(heatmap, null);
 }
 
-/** @param {Carpet} carpet */
-function toggleHelp(carpet) {
-  carpet.parts.help.hidden = !carpet.parts.help.hidden;
+/** @param {Heatmap} heatmap */
+function toggleHelp(heatmap) {
+  heatmap.parts.help.hidden = !heatmap.parts.help.hidden;
 }

@@ -8,14 +8,14 @@ import { choose, columnAt, dragSpan, endSpan, setSpan, startSpan } from "./span.
 import { isDrawn } from "./state.js";
 import { cellAtPixel, cellHeight, cellWidth, clamp, panView, placeAt } from "./view.js";
 
-/** @import { Carpet, Drawn, Loaded, PanDrag, SpanDrag } from "./state.js" */
+/** @import { Heatmap, Drawn, Loaded, PanDrag, SpanDrag } from "./state.js" */
 
 /**
  * Assign every handler; assigning twice does no harm.
- * @param {Loaded} carpet
+ * @param {Loaded} heatmap
  */
-export function listen(carpet) {
-  const { marks, stage, text } = carpet.parts;
+export function listen(heatmap) {
+  const { marks, stage, text } = heatmap.parts;
   /**
    * A handler that waits for a drawing: a component without a width has none.
    * @template {Event} Kind
@@ -23,7 +23,7 @@ export function listen(carpet) {
    * @returns {(event: Kind) => void}
    */
   const whenDrawn = (act) => (event) => {
-    if (isDrawn(carpet)) act(carpet, event);
+    if (isDrawn(heatmap)) act(heatmap, event);
   };
   marks.onpointermove = whenDrawn((drawn, event) => (drawn.drag ? drag(drawn, drawn.drag, event) : hover(drawn, event)));
   marks.onpointerleave = whenDrawn((drawn) => !drawn.drag && leave(drawn));
@@ -35,28 +35,28 @@ export function listen(carpet) {
   text.onpointerover = whenDrawn(hoverToken);
   text.onpointerleave = whenDrawn((drawn) => setCursor(drawn, null));
   text.onmousedown = (event) => {
-    if (event.shiftKey && carpet.model.can_span) event.preventDefault();
+    if (event.shiftKey && heatmap.model.can_span) event.preventDefault();
   };
   text.onclick = whenDrawn(pickToken);
-  for (const button of carpet.buttons) button.onclick = whenDrawn((drawn) => runKey(drawn, button.dataset.key ?? ""));
+  for (const button of heatmap.buttons) button.onclick = whenDrawn((drawn) => runKey(drawn, button.dataset.key ?? ""));
 }
 
 /** @typedef {{ x: number, y: number }} Point A point of the canvas, in CSS pixels. */
 
 /**
  * The point of an event on the canvas.
- * @param {Carpet} carpet
+ * @param {Heatmap} heatmap
  * @param {MouseEvent} event
  * @returns {Point}
  */
-function pointOf(carpet, event) {
-  const { left, top } = carpet.parts.marks.getBoundingClientRect();
+function pointOf(heatmap, event) {
+  const { left, top } = heatmap.parts.marks.getBoundingClientRect();
   return { x: event.clientX - left, y: event.clientY - top };
 }
 
 /**
  * What lies at a point: "cells", "strip" (the axis below them), "names" (of rows), or nothing.
- * @param {Drawn} carpet
+ * @param {Drawn} heatmap
  * @param {Point} point
  */
 function zoneAt({ model, scene: { box } }, { x, y }) {
@@ -73,17 +73,17 @@ const CURSORS = { cells: "crosshair", strip: "ew-resize", names: "pointer" };
 
 /**
  * The cell under a point, or null outside the plot.
- * @param {Drawn} carpet
+ * @param {Drawn} heatmap
  * @param {Point} point
  */
-function cellUnder(carpet, point) {
-  if (zoneAt(carpet, point) !== "cells") return null;
-  return cellAtPixel(carpet.model, carpet.view, carpet.scene.box, Math.floor(point.x), Math.floor(point.y));
+function cellUnder(heatmap, point) {
+  if (zoneAt(heatmap, point) !== "cells") return null;
+  return cellAtPixel(heatmap.model, heatmap.view, heatmap.scene.box, Math.floor(point.x), Math.floor(point.y));
 }
 
 /**
  * The row whose name is at this height: where not all are named, the nearest that is.
- * @param {Drawn} carpet
+ * @param {Drawn} heatmap
  * @param {Point} point
  */
 function rowNamed({ model, view, scene: { box } }, { y }) {
@@ -94,99 +94,99 @@ function rowNamed({ model, view, scene: { box } }, { y }) {
 
 /**
  * Preview what is under the mouse.
- * @param {Drawn} carpet
+ * @param {Drawn} heatmap
  * @param {PointerEvent} event
  */
-function hover(carpet, event) {
-  const point = pointOf(carpet, event), zone = zoneAt(carpet, point);
-  carpet.parts.marks.style.cursor = CURSORS[zone ?? ""] ?? "default";
-  hoverRow(carpet, zone === "names" ? rowNamed(carpet, point) : null);
-  setCursor(carpet, zone === "strip" ? { row: null, column: columnAt(carpet, point.x) } : cellUnder(carpet, point));
+function hover(heatmap, event) {
+  const point = pointOf(heatmap, event), zone = zoneAt(heatmap, point);
+  heatmap.parts.marks.style.cursor = CURSORS[zone ?? ""] ?? "default";
+  hoverRow(heatmap, zone === "names" ? rowNamed(heatmap, point) : null);
+  setCursor(heatmap, zone === "strip" ? { row: null, column: columnAt(heatmap, point.x) } : cellUnder(heatmap, point));
 }
 
 /**
  * Underline the name of a row, or none.
- * @param {Drawn} carpet
+ * @param {Drawn} heatmap
  * @param {number | null} row
  */
-function hoverRow(carpet, row) {
-  if (row === carpet.hoveredRow) return;
-  carpet.hoveredRow = row;
-  drawMarks(carpet);
-  showReadout(carpet);
+function hoverRow(heatmap, row) {
+  if (row === heatmap.hoveredRow) return;
+  heatmap.hoveredRow = row;
+  drawMarks(heatmap);
+  showReadout(heatmap);
 }
 
-/** @param {Drawn} carpet */
-function leave(carpet) {
-  hoverRow(carpet, null);
-  setCursor(carpet, null);
+/** @param {Drawn} heatmap */
+function leave(heatmap) {
+  hoverRow(heatmap, null);
+  setCursor(heatmap, null);
 }
 
 /**
  * A press may become a click or a drag.
- * @param {Drawn} carpet
+ * @param {Drawn} heatmap
  * @param {PointerEvent} event
  */
-function press(carpet, event) {
+function press(heatmap, event) {
   if (event.button !== 0) return;
-  const point = pointOf(carpet, event), zone = zoneAt(carpet, point);
-  if (zone === "strip") startSpan(carpet, point.x);
-  else carpet.drag = { kind: zone, ...point, view: carpet.view, moved: false };
-  carpet.parts.marks.setPointerCapture(event.pointerId);
+  const point = pointOf(heatmap, event), zone = zoneAt(heatmap, point);
+  if (zone === "strip") startSpan(heatmap, point.x);
+  else heatmap.drag = { kind: zone, ...point, view: heatmap.view, moved: false };
+  heatmap.parts.marks.setPointerCapture(event.pointerId);
 }
 
 /**
  * Pan with the mouse or finger once it has really moved; on the strip, stretch the range.
- * @param {Drawn} carpet
+ * @param {Drawn} heatmap
  * @param {PanDrag | SpanDrag} from
  * @param {PointerEvent} event
  */
-function drag(carpet, from, event) {
-  const { scene: { box }, model } = carpet, { x, y } = pointOf(carpet, event);
-  if (from.kind === "span") return dragSpan(carpet, from, x);
+function drag(heatmap, from, event) {
+  const { scene: { box }, model } = heatmap, { x, y } = pointOf(heatmap, event);
+  if (from.kind === "span") return dragSpan(heatmap, from, x);
   if (!from.moved && Math.hypot(x - from.x, y - from.y) < 5) return;
   from.moved = true;
-  setView(carpet, panView(model, from.view, -(x - from.x) / cellWidth(box, from.view), -(y - from.y) / cellHeight(box, from.view)));
+  setView(heatmap, panView(model, from.view, -(x - from.x) / cellWidth(box, from.view), -(y - from.y) / cellHeight(box, from.view)));
 }
 
 /**
  * A press that did not move is a click: on a cell it pins or, with shift, selects up to it; on the name of a row it opens the row.
- * @param {Drawn} carpet
+ * @param {Drawn} heatmap
  * @param {PointerEvent} event
  */
-function release(carpet, event) {
-  const { drag: from } = carpet;
-  carpet.drag = null;
+function release(heatmap, event) {
+  const { drag: from } = heatmap;
+  heatmap.drag = null;
   if (!from) return;
-  carpet.parts.stage.focus({ preventScroll: true });
-  if (from.kind === "span") return endSpan(carpet, from);
+  heatmap.parts.stage.focus({ preventScroll: true });
+  if (from.kind === "span") return endSpan(heatmap, from);
   if (from.moved) return;
-  const point = pointOf(carpet, event), cell = cellUnder(carpet, point);
-  if (cell) choose(carpet, cell, event.shiftKey);
-  else if (from.kind === "names" && zoneAt(carpet, point) === "names") openRow(carpet, rowNamed(carpet, point));
+  const point = pointOf(heatmap, event), cell = cellUnder(heatmap, point);
+  if (cell) choose(heatmap, cell, event.shiftKey);
+  else if (from.kind === "names" && zoneAt(heatmap, point) === "names") openRow(heatmap, rowNamed(heatmap, point));
 }
 
 /**
  * The browser took the pointer away, to scroll: nothing was chosen.
- * @param {Loaded} carpet
+ * @param {Loaded} heatmap
  */
-function cancelDrag(carpet) {
-  const { drag: from } = carpet;
-  carpet.drag = null;
-  if (from?.kind === "span") setSpan(carpet, from.before);
+function cancelDrag(heatmap) {
+  const { drag: from } = heatmap;
+  heatmap.drag = null;
+  if (from?.kind === "span") setSpan(heatmap, from.before);
 }
 
 /**
  * Ctrl or shift and wheel zoom; the wheel alone scrolls the page.
- * @param {Drawn} carpet
+ * @param {Drawn} heatmap
  * @param {WheelEvent} event
  */
-function wheel(carpet, event) {
+function wheel(heatmap, event) {
   if (!event.ctrlKey && !event.shiftKey) return;
   event.preventDefault();
-  const point = pointOf(carpet, event), turn = event.deltaY || event.deltaX;
-  if (zoneAt(carpet, point) !== "cells" || !turn) return;
-  zoomBy(carpet, Math.exp(-clamp(turn, -240, 240) / 300), placeAt(carpet.scene.box, carpet.view, point.x, point.y));
+  const point = pointOf(heatmap, event), turn = event.deltaY || event.deltaX;
+  if (zoneAt(heatmap, point) !== "cells" || !turn) return;
+  zoomBy(heatmap, Math.exp(-clamp(turn, -240, 240) / 300), placeAt(heatmap.scene.box, heatmap.view, point.x, point.y));
 }
 
 /**
@@ -200,21 +200,21 @@ function columnUnder(event) {
 }
 
 /**
- * @param {Drawn} carpet
+ * @param {Drawn} heatmap
  * @param {Event} event
  */
-function hoverToken(carpet, event) {
+function hoverToken(heatmap, event) {
   const column = columnUnder(event);
-  if (column !== null) setCursor(carpet, { row: carpet.pin?.row ?? null, column });
+  if (column !== null) setCursor(heatmap, { row: heatmap.pin?.row ?? null, column });
 }
 
 /**
- * @param {Drawn} carpet
+ * @param {Drawn} heatmap
  * @param {MouseEvent} event
  */
-function pickToken(carpet, event) {
+function pickToken(heatmap, event) {
   const column = columnUnder(event);
   if (column === null) return;
-  carpet.parts.stage.focus({ preventScroll: true });
-  choose(carpet, { row: carpet.pin?.row ?? null, column }, event.shiftKey);
+  heatmap.parts.stage.focus({ preventScroll: true });
+  choose(heatmap, { row: heatmap.pin?.row ?? null, column }, event.shiftKey);
 }

@@ -12,15 +12,15 @@ import { inView, revealCell, zoomView } from "./view.js";
 
 /**
  * Draw everything anew: after new data, theme or size.
- * @param {Loaded} carpet
+ * @param {Loaded} heatmap
  */
-export function redraw(carpet) {
-  const { parts, model } = carpet;
-  const isFirst = !carpet.scene;
-  carpet.width = parts.stage.clientWidth;
-  if (carpet.width === 0) return;
-  carpet.look = lookOf(carpet);
-  const drawn = Object.assign(carpet, { scene: sceneOf(carpet, window.devicePixelRatio || 1) });
+export function redraw(heatmap) {
+  const { parts, model } = heatmap;
+  const isFirst = !heatmap.scene;
+  heatmap.width = parts.stage.clientWidth;
+  if (heatmap.width === 0) return;
+  heatmap.look = lookOf(heatmap);
+  const drawn = Object.assign(heatmap, { scene: sceneOf(heatmap, window.devicePixelRatio || 1) });
   drawLegend(drawn);
   drawCells(drawn);
   drawText(drawn);
@@ -34,107 +34,107 @@ export function redraw(carpet) {
 
 /**
  * Move the cursor; the server hears nothing of it.
- * @param {Drawn} carpet
+ * @param {Drawn} heatmap
  * @param {Cell | null} cursor
  * @param {{ reveal?: boolean, isEcho?: boolean }} how
  */
-export function setCursor(carpet, cursor, { reveal = false, isEcho = false } = {}) {
-  if (samePin(cursor, carpet.cursor)) return;
-  moveMark(carpet.tokens, "hovered", carpet.cursor?.column ?? null, cursor?.column ?? null);
-  carpet.cursor = cursor;
-  if (reveal && cursor) revealBoth(carpet, cursor);
-  drawMarks(carpet);
-  showReadout(carpet, { isQuiet: isEcho });
-  if (!isEcho) shareCursor(carpet);
+export function setCursor(heatmap, cursor, { reveal = false, isEcho = false } = {}) {
+  if (samePin(cursor, heatmap.cursor)) return;
+  moveMark(heatmap.tokens, "hovered", heatmap.cursor?.column ?? null, cursor?.column ?? null);
+  heatmap.cursor = cursor;
+  if (reveal && cursor) revealBoth(heatmap, cursor);
+  drawMarks(heatmap);
+  showReadout(heatmap, { isQuiet: isEcho });
+  if (!isEcho) shareCursor(heatmap);
 }
 
 /**
  * Bring a cell into the window of the matrix and of the text.
- * @param {Drawn} carpet
+ * @param {Drawn} heatmap
  * @param {Cell} cell
  */
-function revealBoth(carpet, cell) {
-  const view = revealCell(carpet.model, carpet.view, cell);
-  if (view.left !== carpet.view.left || view.top !== carpet.view.top) setView(carpet, view);
-  if (carpet.tokens.length) revealToken(carpet.parts.text, carpet.tokens[cell.column]);
+function revealBoth(heatmap, cell) {
+  const view = revealCell(heatmap.model, heatmap.view, cell);
+  if (view.left !== heatmap.view.left || view.top !== heatmap.view.top) setView(heatmap, view);
+  if (heatmap.tokens.length) revealToken(heatmap.parts.text, heatmap.tokens[cell.column]);
 }
 
 /**
  * Show another pin.
- * @param {Loaded} carpet
+ * @param {Loaded} heatmap
  * @param {Cell | null} pin
  */
-export function setPin(carpet, pin) {
-  const rowChanged = (carpet.pin?.row ?? null) !== (pin?.row ?? null);
-  moveMark(carpet.tokens, "pinned", carpet.pin?.column ?? null, pin?.column ?? null);
-  carpet.pin = pin;
-  carpet.parts.root.dataset.pin = pin ? `${pin.row ?? ""},${pin.column}` : "";
-  if (!isDrawn(carpet)) return;
-  if (rowChanged) drawText(carpet);
-  if (pin) revealBoth(carpet, pin);
-  drawMarks(carpet);
-  showReadout(carpet);
+export function setPin(heatmap, pin) {
+  const rowChanged = (heatmap.pin?.row ?? null) !== (pin?.row ?? null);
+  moveMark(heatmap.tokens, "pinned", heatmap.pin?.column ?? null, pin?.column ?? null);
+  heatmap.pin = pin;
+  heatmap.parts.root.dataset.pin = pin ? `${pin.row ?? ""},${pin.column}` : "";
+  if (!isDrawn(heatmap)) return;
+  if (rowChanged) drawText(heatmap);
+  if (pin) revealBoth(heatmap, pin);
+  drawMarks(heatmap);
+  showReadout(heatmap);
 }
 
 /**
  * Pin or release on behalf of the reader, and tell Python.
- * @param {Loaded} carpet
+ * @param {Loaded} heatmap
  * @param {Cell | null} pin
  */
-export function pick(carpet, pin) {
-  if (samePin(pin, carpet.pin)) return;
-  setPin(carpet, pin);
-  carpet.anchor = null;
-  carpet.send("pick", { row: pin?.row ?? null, column: pin?.column ?? null, serial: nextSerial(carpet) });
+export function pick(heatmap, pin) {
+  if (samePin(pin, heatmap.pin)) return;
+  setPin(heatmap, pin);
+  heatmap.anchor = null;
+  heatmap.send("pick", { row: pin?.row ?? null, column: pin?.column ?? null, serial: nextSerial(heatmap) });
 }
 
 /**
  * Tell Python whose name was chosen.
- * @param {Loaded} carpet
+ * @param {Loaded} heatmap
  * @param {number | null} row
  */
-export function openRow(carpet, row) {
-  if (carpet.model.can_open_rows && row !== null) carpet.send("row", { row, serial: Date.now() });
+export function openRow(heatmap, row) {
+  if (heatmap.model.can_open_rows && row !== null) heatmap.send("row", { row, serial: Date.now() });
 }
 
 /**
  * Show another part of the matrix.
- * @param {Drawn} carpet
+ * @param {Drawn} heatmap
  * @param {View} view
  * @param {{ isEcho?: boolean }} how
  */
-export function setView(carpet, view, { isEcho = false } = {}) {
-  carpet.view = view;
-  drawCells(carpet);
-  if (!isEcho) shareView(carpet);
+export function setView(heatmap, view, { isEcho = false } = {}) {
+  heatmap.view = view;
+  drawCells(heatmap);
+  if (!isEcho) shareView(heatmap);
 }
 
 /**
  * Zoom around the cursor, else the pin, else the middle.
- * @param {Drawn} carpet
+ * @param {Drawn} heatmap
  * @param {number} factor
  * @param {Place | null} at
  */
-export function zoomBy(carpet, factor, at = null) {
-  const { view, cursor, pin, scene } = carpet;
+export function zoomBy(heatmap, factor, at = null) {
+  const { view, cursor, pin, scene } = heatmap;
   const cell = cursor ?? pin;
   const middle = { column: (view.left + view.right) / 2, row: (view.top + view.bottom) / 2 };
   const place = at ?? (cell && inView(view, cell) ? { column: cell.column + 0.5, row: cell.row === null ? middle.row : cell.row + 0.5 } : middle);
-  setView(carpet, zoomView(carpet.model, view, scene.box, factor, place));
+  setView(heatmap, zoomView(heatmap.model, view, scene.box, factor, place));
 }
 
 /**
  * Show the others the same cell; they speak only when they are asked.
- * @param {Drawn} carpet
+ * @param {Drawn} heatmap
  */
-function shareCursor(carpet) {
-  for (const other of companions(carpet)) setCursor(other, sameCell(other, carpet.cursor), { isEcho: true });
+function shareCursor(heatmap) {
+  for (const other of companions(heatmap)) setCursor(other, sameCell(other, heatmap.cursor), { isEcho: true });
 }
 
 /**
  * Show the others the same window, where it means the same.
- * @param {Drawn} carpet
+ * @param {Drawn} heatmap
  */
-function shareView(carpet) {
-  for (const other of companions(carpet)) if (hasSameShape(other.model, carpet.model)) setView(other, carpet.view, { isEcho: true });
+function shareView(heatmap) {
+  for (const other of companions(heatmap)) if (hasSameShape(other.model, heatmap.model)) setView(other, heatmap.view, { isEcho: true });
 }

@@ -84,10 +84,10 @@ function keyWords(scene) {
  * The whole page; returns its height.
  * @param {Pen} context
  * @param {Scene} scene
- * @param {Drawn} carpet
+ * @param {Drawn} heatmap
  */
-function paintPage(context, scene, carpet) {
-  const { model, box, theme } = scene, width = carpet.width - box.x - RIGHT_MARGIN;
+function paintPage(context, scene, heatmap) {
+  const { model, box, theme } = scene, width = heatmap.width - box.x - RIGHT_MARGIN;
   const title = model.scale.name.charAt(0).toUpperCase() + model.scale.name.slice(1);
   let y = paintLines(context, scene, title, 10, width, "600 14px", theme.text) + 4;
   y = paintLegendLine(context, scene, y);
@@ -95,7 +95,7 @@ function paintPage(context, scene, carpet) {
   context.save();
   context.translate(0, y + 2);
   paintMatrix(context, scene);
-  paintMarks(context, scene, { span: carpet.span, pin: carpet.pin, cursor: null, hoveredRow: null });
+  paintMarks(context, scene, { span: heatmap.span, pin: heatmap.pin, cursor: null, hoveredRow: null });
   context.restore();
   y = paintLines(context, scene, model.description, y + sceneHeight(scene) + 12, width, "12px", theme.text);
   return paintLines(context, scene, model.attribution, y + 2, width, "11px") + 10;
@@ -107,43 +107,43 @@ const fileName = (model, ending) => `${model.scale.name.replace(/[^\p{L}\p{N}]+/
 /**
  * A page on paper: measured once to know its height, then painted.
  * @template {Pen} Paper
- * @param {Drawn} carpet
+ * @param {Drawn} heatmap
  * @param {Pen} measure
  * @param {(height: number) => Paper} unroll
  */
-function writePage(carpet, measure, unroll) {
-  const scene = sceneOf(carpet, 2);
-  const height = Math.ceil(paintPage(measure, scene, carpet));
+function writePage(heatmap, measure, unroll) {
+  const scene = sceneOf(heatmap, 2);
+  const height = Math.ceil(paintPage(measure, scene, heatmap));
   const context = unroll(height);
   context.fillStyle = css(scene.theme.paper);
-  context.fillRect(0, 0, carpet.width, height);
-  paintPage(context, scene, carpet);
+  context.fillRect(0, 0, heatmap.width, height);
+  paintPage(context, scene, heatmap);
   return context;
 }
 
 /**
  * Twice as sharp as the screen, as a PNG file.
- * @param {Drawn} carpet
+ * @param {Drawn} heatmap
  */
-export function savePng(carpet) {
+export function savePng(heatmap) {
   const canvas = looseCanvas(1, 1);
-  writePage(carpet, contextOf(looseCanvas(1, 1)), (height) => prepare(canvas, carpet.width, height, 2));
+  writePage(heatmap, contextOf(looseCanvas(1, 1)), (height) => prepare(canvas, heatmap.width, height, 2));
   canvas.toBlob((blob) => {
     if (!blob) throw new Error(`the browser makes no picture of ${canvas.width} x ${canvas.height} pixels`);
-    download(blob, fileName(carpet.model, "png"));
+    download(blob, fileName(heatmap.model, "png"));
   });
 }
 
 /**
  * Text as text and lines as lines, the cells as one picture without loss.
- * @param {Drawn} carpet
+ * @param {Drawn} heatmap
  */
-export function saveSvg(carpet) {
-  const { model } = carpet, theme = readTheme(carpet.parts.root);
+export function saveSvg(heatmap) {
+  const { model } = heatmap, theme = readTheme(heatmap.parts.root);
   /** @param {number} height */
-  const unroll = (height) => new SvgContext(carpet.width, height, theme);
-  const page = writePage(carpet, unroll(0), unroll);
-  const title = carpet.parts.stage.getAttribute("aria-label") ?? model.scale.name;
+  const unroll = (height) => new SvgContext(heatmap.width, height, theme);
+  const page = writePage(heatmap, unroll(0), unroll);
+  const title = heatmap.parts.stage.getAttribute("aria-label") ?? model.scale.name;
   const text = page.toText(title, [model.description, model.attribution].filter(Boolean).join(" "));
   download(new Blob([text], { type: "image/svg+xml" }), fileName(model, "svg"));
 }

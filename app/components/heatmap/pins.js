@@ -1,6 +1,6 @@
 // Pins set by Python arrive through another, tiny component, so that the matrix is not sent again: they meet here.
 
-/** @import { Carpet } from "./state.js" */
+/** @import { Heatmap } from "./state.js" */
 
 /**
  * Pin and range as Python knows them, and the last choice it has heard of.
@@ -15,7 +15,7 @@
  * The last message, and the matrix that takes it; either may come first.
  * @typedef {object} MeetingPlace
  * @property {PinMessage} [message]
- * @property {Carpet} [carpet]
+ * @property {Heatmap} [heatmap]
  * @property {(message: PinMessage) => void} [apply]
  */
 

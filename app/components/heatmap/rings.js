@@ -10,7 +10,7 @@ import { nameOf } from "./words.js";
 /** @import { Pen } from "./canvas.js" */
 /** @import { Scene } from "./draw.js" */
 /** @import { Cell, Span } from "./model.js" */
-/** @import { Carpet } from "./state.js" */
+/** @import { Heatmap } from "./state.js" */
 
 /** @typedef {[x: number, y: number, width: number, height: number]} Rectangle */
 
@@ -133,7 +133,7 @@ function paintRowLink(context, { model, view, box, theme }, row) {
  * Range, cursor and pin; the rings are kept inside the plot.
  * @param {Pen} context
  * @param {Scene} scene
- * @param {Pick<Carpet, "span" | "pin" | "cursor" | "hoveredRow">} marks
+ * @param {Pick<Heatmap, "span" | "pin" | "cursor" | "hoveredRow">} marks
  */
 export function paintMarks(context, scene, { span, pin, cursor, hoveredRow }) {
   const { box } = scene;

@@ -16,78 +16,78 @@ export const sameSpan = (a, b) => a === b || (a !== null && b !== null && a.firs
 
 /**
  * Show a range; Python hears nothing of it yet.
- * @param {Loaded} carpet
+ * @param {Loaded} heatmap
  * @param {Span | null} span
  */
-export function setSpan(carpet, span) {
-  if (sameSpan(span, carpet.span)) return;
-  carpet.span = span;
-  carpet.parts.root.dataset.span = span ? `${span.first},${span.last}` : "";
-  if (!isDrawn(carpet)) return;
-  dressText(carpet);
-  drawMarks(carpet);
-  showReadout(carpet);
+export function setSpan(heatmap, span) {
+  if (sameSpan(span, heatmap.span)) return;
+  heatmap.span = span;
+  heatmap.parts.root.dataset.span = span ? `${span.first},${span.last}` : "";
+  if (!isDrawn(heatmap)) return;
+  dressText(heatmap);
+  drawMarks(heatmap);
+  showReadout(heatmap);
 }
 
 /**
  * Select or release a range on behalf of the reader, and tell Python.
- * @param {Loaded} carpet
+ * @param {Loaded} heatmap
  * @param {Span | null} span
  */
-export function chooseSpan(carpet, span) {
-  setSpan(carpet, span);
-  if (!span) carpet.anchor = null;
-  carpet.send("span", { first: span?.first ?? null, last: span?.last ?? null, serial: nextSerial(carpet) });
+export function chooseSpan(heatmap, span) {
+  setSpan(heatmap, span);
+  if (!span) heatmap.anchor = null;
+  heatmap.send("span", { first: span?.first ?? null, last: span?.last ?? null, serial: nextSerial(heatmap) });
 }
 
 /**
  * Select from the column where the range began, else the pinned one, to this one.
- * @param {Loaded} carpet
+ * @param {Loaded} heatmap
  * @param {number} column
  */
-function extendSpan(carpet, column) {
-  if (!carpet.model.can_span) return;
-  carpet.anchor ??= carpet.pin?.column ?? carpet.span?.first ?? column;
-  chooseSpan(carpet, spanBetween(carpet.anchor, column));
+function extendSpan(heatmap, column) {
+  if (!heatmap.model.can_span) return;
+  heatmap.anchor ??= heatmap.pin?.column ?? heatmap.span?.first ?? column;
+  chooseSpan(heatmap, spanBetween(heatmap.anchor, column));
 }
 
 /**
  * A press on the axis strip: a range begins.
- * @param {Drawn} carpet
+ * @param {Drawn} heatmap
  * @param {number} x
  */
-export function startSpan(carpet, x) {
-  const column = columnAt(carpet, x);
-  carpet.drag = { kind: "span", start: column, x, before: carpet.span, moved: false };
+export function startSpan(heatmap, x) {
+  const column = columnAt(heatmap, x);
+  heatmap.drag = { kind: "span", start: column, x, before: heatmap.span, moved: false };
 }
 
 /**
  * The range follows the pointer.
- * @param {Drawn} carpet
+ * @param {Drawn} heatmap
  * @param {SpanDrag} drag
  * @param {number} x
  */
-export function dragSpan(carpet, drag, x) {
+export function dragSpan(heatmap, drag, x) {
   if (!drag.moved && Math.abs(x - drag.x) < 5) return;
   drag.moved = true;
-  carpet.anchor = drag.start;
-  setSpan(carpet, spanBetween(drag.start, columnAt(carpet, x)));
+  heatmap.anchor = drag.start;
+  setSpan(heatmap, spanBetween(drag.start, columnAt(heatmap, x)));
 }
 
 /**
  * A range that was dragged is chosen; a press without a drag selects its column, or releases the range there is.
- * @param {Loaded} carpet
+ * @param {Loaded} heatmap
  * @param {SpanDrag} drag
  */
-export function endSpan(carpet, drag) {
-  if (drag.moved) return chooseSpan(carpet, carpet.span);
-  carpet.anchor = drag.start;
-  chooseSpan(carpet, drag.before ? null : spanBetween(drag.start, drag.start));
+export function endSpan(heatmap, drag) {
+  if (drag.moved) return chooseSpan(heatmap, heatmap.span);
+  heatmap.anchor = drag.start;
+  chooseSpan(heatmap, drag.before ? null : spanBetween(drag.start, drag.start));
 }
 
 /**
  * The column at this x of the canvas.
- * @param {Drawn} carpet
+ * @param {Drawn} heatmap
  * @param {number} x
  */
 export function columnAt({ model, view, scene }, x) {
@@ -96,11 +96,11 @@ export function columnAt({ model, view, scene }, x) {
 
 /**
  * Pin a cell, or with shift select the columns up to it.
- * @param {Loaded} carpet
+ * @param {Loaded} heatmap
  * @param {Cell} cell
  * @param {boolean} isShift
  */
-export function choose(carpet, cell, isShift) {
-  if (isShift && carpet.model.can_span) extendSpan(carpet, cell.column);
-  else pick(carpet, cell);
+export function choose(heatmap, cell, isShift) {
+  if (isShift && heatmap.model.can_span) extendSpan(heatmap, cell.column);
+  else pick(heatmap, cell);
 }

@@ -9,7 +9,7 @@
 /** @typedef {{ kind: "span", x: number, start: number, before: Span | null, moved: boolean }} SpanDrag */
 /** @typedef {ReturnType<typeof findParts>} Parts */
 /**
- * @typedef {object} Carpet
+ * @typedef {object} Heatmap
  * @property {Parts} parts
  * @property {HTMLElement[]} buttons
  * @property {Uint8Array | null} bytes the message that is drawn, or being unpacked
@@ -26,29 +26,29 @@
  * @property {number | null} anchor the column where the range began
  * @property {number | null} hoveredRow the row whose name the mouse is on
  * @property {PanDrag | SpanDrag | null} drag
- * @property {Set<Carpet> | null} members the matrices of its group
+ * @property {Set<Heatmap> | null} members the matrices of its group
  * @property {number} sent the number of the last choice
  * @property {(name: string, value: Record<string, number | null>) => void} send tells Python
  * @property {ResizeObserver} observer
  * @property {IntersectionObserver | null} sight sees which lines of the text are in sight
  */
-/** @typedef {Carpet & { model: Model, view: View }} Loaded It has a matrix. */
+/** @typedef {Heatmap & { model: Model, view: View }} Loaded It has a matrix. */
 /** @typedef {Loaded & { scene: Scene }} Drawn The matrix is on screen. */
 
 /**
- * @param {Carpet} carpet
- * @returns {carpet is Loaded}
+ * @param {Heatmap} heatmap
+ * @returns {heatmap is Loaded}
  */
-export const isLoaded = (carpet) => carpet.model !== null;
+export const isLoaded = (heatmap) => heatmap.model !== null;
 
 /**
- * @param {Carpet} carpet
- * @returns {carpet is Drawn}
+ * @param {Heatmap} heatmap
+ * @returns {heatmap is Drawn}
  */
-export const isDrawn = (carpet) => carpet.scene !== null;
+export const isDrawn = (heatmap) => heatmap.scene !== null;
 
 /**
- * The elements of carpet.html, by their names.
+ * The elements of heatmap.html, by their names.
  * @param {ParentNode} root
  */
 export function findParts(root) {
@@ -95,8 +95,8 @@ export const samePin = (a, b) => a === b || (a !== null && b !== null && a.row =
 
 /**
  * Each choice has a later number than the one before, also than one made before a reload.
- * @param {Carpet} carpet
+ * @param {Heatmap} heatmap
  */
-export function nextSerial(carpet) {
-  return (carpet.sent = Math.max(Date.now(), carpet.sent + 1));
+export function nextSerial(heatmap) {
+  return (heatmap.sent = Math.max(Date.now(), heatmap.sent + 1));
 }

@@ -8,7 +8,7 @@ import { extremeWord, flagWords, nameOf } from "./words.js";
 
 /** @import { Model } from "./model.js" */
 /** @import { Palette } from "./palette.js" */
-/** @import { Carpet, Drawn } from "./state.js" */
+/** @import { Heatmap, Drawn } from "./state.js" */
 
 /** @typedef {HTMLElement & { fill?: string }} Token A token, and the colour it was given last. */
 /**
@@ -89,55 +89,55 @@ function newLine(first) {
 
 /**
  * Long texts are dressed where the reader looks, the rest when it comes into sight: a new row costs what is seen.
- * @param {Carpet} carpet
+ * @param {Heatmap} heatmap
  */
-export function watchText(carpet) {
-  carpet.sight?.disconnect();
-  const isShort = carpet.tokens.length <= SHORT_TEXT;
-  carpet.lines.forEach((line, number) => Object.assign(line, { isInSight: isShort || number < LINES_AT_FIRST, isStale: true }));
+export function watchText(heatmap) {
+  heatmap.sight?.disconnect();
+  const isShort = heatmap.tokens.length <= SHORT_TEXT;
+  heatmap.lines.forEach((line, number) => Object.assign(line, { isInSight: isShort || number < LINES_AT_FIRST, isStale: true }));
   if (isShort) return;
-  const byElement = new Map(carpet.lines.map((line) => [/** @type {Element} */ (line.element), line]));
+  const byElement = new Map(heatmap.lines.map((line) => [/** @type {Element} */ (line.element), line]));
   /** @param {IntersectionObserverEntry[]} entries */
-  const look = (entries) => entries.forEach(({ target, isIntersecting }) => enterSight(carpet, byElement.get(target), isIntersecting));
-  carpet.sight = new IntersectionObserver(look, { root: carpet.parts.text, rootMargin: "300px" });
-  for (const element of byElement.keys()) carpet.sight.observe(element);
+  const look = (entries) => entries.forEach(({ target, isIntersecting }) => enterSight(heatmap, byElement.get(target), isIntersecting));
+  heatmap.sight = new IntersectionObserver(look, { root: heatmap.parts.text, rootMargin: "300px" });
+  for (const element of byElement.keys()) heatmap.sight.observe(element);
 }
 
 /**
  * A line comes into sight or leaves it.
- * @param {Carpet} carpet
+ * @param {Heatmap} heatmap
  * @param {Line | undefined} line
  * @param {boolean} isInSight
  */
-function enterSight(carpet, line, isInSight) {
+function enterSight(heatmap, line, isInSight) {
   if (!line) return;
   line.isInSight = isInSight;
-  if (isInSight && line.isStale && isDrawn(carpet)) dressLine(carpet, line);
+  if (isInSight && line.isStale && isDrawn(heatmap)) dressLine(heatmap, line);
 }
 
 /**
  * Colour, label, window and range of every token that is seen; the others get theirs later.
- * @param {Drawn} carpet
+ * @param {Drawn} heatmap
  */
-export function dressText(carpet) {
-  for (const line of carpet.lines) {
+export function dressText(heatmap) {
+  for (const line of heatmap.lines) {
     line.isStale = true;
-    if (line.isInSight) dressLine(carpet, line);
+    if (line.isInSight) dressLine(heatmap, line);
   }
 }
 
 /**
- * @param {Drawn} carpet
+ * @param {Drawn} heatmap
  * @param {Line} line
  */
-function dressLine(carpet, line) {
+function dressLine(heatmap, line) {
   line.isStale = false;
-  for (let column = line.first; column < line.end; column++) dressToken(carpet, carpet.tokens[column], column);
+  for (let column = line.first; column < line.end; column++) dressToken(heatmap, heatmap.tokens[column], column);
 }
 
 /**
  * One token, as far as it has changed.
- * @param {Drawn} carpet
+ * @param {Drawn} heatmap
  * @param {Token} element
  * @param {number} column
  */

@@ -8,13 +8,13 @@ from gatescope.app.components.modules import join_modules
 
 _HERE = Path(__file__).parent
 _PICTURE = st.components.v2.component(
-    "gatescope_picture",
+    "gatescope_image_export",
     html=(
         '<div role="group" aria-label="Save the chart"><button type="button" data-kind="png">Picture (PNG)</button>'
         '<button type="button" data-kind="svg">Picture (SVG)</button></div>'
     ),
-    css=(_HERE / "picture.css").read_text("utf-8"),
-    js=join_modules(_HERE / "picture.js"),
+    css=(_HERE / "image_export.css").read_text("utf-8"),
+    js=join_modules(_HERE / "image_export.js"),
 )
 
 

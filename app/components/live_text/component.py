@@ -7,7 +7,7 @@ import streamlit as st
 from gatescope.app.components.modules import join_modules
 
 _DRAFT = st.components.v2.component(
-    "gatescope_draft", js=join_modules(Path(__file__).parent / "draft.js"), css=":host { display: none }"
+    "gatescope_live_text", js=join_modules(Path(__file__).parent / "live_text.js"), css=":host { display: none }"
 )
 
 

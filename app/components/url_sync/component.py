@@ -9,7 +9,7 @@ import streamlit as st
 from gatescope.app.components.modules import join_modules
 
 _PLACE = st.components.v2.component(
-    "gatescope_place", js=join_modules(Path(__file__).parent / "place.js"), css=":host { display: none }"
+    "gatescope_url_sync", js=join_modules(Path(__file__).parent / "url_sync.js"), css=":host { display: none }"
 )
 
 

@@ -47,7 +47,7 @@ def show_pair(
             )
         drawn = difference(found, sight)
         labels_lt = in_common(found) if sight == "overlap" else None
-        _carpet(
+        _heatmap(
             page,
             found,
             found.first,
@@ -64,7 +64,7 @@ def show_pair(
         st.caption("The same tokens in A, then in B: the three share cursor and window.")
         for name, record, own in zip("AB", (found.first, found.second), own_figures(found), strict=True):
             st.markdown(f"**{name}**")
-            _carpet(
+            _heatmap(
                 page,
                 found,
                 record,
@@ -95,7 +95,7 @@ def _sight(found: Aligned) -> str:
     )
 
 
-def _carpet(
+def _heatmap(
     page: Page,
     found: Aligned,
     record: RoutingRecord,

@@ -201,7 +201,7 @@ SETTLED = """() => {
     const parts = hosts.map((host) => host.shadowRoot);
     const stands = app?.dataset.testScriptState === 'notRunning' && document.querySelector('h1') !== null
         && !document.querySelector('[data-testid=stSkeleton], [data-testid=stSpinner], [data-stale=true]')
-        && parts.every((part) => part?.childElementCount && !part.querySelector('.carpet:not([data-ready=true])'));
+        && parts.every((part) => part?.childElementCount && !part.querySelector('.heatmap:not([data-ready=true])'));
     if (!stands) { window.gsSettled = undefined; return false; }
     window.gsSettled ??= performance.now();
     return performance.now() - window.gsSettled > 600;

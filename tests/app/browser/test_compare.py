@@ -14,8 +14,8 @@ def test_a_cell_shows_both_cards_and_the_pictures_share_their_window(visit):
 
     page = visit("compare?vs=step2048.sift-softmax", height=1400)
     settled(page)
-    carpets = page.locator("[data-testid=carpet]")
-    difference = carpets.nth(1)  # the first is of the experts' work
+    heatmaps = page.locator("[data-testid=heatmap]")
+    difference = heatmaps.nth(1)  # the first is of the experts' work
     cells = difference.get_by_test_id("cells")
     cells.scroll_into_view_if_needed()
     box = cells.bounding_box()
@@ -27,7 +27,7 @@ def test_a_cell_shows_both_cards_and_the_pictures_share_their_window(visit):
     difference.get_by_test_id("matrix").press("+")
     window = difference.get_attribute("data-window")
     for number in (2, 3):
-        expect(carpets.nth(number)).to_have_attribute("data-window", window)
+        expect(heatmaps.nth(number)).to_have_attribute("data-window", window)
 
 
 def test_the_ways_to_a_capture_b(visit):

@@ -7,7 +7,7 @@ from tests.app.browser.harness import overflow, settled, violations
 pytestmark = pytest.mark.browser
 
 CENTRE = """(canvas, [row, column]) => {
-    const root = canvas.getRootNode().querySelector('[data-testid="carpet"]');
+    const root = canvas.getRootNode().querySelector('[data-testid="heatmap"]');
     const [rows, columns] = root.dataset.shape.split("x").map(Number);
     const [x, y, width, height] = root.dataset.plot.split(" ").map(Number);
     const {left, top} = canvas.getBoundingClientRect();
@@ -17,7 +17,7 @@ CENTRE = """(canvas, [row, column]) => {
 
 def click_cell(page, matrix: int, row: int, column: int) -> None:
     """Click a cell of one of the page's matrices, counted from the top."""
-    page.get_by_test_id("carpet").nth(matrix).scroll_into_view_if_needed()
+    page.get_by_test_id("heatmap").nth(matrix).scroll_into_view_if_needed()
     page.mouse.click(*page.get_by_test_id("marks").nth(matrix).evaluate(CENTRE, [row, column]))
 
 

@@ -19,20 +19,20 @@ def pinned(page) -> dict[str, str]:
     return dict(re.findall(r"[?&](t|l|e)=(\d+)", page.url))
 
 
-def carpets(page):
-    return page.locator("[data-testid=carpet][data-ready=true]")
+def heatmaps(page):
+    return page.locator("[data-testid=heatmap][data-ready=true]")
 
 
 def window(page) -> tuple[float, ...]:
     """First and last column (and row) on screen."""
-    return tuple(map(float, page.get_by_test_id("carpet").first.get_attribute("data-window").split()))
+    return tuple(map(float, page.get_by_test_id("heatmap").first.get_attribute("data-window").split()))
 
 
 @pytest.mark.parametrize("name", PATHS)
 def test_pointing_at_a_figure_sends_nothing(visit, name):
     page = visit(PATHS[name])
     settled(page)
-    figures = [*carpets(page).get_by_test_id("matrix").all(), *page.locator(".js-plotly-plot").all()]
+    figures = [*heatmaps(page).get_by_test_id("matrix").all(), *page.locator(".js-plotly-plot").all()]
     for figure in figures:
         figure.scroll_into_view_if_needed()
         settled(page)

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.browser
 
 def first_matrix(page):
     """The matrix of the load, in sight."""
-    found = page.get_by_test_id("carpet").first
+    found = page.get_by_test_id("heatmap").first
     found.scroll_into_view_if_needed()
     return found
 
@@ -22,7 +22,7 @@ def in_first_matrix(page, script: str, *args):
 
 
 CENTRE = """(canvas, [row, column]) => {
-    const root = canvas.getRootNode().querySelector('[data-testid="carpet"]');
+    const root = canvas.getRootNode().querySelector('[data-testid="heatmap"]');
     const [rows, columns] = root.dataset.shape.split("x").map(Number);
     const [x, y, width, height] = root.dataset.plot.split(" ").map(Number);
     const {left, top} = canvas.getBoundingClientRect();

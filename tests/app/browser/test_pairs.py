@@ -7,7 +7,7 @@ from tests.app.browser.harness import settled
 pytestmark = pytest.mark.browser
 
 CENTRE = """(canvas, [row, column]) => {
-    const root = canvas.getRootNode().querySelector('[data-testid="carpet"]');
+    const root = canvas.getRootNode().querySelector('[data-testid="heatmap"]');
     const [rows, columns] = root.dataset.shape.split("x").map(Number);
     const [x, y, width, height] = root.dataset.plot.split(" ").map(Number);
     const {left, top} = canvas.getBoundingClientRect();
@@ -20,7 +20,7 @@ def test_a_click_chooses_a_pair_and_its_tokens_lead_to_the_text(visit):
     settled(page)
     page.get_by_text("by number", exact=True).click()  # so that row and column are the experts themselves
     settled(page)
-    page.get_by_test_id("carpet").first.scroll_into_view_if_needed()
+    page.get_by_test_id("heatmap").first.scroll_into_view_if_needed()
     page.mouse.click(*page.get_by_test_id("marks").first.evaluate(CENTRE, [20, 24]))
     page.wait_for_function("() => /e=20/.test(location.search) && /l=3/.test(location.search)")
     page.get_by_text("What do experts 20 and 24 do together?").wait_for()

@@ -100,7 +100,7 @@ def test_two_readers_of_one_capture_pin_each_their_own(visit):
     for page, token in ((one, 2), (two, 5)):
         settled(page)
         assert f"t={token}" in page.url
-        assert re.fullmatch(rf"\d*,{token}", page.get_by_test_id("carpet").get_attribute("data-pin"))
+        assert re.fullmatch(rf"\d*,{token}", page.get_by_test_id("heatmap").get_attribute("data-pin"))
         for name in PATHS:
             go_to(page, name)
             assert f"t={token}" in page.url, name

@@ -16,7 +16,7 @@ HERE = Path(__file__).parent
 @pytest.fixture(scope="session")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Streamlit server on the page of matrices."""
-    command = [sys.executable, "-m", "streamlit", "run", str(HERE / "carpet_app.py")]
+    command = [sys.executable, "-m", "streamlit", "run", str(HERE / "heatmap_app.py")]
     command += ["--server.headless=true", "--server.fileWatcherType=none", "--browser.gatherUsageStats=false"]
     log = tmp_path_factory.mktemp("streamlit") / "log.txt"
     with answering(command, log, os.environ | {"PYTHONPATH": str(ROOT)}) as url:

@@ -1,6 +1,6 @@
 """What the browser tests of the matrix do and read: where a cell is, what is pinned, what is on screen."""
 
-READY = '[data-testid="carpet"][data-ready="true"]'
+READY = '[data-testid="heatmap"][data-ready="true"]'
 
 
 def cell_centre(page, row: int, column: int) -> tuple[float, float]:
@@ -8,7 +8,7 @@ def cell_centre(page, row: int, column: int) -> tuple[float, float]:
     return tuple(
         page.get_by_test_id("marks").evaluate(
             """(canvas, [row, column]) => {
-                const root = canvas.getRootNode().querySelector('[data-testid="carpet"]');
+                const root = canvas.getRootNode().querySelector('[data-testid="heatmap"]');
                 const [rows, columns] = root.dataset.shape.split("x").map(Number);
                 const [x, y, width, height] = root.dataset.plot.split(" ").map(Number);
                 const {left, top} = canvas.getBoundingClientRect();
@@ -29,7 +29,7 @@ def expect_pin(page, row: int | None, column: int) -> None:
     from playwright.sync_api import expect
 
     expect(page.get_by_text(f"pin: Pick(row={row}, column={column})")).to_be_visible()
-    expect(page.get_by_test_id("carpet")).to_have_attribute("data-pin", f"{'' if row is None else row},{column}")
+    expect(page.get_by_test_id("heatmap")).to_have_attribute("data-pin", f"{'' if row is None else row},{column}")
 
 
 def expect_no_pin(page) -> None:
@@ -37,12 +37,12 @@ def expect_no_pin(page) -> None:
     from playwright.sync_api import expect
 
     expect(page.get_by_text("pin: None")).to_be_visible()
-    expect(page.get_by_test_id("carpet")).to_have_attribute("data-pin", "")
+    expect(page.get_by_test_id("heatmap")).to_have_attribute("data-pin", "")
 
 
 def window(page) -> tuple[float, float]:
     """First and end column on screen."""
-    left, right = page.get_by_test_id("carpet").get_attribute("data-window").split()
+    left, right = page.get_by_test_id("heatmap").get_attribute("data-window").split()
     return float(left), float(right)
 
 
@@ -58,6 +58,6 @@ def name_point(page, row: int) -> tuple[float, float]:
     _, y = cell_centre(page, row, 0)
     x = page.get_by_test_id("marks").evaluate(
         "(e) => e.getBoundingClientRect().left + Number("
-        "e.getRootNode().querySelector('[data-testid=carpet]').dataset.plot.split(' ')[0]) - 14"
+        "e.getRootNode().querySelector('[data-testid=heatmap]').dataset.plot.split(' ')[0]) - 14"
     )
     return x, y

@@ -16,7 +16,7 @@ from gatescope.app.components.heatmap.events import Pick, inside, pick_event, ro
 from gatescope.app.components.modules import join_modules
 
 HERE = Path(__file__).parent
-CARPET = HERE.parents[2] / "app" / "components" / "heatmap"
+HEATMAP = HERE.parents[2] / "app" / "components" / "heatmap"
 SHAPE = (24, 100)
 SVG_SPACE = '"http://www.w3.org/2000/svg"'  # a name, never an address that is asked
 
@@ -101,7 +101,7 @@ def test_an_option_nobody_knows_is_refused():
 
 @pytest.mark.parametrize("show", ["rich", "domains", "tokens_demo", "spikes", "difference", "identity"])
 def test_the_page_draws_without_a_browser_and_keeps_the_pin_it_was_given(show):
-    app = AppTest.from_file(str(HERE / "carpet_app.py"))
+    app = AppTest.from_file(str(HERE / "heatmap_app.py"))
     app.query_params["show"], app.query_params["pin"] = show, "3,7"
     app.run(timeout=30)
     assert not app.exception
@@ -113,14 +113,14 @@ def test_the_types_of_the_browser_name_what_the_message_holds(file, kind):
     cell, axis = np.zeros((1, 1)), Axis("layer")
     message = zlib.decompress(encode(cell, Scale("x", 0, 1), rows=axis, columns=axis, extra=component._extra("k", {})))
     header = json.loads(message[4 : 4 + int.from_bytes(message[:4], "little")])
-    described = (CARPET / file).read_text("utf-8").partition(f"@typedef {{object}} {kind}\n")[2].partition("*/")[0]
+    described = (HEATMAP / file).read_text("utf-8").partition(f"@typedef {{object}} {kind}\n")[2].partition("*/")[0]
     assert set(re.findall(r"@property \{.*\} (\w+)", described)) == set(header if kind == "Header" else header["scale"])
 
 
 def test_every_script_of_the_folder_is_sent_and_none_reaches_out():
-    sent = join_modules(CARPET / "carpet.js") + join_modules(CARPET / "pin.js")
-    assert all(path.read_text("utf-8").splitlines()[0] in sent for path in CARPET.glob("*.js"))
-    for path in CARPET.glob("*.*"):
+    sent = join_modules(HEATMAP / "heatmap.js") + join_modules(HEATMAP / "pin.js")
+    assert all(path.read_text("utf-8").splitlines()[0] in sent for path in HEATMAP.glob("*.js"))
+    for path in HEATMAP.glob("*.*"):
         text = path.read_text("utf-8").replace(SVG_SPACE, "")
         if path.suffix in {".js", ".css", ".html"}:
             assert not [word for word in ("http:", "https:", "innerHTML", "eval(", "fetch(", "import(") if word in text]

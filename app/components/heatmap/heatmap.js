@@ -13,67 +13,67 @@ import { wholeView } from "./view.js";
 
 /** @import { Model } from "./model.js" */
 /** @import { PinMessage } from "./pins.js" */
-/** @import { Carpet, Loaded } from "./state.js" */
+/** @import { Heatmap, Loaded } from "./state.js" */
 
-/** @type {WeakMap<ParentNode, Carpet>} */
-const carpets = new WeakMap();
+/** @type {WeakMap<ParentNode, Heatmap>} */
+const heatmaps = new WeakMap();
 
 /**
  * Streamlit calls this at the first draw and again whenever data or theme change.
- * @param {{ data: Uint8Array<ArrayBuffer>, parentElement: ParentNode, setTriggerValue: Carpet["send"] }} component
+ * @param {{ data: Uint8Array<ArrayBuffer>, parentElement: ParentNode, setTriggerValue: Heatmap["send"] }} component
  */
 export default function (component) {
   const { data, parentElement, setTriggerValue } = component;
-  const carpet = carpets.get(parentElement) ?? createCarpet(parentElement);
-  carpets.set(parentElement, carpet);
-  carpet.send = (name, value) => setTriggerValue(name, value);
-  if (!sameBytes(carpet.bytes, data)) load(carpet, data);
-  else if (isDrawn(carpet) && carpet.look !== lookOf(carpet)) redraw(carpet);
-  return () => disposeCarpet(carpet, parentElement);
+  const heatmap = heatmaps.get(parentElement) ?? createHeatmap(parentElement);
+  heatmaps.set(parentElement, heatmap);
+  heatmap.send = (name, value) => setTriggerValue(name, value);
+  if (!sameBytes(heatmap.bytes, data)) load(heatmap, data);
+  else if (isDrawn(heatmap) && heatmap.look !== lookOf(heatmap)) redraw(heatmap);
+  return () => disposeHeatmap(heatmap, parentElement);
 }
 
 /**
  * State and parts of a new component.
  * @param {ParentNode} parentElement
  */
-function createCarpet(parentElement) {
+function createHeatmap(parentElement) {
   const parts = findParts(parentElement);
   Object.assign(parts.root.dataset, { pin: "", span: "" });
   /** @type {NodeListOf<HTMLElement>} */
   const buttons = parentElement.querySelectorAll("button[data-key]");
-  /** @type {Carpet} */
-  const carpet = {
+  /** @type {Heatmap} */
+  const heatmap = {
     parts, buttons: [...buttons], bytes: null, model: null, view: null, scene: null, width: 0, look: "", tokens: [], lines: [],
     pin: null, cursor: null, span: null, anchor: null, hoveredRow: null, drag: null, members: null,
-    sent: 0, send: () => {}, observer: new ResizeObserver(() => resize(carpet)), sight: null,
+    sent: 0, send: () => {}, observer: new ResizeObserver(() => resize(heatmap)), sight: null,
   };
-  for (const element of [parts.stage, parts.text]) carpet.observer.observe(element);
-  return carpet;
+  for (const element of [parts.stage, parts.text]) heatmap.observer.observe(element);
+  return heatmap;
 }
 
 /**
  * Another width needs another drawing; another height of the text (a font came late) may make it scroll.
- * @param {Carpet} carpet
+ * @param {Heatmap} heatmap
  */
-function resize(carpet) {
-  if (!isLoaded(carpet)) return;
-  if (carpet.parts.stage.clientWidth !== carpet.width) redraw(carpet);
-  else placeTabStop(carpet);
+function resize(heatmap) {
+  if (!isLoaded(heatmap)) return;
+  if (heatmap.parts.stage.clientWidth !== heatmap.width) redraw(heatmap);
+  else placeTabStop(heatmap);
 }
 
 /**
  * Let go of everything outside the component.
- * @param {Carpet} carpet
+ * @param {Heatmap} heatmap
  * @param {ParentNode} parentElement
  */
-function disposeCarpet(carpet, parentElement) {
-  carpet.observer.disconnect();
-  carpet.sight?.disconnect();
-  carpet.bytes = null;
-  leaveGroup(carpet);
-  const channel = carpet.model?.channel ?? "";
-  if (pinRegistry().get(channel)?.carpet === carpet) pinRegistry().delete(channel);
-  carpets.delete(parentElement);
+function disposeHeatmap(heatmap, parentElement) {
+  heatmap.observer.disconnect();
+  heatmap.sight?.disconnect();
+  heatmap.bytes = null;
+  leaveGroup(heatmap);
+  const channel = heatmap.model?.channel ?? "";
+  if (pinRegistry().get(channel)?.heatmap === heatmap) pinRegistry().delete(channel);
+  heatmaps.delete(parentElement);
 }
 
 /**
@@ -89,38 +89,38 @@ function sameBytes(a, b) {
 
 /**
  * Inflate and draw a new message, unless another has come meanwhile. Until then the attribute data-ready is false.
- * @param {Carpet} carpet
+ * @param {Heatmap} heatmap
  * @param {Uint8Array<ArrayBuffer>} bytes
  */
-async function load(carpet, bytes) {
-  carpet.bytes = bytes;
-  carpet.parts.root.dataset.ready = "false";
+async function load(heatmap, bytes) {
+  heatmap.bytes = bytes;
+  heatmap.parts.root.dataset.ready = "false";
   const raw = await inflate(bytes);
-  if (carpet.bytes !== bytes) return;
-  const loaded = take(carpet, decode(raw));
+  if (heatmap.bytes !== bytes) return;
+  const loaded = take(heatmap, decode(raw));
   listen(loaded);
   redraw(loaded);
 }
 
 /**
  * Take over a new matrix. Window, pin, range and text stay when it has the same shape and the same tokens.
- * @param {Carpet} carpet
+ * @param {Heatmap} heatmap
  * @param {Model} model
  * @returns {Loaded}
  */
-function take(carpet, model) {
-  const before = carpet.model, { parts } = carpet;
+function take(heatmap, model) {
+  const before = heatmap.model, { parts } = heatmap;
   const isLike = before !== null && hasSameShape(before, model);
-  if (!isLike) Object.assign(carpet, { pin: null, cursor: null, span: null, anchor: null, hoveredRow: null });
+  if (!isLike) Object.assign(heatmap, { pin: null, cursor: null, span: null, anchor: null, hoveredRow: null });
   /** @param {Model | null} of */
   const tokensOf = (of) => of && of.pieces && JSON.stringify([of.pieces, [...(of.flags ?? [])]]);
   if (tokensOf(before) !== tokensOf(model)) {
-    Object.assign(carpet, model.pieces ? buildText(parts.text, model, model.pieces) : { tokens: [], lines: [] });
-    watchText(carpet);
-    if (isLike) remark(carpet);
+    Object.assign(heatmap, model.pieces ? buildText(parts.text, model, model.pieces) : { tokens: [], lines: [] });
+    watchText(heatmap);
+    if (isLike) remark(heatmap);
   }
-  const view = isLike && carpet.view ? carpet.view : wholeView(model);
-  const loaded = Object.assign(carpet, { model, view, scene: null });
+  const view = isLike && heatmap.view ? heatmap.view : wholeView(model);
+  const loaded = Object.assign(heatmap, { model, view, scene: null });
   parts.text.hidden = parts.caption.hidden = !model.pieces;
   parts.title.textContent = model.scale.name;
   /** @type {NodeListOf<HTMLElement>} */
@@ -145,7 +145,7 @@ function isOffered(model, what) {
 
 /**
  * New tokens of the same number take over the marks of the old ones.
- * @param {Carpet} carpet
+ * @param {Heatmap} heatmap
  */
 function remark({ tokens, pin, cursor }) {
   moveMark(tokens, "pinned", null, pin?.column ?? null);
@@ -154,30 +154,30 @@ function remark({ tokens, pin, cursor }) {
 
 /**
  * Be told of pins from Python, also of one that came before the matrix did.
- * @param {Loaded} carpet
+ * @param {Loaded} heatmap
  * @param {boolean} isEager
  */
-function subscribe(carpet, isEager) {
-  const place = pinRegistry().get(carpet.model.channel) ?? {};
+function subscribe(heatmap, isEager) {
+  const place = pinRegistry().get(heatmap.model.channel) ?? {};
   /** @param {PinMessage} message */
-  const apply = (message) => applyPin(carpet, message);
-  pinRegistry().set(carpet.model.channel, Object.assign(place, { carpet, apply }));
-  if (place.message && isEager) applyPin(carpet, place.message);
+  const apply = (message) => applyPin(heatmap, message);
+  pinRegistry().set(heatmap.model.channel, Object.assign(place, { heatmap, apply }));
+  if (place.message && isEager) applyPin(heatmap, place.message);
 }
 
 /**
  * Take over pin and range from Python, unless they answer an older choice than the last one made here.
- * @param {Loaded} carpet
+ * @param {Loaded} heatmap
  * @param {PinMessage} message
  */
-function applyPin(carpet, message) {
+function applyPin(heatmap, message) {
   const { answers, row, column } = message;
-  if (answers && answers < carpet.sent) return;
-  const { rowCount, columnCount } = carpet.model;
+  if (answers && answers < heatmap.sent) return;
+  const { rowCount, columnCount } = heatmap.model;
   const pin = column !== null && column < columnCount && (row ?? 0) < rowCount ? { row, column } : null;
-  if (!samePin(pin, carpet.pin)) setPin(carpet, pin);
+  if (!samePin(pin, heatmap.pin)) setPin(heatmap, pin);
   const span = message.span && message.span[1] < columnCount ? { first: message.span[0], last: message.span[1] } : null;
-  if (carpet.drag?.kind === "span" || sameSpan(span, carpet.span)) return;
-  carpet.anchor = null;
-  setSpan(carpet, span);
+  if (heatmap.drag?.kind === "span" || sameSpan(span, heatmap.span)) return;
+  heatmap.anchor = null;
+  setSpan(heatmap, span);
 }

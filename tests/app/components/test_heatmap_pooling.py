@@ -9,7 +9,7 @@ pytestmark = pytest.mark.browser
 
 
 LONE_CELLS = """(canvas) => {
-    const root = canvas.getRootNode().querySelector('[data-testid="carpet"]');
+    const root = canvas.getRootNode().querySelector('[data-testid="heatmap"]');
     const ratio = window.devicePixelRatio;
     const [x, y, width, height] = root.dataset.plot.split(" ").map((n) => Math.round(n * ratio));
     const pixels = new Uint32Array(canvas.getContext("2d").getImageData(x, y, width, height).data.buffer);
@@ -55,7 +55,7 @@ def test_pooling_is_said_in_words(visit):
 
 
 LONE_PIXELS = """(canvas) => {
-    const root = canvas.getRootNode().querySelector('[data-testid="carpet"]');
+    const root = canvas.getRootNode().querySelector('[data-testid="heatmap"]');
     const ratio = window.devicePixelRatio;
     const [x, y, width, height] = root.dataset.plot.split(" ").map((n) => Math.round(n * ratio));
     const pixels = new Uint32Array(canvas.getContext("2d").getImageData(x, y, width, height).data.buffer);
@@ -78,7 +78,7 @@ def test_lone_cells_of_a_square_are_seen_while_both_axes_zoom(visit):
     for _ in range(4):
         page.keyboard.press("+")
         left, right = window(page)
-        top, bottom = map(float, page.get_by_test_id("carpet").get_attribute("data-rows").split())
+        top, bottom = map(float, page.get_by_test_id("heatmap").get_attribute("data-rows").split())
         assert (top, bottom) == (left, right) != (0, 512)
         at = range(4, 512, 8)
         inside = sum(left <= place and place + 1 <= right for place in at)
@@ -88,7 +88,7 @@ def test_lone_cells_of_a_square_are_seen_while_both_axes_zoom(visit):
 
 
 CENTRES = """(canvas) => {
-    const root = canvas.getRootNode().querySelector('[data-testid="carpet"]');
+    const root = canvas.getRootNode().querySelector('[data-testid="heatmap"]');
     const [rows, columns] = root.dataset.shape.split("x").map(Number);
     const [x, y, width, height] = root.dataset.plot.split(" ").map(Number);
     const context = canvas.getContext("2d");
@@ -100,7 +100,7 @@ CENTRES = """(canvas) => {
 
 def test_64_by_64_cells_are_square_and_each_has_its_colour(visit):
     page = visit("small_square")
-    _, _, width, height = map(float, page.get_by_test_id("carpet").get_attribute("data-plot").split())
+    _, _, width, height = map(float, page.get_by_test_id("heatmap").get_attribute("data-plot").split())
     assert width == height > 600
     colours = page.get_by_test_id("cells").evaluate(CENTRES)
     hot = [(row, column) for row in range(64) for column in range(64) if colours[row][column] != colours[0][1]]
@@ -125,7 +125,7 @@ def test_the_null_value_of_a_difference_is_the_grey_in_the_middle(visit):
 def test_undefined_cells_are_hatched_and_no_value_is(visit):
     page = visit("domains")
     several = """(canvas, [row, column]) => {
-        const root = canvas.getRootNode().querySelector('[data-testid="carpet"]');
+        const root = canvas.getRootNode().querySelector('[data-testid="heatmap"]');
         const [x, y, width, height] = root.dataset.plot.split(" ").map(Number);
         const data = canvas.getContext("2d").getImageData(
             Math.ceil(x + column / 24 * width) + 3, Math.ceil(y + row / 16 * height) + 3, 20, 12).data;

@@ -84,7 +84,7 @@ def test_two_quick_clicks_end_at_the_second(visit):
     click_cell(page, 20, 2000)
     click_cell(page, 50, 6000)
     expect(page.get_by_text("pin: Pick(row=50,")).to_be_visible()
-    row, column = page.get_by_test_id("carpet").get_attribute("data-pin").split(",")
+    row, column = page.get_by_test_id("heatmap").get_attribute("data-pin").split(",")
     assert (int(row), abs(int(column) - 6000) < 10) == (50, True)
     expect_pin(page, int(row), int(column))
 
@@ -201,7 +201,7 @@ def test_the_wheel_zooms_with_control_only(visit):
     page.keyboard.down("Control")
     page.mouse.wheel(0, -200)
     page.keyboard.up("Control")
-    expect(page.get_by_test_id("carpet")).not_to_have_attribute("data-window", "0.00 8192.00")
+    expect(page.get_by_test_id("heatmap")).not_to_have_attribute("data-window", "0.00 8192.00")
     left, right = window(page)
     assert right - left < 8192 and left < 4000 < right
 
@@ -222,7 +222,7 @@ def test_full_stop_and_comma_go_to_the_next_change_of_expert(visit):
 def test_there_is_one_tab_stop_with_a_ring_of_3_pixels(visit):
     page = visit("tokens_demo")
     stops = "(e) => [...e.querySelectorAll('*')].filter((x) => x.tabIndex >= 0).map((x) => x.dataset.testid)"
-    assert page.get_by_test_id("carpet").evaluate(stops) == ["matrix"]
+    assert page.get_by_test_id("heatmap").evaluate(stops) == ["matrix"]
     page.get_by_test_id("matrix").focus()
     page.keyboard.press("ArrowRight")
     assert page.get_by_test_id("matrix").evaluate("(e) => getComputedStyle(e).outlineWidth") == "3px"

@@ -25,7 +25,7 @@ def expect_span(page, span: tuple[int, int] | None) -> None:
     """Browser and Python agree on the range."""
     expect(page.get_by_text(f"span: {span}")).to_be_visible()
     written = f"{span[0]},{span[1]}" if span else ""
-    expect(page.get_by_test_id("carpet")).to_have_attribute("data-span", written)
+    expect(page.get_by_test_id("heatmap")).to_have_attribute("data-span", written)
 
 
 def shift_click(page, place) -> None:
@@ -146,7 +146,7 @@ def test_a_range_sends_less_than_3_kb_whatever_the_size(visit):
 
 
 ACCENTED = """(canvas, [x, y, width, height]) => {
-    const ratio = window.devicePixelRatio, root = canvas.getRootNode().querySelector('[data-testid="carpet"]');
+    const ratio = window.devicePixelRatio, root = canvas.getRootNode().querySelector('[data-testid="heatmap"]');
     const name = getComputedStyle(root).getPropertyValue("--st-primary-color").trim();
     const accent = name.match(/[0-9a-f]{2}/gi).map((hex) => parseInt(hex, 16));
     const place = [x, y, width, height].map((n) => Math.round(n * ratio));
@@ -166,7 +166,7 @@ def test_a_range_has_brackets_beside_it_and_leaves_its_cells_as_they_are(visit, 
     shift_click(page, cell_centre(page, 5, 20))
     expect_span(page, (10, 20))
     page.mouse.move(0, 0)
-    x, y, width, height = map(float, page.get_by_test_id("carpet").get_attribute("data-plot").split())
+    x, y, width, height = map(float, page.get_by_test_id("heatmap").get_attribute("data-plot").split())
     cell = width / 50
     marks = page.get_by_test_id("marks")
     for edge in (x + 10 * cell - 4, x + 21 * cell - 1):
@@ -228,16 +228,16 @@ def test_a_walk_that_finds_nothing_says_so(visit):
 
 def test_matrices_of_a_group_share_cursor_and_window_and_one_of_them_speaks(visit):
     page = visit("twins")
-    first, second = page.get_by_test_id("carpet").first, page.get_by_test_id("carpet").last
+    first, second = page.get_by_test_id("heatmap").first, page.get_by_test_id("heatmap").last
     expect(second).to_have_attribute("data-ready", "true")
     page.mouse.move(*cell_centre(first, 3, 7))
-    words = [carpet.get_by_test_id("readout").inner_text() for carpet in (first, second)]
+    words = [heatmap.get_by_test_id("readout").inner_text() for heatmap in (first, second)]
     assert words[0] == words[1] and words[0].startswith("expert 7 · block 6")
-    live = [carpet.get_by_test_id("readout").get_attribute("aria-live") for carpet in (first, second)]
+    live = [heatmap.get_by_test_id("readout").get_attribute("aria-live") for heatmap in (first, second)]
     assert live == ["polite", "off"]
     second.get_by_test_id("matrix").focus()
     page.keyboard.press("+")
-    windows = [carpet.get_attribute("data-window") for carpet in (first, second)]
+    windows = [heatmap.get_attribute("data-window") for heatmap in (first, second)]
     assert windows[0] == windows[1] != "0.00 64.00"
     page.keyboard.press("Enter")
     expect(second).to_have_attribute("data-pin", "3,7")

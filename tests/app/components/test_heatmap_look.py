@@ -18,7 +18,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 def test_hostile_text_stays_text(visit):
     page = visit("tokens_demo")
     expect(page.locator(".token", has_text="onerror")).to_have_text("<img·src=x·onerror=alert(1)>")
-    assert page.get_by_test_id("carpet").evaluate("(e) => e.querySelectorAll('img, script').length") == 0
+    assert page.get_by_test_id("heatmap").evaluate("(e) => e.querySelectorAll('img, script').length") == 0
 
 
 def test_white_space_and_hidden_characters_are_made_visible(visit):
@@ -51,7 +51,7 @@ CONTRASTS = """(root) => {
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_tokens_can_be_read_on_their_colour(visit, show, scheme):
     page = visit(show, color_scheme=scheme)
-    contrasts = page.get_by_test_id("carpet").evaluate(CONTRASTS)
+    contrasts = page.get_by_test_id("heatmap").evaluate(CONTRASTS)
     assert len(contrasts) > 40 and min(contrasts) >= 4.5
 
 
@@ -73,7 +73,7 @@ def test_the_picture_follows_the_theme_at_once(visit):
 
 RING_COLOURS = """(canvas) => {
     const {width, height} = canvas, data = canvas.getContext("2d").getImageData(0, 0, width, height).data;
-    const style = getComputedStyle(canvas.getRootNode().querySelector('[data-testid="carpet"]'));
+    const style = getComputedStyle(canvas.getRootNode().querySelector('[data-testid="heatmap"]'));
     const name = style.getPropertyValue("--st-primary-color").trim();
     const accent = name.match(/[0-9a-f]{2}/gi).map((hex) => parseInt(hex, 16));
     const count = (rgb) => {
@@ -98,14 +98,14 @@ def test_a_width_of_360_pixels_is_enough(visit):
     page = visit("tokens_demo", viewport={"width": 360, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     right = "(e) => Math.max(...[...e.querySelectorAll('*')].map((x) => x.getBoundingClientRect().right))"
-    assert page.get_by_test_id("carpet").evaluate(right) <= 360
+    assert page.get_by_test_id("heatmap").evaluate(right) <= 360
     click_cell(page, 7, 20)
     expect_pin(page, 7, 20)
 
 
 def test_a_tap_pins_and_every_target_is_24_pixels_or_more(visit):
     page = visit("tokens_demo", viewport={"width": 360, "height": 800}, has_touch=True)
-    sizes = page.locator("[data-testid=carpet] button").evaluate_all(
+    sizes = page.locator("[data-testid=heatmap] button").evaluate_all(
         "(all) => all.flatMap((b) => [b.offsetWidth, b.offsetHeight])"
     )
     assert min(sizes) >= 24
@@ -198,7 +198,7 @@ INKED = """(canvas, box) => canvas.getContext("2d").getImageData(...box.map(Math
 def test_long_names_of_columns_stand_in_full_below_their_columns(visit, width):
     page = visit("domains", viewport={"width": width, "height": 900})
     cells = page.get_by_test_id("cells")
-    x, y, plot, height = map(float, page.get_by_test_id("carpet").get_attribute("data-plot").split())
+    x, y, plot, height = map(float, page.get_by_test_id("heatmap").get_attribute("data-plot").split())
     long = cells.evaluate(
         """(canvas, text) => {
             const context = canvas.getContext("2d");
@@ -259,7 +259,7 @@ def test_the_vector_picture_looks_like_the_other(visit, tmp_path, browser):
     other.close()
     with Image.open(tmp_path / "drawn.png") as opened:
         drawn = np.asarray(opened.convert("RGB")).astype(int)
-    x, _, width, height = map(float, page.get_by_test_id("carpet").get_attribute("data-plot").split())
+    x, _, width, height = map(float, page.get_by_test_id("heatmap").get_attribute("data-plot").split())
     plot = (slice(160, 120 + int(2 * height)), slice(int(2 * x), int(2 * (x + width))))
     assert drawn.shape == png.shape
     assert (np.abs(drawn - png)[plot].max(axis=2) > 24).mean() < 0.005
@@ -268,7 +268,7 @@ def test_the_vector_picture_looks_like_the_other(visit, tmp_path, browser):
 def test_without_motion_nothing_moves(visit):
     page = visit("tokens_demo", reduced_motion="reduce")
     moving = "(e) => [...e.querySelectorAll('*')].filter((x) => getComputedStyle(x).transitionDuration !== '0s').length"
-    assert page.get_by_test_id("carpet").evaluate(moving) == 0
+    assert page.get_by_test_id("heatmap").evaluate(moving) == 0
 
 
 AXE = Path(__file__).parents[3] / "node_modules" / "axe-core" / "axe.min.js"
@@ -284,7 +284,7 @@ def test_axe_finds_nothing_serious(visit, show, scheme, width):
     if not AXE.exists():
         pytest.skip("make browser installs axe-core (needs npm)")
     page = visit(show, pin="1,3", color_scheme=scheme, viewport={"width": width, "height": 900})
-    page.get_by_test_id("carpet").locator('[tabindex="0"]').focus()
+    page.get_by_test_id("heatmap").locator('[tabindex="0"]').focus()
     page.keyboard.press("?")
     page.evaluate(AXE.read_text("utf-8"))
     found = page.evaluate(IN_THE_COMPONENT)
@@ -294,7 +294,7 @@ def test_axe_finds_nothing_serious(visit, show, scheme, width):
 def test_a_text_that_scrolls_is_the_one_tab_stop_and_has_the_same_keys(visit):
     page = visit("large")
     stops = "(e) => [...e.querySelectorAll('*')].filter((x) => x.tabIndex >= 0).map((x) => x.dataset.testid)"
-    assert page.get_by_test_id("carpet").evaluate(stops) == ["tokens"]
+    assert page.get_by_test_id("heatmap").evaluate(stops) == ["tokens"]
     page.get_by_test_id("tokens").focus()
     page.keyboard.press("End")
     expect(page.get_by_test_id("readout")).to_contain_text("token 8191")
