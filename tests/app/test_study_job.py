@@ -329,7 +329,7 @@ def captured(model, texts, plan):
         threading.Event().wait()  # until it is killed
     return capture_block(model, texts, plan)
 
-job.capture_block = captured
+background.capture_block = captured
 shelf = CaptureCache(Store(folder + "/cache"))
 tracer = ModelWorker(model, settings=load_settings(cache_dir=Path(folder) / "cache"), shelf=shelf)
 Studies(Path(folder), lambda name: tracer, limit=4, most_tokens=100_000).go_on(id).wait()
