@@ -121,15 +121,15 @@ def _write(traced: Traced, out: Path) -> dict[str, Path]:
     """
     from gatescope.cache.store import Store
     from gatescope.cache.temporary import sweep_folders, working_folder
-    from gatescope.studies.export import counts_frame, trace_frame, write_csv
+    from gatescope.studies.export import expert_load_frame, routing_trace_frame, write_csv
 
     is_new = not out.exists()
     try:
         out.mkdir(parents=True, exist_ok=True)
         sweep_folders(out, prefix=_PARTIAL)
         with working_folder(out, prefix=_PARTIAL, name=out.name) as partial:
-            write_csv(trace_frame(traced.record, traced.id), partial / "trace.csv")
-            write_csv(counts_frame(traced.record), partial / "counts.csv")
+            write_csv(routing_trace_frame(traced.record, traced.id), partial / "trace.csv")
+            write_csv(expert_load_frame(traced.record), partial / "counts.csv")
             Store(partial).put(traced.id, traced.record)
             made = {"trace": "trace.csv", "counts": "counts.csv", "capture": f"{traced.id}.gsr"}
             return {what: (partial / name).replace(out / name) for what, name in made.items()}

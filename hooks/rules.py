@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from gatescope.hooks.formulas.selection import Selector, agreement, candidates, token_table
+from gatescope.hooks.formulas.selection import Selector, candidates, token_table, top_k_agreement
 from gatescope.hooks.formulas.weighing import Weighing, tolerance, weigh
 from gatescope.hooks.routes import Routes
 from gatescope.hooks.site import Site
@@ -36,7 +36,7 @@ def learn(site: Site, routes: Routes, *, around: nn.Module, token_n: Tensor | No
     if weighing.error > tolerance(routes.weights_nk):
         weighing = Weighing("unknown", False, 1.0, weighing.error)
     logits_ne = routes.logits_ne.float()
-    fits = [(agreement(selector(logits_ne), routes), selector) for selector in candidates(site, weighing.score)]
+    fits = [(top_k_agreement(selector(logits_ne), routes), selector) for selector in candidates(site, weighing.score)]
     agree, selector = max(fits, key=lambda fit: fit[0])  # the first of equals: candidates come most specific first
     by_token_id = agree < SAME_IDS and token_table(site, routes, token_n)
     zero = zero_experts(site.holder)

@@ -26,7 +26,7 @@ from gatescope.server.server import Server
 from gatescope.server.sources import CAPTURED, Source
 from gatescope.server.study_request import RESULTS_BYTES
 from gatescope.server.upload import MOST_FILES, safe_name
-from gatescope.studies.export import counts_frame, csv_bytes, trace_frame
+from gatescope.studies.export import csv_bytes, expert_load_frame, routing_trace_frame
 from gatescope.studies.importing import write_records
 from gatescope.studies.manifest import StudyManifest, clean_name, now, write_manifest
 
@@ -89,8 +89,8 @@ def _as_text(chosen: Sequence[Entry]) -> pd.DataFrame:
 def _table(source: Source) -> tuple[str, bytes]:
     """The routes of a short capture, the counts of a long one."""
     if source.record.tokens <= MOST_TRACE_TOKENS:
-        return f"{source.id}.routes.csv", csv_bytes(trace_frame(source.record, source.id))
-    return f"{source.id}.counts.csv", csv_bytes(counts_frame(source.record))
+        return f"{source.id}.routes.csv", csv_bytes(routing_trace_frame(source.record, source.id))
+    return f"{source.id}.counts.csv", csv_bytes(expert_load_frame(source.record))
 
 
 def is_ours(content: bytes) -> bool:

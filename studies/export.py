@@ -50,13 +50,13 @@ TRACE_COLUMNS: dict[str, str] = {
     "rejected_expert": "the best expert that was not chosen; -1 where there is none",
     "intervention": "what changed the routes before the experts ran (in the CSV: a JSON string); no column otherwise",
 }
-"""Every column of `trace_frame`, in order, with its meaning."""
+"""Every column of `routing_trace_frame`, in order, with its meaning."""
 
 PLAIN = ("capture", "stack")
 """Columns of words that are ours: written as they are."""
 
 
-def trace_frame(record: RoutingRecord, capture: str) -> pd.DataFrame:
+def routing_trace_frame(record: RoutingRecord, capture: str) -> pd.DataFrame:
     """One row per token, layer and filled slot; the columns of `TRACE_COLUMNS` that were recorded.
 
     Shapes      (filled slots, columns), tokens outermost, then layers, then slots
@@ -201,12 +201,12 @@ def read_trace_csv(source: str | Path | IO[bytes]) -> pd.DataFrame:
     return frame
 
 
-def counts_frame(record: RoutingRecord) -> pd.DataFrame:
+def expert_load_frame(record: RoutingRecord) -> pd.DataFrame:
     """How often each expert of each layer was taken, one row per expert, the never-taken ones with 0.
 
     Columns     layer, block, stack, expert; tokens (routed to it); assignment_share (of all assignments of its
                 layer; the shares of a layer sum to 1); uniform_share (what an even router would give it);
-                intervention, as in `trace_frame`
+                intervention, as in `routing_trace_frame`
     Undefined   assignment_share is NaN in a layer that routed nothing
     """
     from gatescope.analysis.statistics.load import assignment_share, expert_counts

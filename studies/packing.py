@@ -40,7 +40,7 @@ def packed(texts: Texts, record: RoutingRecord | None, left: Skipped, plan: Plan
         parts[COUNTS] = to_bytes(without_words(counts) if plan.detail == "counts" else counts)
         if plan.detail != "counts":
             parts[ROUTES] = encode(kept)
-        drawn = drawn_for_scores(record, plan.scores)
+        drawn = sample_for_router_logits(record, plan.scores)
         if drawn is not None and plan.detail != "counts":
             parts[SCORES] = encode(drawn)
         block = replace(block, documents=len(record.documents), tokens=record.tokens)
@@ -55,7 +55,7 @@ def reduced(record: RoutingRecord, plan: Plan) -> RoutingRecord:
     return replace(record, **gone)
 
 
-def drawn_for_scores(record: RoutingRecord, share: float) -> RoutingRecord | None:
+def sample_for_router_logits(record: RoutingRecord, share: float) -> RoutingRecord | None:
     """The documents of which all scores are kept, the same ones in every run: drawn by a hash of what they are."""
     marks = [blake2b(f"{d.source}\0{d.id}\0{d.text}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
              for d in record.documents]  # fmt: skip

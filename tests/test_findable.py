@@ -9,11 +9,11 @@ from tests.installed_tree import PACKAGES
 
 ROOT = Path(__file__).parents[1]
 TERMS = (
-    "heatmap", "ablation", "co-activation", "gini", "max violation", "hit rate", "eviction", "router logits",
+    "heatmap", "ablation", "co-activation", "gini", "MaxVio", "hit rate", "eviction", "router logits",
     "load balance", "top-k", "shared expert", "capacity", "sidebar", "bootstrap", "permutation", "mutual information",
-    "specialization", "entropy", "transition", "locality", "lru", "prefetch", "margin", "z-loss", "token dropping",
-    "perplexity", "cosine similarity", "umap", "checkpoint", "tokenizer", "hooks", "intervention", "null", "confidence",
-    "routing trace", "expert load", "saturation", "effective experts", "quantization", "manifest",
+    "specialization", "entropy", "transition", "locality", "lru", "prefetch", "margin", "z-loss", "kept share",
+    "cosine similarity", "umap", "checkpoint", "tokenizer", "hooks", "intervention", "null", "confidence",
+    "routing trace", "expert load", "saturation", "effective experts", "manifest",
 )  # fmt: skip
 
 

@@ -43,7 +43,7 @@ very sparse, uses 28 % (12.9 of 46.7 billion; arXiv 2401.04088)."""
 SAME = 0.9
 """Share of its experts that a word keeps which has "always" the same: our reading, one in ten may differ."""
 
-EVEN = 1.0
+SPARE_CAPACITY = 1.0
 """MaxVio up to which no expert does more than twice its share, which a capacity factor of 2 lets pass without a dropped
 token (Switch Transformers, arXiv 2101.03961, uses 1 to 2)."""
 
@@ -178,11 +178,11 @@ def _balanced(found: Evidence) -> Judgement:
         return undecided("No layer has any work counted.")
     figure = (
         f"The busiest expert does {span(result.value, _times_more)} times its share "
-        f"({_interval(result, _times_more)}); {np.count_nonzero(high_l <= EVEN)} of {len(high_l)} layers are surely "
-        f"below {1 + EVEN:g}."
+        f"({_interval(result, _times_more)}); {np.count_nonzero(high_l <= SPARE_CAPACITY)} of {len(high_l)} layers are "
+        f"surely below {1 + SPARE_CAPACITY:g}."
     )
     null = f"An even router, as few tokens: {span(_null(result), _times_more)} times."
-    return decided(bool((high_l <= EVEN).all()), figure, null, rows_of("load_max_violation", result))
+    return decided(bool((high_l <= SPARE_CAPACITY).all()), figure, null, rows_of("load_max_violation", result))
 
 
 def _collapsed(found: Evidence) -> Judgement:
@@ -339,8 +339,8 @@ CLAIMS = (
     Claim(
         name="balanced",
         says="The load is balanced.",
-        bar=f"In every layer no expert does more than {1 + EVEN:g} times its share, for sure: a capacity factor of 2 "
-        "then drops no token (arXiv 2101.03961).",
+        bar=f"In every layer no expert does more than {1 + SPARE_CAPACITY:g} times its share, for sure: a capacity "
+        "factor of 2 then drops no token (arXiv 2101.03961).",
         page="layers",
         judge=_balanced,
         needs=(("load_max_violation", ""),),

@@ -44,8 +44,8 @@ def saturation(
 
     Shapes      Captures of the same tokens, in order, to (captures, layers). The last row is the last capture against
                 itself, 1 everywhere: a curve that does not reach it was not taken to the end.
-    Units       See `agreement`.
-    Undefined   See `agreement`.
+    Units       See `top_k_agreement`.
+    Undefined   See `top_k_agreement`.
     Not this    The share of training that is done. Nor free of noise: one checkpoint in two number formats or engines
                 is below 1 too, and that is the ceiling a checkpoint can be asked to reach.
     Source      OLMoE (arXiv 2409.02060), equation 5: router saturation.
@@ -126,11 +126,11 @@ def agreement_by_label(
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict[int, tuple[Agreement, ...]]:
-    """`agreement` of each label's documents on their own.
+    """`top_k_agreement` of each label's documents on their own.
 
     Shapes      labels_d (documents,), negative for a document without a label. A result per label that occurs, each a
                 result per layer.
-    Units       See `agreement`.
+    Units       See `top_k_agreement`.
     Not this    Terms of the whole: labels weigh in it by their tokens.
     Source      OLMoE (arXiv 2409.02060), equation 5.
     """

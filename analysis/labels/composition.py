@@ -85,11 +85,11 @@ def composition(
     Units       Bits, and shares from 0 to 1; `share` and `share_excess` can pass 1, and the latter fall below 0.
     Undefined   NaN where a layer has no assignments; `given_words` where no id is covered; `share` where the experts
                 tell nothing, `share_excess` where they tell no more than chance (and noise where label.p_value is
-                large); `agreement` where either table is independent. A deal that covers no id tells 0 bits.
+                large); `top_k_agreement` where either table is independent. A deal that covers no id tells 0 bits.
     Not this    A causal share: a router does not see the id but a hidden state, which holds the text before it. Nor a
                 property of an expert. With n documents the prediction leans away from a document's own label by about
                 1/n: where every id occurs once under each label (translations side by side), `words` is all lean,
-                large, and `agreement` negative.
+                large, and `top_k_agreement` negative.
     Source      Direct standardisation by token id, left-one-document-out; conditional mutual information, Shannon 1948;
                 p as in `excess_information`.
 
@@ -110,7 +110,9 @@ def composition(
     count_dle, predicted_dle, alone_dl = _profiles(table)
     ask = partial(excess_information, labels_d=group_d, permutations=permutations, seed=seed, strata_d=strata_d)
     parts = zip(ask(count_dle), ask(predicted_dle), _given_words(table, deals, least_tokens), strict=True)
-    agreement_l = [_agreement(*_tables(layer, count_dle, predicted_dle, deals)) for layer in range(ids_tlk.shape[1])]
+    agreement_l = [
+        _cosine_similarity(*_tables(layer, count_dle, predicted_dle, deals)) for layer in range(ids_tlk.shape[1])
+    ]
     one_label_l = _one_label(table, deals)
     return tuple(
         _layer(label, words, given, agreement_l[layer], float(alone_dl[:, layer].sum()), float(one_label_l[layer]))
@@ -201,7 +203,7 @@ def _tables(
     return onehot_gd @ count_dle[:, layer], onehot_gd @ predicted_dle[:, layer]
 
 
-def _agreement(count_ge: NDArray[np.float64], predicted_ge: NDArray[np.float64]) -> float:
+def _cosine_similarity(count_ge: NDArray[np.float64], predicted_ge: NDArray[np.float64]) -> float:
     """Cosine of two tables' departures from independence, each cell in roots of its expected count."""
     first, second = _departures(count_ge), _departures(predicted_ge)
     lengths = np.sqrt((first**2).sum()) * np.sqrt((second**2).sum())

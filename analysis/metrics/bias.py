@@ -10,7 +10,6 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gatescope.analysis.metrics.balance import interval, told
 from gatescope.analysis.metrics.confidence import (
     BINS,
     BY,
@@ -23,6 +22,7 @@ from gatescope.analysis.metrics.confidence import (
     declare,
     gate_shares,
 )
+from gatescope.analysis.metrics.load_balance import interval, with_sample_size
 from gatescope.analysis.registry import MetricOptions, Result, metric
 from gatescope.analysis.statistics.shares import entropy_bits, ratio, shares
 from gatescope.analysis.tally.tally import FIXED, Facet, Reading, Tally, statistic
@@ -111,7 +111,7 @@ def near_ties(tally: Tally, ask: MetricOptions) -> Result:
     )
     value_glc = ratio(below_glc, bins_glb.sum(axis=-1, keepdims=True))
     found = Result(value=value_glc, groups=names, labels={"c": tuple(CLOSE)})
-    return told(found, tally, replace(ask, resamples=0))
+    return with_sample_size(found, tally, replace(ask, resamples=0))
 
 
 @statistic(per="unit", axes="ufln", needs="all router scores (logits)")
@@ -212,7 +212,7 @@ def _layered(
     value_l = of(table_uln.sum(axis=0, keepdims=True))[0]
     absent = [str(layer) for layer in np.flatnonzero(np.isnan(value_l)).tolist()]
     said = (f"Not known in layers {', '.join(absent)}: no raw scores, or not what is made of them.",) if absent else ()
-    return told(Result(value=value_l, low=low, high=high, warnings=said), tally, ask)
+    return with_sample_size(Result(value=value_l, low=low, high=high, warnings=said), tally, ask)
 
 
 @metric(

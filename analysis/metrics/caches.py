@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from gatescope.analysis.metrics.balance import counts_ule, interval
+from gatescope.analysis.metrics.load_balance import counts_ule, interval
 from gatescope.analysis.metrics.locality import FACETS, places
 from gatescope.analysis.registry import Compute, Metric, MetricOptions, Result, metric
 from gatescope.analysis.statistics.shares import ratio

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gatescope.analysis.metrics.balance import counts_ule, interval, told
+from gatescope.analysis.metrics.load_balance import counts_ule, interval, with_sample_size
 from gatescope.analysis.registry import MetricOptions, Result, metric
 from gatescope.analysis.statistics.shares import entropy_bits, ratio, shares
 from gatescope.analysis.tally.tally import Facet, Reading, Tally, statistic
@@ -286,7 +286,7 @@ def _means(tally: Tally, ask: MetricOptions, quantity: Quantity) -> Result:
     low, high = (np.stack(end) if ask.resamples else None for end in zip(*ends, strict=True))
     even = quantity.even
     null = None if even is None else np.array([[even(rule) for rule in tally.layers]] * len(names))
-    return told(
+    return with_sample_size(
         Result(value=value_gl, low=low, high=high, null=null, groups=names, warnings=_partly(tally, ask, table_uln)),
         tally,
         ask,
@@ -345,7 +345,7 @@ def _quantiles(tally: Tally, ask: MetricOptions, quantity: Quantity) -> Result:
     )
     value_glr = np.clip(value_glr, *_bounds(quantity))
     labels = {"r": tuple(f"{100 * share:g} %" for share in QUANTILES)}
-    return told(Result(value=value_glr, groups=names, labels=labels), tally, replace(ask, resamples=0))
+    return with_sample_size(Result(value=value_glr, groups=names, labels=labels), tally, replace(ask, resamples=0))
 
 
 def declare(quantity: Quantity) -> None:

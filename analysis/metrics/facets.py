@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gatescope.analysis.metrics.balance import interval, told
+from gatescope.analysis.metrics.load_balance import interval, with_sample_size
 from gatescope.analysis.registry import BOTH, MetricOptions, Result, metric
 from gatescope.analysis.statistics.load import count_by
 from gatescope.analysis.statistics.shares import ratio, shares
@@ -100,7 +100,7 @@ def prompt_against_generated(tally: Tally, ask: MetricOptions) -> Result:
     found = _compared(tally, ask, table_ufle, lambda sums: (sums[..., 0, :, :], sums[..., 1, :, :]), k_l)
     absent = bool((table_ufle.sum(axis=(0, 2, 3)) == 0).any())
     said = ("Undefined: there are no prompt tokens, or no generated ones.",) if absent else ()
-    return told(replace(found, warnings=said), tally, replace(ask, facets=BOTH))
+    return with_sample_size(replace(found, warnings=said), tally, replace(ask, facets=BOTH))
 
 
 @metric(
@@ -136,4 +136,4 @@ def position_distance(tally: Tally, ask: MetricOptions) -> Result:
     if ask.facets != BOTH:
         said += ("Speaks of prompt, generated and special tokens, whatever facets are asked.",)
     found = replace(found, labels={"b": PLACES}, warnings=said)
-    return told(found, tally, replace(ask, facets=(*BOTH, Facet.FORMAT)))
+    return with_sample_size(found, tally, replace(ask, facets=(*BOTH, Facet.FORMAT)))

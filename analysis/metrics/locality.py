@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gatescope.analysis.labels.matched import load_matched
-from gatescope.analysis.metrics.balance import counts_ule, interval
+from gatescope.analysis.metrics.load_balance import counts_ule, interval
 from gatescope.analysis.registry import MetricOptions, Result, metric, tokens_of
 from gatescope.analysis.statistics.shares import ratio, shares
 from gatescope.analysis.tally.locality import (

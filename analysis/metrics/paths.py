@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gatescope.analysis.metrics.balance import counts_ule
+from gatescope.analysis.metrics.load_balance import counts_ule
 from gatescope.analysis.registry import MetricOptions, Result, metric
 from gatescope.analysis.statistics.information import mutual_information_bits, shuffled_information_bits
 from gatescope.analysis.statistics.shares import entropy_bits, ratio, shares

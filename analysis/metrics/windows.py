@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gatescope.analysis.metrics.balance import counts_ule, interval, told
+from gatescope.analysis.metrics.load_balance import counts_ule, interval, with_sample_size
 from gatescope.analysis.registry import MetricOptions, Result, metric
 from gatescope.analysis.statistics.jit import jit
 from gatescope.analysis.statistics.load import load_cv_floor, max_violation_floor
@@ -225,7 +225,7 @@ def _measured(
         low, high = (np.where(found.is_inside_w, end, np.nan) for end in (low, high))
     null_lw = np.array([[floor(rule, size) for size in SIZES] for rule in tally.layers])
     labels = {"w": tuple(str(size) for size in SIZES)}
-    return told(
+    return with_sample_size(
         Result(value=value_lw, low=low, high=high, null=null_lw, labels=labels, warnings=found.warnings), tally, ask
     )
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gatescope.analysis.metrics.balance import counts_ule, layer_effect, present, relative
+from gatescope.analysis.metrics.load_balance import counts_ule, layer_effect, present, relative
 from gatescope.analysis.registry import MetricOptions
 from gatescope.analysis.statistics.design_effect import split_half, tokens_needed
 from gatescope.analysis.tally.tally import Tally

@@ -16,7 +16,7 @@ def jit(loop: Loop) -> Loop:
     To compile takes a second and more. What was compiled is kept beside the source, or in the user's cache folder;
     where neither can be written it is compiled anew in every process.
 
-    >>> @compiled
+    >>> @jit
     ... def add(one, other):
     ...     return one + other
     >>> add(1, 2)

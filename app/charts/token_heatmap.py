@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gatescope.analysis.token.trace import QUANTITIES, Quantity, extreme_cell, takeaway, top_expert
+from gatescope.analysis.token.routing_trace import QUANTITIES, Quantity, extreme_cell, takeaway, top_expert
 from gatescope.app.components import TOKEN_FLAGS, Scale
 from gatescope.routing.groups import layer_names
 from gatescope.routing.record import Flag, RoutingRecord

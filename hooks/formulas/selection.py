@@ -70,7 +70,7 @@ def candidates(site: Site, score: Score) -> Iterator[Selector]:
     yield Selector(score)
 
 
-def agreement(selection_ne: Tensor, routes: Routes) -> float:
+def top_k_agreement(selection_ne: Tensor, routes: Routes) -> float:
     """Share of tokens whose executed set is the best k of these selection scores; tokens with empty slots left out."""
     ids_nk = routes.ids_nk
     whole_n = (ids_nk != NO_EXPERT).all(-1)

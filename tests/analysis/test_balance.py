@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from gatescope.analysis.counting import tally
 from gatescope.analysis.metrics import METRICS, MetricOptions
-from gatescope.analysis.metrics.balance import entropy_bits, gini, layer_effect, lorenz, mean_violation, min_violation
+from gatescope.analysis.metrics.load_balance import (
+    entropy_bits,
+    gini,
+    layer_effect,
+    lorenz,
+    mean_violation,
+    min_violation,
+)
 from gatescope.analysis.statistics.load import max_violation
 from gatescope.analysis.tally.tally import Facet
 from gatescope.routing import Document, Flag

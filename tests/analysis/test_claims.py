@@ -5,7 +5,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gatescope.analysis.claims.claims import CLAIMS, EVEN, FEW, HITS, MORE, NEEDED, SAME, SPECIALIST_BITS, check_claims
+from gatescope.analysis.claims.claims import (
+    CLAIMS,
+    FEW,
+    HITS,
+    MORE,
+    NEEDED,
+    SAME,
+    SPARE_CAPACITY,
+    SPECIALIST_BITS,
+    check_claims,
+)
 from gatescope.analysis.comparison.teams import by_rule, meetings_of_teams
 from gatescope.analysis.counting import tally
 from gatescope.analysis.labels.composition import composition
@@ -128,8 +138,8 @@ def balanced(high):
 
 
 def test_balance_is_asked_of_every_layer():
-    assert balanced(EVEN).holds == "holds"
-    uneven = balanced(EVEN + 0.01)
+    assert balanced(SPARE_CAPACITY).holds == "holds"
+    uneven = balanced(SPARE_CAPACITY + 0.01)
     assert uneven.holds == "does not hold"
     assert "1.10 to 1.40 times" in uneven.figure and "1 of 2 layers" in uneven.figure and "1.05 times" in uneven.null
 

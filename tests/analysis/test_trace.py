@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from gatescope.analysis.token.trace import (
+from gatescope.analysis.token.routing_trace import (
     QUANTITIES,
     entropy,
     margin,

@@ -29,7 +29,7 @@ from gatescope.studies import blocks
 from gatescope.studies.adding_up import first_routes, whole_tally
 from gatescope.studies.blocks import Seen, Share, cut
 from gatescope.studies.capturing import capture_study
-from gatescope.studies.packing import Skipped, drawn_for_scores, packed
+from gatescope.studies.packing import Skipped, packed, sample_for_router_logits
 from gatescope.studies.plan import Plan, longest_text
 
 ROOT = Path(__file__).parents[2]
@@ -306,7 +306,7 @@ def test_scores_are_kept_of_the_same_documents_in_every_run_and_are_those_of_a_d
 def test_the_share_of_documents_drawn_is_the_share_asked_for(model):
     record = capture_corpus(model, DOCUMENTS[:1], CaptureOptions(logits=True))
     alone = (replace(record, documents=(document,)) for document in texts(3000))
-    kept = sum(drawn_for_scores(one, 0.1) is not None for one in alone)
+    kept = sum(sample_for_router_logits(one, 0.1) is not None for one in alone)
     assert abs(kept - 300) < 5 * np.sqrt(3000 * 0.1 * 0.9)
 
 

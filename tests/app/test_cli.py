@@ -141,7 +141,7 @@ from pathlib import Path
 import gatescope.studies.export
 from gatescope.cli.trace import Traced, _write
 from tests.app.conftest import build_record
-gatescope.studies.export.counts_frame = lambda _record: (print("writing", flush=True), sys.stdin.read())
+gatescope.studies.export.expert_load_frame = lambda _record: (print("writing", flush=True), sys.stdin.read())
 _write(Traced("abcdefghijklmnop", build_record(), None), Path(sys.argv[1]))
 """
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gatescope.analysis.token.trace import QUANTITIES
+from gatescope.analysis.token.routing_trace import QUANTITIES
 from gatescope.app.charts.token_heatmap import (
     TOP_EXPERT,
     explain,

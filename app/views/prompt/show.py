@@ -35,7 +35,7 @@ from gatescope.server.model_worker import ModelWorker
 from gatescope.server.snippet import snippet
 from gatescope.server.sources import Scope, Source, document_of, span_of
 from gatescope.server.view import Span, View, ViewParts
-from gatescope.studies.export import counts_frame, csv_bytes, trace_frame
+from gatescope.studies.export import csv_bytes, expert_load_frame, routing_trace_frame
 
 if TYPE_CHECKING:  # torch takes seconds to import
     from gatescope.hooks import Check
@@ -221,8 +221,8 @@ def _take_away(source: Source, record: RoutingRecord, view: View) -> None:
     """Tables, made when they are asked for, the same in Python, and the link."""
     own = record if view.span is None else span_of(record, view.span)
     quantity = _quantity(record, view)
-    trace = Table("Trace", lambda: trace_frame(own, source.id), trace_frame, (repr(source.id),))
-    counts = Table("Counts", lambda: counts_frame(own), counts_frame)
+    trace = Table("Trace", lambda: routing_trace_frame(own, source.id), routing_trace_frame, (repr(source.id),))
+    counts = Table("Counts", lambda: expert_load_frame(own), expert_load_frame)
     picture = Table("Picture", lambda: picture_frame(own, quantity), picture_frame, (repr(quantity),))
     with st.container(horizontal=True, vertical_alignment="center"):
         _table(trace, source, "One row per token, layer and expert.")

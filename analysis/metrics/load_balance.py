@@ -131,10 +131,10 @@ def _layers(
         low, high = np.minimum(low, even_l), np.minimum(high, even_l)
     null_l, said = (floor(chance), chance.warnings) if chance and floor else (None, ())
     found = Result(value=of(table_ule.sum(axis=0)), low=low, high=high, null=null_l, warnings=said)
-    return told(found, tally, ask)
+    return with_sample_size(found, tally, ask)
 
 
-def told(found: Result, tally: Tally, ask: MetricOptions) -> Result:
+def with_sample_size(found: Result, tally: Tally, ask: MetricOptions) -> Result:
     """A result with the tokens it speaks of, which `ask` names, and why it has no interval."""
     few = ask.resamples > 0 and found.low is not None and len(tally.units) < 2
     said = ("No interval: it is over documents, and there are fewer than two.",) if few else ()
@@ -144,7 +144,7 @@ def told(found: Result, tally: Tally, ask: MetricOptions) -> Result:
 def _relative(tally: Tally, ask: MetricOptions, name: str) -> Result:
     table_ule = present(tally, counts_ule(tally, ask, name))
     low, high = interval(tally, ask, table_ule, relative, bounds=(0.0, np.inf), corrected=False)
-    return told(Result(value=relative(table_ule.sum(axis=0)), low=low, high=high), tally, ask)
+    return with_sample_size(Result(value=relative(table_ule.sum(axis=0)), low=low, high=high), tally, ask)
 
 
 @metric(
@@ -317,7 +317,7 @@ def load_lorenz(tally: Tally, ask: MetricOptions) -> Result:
     low, high = interval(tally, ask, table_ule, _lorenz_draws, bounds=(0.0, 1.0))
     points = tuple(str(number) for number in range(table_ule.shape[2] + 1))
     found = Result(value=lorenz(table_ule.sum(axis=0)), low=low, high=high, labels={"r": points})
-    return told(found, tally, ask)
+    return with_sample_size(found, tally, ask)
 
 
 def _lorenz_draws(sums_ble: NDArray[np.float64]) -> NDArray[np.float64]:
