@@ -49,8 +49,8 @@ def test_the_keys_are_those_of_the_docs():
         ("gini load", "load_gini"),
         ("LOAD_GINI", "load_gini"),
         ("shazeer", "load_cv"),
-        ("belady", "best_hits"),
-        ("bits language", "group_information"),
+        ("belady", "belady_hit_rate"),
+        ("bits language", "mutual_information"),
     ],
 )
 def test_a_measure_is_found_by_words_of_all_that_is_said_of_it(search, name):
