@@ -48,7 +48,10 @@ def to_bytes(results: Results) -> bytes:
 
 
 def read_results(path: Path) -> dict[tuple[str, str], Result]:
-    """The results that `to_bytes` wrote, under the names that metrics have now. Errors: StoreError where the file is not what was written."""
+    """The results that `to_bytes` wrote, under the names that metrics have now.
+
+    Errors: StoreError where the file is not what was written.
+    """
     content = read_checked(path.parent, path.name, do=AGAIN)
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as file:

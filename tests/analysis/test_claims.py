@@ -97,7 +97,7 @@ def test_a_verdict_on_groups_needs_shared_words():
     assert informed([1.0], [0.001], covered=0.049).holds == "not enough data"
     none = judged("subject", {("mutual_information", "domain"): over_layers([0.3, 0.3])})
     assert none.holds == "not enough data"
-    assert "group_information by domain" in judged("subject").figure, "a corpus without labels"
+    assert "mutual_information by domain" in judged("subject").figure, "a corpus without labels"
 
 
 def test_what_is_large_is_so_by_a_table_with_an_effect_of_one_half():
@@ -223,7 +223,7 @@ def test_pairs_of_a_grouped_router_are_counted_one_by_one():
 
 
 def cached(last, often=None):
-    hits = {"lru_hits": last, "lfu_hits": often or last}
+    hits = {"lru_hit_rate": last, "lfu_hit_rate": often or last}
     return judged(
         "edge",
         {(name, ""): over_layers([each], null=[last]) for name, each in hits.items()},

@@ -40,7 +40,7 @@ def routed(generator, token_t, document_t, leaning, strata_d=None):
 
 
 @pytest.mark.parametrize(
-    ("documents_g", "usage_difference", "has_strata"),
+    ("documents_g", "leaning", "has_strata"),
     [((12, 12, 12), 0.0, False), ((4, 10, 30), 0.4, False), ((10, 10), 0.4, False), ((12, 12, 12), 0.2, True)],
     ids=["words alone", "uneven labels and documents that lean", "two labels", "strata with words of their own"],
 )

@@ -17,7 +17,7 @@ CASES = [(name, by) for name, found in METRICS.items() for by in (found.by or ("
 QUICK = {"resamples": 40, "seed": 3}
 P = K / EXPERTS
 
-BY_CORPUS = {"word_predictability": "words are drawn alike for all documents: it speaks of them, not of the router"}
+BY_CORPUS = {"word_decoding_accuracy": "words are drawn alike for all documents: it speaks of them, not of the router"}
 """Metrics that no router has a say in."""
 
 EVEN = {

@@ -192,7 +192,7 @@ NULLS = {
     "language_divergence_by_weight": (0.5, 1.5),
 }
 """By how much that changes what metrics are held against: least and most; √½ for noise, a half for its square."""
-DRAWN = {"leaning": "the mean of a few deals around 0"}
+DRAWN = {"usage_difference": "the mean of a few deals around 0"}
 
 
 @pytest.mark.parametrize(("name", "by"), CASES)

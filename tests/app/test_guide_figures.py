@@ -78,7 +78,7 @@ def test_the_table_has_every_measure_with_its_page():
     frame = metrics_frame(list(METRICS.values()))
     assert frame["name"].tolist() == list(METRICS)
     row = frame.set_index("name").loc["load_gini"]
-    assert (row["topic"], row["page"], row["range"]) == ("balance", "layers", "0 to 1")
+    assert (row["topic"], row["page"], row["range"]) == ("load_balance", "layers", "0 to 1")
 
 
 def test_mechanisms_say_what_the_model_has_of_them():
