@@ -9,6 +9,7 @@
 The catalogue in the docs, the tooltips, the command line and the property tests read `METRICS`.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -168,7 +169,40 @@ def tokens_of(tally: Tally, ask: MetricOptions) -> int:
     return int(tally.table("tokens")[:, list(ask.facets)].sum())
 
 
-METRICS: dict[str, Metric] = {}
+OLD_NAMES = {
+    "best_hits": "belady_hit_rate",
+    "fixed_hits": "static_hit_rate",
+    "group_information": "mutual_information",
+    "leaning": "usage_difference",
+    "lfu_hits": "lfu_hit_rate",
+    "lru_hits": "lru_hit_rate",
+    "predictability": "label_decoding_accuracy",
+    "predictability_over_words": "decoding_gain_over_words",
+    "word_predictability": "word_decoding_accuracy",
+}
+"""What metrics were called before. Results written under these names are read; asking by them works until 0.3."""
+
+
+def current_name(name: str) -> str:
+    """What a metric is called now.
+
+    >>> current_name("lru_hits"), current_name("load_gini")
+    ('lru_hit_rate', 'load_gini')
+    """
+    return OLD_NAMES.get(name, name)
+
+
+class _Metrics(dict[str, Metric]):
+    """Metrics by name; one that is asked for by its old name is given, with a warning."""
+
+    def __missing__(self, name: str) -> Metric:
+        if (new := OLD_NAMES.get(name)) is None:
+            raise KeyError(name)
+        warnings.warn(f"the metric {name} is now called {new}", DeprecationWarning, stacklevel=2)
+        return self[new]
+
+
+METRICS: dict[str, Metric] = _Metrics()
 
 
 def metric(

@@ -45,6 +45,7 @@ def analyze(
 ) -> None:
     """Run a corpus through a model and write every metric of its routing, with nulls and intervals."""
     with errors_shown():
+        from gatescope.analysis.registry import OLD_NAMES
         from gatescope.cache.study import StudyFolder, is_study
         from gatescope.server.settings import load_settings
         from gatescope.studies.compute import Chosen, study_of_folder
@@ -54,6 +55,9 @@ def analyze(
 
         given = {"model": model or None, "device": device, "dtype": dtype}
         settings = load_settings(**{name: value for name, value in given.items() if value is not None})
+        for name in _words(metrics):
+            if name in OLD_NAMES:
+                stderr.print(f"{name} is now called {OLD_NAMES[name]}; the old name works until 0.3", highlight=False)
         chosen = Chosen(
             metrics=_words(metrics),
             preset=preset,

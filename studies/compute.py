@@ -15,7 +15,7 @@ from gatescope.analysis.labels.profiles import OTHER
 from gatescope.analysis.labels.vocabulary import Word, token_table
 from gatescope.analysis.metrics import METRICS
 from gatescope.analysis.quality.data_warnings import DataWarning, lint
-from gatescope.analysis.registry import Metric, MetricOptions, Result
+from gatescope.analysis.registry import Metric, MetricOptions, Result, current_name
 from gatescope.analysis.tally.tally import Tally, label_numbers, merge_all, should_merge
 from gatescope.cache.study import StudyFolder
 from gatescope.routing.errors import GatescopeError, OptionError
@@ -47,7 +47,7 @@ class Chosen:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        unknown = [name for name in self.metrics if name not in METRICS]
+        unknown = [name for name in self.metrics if current_name(name) not in METRICS]
         if unknown:
             raise OptionError(
                 f"the metrics {', '.join(unknown)}", expected=f"some of {', '.join(METRICS)}", do="choose among those"
@@ -145,7 +145,7 @@ def study_of_folder(
 def computed(whole: Tally, record: RoutingRecord | None, chosen: Chosen, *, on_progress: Progress) -> Study:
     """Every chosen metric of a tally; `record` is the raw routing that was kept, if any was."""
     plan = preset(chosen.preset) if chosen.preset else Preset(chosen.metrics, "", {})
-    names = plan.metrics or tuple(METRICS)
+    names = tuple(map(current_name, plan.metrics)) or tuple(METRICS)
     jobs = [(METRICS[name], by) for name in names for by in _labels_of(METRICS[name], chosen)]
     found = Study(tally=whole, chosen=chosen)
     steps = _Steps(len(jobs) + (0 if record is None or plan.metrics else _steps_of_tokens(record, chosen)), on_progress)

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from gatescope.analysis.registry import Result
+from gatescope.analysis.registry import Result, current_name
 from gatescope.analysis.tally.files import from_bytes as tally_from_bytes
 from gatescope.analysis.tally.tally import Tally
 from gatescope.cache.sums import NAME as SUMS
@@ -48,12 +48,18 @@ def to_bytes(results: Results) -> bytes:
 
 
 def read_results(path: Path) -> dict[tuple[str, str], Result]:
-    """The results that `to_bytes` wrote. Errors: StoreError where the file is not what was written."""
+    """The results that `to_bytes` wrote, under the names that metrics have now.
+
+    Errors: StoreError where the file is not what was written.
+    """
     content = read_checked(path.parent, path.name, do=AGAIN)
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             about = json.loads(file["about"].tobytes())
-            return {(each["name"], each["by"]): _result(file, number, each) for number, each in enumerate(about)}
+            return {
+                (current_name(each["name"]), each["by"]): _result(file, number, each)
+                for number, each in enumerate(about)
+            }
     except _UNREADABLE as error:
         raise _damaged(path, error) from error
 

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from gatescope.analysis.metrics import METRICS
-from gatescope.analysis.registry import MetricOptions
+from gatescope.analysis.registry import OLD_NAMES, MetricOptions
 from gatescope.cache.store import Store
 from gatescope.cache.study import StudyFolder
 from gatescope.cli.main import app
@@ -58,18 +58,38 @@ def test_a_study_is_whole_and_counts_what_it_counted():
     np.testing.assert_allclose(found.value, GINI, atol=1e-5)
 
 
-def test_results_are_read_under_the_names_they_were_written_under():
+def test_results_are_read_under_the_names_that_metrics_have_now():
     results = read_results(BEFORE / "study" / "results.npz")
-    assert {name for name, _ in results} == {
-        "load_gini",
-        "load_max_violation",
-        "leaning",
-        "group_information",
-        "lru_hits",
-    }
+    now = {"load_gini", "load_max_violation", "usage_difference", "mutual_information", "lru_hit_rate"}
+    assert {name for name, _ in results} == now
     np.testing.assert_allclose(results["load_gini", ""].value, GINI, atol=1e-5)
+    np.testing.assert_allclose(results["lru_hit_rate", ""].value[0, :3], [0.05455, 0.09091, 0.12727], atol=1e-5)
     table = read_table(BEFORE / "study", "leaning.domain")
-    assert table is not None and len(table) == results["leaning", "domain"].value.size
+    assert table is not None and len(table) == results["usage_difference", "domain"].value.size
+
+
+@pytest.mark.parametrize(("old", "new"), OLD_NAMES.items())
+def test_a_metric_s_old_name_gives_it_and_says_what_it_is_called_now(old, new):
+    with pytest.warns(DeprecationWarning, match=new):
+        assert METRICS[old] is METRICS[new]
+    assert old not in METRICS
+
+
+def test_the_command_line_takes_an_old_name_and_says_so(tmp_path):
+    asked = [
+        "analyze",
+        str(BEFORE / "routes"),
+        "--metrics",
+        "lru_hits",
+        "--resamples",
+        "0",
+        "--out",
+        str(tmp_path / "s"),
+    ]
+    done = CliRunner().invoke(app, asked)
+    assert done.exit_code == 0, done.output
+    assert "lru_hits is now called lru_hit_rate" in done.stderr
+    assert (tmp_path / "s" / "tables" / "lru_hit_rate.csv").exists()
 
 
 def test_a_study_is_gone_on_with_where_it_stopped(tmp_path, monkeypatch):

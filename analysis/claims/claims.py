@@ -132,7 +132,7 @@ def _by_language(found: Evidence) -> Judgement:
 
 def _by_label(found: Evidence, by: str, what: str) -> Judgement:
     """Whether experts tell a label at the same word: what words alone tell of it is no specialism."""
-    left, told = found.left.get(by), found.results["group_information", by]
+    left, told = found.left.get(by), found.results["mutual_information", by]
     rows = rows_of(f"bits about the {by}", _plain(told))
     if left is None or left.covered < COVERED:
         return undecided(strength(left, by).says)
@@ -251,7 +251,7 @@ def _teams(found: Evidence) -> Judgement:
 
 
 def _edge(found: Evidence) -> Judgement:
-    last, often = found.results["lru_hits", ""], found.results["lfu_hits", ""]
+    last, often = found.results["lru_hit_rate", ""], found.results["lfu_hit_rate", ""]
     needed_l = np.fmin(experts_needed(last.value), experts_needed(often.value))
     experts_l = np.array([rule.experts for rule in found.layers], np.float64)
     rows = tuple(Row("experts for 90 % hits", layer, float(needed)) for layer, needed in enumerate(needed_l))
@@ -317,7 +317,7 @@ CLAIMS = (
         f"effect (w = 0.5, Cohen 1988), with q ≤ {Q}. What the words alone tell does not count.",
         page="domains",
         judge=_by_subject,
-        needs=(("group_information", "domain"),),
+        needs=(("mutual_information", "domain"),),
     ),
     Claim(
         name="language",
@@ -326,7 +326,7 @@ CLAIMS = (
         f"effect (w = 0.5, Cohen 1988), with q ≤ {Q}. What the words alone tell does not count.",
         page="domains",
         judge=_by_language,
-        needs=(("group_information", "language"),),
+        needs=(("mutual_information", "language"),),
     ),
     Claim(
         name="same-word",
@@ -384,7 +384,7 @@ CLAIMS = (
         bar=f"{HITS:.0%} of requests find their expert among {FEW:.0%} of the experts, as arXiv 2312.17238 holds them.",
         page="locality",
         judge=_edge,
-        needs=(("lru_hits", ""), ("lfu_hits", "")),
+        needs=(("lru_hit_rate", ""), ("lfu_hit_rate", "")),
     ),
 )
 """In the order in which they are told."""

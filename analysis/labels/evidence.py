@@ -65,7 +65,7 @@ def word_parts(
     of f r in the group less f r elsewhere. Each term is split into the change of f at the mean r and the change of r at
     the mean f; a word that one side does not have is taken as often there as here, so that it counts as words alone.
 
-    Units       Shares of tokens, as `leaning`, whose value the parts sum to.
+    Units       Shares of tokens, as `usage_difference`, whose value the parts sum to.
     Undefined   NaN parts where either side has no tokens.
     Not this    A cause: which words come together is not chance. Nor free of noise: at a rare word r is coarse.
     Source      Kitagawa 1955, components of a difference between two rates.

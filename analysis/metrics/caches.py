@@ -87,7 +87,7 @@ EVEN = "C / E, less what a document's beginning costs"
     ("lru_depths", "mixed_lru_depths"),
     SOURCE,
 )
-def lru_hits(tally: Tally, ask: MetricOptions) -> Result:
+def lru_hit_rate(tally: Tally, ask: MetricOptions) -> Result:
     """How many requests find their expert among the C used last, for every C.
 
     Shapes      (layers, experts): C = 1, 2 … E.
@@ -99,11 +99,11 @@ def lru_hits(tally: Tally, ask: MetricOptions) -> Result:
 
 
 @_hit_rate("Cache hits, least often used", EVEN, "", ("lfu_depths",), SOURCE)
-def lfu_hits(tally: Tally, ask: MetricOptions) -> Result:
+def lfu_hit_rate(tally: Tally, ask: MetricOptions) -> Result:
     """How many requests find their expert among the C used most often so far in the document, for every C.
 
     Shapes      (layers, experts): C = 1, 2 … E. Ties go to the one used last.
-    Undefined   As `lru_hits`.
+    Undefined   As `lru_hit_rate`.
     Not this    A cache that forgets the counts of what it lets go.
     """
     return _of_depths(tally, ask, "lfu_depths")
@@ -116,11 +116,11 @@ def lfu_hits(tally: Tally, ask: MetricOptions) -> Result:
     ("best_depths",),
     "Belady 1966, by stack distances",
 )
-def best_hits(tally: Tally, ask: MetricOptions) -> Result:
+def belady_hit_rate(tally: Tally, ask: MetricOptions) -> Result:
     """How many requests any choice of C experts to keep could serve, if it knew the rest of the document.
 
     Shapes      (layers, experts): C = 1, 2 … E.
-    Undefined   As `lru_hits`.
+    Undefined   As `lru_hit_rate`.
     Not this    What prefetching could do, which brings experts before they are asked for.
     """
     return _of_depths(tally, ask, "best_depths")
@@ -133,7 +133,7 @@ def best_hits(tally: Tally, ask: MetricOptions) -> Result:
     ("assignments",),
     "The most used experts of all other documents, pinned",
 )
-def fixed_hits(tally: Tally, ask: MetricOptions) -> Result:
+def static_hit_rate(tally: Tally, ask: MetricOptions) -> Result:
     """How many requests go to the C experts that all other documents use most, for every C.
 
     Shapes      (layers, experts): C = 1, 2 … E. Experts used equally often share what room is left.
@@ -189,7 +189,7 @@ def segment_cache_hits(tally: Tally, ask: MetricOptions) -> Result:
 
     Shapes      (layers, 3): once, twice and three times k, or all experts where a layer has no more.
     Undefined   NaN in a layer without requests.
-    Not this    The best possible: it does not look at when an expert is next used (`best_hits`), so that it can be a
+    Not this    The best possible: it does not look at when an expert is next used (`belady_hit_rate`), so it can be a
                 little lower; nor a policy that can be had, since it knows what comes.
     """
     table_ulbn = tally.table("segment_hits")[:, list(ask.facets)].sum(axis=1)

@@ -46,7 +46,7 @@ def token_share_of_group(tally: Tally, ask: MetricOptions) -> Result:
 
     Units       Rows sum to k where no slot is empty: a share of tokens, not of assignments.
     Undefined   NaN where a group has no tokens, or a layer no such expert.
-    Not this    A difference between groups: an expert that is busy everywhere is high in every row. See `leaning`.
+    Not this    A difference between groups (`usage_difference`): an expert busy everywhere is high in every row.
     """
     units = labelled(tally, ask)
     value, low, high = token_share_by_group(units, resamples=ask.resamples, seed=ask.seed)
@@ -73,7 +73,7 @@ def token_share_of_group(tally: Tally, ask: MetricOptions) -> Result:
     source="Bandarkar et al. 2025 (arXiv 2510.04694), equation 3: specialisation as a difference of frequencies",
     by=BY,
 )
-def leaning(tally: Tally, ask: MetricOptions) -> Result:
+def usage_difference(tally: Tally, ask: MetricOptions) -> Result:
     """How much larger the share of tokens that uses an expert is in one group than in all other documents.
 
     Units       1: every token of the group and no other; -1: the reverse. Documents without a label are among the
@@ -105,7 +105,7 @@ def leaning(tally: Tally, ask: MetricOptions) -> Result:
     source="Shannon 1948; permutation of documents, Phipson and Smyth 2010",
     by=BY,
 )
-def group_information(tally: Tally, ask: MetricOptions) -> Result:
+def mutual_information(tally: Tally, ask: MetricOptions) -> Result:
     """How many bits one choice of an expert tells about the domain (or language), beyond what chance tells.
 
     Units       Bits. 0, also somewhat below: nothing; the entropy of the label: everything. q is over layers.
@@ -114,7 +114,7 @@ def group_information(tally: Tally, ask: MetricOptions) -> Result:
     Not this    Bits of a whole route of k experts, which tells at least as much.
     """
     units = labelled(tally, ask)
-    need_resamples(ask, "group_information")
+    need_resamples(ask, "mutual_information")
     layers = excess_information(
         units.count_ule, units.group_u, permutations=ask.resamples, seed=ask.seed, strata_d=units.strata_u
     )

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gatescope.analysis.labels.profiles import labelled
-from gatescope.analysis.metrics.domains import leaning, need_resamples, present_le, result_of, surely_above
+from gatescope.analysis.metrics.domains import need_resamples, present_le, result_of, surely_above, usage_difference
 from gatescope.analysis.registry import MetricOptions, Result, metric
 from gatescope.analysis.statistics.bootstrap import bootstrap
 from gatescope.analysis.statistics.shares import entropy_bits, ratio, shares
@@ -109,11 +109,11 @@ def language_reach(tally: Tally, ask: MetricOptions) -> Result:
 def exclusive_experts(tally: Tally, ask: MetricOptions) -> Result:
     """Which share of a layer's experts works for at least 30 % more of one language's tokens than of all others'.
 
-    Undefined   NaN where `leaning` is: a language without others beside it.
+    Undefined   NaN where `usage_difference` is: a language without others beside it.
     Not this    Corrected for what languages' own tokens explain. Nor possible where k/E leaves no room: an expert must
                 run for more than 30 % of the language's tokens to count.
     """
-    result = leaning.compute(tally, MetricOptions(facets=ask.facets, by=ask.by, resamples=0, seed=ask.seed))
+    result = usage_difference.compute(tally, MetricOptions(facets=ask.facets, by=ask.by, resamples=0, seed=ask.seed))
     known_gl = np.isfinite(result.value).any(axis=2)
     share_gl = (np.nan_to_num(result.value) > LARGE).sum(axis=2) / present_le(tally).sum(axis=1)
     return result_of(labelled(tally, ask), value=np.where(known_gl, share_gl, np.nan))

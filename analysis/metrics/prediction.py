@@ -45,13 +45,13 @@ def words(reading: Reading) -> NDArray[np.int64]:
     source=SOURCE,
     by=BY,
 )
-def predictability(tally: Tally, ask: MetricOptions) -> Result:
+def label_decoding_accuracy(tally: Tally, ask: MetricOptions) -> Result:
     """How often a document's domain (or language) is named right from the experts of one layer alone.
 
     A tenth of every group's documents is set aside at a time; each goes to the group of the others that makes its
     assignments most likely. (Leaving out one document alone would make its own group the least likely one.)
     Undefined   NaN where a layer has no assignments, or no group has two documents.
-    Not this    Evidence beyond words: see `predictability_over_words`. Texts that come in several versions
+    Not this    Evidence beyond words: see `decoding_gain_over_words`. Texts that come in several versions
                 (translations, pages of one book) help each other: their documents are not independent.
     """
     units = _own(tally, ask)
@@ -63,14 +63,14 @@ def predictability(tally: Tally, ask: MetricOptions) -> Result:
     unit="1 (share of documents)",
     axes="",
     range=(0, 1),
-    uniform="whatever the router does: the baseline of `predictability`",
+    uniform="whatever the router does: the baseline of `label_decoding_accuracy`",
     null="share of the largest group: what always naming it gives",
     needs=(*NEEDS, "words"),
     source=SOURCE,
     by=BY,
 )
-def word_predictability(tally: Tally, ask: MetricOptions) -> Result:
-    """How often a document's domain (or language) is named right from its bag of words, as by `predictability`.
+def word_decoding_accuracy(tally: Tally, ask: MetricOptions) -> Result:
+    """How often a document's domain (or language) is named right from its bag of words, otherwise as from routing.
 
     Words are token ids of prompt and generated text, hashed into 2,048 bins: two ids may share one.
     """
@@ -89,11 +89,11 @@ def word_predictability(tally: Tally, ask: MetricOptions) -> Result:
     source=SOURCE,
     by=BY,
 )
-def predictability_over_words(tally: Tally, ask: MetricOptions) -> Result:
+def decoding_gain_over_words(tally: Tally, ask: MetricOptions) -> Result:
     """How much more often a document's group is named right from one layer's experts than from its words.
 
     Above 0 for sure: the experts of that layer hold something about the group that a bag of words does not show.
-    Undefined   As `predictability`.
+    Undefined   As `label_decoding_accuracy`.
     Not this    A share of what the experts tell that is not words: see the composition of a record.
     """
     units = _own(tally, ask)

@@ -82,7 +82,7 @@ def questions(found: tuple[Stop, ...], *, is_brief: bool = False) -> str:
 
 def _stops(model: str) -> tuple[Stop, ...]:
     text, corpus = server().find_source(f"welcome.{model}"), server().find_source(f"probe.{model}")
-    leaning, share = (measure(corpus, name, by="domain") for name in ("leaning", "token_share_of_group"))
+    leaning, share = (measure(corpus, name, by="domain") for name in ("usage_difference", "token_share_of_group"))
     every = (
         parting_stop(text.id, text.record, widest_parting(text.record)),
         taker_stop(corpus.id, surest_taker(corpus.record, digits(corpus.record))),

@@ -80,7 +80,7 @@ def test_the_parts_of_all_words_are_the_measured_leaning():
         position_t=np.tile(np.arange(50, dtype=np.int32), 6),
         documents=tuple(Document(str(n), domain="code" if n % 2 else "law", language="en") for n in range(6)),
     )
-    leaning = METRICS["leaning"](tally(built), MetricOptions(by="domain", resamples=0))
+    leaning = METRICS["usage_difference"](tally(built), MetricOptions(by="domain", resamples=0))
     is_code_d = np.array([document.domain == "code" for document in built.documents])
     for layer, expert in np.ndindex(2, 4):
         found = word_parts(built, np.ones(300, bool), is_code_d, layer, expert)

@@ -110,9 +110,9 @@ def test_no_choice_of_what_to_keep_does_better_than_the_best(seed):
 def test_hits_by_hand():
     """0 1 | 0 2 | 1 0, then a document that starts afresh: 0."""
     record = make_record([[[0, 1]], [[0, 2]], [[1, 0]], [[0, 255]]], experts=3, documents=[0, 0, 0, 1])
-    assert found("lru_hits", record).value[0].tolist() == [2 / 7, 2 / 7, 3 / 7]  # 1 was used before 0 and 2
-    assert found("best_hits", record).value[0].tolist() == [2 / 7, 3 / 7, 3 / 7]  # 2 need not be kept
-    assert found("lfu_hits", record).value[0].tolist() == [2 / 7, 2 / 7, 3 / 7]
+    assert found("lru_hit_rate", record).value[0].tolist() == [2 / 7, 2 / 7, 3 / 7]  # 1 was used before 0 and 2
+    assert found("belady_hit_rate", record).value[0].tolist() == [2 / 7, 3 / 7, 3 / 7]  # 2 need not be kept
+    assert found("lfu_hit_rate", record).value[0].tolist() == [2 / 7, 2 / 7, 3 / 7]
     efficiency = found("cache_efficiency", record)
     assert efficiency.value[0].tolist() == [[1, 1], [2 / 3, 2 / 3], [1, 1]]
     assert efficiency.labels["b"] == ("1", "2", "3") and efficiency.labels["c"][0] == "least recently used"
@@ -122,14 +122,14 @@ def test_fixed_experts_are_those_of_the_other_documents():
     ids = np.array([[[0]], [[0]], [[1]], [[2]], [[2]], [[1]]], np.uint8)
     record = make_record(ids, experts=4, documents=[0, 0, 0, 1, 1, 1])
     # the first document by the second's 2, 1 (0 and 3 unused, half each): 0, 1, 2; the second likewise: 0, 1, 2
-    assert found("fixed_hits", record).value[0].tolist() == [0, 2 / 6, 4 / 6, 1]
+    assert found("static_hit_rate", record).value[0].tolist() == [0, 2 / 6, 4 / 6, 1]
     alone = make_record(ids[:3], experts=4)
-    assert np.isnan(found("fixed_hits", alone).value).all()
+    assert np.isnan(found("static_hit_rate", alone).value).all()
 
 
 def test_layers_of_their_own_width_and_without_requests():
     record = make_record([[[0], [1], [255]], [[0], [3], [255]]], experts=[2, 5, 3])
-    result = found("lru_hits", record)
+    result = found("lru_hit_rate", record)
     assert result.value[0, :2].tolist() == [0.5, 0.5] and np.isnan(result.value[0, 2:]).all()
     assert result.value[1].tolist() == [0] * 5 and np.isnan(result.value[2]).all()
     assert np.isnan(found("segment_cache_hits", record).value[2]).all()
@@ -139,8 +139,8 @@ def test_layers_of_their_own_width_and_without_requests():
 def test_a_prompt_fills_the_cache_for_what_is_generated():
     flag_t = np.array([0, 0, Flag.GENERATED, Flag.GENERATED], np.uint8)
     record = make_record([[[0]], [[1]], [[1]], [[0]]], experts=2, flag_t=flag_t)
-    assert found("lru_hits", record, facets=(Facet.PROMPT,)).value[0].tolist() == [0, 0]
-    assert found("lru_hits", record, facets=(Facet.GENERATED,)).value[0].tolist() == [0.5, 1]
+    assert found("lru_hit_rate", record, facets=(Facet.PROMPT,)).value[0].tolist() == [0, 0]
+    assert found("lru_hit_rate", record, facets=(Facet.GENERATED,)).value[0].tolist() == [0.5, 1]
 
 
 def test_order_that_is_chance_gains_nothing():
@@ -150,21 +150,21 @@ def test_order_that_is_chance_gains_nothing():
     document_t = np.repeat(np.arange(40), 500)
     record = make_record(ids, experts=16, documents=document_t, token_t=generator.integers(0, 999, 20_000, np.int32))
     record = replace(record, documents=tuple(Document("", id=str(n)) for n in range(40)))
-    lru = found("lru_hits", record)
+    lru = found("lru_hit_rate", record)
     assert np.abs(lru.value - lru.null).max() < 0.01 and (np.diff(lru.value[0]) > 0).all()
     assert np.abs(found("segment_cache_excess", record).value).max() < 0.02
     # independent requests: with one expert kept, that of the token before is asked for by chance
     share = np.bincount(ids[:, 0].ravel(), minlength=16) / 20_000
     first = np.bincount(ids[:, 0, 0], minlength=16) / 20_000
     assert lru.value[0, 0] == pytest.approx((share * first).sum() / 2, abs=0.01)
-    fixed = found("fixed_hits", record).value[0]
+    fixed = found("static_hit_rate", record).value[0]
     np.testing.assert_allclose(fixed, np.sort(share / 2)[::-1].cumsum(), atol=0.003)
 
 
 def test_order_that_is_kept_is_gained():
     ids = np.repeat(np.random.default_rng(1).integers(0, 32, 100), 20)[:, None, None].astype(np.uint8)
     record = make_record(ids, experts=32)
-    result = found("lru_hits", record)
+    result = found("lru_hit_rate", record)
     assert result.value[0, 0] > 0.95 and result.null[0, 0] < 0.06
     assert found("segment_cache_excess", record).value[0, 0] > 0.9
 
@@ -187,12 +187,12 @@ def test_how_tokens_are_mixed_depends_on_their_document_alone():
 def test_gpt_oss_caches(gptoss):
     counted = tally(gptoss, only=NAMES)
     ask = MetricOptions(resamples=50)
-    lru, lfu, most = (METRICS[name](counted, ask).value for name in ("lru_hits", "lfu_hits", "best_hits"))
+    lru, lfu, most = (METRICS[name](counted, ask).value for name in ("lru_hit_rate", "lfu_hit_rate", "belady_hit_rate"))
     assert (lru <= most + 1e-12).all() and (lfu <= most + 1e-12).all()
     np.testing.assert_allclose(lru[:, -1], most[:, -1])  # all are kept: only first uses miss
     firsts = len(np.unique(gptoss.document_t[:, None].astype(np.int64) * 32 + gptoss.ids_tlk[:, 5]))
     assert lru[5, -1] == pytest.approx(1 - firsts / (4 * gptoss.tokens))
-    null = METRICS["lru_hits"](counted, ask).null
+    null = METRICS["lru_hit_rate"](counted, ask).null
     assert (lru[11, 1:8] > null[11, 1:8] + 0.09).all()  # the order of tokens, beyond their documents' loads
     segment = METRICS["segment_cache_hits"](counted, ask)
     assert (segment.value <= most[:, [3, 7, 11]] + 1e-12).all() and (segment.value > lru[:, [3, 7, 11]]).all()

@@ -62,7 +62,7 @@ def informed(bits, p, *, by="domain", covered=0.3):
         by_words_l=np.full(size, 0.4),
         covered=covered,
     )
-    results = {("group_information", by): over_layers([0.3] * size, null=[0.1] * size)}
+    results = {("mutual_information", by): over_layers([0.3] * size, null=[0.1] * size)}
     return judged({"domain": "subject"}.get(by, by), results, layers=rules(size), left={by: left})
 
 
@@ -95,9 +95,9 @@ def test_bits_beside_chance_hold_chance_as_well():
 def test_a_verdict_on_groups_needs_shared_words():
     assert informed([1.0], [0.001], covered=0.05).holds == "holds"
     assert informed([1.0], [0.001], covered=0.049).holds == "not enough data"
-    none = judged("subject", {("group_information", "domain"): over_layers([0.3, 0.3])})
+    none = judged("subject", {("mutual_information", "domain"): over_layers([0.3, 0.3])})
     assert none.holds == "not enough data"
-    assert "group_information by domain" in judged("subject").figure, "a corpus without labels"
+    assert "mutual_information by domain" in judged("subject").figure, "a corpus without labels"
 
 
 def test_what_is_large_is_so_by_a_table_with_an_effect_of_one_half():
@@ -223,7 +223,7 @@ def test_pairs_of_a_grouped_router_are_counted_one_by_one():
 
 
 def cached(last, often=None):
-    hits = {"lru_hits": last, "lfu_hits": often or last}
+    hits = {"lru_hit_rate": last, "lfu_hit_rate": often or last}
     return judged(
         "edge",
         {(name, ""): over_layers([each], null=[last]) for name, each in hits.items()},
@@ -288,7 +288,7 @@ def of_dice():
 def test_a_router_that_follows_the_subject_is_a_specialist_by_subject_alone():
     domain_t = np.repeat(np.arange(60) % 3, 120)
     ids_tlk = np.stack([domain_t, domain_t + 3], axis=-1)[:, None]
-    groups = tuple(("group_information", by) for by in ("domain", "language"))
+    groups = tuple(("mutual_information", by) for by in ("domain", "language"))
     found = verdicts(labelled(ids_tlk, words()), groups)
     assert (found["subject"].holds, found["language"].holds) == ("holds", "does not hold")
     told = found["subject"].rows[-1]
@@ -300,7 +300,7 @@ def test_a_router_that_follows_the_word_is_none_however_subjects_differ_in_words
     own_t = np.repeat(np.arange(60) % 3, 120)
     token_t = np.where(np.random.default_rng(2).random(7200) < 0.5, own_t, token_t)
     ids_tlk = np.stack([token_t, (token_t + 1) % 8], axis=-1)[:, None]
-    groups = tuple(("group_information", by) for by in ("domain", "language"))
+    groups = tuple(("mutual_information", by) for by in ("domain", "language"))
     found = verdicts(labelled(ids_tlk, token_t), groups)["subject"]
     assert found.rows[0].value > SPECIALIST_BITS, "in all, experts do tell the subject"
     assert found.holds == "does not hold"

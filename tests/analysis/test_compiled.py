@@ -18,7 +18,7 @@ def test_a_second_process_finds_what_the_first_compiled(tmp_path):
     script = tmp_path / "loop.py"
     script.write_text(
         "from gatescope.analysis.statistics.jit import jit\n"
-        "@compiled\n"
+        "@jit\n"
         "def double(n):\n    return 2 * n\n"
         "print(double(21), sum(double.stats.cache_hits.values()))\n"
     )
@@ -34,7 +34,7 @@ def test_what_umap_compiles_is_kept_too(tmp_path):
         "warnings.simplefilter('ignore')\n"
         "from umap.layouts import clip\n"
         "from gatescope.analysis.statistics.jit import cache_compiled\n"
-        "print(keep_compiled('umap') > 50, clip(5.0), sum(clip.stats.cache_hits.values()))\n"
+        "print(cache_compiled('umap') > 50, clip(5.0), sum(clip.stats.cache_hits.values()))\n"
     )
     told = [_run(script, NUMBA_CACHE_DIR=str(tmp_path / "kept")) for _ in range(2)]
     assert told == ["True 4.0 0", "True 4.0 1"]  # UMAP holds gradients within 4
@@ -48,7 +48,7 @@ def test_where_no_folder_can_be_written_the_loops_run_all_the_same(tmp_path):
         "caching.CacheImpl._locator_classes = []\n"
         "import gatescope.analysis.metrics\n"
         "from gatescope.analysis.statistics.jit import jit, cache_compiled\n"
-        "print(compiled(lambda n: n + 1)(41), keep_compiled('gatescope'))\n"
+        "print(jit(lambda n: n + 1)(41), cache_compiled('gatescope'))\n"
     )
     assert _run(script) == "42 0"
 

@@ -78,7 +78,7 @@ def test_olmoe_domain_specialisation_agrees_with_the_published_cells(olmoe, real
 
 
 def test_olmoe_information_about_five_domains_agrees_with_the_published_figures(olmoe):
-    result = METRICS["group_information"](olmoe, MetricOptions(by="domain", resamples=1))
+    result = METRICS["mutual_information"](olmoe, MetricOptions(by="domain", resamples=1))
     nats_l = (result.value + result.null) * np.log(2)
     assert nats_l.round(3).tolist() == [0.116, 0.278, 0.347]
 
@@ -119,7 +119,7 @@ def test_shares_and_leaning_by_counting_one_by_one():
     record = random_record(3, documents=9)
     for facets in ((Facet.PROMPT, Facet.GENERATED), (Facet.FORMAT,)):
         share = asked("token_share_of_group", record, facets=facets, resamples=0)
-        lean = asked("leaning", record, facets=facets, resamples=0)
+        lean = asked("usage_difference", record, facets=facets, resamples=0)
         used, tokens = Counter(), Counter()
         for ids_lk, document, flag in zip(record.ids_tlk, record.document_t, record.flag_t, strict=True):
             if (flag == 1) == (facets == (Facet.FORMAT,)):
@@ -136,12 +136,12 @@ def test_shares_and_leaning_by_counting_one_by_one():
 
 def test_planted_specialists_are_found_and_no_others():
     record = planted(np.random.default_rng(0), groups=3)
-    result = asked("leaning", record)
+    result = asked("usage_difference", record)
     for g in range(3):
         assert result.value[g, 0].argmax() == g and result.q[g, 0, g] < 0.05
     assert (result.q[:, 0, 3:] > 0.05).all()
-    assert (asked("group_information", record).q < 0.05).all()
-    assert asked("predictability", record).value[0] > 0.9
+    assert (asked("mutual_information", record).q < 0.05).all()
+    assert asked("label_decoding_accuracy", record).value[0] > 0.9
     shift = asked("profile_shift", record)
     assert (shift.q[0][np.tril_indices(3, -1)] < 0.05).all()
     assert (shift.value[0] > shift.null[0])[np.tril_indices(3, -1)].all()
@@ -163,20 +163,20 @@ def confounded(generator, documents=48):
 def test_what_a_language_does_is_not_found_of_the_domain_written_in_it():
     """The shares differ by about 0.3, and as much when domains are dealt within each language: p is not small."""
     record = confounded(np.random.default_rng(4))
-    lean = asked("leaning", record)
+    lean = asked("usage_difference", record)
     code, law = lean.groups.index("code"), lean.groups.index("law")
     assert lean.value[law, 0, 1] > 0.2 and lean.null[law, 0, 1] == pytest.approx(lean.value[law, 0, 1], abs=0.05)
     assert (lean.p[:, 0, :2] > 0.05).all()
     shift = asked("profile_shift", record)
     assert shift.value[0, code, law] > 0.2 and shift.p[0, code, law] > 0.05
-    by_language = asked("leaning", record, by="language")
+    by_language = asked("usage_difference", record, by="language")
     assert (by_language.q[:, 0, :2] < 0.05).all()
 
 
 def test_labels_that_no_stratum_shares_cannot_be_dealt_and_that_is_said():
     record = planted(np.random.default_rng(0))
     one_each = tuple(replace(d, language="en" if d.domain.endswith("0") else "fr") for d in record.documents)
-    result = asked("leaning", replace(record, documents=one_each))
+    result = asked("usage_difference", replace(record, documents=one_each))
     assert (result.p[:, 0] == 1).all() and any("no deal differs" in said for said in result.warnings)
 
 
@@ -186,10 +186,10 @@ def test_nothing_is_found_where_documents_lean_but_domains_do_not():
     for seed in range(60):
         record = planted(np.random.default_rng(seed), documents=16, tokens=15, lean=0.0)
         options = {"resamples": 99, "seed": seed}
-        p_information.append(asked("group_information", record, **options).p[0])
+        p_information.append(asked("mutual_information", record, **options).p[0])
         p_shift.append(asked("profile_shift", record, **options).p[0, 0, 1])
-        p_leaning.append(asked("leaning", record, **options).p[0, 0, 5])
-        hits.append(asked("predictability", record, resamples=0).value[0])
+        p_leaning.append(asked("usage_difference", record, **options).p[0, 0, 5])
+        hits.append(asked("label_decoding_accuracy", record, resamples=0).value[0])
     assert [kstest(p, "uniform").pvalue > 0.01 for p in (p_information, p_shift, p_leaning)] == [True] * 3
     assert 0.42 < np.mean(hits) < 0.58
 
@@ -211,12 +211,12 @@ def test_labels_that_are_missing_or_alone_are_said_not_counted():
     lone = replace(
         record, documents=tuple(replace(d, domain="law" if n < 2 else "") for n, d in enumerate(record.documents))
     )
-    result = asked("group_information", lone)
+    result = asked("mutual_information", lone)
     assert result.groups == ("law",) and result.value.tolist() == [0, 0]
     assert "one label or none: there is nothing to tell apart" in result.warnings
     assert "4 documents without a label are left out" in result.warnings
     bare = replace(record, documents=tuple(replace(d, domain="") for d in record.documents))
-    for name in ("group_information", "leaning", "core_membership", "predictability"):
+    for name in ("mutual_information", "usage_difference", "core_membership", "label_decoding_accuracy"):
         with pytest.raises(OptionError, match="which no document states"):
             asked(name, bare)
 
@@ -224,7 +224,7 @@ def test_labels_that_are_missing_or_alone_are_said_not_counted():
 def test_experts_that_a_layer_lacks_have_no_share():
     record = make_record([[[0, 1], [3, 1]], [[1, 0], [3, 2]]], experts=[2, 4], documents=[0, 1])
     record = replace(record, documents=(Document("a", domain="law"), Document("b", domain="code")))
-    for name in ("token_share_of_group", "leaning"):
+    for name in ("token_share_of_group", "usage_difference"):
         value = asked(name, record, resamples=9).value
         assert np.isnan(value[:, 0, 2:]).all() and np.isfinite(value[:, 0, :2]).all()
 
@@ -233,7 +233,13 @@ def test_a_layer_without_assignments_is_undefined():
     ids_tlk = np.array([[[0], [255]], [[1], [255]], [[0], [255]], [[1], [255]]])
     record = make_record(ids_tlk, experts=2, documents=[0, 1, 2, 3])
     record = replace(record, documents=tuple(Document(str(n), id=str(n), domain="ab"[n % 2]) for n in range(4)))
-    for name in ("group_information", "profile_shift", "profile_divergence", "predictability", "core_coverage"):
+    for name in (
+        "mutual_information",
+        "profile_shift",
+        "profile_divergence",
+        "label_decoding_accuracy",
+        "core_coverage",
+    ):
         assert np.isnan(np.take(asked(name, record, resamples=9).value, 1, axis=0)).all(), name
 
 
@@ -248,11 +254,11 @@ def test_what_a_language_tells_is_not_told_of_the_domains_that_are_written_in_it
         Document("", id=str(n), domain=str(d), language=str(v))
         for n, (d, v) in enumerate(zip(domains, languages, strict=True))
     )
-    within = METRICS["group_information"](
+    within = METRICS["mutual_information"](
         tally(replace(record, documents=documents)), MetricOptions(by="domain", resamples=200)
     )
     mute = tuple(replace(document, language="") for document in documents)
-    pooled = METRICS["group_information"](
+    pooled = METRICS["mutual_information"](
         tally(replace(record, documents=mute)), MetricOptions(by="domain", resamples=200)
     )
     assert pooled.value[0] > 0.3 and pooled.p[0] < 0.01
@@ -265,7 +271,7 @@ def test_the_interval_of_a_leaning_is_that_of_a_difference_of_two_ratios():
     tokens_u, domains = generator.integers(20, 60, 80), ("code", "law") * 40
     count_u = generator.binomial(tokens_u, generator.beta(4, 6, 80))
     built = tally_of_counts(np.stack([count_u, tokens_u - count_u], axis=1)[:, None], tokens_u, domains, k=1)
-    found = METRICS["leaning"](built, MetricOptions(by="domain", resamples=4000))
+    found = METRICS["usage_difference"](built, MetricOptions(by="domain", resamples=4000))
     own_u, variance = np.arange(80) % 2 == 0, 0.0
     for side_u in (own_u, ~own_u):
         c, t = count_u[side_u], tokens_u[side_u]
@@ -277,5 +283,5 @@ def test_the_interval_of_a_leaning_is_that_of_a_difference_of_two_ratios():
 
 def test_a_leaning_of_one_document_has_no_interval():
     built = tally_of_counts(np.array([[[3, 1]], [[1, 3]], [[2, 2]]]), [4, 4, 4], ("code", "law", "law"), k=1)
-    found = METRICS["leaning"](built, MetricOptions(by="domain", resamples=20))
+    found = METRICS["usage_difference"](built, MetricOptions(by="domain", resamples=20))
     assert np.isnan(found.low).all() and np.isnan(found.high).all() and np.isfinite(found.value).all()

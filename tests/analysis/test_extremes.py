@@ -17,7 +17,7 @@ CASES = [(name, by) for name, found in METRICS.items() for by in (found.by or ("
 QUICK = {"resamples": 40, "seed": 3}
 P = K / EXPERTS
 
-BY_CORPUS = {"word_predictability": "words are drawn alike for all documents: it speaks of them, not of the router"}
+BY_CORPUS = {"word_decoding_accuracy": "words are drawn alike for all documents: it speaks of them, not of the router"}
 """Metrics that no router has a say in."""
 
 EVEN = {
@@ -42,10 +42,10 @@ EVEN = {
     "overlap_decay": orders.overlap,
     "segment_predictability": orders.segments,
     "segment_predictability_excess": orders.segments_excess,
-    "lru_hits": lambda w: orders.hits_of(orders.blind_hits(w.length), w.tokens),
-    "lfu_hits": lambda w: orders.hits_of(orders.blind_hits(w.length), w.tokens),
-    "best_hits": orders.best,
-    "fixed_hits": lambda w: orders.hits_of(SIZES / EXPERTS, w.tokens),
+    "lru_hit_rate": lambda w: orders.hits_of(orders.blind_hits(w.length), w.tokens),
+    "lfu_hit_rate": lambda w: orders.hits_of(orders.blind_hits(w.length), w.tokens),
+    "belady_hit_rate": orders.best,
+    "static_hit_rate": lambda w: orders.hits_of(SIZES / EXPERTS, w.tokens),
     "cache_efficiency": orders.efficiency,
     "segment_cache_hits": orders.segment_hits,
     "segment_cache_excess": orders.segment_excess,
@@ -56,12 +56,12 @@ EVEN = {
     "different_word_overlap": even.in_common(False),
     "context_share": even.context_share,
     "token_share_of_group": lambda w: share(P, w.own),
-    "leaning": lambda w: about(0, np.sqrt(2 * P * (1 - P) / w.own)),
-    "group_information": even.group_information,
+    "usage_difference": lambda w: about(0, np.sqrt(2 * P * (1 - P) / w.own)),
+    "mutual_information": even.group_information,
     "profile_divergence": even.divergence,
     "profile_shift": lambda w: even.across(even.moved(w.own, w.own), 0)(2),
-    "predictability": lambda _w: about(0.5, np.sqrt(0.25 / even.DOCUMENTS)),
-    "predictability_over_words": lambda _w: about(0, np.sqrt(0.5 / even.DOCUMENTS)),
+    "label_decoding_accuracy": lambda _w: about(0.5, np.sqrt(0.25 / even.DOCUMENTS)),
+    "decoding_gain_over_words": lambda _w: about(0, np.sqrt(0.5 / even.DOCUMENTS)),
     "core_membership": exactly(0),
     "core_coverage": exactly(0),
     "prompt_against_generated": lambda w: even.moved(5 / 6 * w.tokens, w.tokens / 6),
@@ -100,14 +100,14 @@ def roughly(value, part):
 INDIFFERENT = {name: exactly(even.gates(0.0)[name].mean()) for name in GATE if METRICS[name].uniform}
 NULLS = INDIFFERENT | {
     "class_information": exactly(even.bias(even.CLASSES, World().slots)),
-    "group_information": lambda w: roughly(even.DEPENDENT * even.bias(FREE, w.slots), 0.5),
+    "mutual_information": lambda w: roughly(even.DEPENDENT * even.bias(FREE, w.slots), 0.5),
     "transition_information": lambda w: roughly(even.bias(2 * FREE**2, w.tokens), 0.02),
     "transition_information_by_label": lambda w: roughly(even.bias(FREE**2, w.own), 0.02),
     "position_distance": lambda w: roughly(even.expected_move(even.STRETCHES * w.tokens, even.others(w)), 0.01),
     "prompt_against_generated": lambda w: roughly(even.expected_move(5 / 6 * w.tokens, w.tokens / 6), 0.01),
-    "predictability": exactly(0.5),
-    "word_predictability": exactly(0.5),
-    "predictability_over_words": exactly(0),
+    "label_decoding_accuracy": exactly(0.5),
+    "word_decoding_accuracy": exactly(0.5),
+    "decoding_gain_over_words": exactly(0),
 }
 """What metrics are held against, where that is not the value of an even router."""
 
@@ -142,9 +142,9 @@ WORDED = {
     "window_violation": "falls as 1 / √w",
     "window_cv": "falls as 1 / √w",
     "cache_efficiency": "well below 1 while C is small: the future cannot be told from the past",
-    "best_hits": "well above C / E: who knows what comes keeps what is asked for",
+    "belady_hit_rate": "well above C / E: who knows what comes keeps what is asked for",
     "segment_cache_hits": "about C / E and what knowing 16 tokens adds",
-    "predictability_over_words": "what guessing gives less what words give: below 0",
+    "decoding_gain_over_words": "what guessing gives less what words give: below 0",
     "language_reach": "0, but for what a 95 % interval lets pass (some 2 %)",
 }
 """Where those are no number of one cell: compared by hand below."""
@@ -214,7 +214,7 @@ def test_what_the_catalogue_says_in_words():
     for name in ("window_violation", "window_cv"):
         np.testing.assert_allclose(limit(name)[:5] * np.sqrt(sizes), limit(name)[4] * np.sqrt(128), rtol=0.06)
     assert (limit("cache_efficiency")[:-1, 0] < 0.93).all() and (limit("cache_efficiency")[:4, 0] < 0.7).all()
-    assert (limit("best_hits")[:-1] > np.arange(1, EXPERTS) / EXPERTS + 0.04).all()
+    assert (limit("belady_hit_rate")[:-1] > np.arange(1, EXPERTS) / EXPERTS + 0.04).all()
     assert (limit("segment_cache_hits") > np.array([2, 4, 6]) / 8 + 0.05).all()
 
 

@@ -90,16 +90,16 @@ SURE = {
     "any_choice_repeats": 1,
     "overlap_decay": 1,
     "segment_predictability": 1,
-    "lru_hits": [0.5] + [1] * 7,  # with room for one, the first choice of a token is there for the next
-    "lfu_hits": [0.5] + [1] * 7,
-    "best_hits": [0.5] + [1] * 7,
+    "lru_hit_rate": [0.5] + [1] * 7,  # with room for one, the first choice of a token is there for the next
+    "lfu_hit_rate": [0.5] + [1] * 7,
+    "belady_hit_rate": [0.5] + [1] * 7,
     "cache_efficiency": 1,
     "segment_cache_hits": 1,
     "segment_cache_excess": NAN,  # tokens in another order miss nothing either
     "same_word_overlap": 1,
     "prompt_against_generated": 0,
     "position_distance": [NAN, 0, 0, 0, 0, NAN, 0],  # at 0 there are special tokens only, at 256 none
-    "word_predictability": 1,
+    "word_decoding_accuracy": 1,
 }
 """What both routers have in common: of a gate that is sure, and of documents that have two experts each."""
 
@@ -131,19 +131,19 @@ ONE = SURE | {
     "soft_information": (0, 1e-6),
     "first_choice_repeats": 1,
     "segment_predictability_excess": [1, NAN],  # loads of all or nothing are certain by themselves
-    "fixed_hits": [0.5] + [1] * 7,
+    "static_hit_rate": [0.5] + [1] * 7,
     "class_load": np.where(OF_FOUR_CLASSES, EXPERTS / K * CHOSEN, NAN),
     "class_information": -3 / (BIT * K * TOKENS),  # nothing, less what four classes and two experts show by chance
     "class_association": 0,
     "different_word_overlap": 1,
     "context_share": NAN,
     "token_share_of_group": CHOSEN,
-    "leaning": 0,
-    "group_information": 0,
+    "usage_difference": 0,
+    "mutual_information": 0,
     "profile_divergence": 0,
     "profile_shift": 0,
-    "predictability": 1 / GROUPS,  # all are alike: the first group is named
-    "predictability_over_words": 1 / GROUPS - 1,
+    "label_decoding_accuracy": 1 / GROUPS,  # all are alike: the first group is named
+    "decoding_gain_over_words": 1 / GROUPS - 1,
     "core_membership": CHOSEN,
     "core_coverage": 1,
     "language_divergence": 0,
@@ -236,19 +236,19 @@ PLANTED = SURE | {
     "soft_information": (log(EXPERTS, 2) - 1e-6, log(EXPERTS, 2)),
     "first_choice_repeats": [same_word(), 0, 1],
     "segment_predictability_excess": 1,
-    "fixed_hits": [0] * 6 + [0.5, 1],  # the other documents use a document's own experts least
+    "static_hit_rate": [0] * 6 + [0.5, 1],  # the other documents use a document's own experts least
     "class_load": class_load(),
     "class_information": log(GROUPS, 2) - 3 * 7 / (BIT * K * TOKENS),
     "class_association": class_association(),
     "different_word_overlap": different_words(),
     "context_share": 0,
     "token_share_of_group": OWN,
-    "leaning": OWN - (1 - OWN) / 3,  # an expert of one group serves a third of the others' documents
-    "group_information": lambda result: log(GROUPS, 2) - result.null,
+    "usage_difference": OWN - (1 - OWN) / 3,  # an expert of one group serves a third of the others' documents
+    "mutual_information": lambda result: log(GROUPS, 2) - result.null,
     "profile_divergence": apart(1.0),
     "profile_shift": apart(1.0),
-    "predictability": 1,
-    "predictability_over_words": 0,
+    "label_decoding_accuracy": 1,
+    "decoding_gain_over_words": 0,
     "core_membership": 1 / GROUPS,
     "core_coverage": 0,
     "language_divergence": apart(0.5),  # one bit of the two that two profiles over two experts each leave
@@ -311,9 +311,9 @@ def test_a_router_that_goes_by_the_word(name, by, planted):
 @pytest.mark.parametrize("by", ["domain", "language"])
 def test_deals_of_labels_see_what_is_there_and_nothing_else(by, one_hot, planted):
     """p is one in 41 with 40 deals where no deal is as far from chance, and 1 where all are alike."""
-    for name in ("group_information", "profile_divergence", "profile_shift", "leaning"):
+    for name in ("mutual_information", "profile_divergence", "profile_shift", "usage_difference"):
         sure, never = (METRICS[name](found[by], MetricOptions(by=by, **QUICK)).p for found in (planted, one_hot))
-        own = OWN > 0 if name == "leaning" else np.isfinite(sure)
+        own = OWN > 0 if name == "usage_difference" else np.isfinite(sure)
         assert sure[own] == pytest.approx(1 / 41) and never[np.isfinite(never)] == pytest.approx(1)
         assert own.any() and np.isfinite(never).any()
 
@@ -332,7 +332,7 @@ def test_what_chance_gives_where_labels_or_choices_are_dealt_anew(planted):
         both = np.zeros((GROUPS, GROUPS))
         np.add.at(both, (true_d, np.concatenate(halves)), GROUPS / DOCUMENTS)
         found.append((both * np.log2(np.maximum(both, 1e-300))).sum() / GROUPS + log(GROUPS, 2))
-    dealt = METRICS["group_information"](planted["domain"], MetricOptions(by="domain", resamples=400)).null
+    dealt = METRICS["mutual_information"](planted["domain"], MetricOptions(by="domain", resamples=400)).null
     assert dealt == pytest.approx(np.mean(found), abs=5 * np.std(found) / sqrt(400))
     chance = METRICS["transition_information"](planted["domain"], MetricOptions()).null[:-1]
     assert chance == pytest.approx(1 / (BIT * TOKENS / GROUPS), rel=0.01)

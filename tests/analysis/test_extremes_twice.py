@@ -131,7 +131,7 @@ def inside(before, after):
 CHANGED = {
     "load_entropy": lambda before, _after: before.value - miller_less(),
     "load_effective_experts": lambda before, _after: before.value * 2 ** -miller_less(),
-    "fixed_hits": lambda _before, _after: fixed_hits(1),  # the copy is one of the others
+    "static_hit_rate": lambda _before, _after: fixed_hits(1),  # the copy is one of the others
     "class_information": less_chance,
     "class_association": lambda _before, _after: association(2),
     "same_word_overlap": sampled_anew,
@@ -139,9 +139,9 @@ CHANGED = {
     "context_share": sampled_anew,
     "vocabulary_specialisation": larger_sample,
     "vocabulary_specialisation_by_token": larger_sample,
-    "group_information": dealt_anew,
-    "predictability": not_less,  # a document's copy speaks for its own group
-    "word_predictability": not_less,
+    "mutual_information": dealt_anew,
+    "label_decoding_accuracy": not_less,  # a document's copy speaks for its own group
+    "word_decoding_accuracy": not_less,
     "core_membership": not_less,  # intervals are narrower
     "core_coverage": not_less,
     "language_reach": not_less,
@@ -152,7 +152,7 @@ CHANGED = {
     "window_violation": inside,
     "window_cv": inside,
 }
-BY_OTHERS = {"transition_predictability", "predictability_over_words"}
+BY_OTHERS = {"transition_predictability", "decoding_gain_over_words"}
 """Made of two metrics that change: see their test."""
 
 
@@ -179,7 +179,7 @@ NULLS = {
     "position_distance": (0.7071, 0.7072),
     "profile_shift": (0.67, 0.74),  # deals are drawn anew
     "profile_divergence": (0.45, 0.55),
-    "group_information": (0.45, 0.55),
+    "mutual_information": (0.45, 0.55),
     "class_information": (0.5, 0.5),
     "transition_information": (0.48, 0.52),
     "transition_information_by_label": (0.48, 0.52),
@@ -192,7 +192,7 @@ NULLS = {
     "language_divergence_by_weight": (0.5, 1.5),
 }
 """By how much that changes what metrics are held against: least and most; √½ for noise, a half for its square."""
-DRAWN = {"leaning": "the mean of a few deals around 0"}
+DRAWN = {"usage_difference": "the mean of a few deals around 0"}
 
 
 @pytest.mark.parametrize(("name", "by"), CASES)
@@ -227,6 +227,6 @@ def test_what_is_made_of_two_metrics_that_change(once, twice):
     for by in ("domain", "language"):
         told, words, over = (
             asked(name, by, twice).value
-            for name in ("predictability", "word_predictability", "predictability_over_words")
+            for name in ("label_decoding_accuracy", "word_decoding_accuracy", "decoding_gain_over_words")
         )
         np.testing.assert_allclose(over, told - words, atol=1e-9)

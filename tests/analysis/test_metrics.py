@@ -128,7 +128,10 @@ def poor_records():
 
 @pytest.mark.parametrize(("name", "by"), CASES)
 def test_what_is_missing_gives_a_defined_result_or_a_reason(name, by, poor):
-    of_tokens = name in ("token_share_of_group", "leaning")  # of all tokens, none used the expert: 0 is the truth
+    of_tokens = name in (
+        "token_share_of_group",
+        "usage_difference",
+    )  # of all tokens, none used the expert: 0 is the truth
     for lacking, counted in poor.items():
         try:
             result = asked(name, counted, by)
@@ -145,4 +148,4 @@ def test_nulls_are_named_in_the_words_of_the_field(subtests):
     for name, one in METRICS.items():
         with subtests.test(name):
             assert "deal" not in f"{one.null} {one.uniform} {one.meaning}"
-    assert "labels shuffled among documents" in METRICS["group_information"].null
+    assert "labels shuffled among documents" in METRICS["mutual_information"].null

@@ -64,15 +64,16 @@ def asked(name, record, **options):
 
 def test_words_tell_the_domain_where_words_differ_and_experts_add_nothing():
     record = simulated(1, by_word=True, by_domain=False)
-    assert asked("word_predictability", record).value == 1
-    over = asked("predictability_over_words", record)
+    assert asked("word_decoding_accuracy", record).value == 1
+    over = asked("decoding_gain_over_words", record)
     assert over.value[0] <= 0 and over.high[0] <= 0
 
 
 def test_experts_tell_the_domain_where_words_do_not():
     record = simulated(2, by_word=False, by_domain=True)
     words, experts, over = (
-        asked(name, record) for name in ("word_predictability", "predictability", "predictability_over_words")
+        asked(name, record)
+        for name in ("word_decoding_accuracy", "label_decoding_accuracy", "decoding_gain_over_words")
     )
     assert words.value < 0.8 and experts.value[0] > 0.95 and over.low[0] > 0
     assert over.value[0] == pytest.approx(experts.value[0] - words.value)
@@ -81,7 +82,9 @@ def test_experts_tell_the_domain_where_words_do_not():
 
 def test_nobody_tells_a_domain_that_leaves_no_trace():
     """Half of the documents are guessed right, not fewer: each fold takes as many from one group as from the other."""
-    found = [asked("predictability", simulated(s, by_word=False, by_domain=False), resamples=0) for s in range(60)]
+    found = [
+        asked("label_decoding_accuracy", simulated(s, by_word=False, by_domain=False), resamples=0) for s in range(60)
+    ]
     assert np.mean([each.value[0] for each in found]) == pytest.approx(0.5, abs=4 * 0.5 / np.sqrt(60 * 24))
 
 
@@ -90,7 +93,7 @@ def test_generated_words_are_counted_apart():
     late = replace(record, flag_t=np.where(np.arange(record.tokens) % 30 < 15, 0, 4).astype(np.uint8))
     table_dfx = tally(late).table("words")
     assert table_dfx.sum(axis=2).tolist() == [[15, 15]] * 24
-    only = asked("word_predictability", late, facets=(Facet.GENERATED,))
+    only = asked("word_decoding_accuracy", late, facets=(Facet.GENERATED,))
     assert only.tokens == 24 * 15
 
 
@@ -99,7 +102,7 @@ def test_what_ids_can_be_read_from_is_not_in_a_tally_without_words():
     bare = without_words(whole)
     assert set(whole.by_unit) - set(bare.by_unit) == {"words", "sampled"}
     with pytest.raises(OptionError, match="records with the ids of tokens"):
-        METRICS["word_predictability"](bare, MetricOptions(by="domain"))
+        METRICS["word_decoding_accuracy"](bare, MetricOptions(by="domain"))
 
 
 def test_a_group_of_one_document_is_never_named_and_one_group_of_two_is_needed():

@@ -244,6 +244,6 @@ def test_the_preset_of_a_paper_gives_its_equation_and_the_released_count_and_say
 
 def test_chance_that_is_taken_off_already_is_not_in_the_column_of_what_values_are_held_to(make_record):
     rules, found = make_record().layers, Result(value=np.array([0.2, 0.3]), null=np.array([0.1, 0.1]))
-    assert result_frame(rules, "group_information", found)["taken_off"].tolist() == [0.1, 0.1]
-    assert "null" not in result_frame(rules, "group_information", found)
+    assert result_frame(rules, "mutual_information", found)["taken_off"].tolist() == [0.1, 0.1]
+    assert "null" not in result_frame(rules, "mutual_information", found)
     assert result_frame(rules, "load_gini", found)["null"].tolist() == [0.1, 0.1]

@@ -221,7 +221,7 @@ def test_the_table_of_leanings_has_intervals_and_leaves_out_what_is_undefined():
         "share",
         "share_low",
         "share_high",
-        "leaning",
+        "usage_difference",
         "low",
         "high",
         "chance",

@@ -97,8 +97,8 @@ def test_a_pinned_expert_has_documents_and_words_behind_it(opened):
     assert "Click a cell to see the documents and the words behind it." in words(opened(l="3"))
     page = opened(l="3", e="9")
     assert "Click a cell to see" not in words(page)
-    leaning = measure(read_shipped(PROBE), "leaning", by="domain").value[:, 3, 9]
-    group = measure(read_shipped(PROBE), "leaning", by="domain").groups[abs(leaning).argmax()]
+    leaning = measure(read_shipped(PROBE), "usage_difference", by="domain").value[:, 3, 9]
+    group = measure(read_shipped(PROBE), "usage_difference", by="domain").groups[abs(leaning).argmax()]
     assert buttons(page)["See the layers on these documents alone"].click().run().query_params["s"] in (
         f"domain:{group}",
         [f"domain:{group}"],
@@ -109,7 +109,7 @@ def test_the_strongest_cell_is_offered(opened):
     page = opened(l="3")
     offered = next(label for label in buttons(page) if label.startswith("Show expert"))
     number = re.match(r"Show expert (\d+) and (.+)", offered)
-    result = measure(read_shipped(PROBE), "leaning", by="domain")
+    result = measure(read_shipped(PROBE), "usage_difference", by="domain")
     value_ge = abs(result.value[:, 3])
     assert value_ge[result.groups.index(number[2]), int(number[1])] == value_ge.max()
     buttons(page)[offered].click().run()
@@ -173,5 +173,5 @@ def test_of_a_study_partly_at_hand_both_figures_draw_the_stored_bits(tmp_path):
     assert parts["beyond_chance_bits"].tolist() == stored["beyond_chance_bits"].tolist()
     sums = parts["words_alone_bits"] + parts["beyond_words_bits"]
     assert sums.tolist() == pytest.approx(stored["beyond_chance_bits"].tolist(), nan_ok=True)
-    assert 'results["group_information", "domain"]' in split.code
+    assert 'results["mutual_information", "domain"]' in split.code
     assert "what the words explain: the first" in words(page)

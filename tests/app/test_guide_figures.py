@@ -49,8 +49,8 @@ def test_the_keys_are_those_of_the_docs():
         ("gini load", "load_gini"),
         ("LOAD_GINI", "load_gini"),
         ("shazeer", "load_cv"),
-        ("belady", "best_hits"),
-        ("bits language", "group_information"),
+        ("belady", "belady_hit_rate"),
+        ("bits language", "mutual_information"),
     ],
 )
 def test_a_measure_is_found_by_words_of_all_that_is_said_of_it(search, name):
@@ -78,7 +78,7 @@ def test_the_table_has_every_measure_with_its_page():
     frame = metrics_frame(list(METRICS.values()))
     assert frame["name"].tolist() == list(METRICS)
     row = frame.set_index("name").loc["load_gini"]
-    assert (row["topic"], row["page"], row["range"]) == ("balance", "layers", "0 to 1")
+    assert (row["topic"], row["page"], row["range"]) == ("load_balance", "layers", "0 to 1")
 
 
 def test_mechanisms_say_what_the_model_has_of_them():

@@ -76,7 +76,7 @@ def test_every_figure_stands_on_the_probe_set(opened):
 
 def test_hits_are_those_measured(opened):
     page = opened(l="2")
-    rate = measure(read_shipped(PROBE), "lru_hits").value[2, 7]
+    rate = measure(read_shipped(PROBE), "lru_hit_rate").value[2, 7]
     assert f"With 8 experts kept (layer 2), {rate:.0%}".replace("%", " %") in words(page)
 
 
@@ -96,7 +96,7 @@ def test_the_planner_counts_the_bytes_of_the_configuration(opened):
     # hidden_size 192, moe_intermediate_size 80, three matrices, four bytes a weight; 6 layers of 4 experts a token
     size = 3 * 192 * 80 * 4
     assert "46,080 weights" in words(page)
-    hit_l = measure(read_shipped(PROBE), "lru_hits").value[:, 7]
+    hit_l = measure(read_shipped(PROBE), "lru_hit_rate").value[:, 7]
     loaded = (4 * (1 - hit_l)).sum() * size
     assert f"a token loads {loaded / 1e6:.3g} MB on average" in verdict(page)
     assert f"instead of {6 * 4 * size / 1e6:.3g} MB" in verdict(page)
@@ -150,7 +150,7 @@ def test_a_short_text_has_no_floor_and_no_interval(opened):
 def test_a_slice_has_its_own_numbers(opened):
     page = opened(s="domain:code", l="2")
     assert "tokens of 20 documents" in words(page)
-    whole = measure(read_shipped(PROBE), "lru_hits").value[2, 7]
+    whole = measure(read_shipped(PROBE), "lru_hit_rate").value[2, 7]
     said = re.search(r"With 8 experts kept \(layer 2\), (\d+) %", words(page))[1]
     assert int(said) != round(100 * whole)
 
@@ -158,4 +158,4 @@ def test_a_slice_has_its_own_numbers(opened):
 def test_another_model_is_drawn_beside(opened):
     said = everything(opened(m="sift-sigmoid", vs=PROBE))
     assert said.count("; B: 110,552 tokens") == 4
-    assert np.isfinite(measure(read_shipped("probe.sift-sigmoid"), "lru_hits").value).all()
+    assert np.isfinite(measure(read_shipped("probe.sift-sigmoid"), "lru_hit_rate").value).all()

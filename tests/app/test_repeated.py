@@ -71,7 +71,7 @@ def of_pairs(what: str):
 
 def leaning_share(_frame: pd.DataFrame, made: dict[str, object]) -> np.ndarray:
     """Of each layer and group, the share of the experts that were tested whose q is small."""
-    q_gle = made[f"leaning_by_{by_of(made)}"].q
+    q_gle = made[f"usage_difference_by_{by_of(made)}"].q
     with np.errstate(invalid="ignore"):
         share_lg = ((q_gle <= 0.05).sum(axis=2) / np.isfinite(q_gle).sum(axis=2)).T
     return share_lg[np.isfinite(share_lg)]

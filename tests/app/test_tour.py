@@ -72,7 +72,9 @@ def test_each_question_leads_to_what_answers_it(model):
     assert share_e.argmax() == place[1] and share_e.max() > 0.5
 
     place = (domains.parts["layer"], domains.parts["expert"])
-    anew = METRICS["leaning"](tally_of(corpus, "leaning"), MetricOptions(by="domain", resamples=99, seed=7))
+    anew = METRICS["usage_difference"](
+        tally_of(corpus, "usage_difference"), MetricOptions(by="domain", resamples=99, seed=7)
+    )
     code = anew.groups.index("code")
     assert domains.parts["by"] == "domain"
     assert np.nanargmax(anew.value[code]) == np.ravel_multi_index(place, anew.value[code].shape)
@@ -162,7 +164,7 @@ def _links():
 def test_the_pages_that_say_whether_domains_differ_say_it_in_the_same_words(model):
     probe = server().find_source(f"probe.{model}")
     composed = table(probe, "composition.domain")
-    found = {("group_information", "domain"): measure(probe, "group_information", by="domain")}
+    found = {("mutual_information", "domain"): measure(probe, "mutual_information", by="domain")}
     left = left_of_columns(lambda name: composed[name].to_numpy(np.float64))
     line = strength(left, "domain").says
     evidence = Evidence(layers=probe.record.layers, tokens=10**5, documents=552, results=found, left={"domain": left})

@@ -58,7 +58,7 @@ SIGHTS = (
         most="np.log2({})",
     ),
     Sight(
-        "group_information",
+        "mutual_information",
         "How much does a choice tell about the label?",
         "bits beyond chance",
         lambda value_l, _experts: value_l,

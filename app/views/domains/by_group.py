@@ -87,7 +87,7 @@ def choose_groups(page: Page) -> Groups | None:
     _guessed(page, by)
     layer = page.view.layer
     if layer is None:
-        told_l = measure(page.source, "group_information", by=by, scope=page.scope).value
+        told_l = measure(page.source, "mutual_information", by=by, scope=page.scope).value
         layer = int(np.nanargmax(told_l)) if np.isfinite(told_l).any() else 0
     return Groups(page=page, by=by, layer=layer)
 
@@ -224,10 +224,10 @@ def show_told(groups: Groups) -> None:
     question = f"Do experts differ between {PLURALS[groups.by]}?"
     page, by = groups.page, groups.by
     with answering(question):
-        found = measure(page.source, "group_information", by=by, scope=page.scope)
+        found = measure(page.source, "mutual_information", by=by, scope=page.scope)
         if not np.isfinite(found.value).any():
             raise OptionError("no layer has assignments", expected="tokens that count", do="choose other tokens")
-        other = of_b(page, "group_information", by=by)
+        other = of_b(page, "mutual_information", by=by)
         spread_l = deviation(_known_split(groups))
         words = Words(
             question=question,
@@ -237,7 +237,7 @@ def show_told(groups: Groups) -> None:
             null=f"dotted: labels shuffled among documents of one {OTHER[by]}, mean"
             + ("" if spread_l is None else " and 95 of 100 shuffles"),
             badge="beyond null" if is_surely_told(found) else "observed",
-            metric="group_information",
+            metric="mutual_information",
         )
         beside = None if other is None else other[1]
         frame = told_frame(found, groups.names, spread_l, beside)
@@ -256,7 +256,7 @@ def _known_split(groups: Groups) -> pd.DataFrame | None:
 def _told(page: Page, by: str) -> Result | None:
     """The bits that the figure beside draws, so that both say the same."""
     try:
-        return measure(page.source, "group_information", by=by, scope=page.scope)
+        return measure(page.source, "mutual_information", by=by, scope=page.scope)
     except OptionError:
         return None
 

@@ -27,13 +27,13 @@ def show_decoding(groups: Groups) -> None:
     with answering(question):
         routing, words_only, over = (
             measure(page.source, name, by=by, scope=page.scope)
-            for name in ("predictability", "word_predictability", "predictability_over_words")
+            for name in ("label_decoding_accuracy", "word_decoding_accuracy", "decoding_gain_over_words")
         )
         if not np.isfinite(routing.value).any():
             raise OptionError(
                 f"no {by} has two documents", expected=f"two documents and more of a {by}", do="choose more documents"
             )
-        other = of_b(page, "predictability", by=by)
+        other = of_b(page, "label_decoding_accuracy", by=by)
         words = Words(
             question=question,
             takeaway=decoding_takeaway(routing, words_only, over, groups.names, by),
@@ -41,7 +41,7 @@ def show_decoding(groups: Groups) -> None:
             unit="share of the documents, told in ten folds",
             null=f"dotted: always naming the largest {by}",
             badge="observed",
-            metric="predictability",
+            metric="label_decoding_accuracy",
             says=(("From words", "the same classifier on the document's bag of words"),),
         )
         frame = decoding_frame(routing, words_only, over, groups.names, None if other is None else other[1])

@@ -111,7 +111,7 @@ def composition_frame(layers: Sequence[Composition], names: Sequence[str]) -> pd
 def split_frame(split: pd.DataFrame, told: Result | None = None, *, is_part: bool = False) -> pd.DataFrame:
     """What is drawn of the composition: the two parts, and what is told at the same word, its chance, p and q.
 
-    `told` is `group_information` of the same tokens: then the bits beyond chance are that figure's, to the digit. With
+    `told` is `mutual_information` of the same tokens: then the bits beyond chance are that figure's, to the digit. With
     `is_part` the composition is of some of those tokens: then the words explain the share of the bits that they explain
     there.
     """

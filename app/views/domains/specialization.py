@@ -47,7 +47,7 @@ def show_leaning(groups: Groups) -> None:
             choose_layer(groups.page, groups.layer, key="leaning-layer")
     question = f"Which experts lean towards which {groups.by}?"
     with answering(question):
-        leaning = measure(groups.page.source, "leaning", by=groups.by, scope=groups.page.scope)
+        leaning = measure(groups.page.source, "usage_difference", by=groups.by, scope=groups.page.scope)
         if view == ONE:
             _one_layer(groups, leaning, question)
         else:
@@ -67,7 +67,7 @@ def _one_layer(groups: Groups, leaning: Result, question: str) -> None:
         unit="share of the group's tokens that use the expert, less the same of all others",
         null="0; shuffled labels give nearly that",
         badge="observed",
-        metric="leaning",
+        metric="usage_difference",
     )
     with figure(
         words, key="leaning", at={"layer": layer}, frame=lambda: leaning_frame(leaning, share, layer, groups.by)
@@ -100,7 +100,7 @@ def _all_layers(groups: Groups, leaning: Result) -> None:
         unit=f"share of the layer's experts that lean to or from the {groups.by} (q ≤ {SURE})",
         null=expected,
         badge="observed",
-        metric="leaning",
+        metric="usage_difference",
     )
     with figure(words, key="leaning-all", frame=lambda: counts_frame(share_lg, leaning, groups.names, groups.by)):
         matrix(

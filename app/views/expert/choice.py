@@ -96,6 +96,6 @@ def _mass(page: Page) -> Result | None:
 def _lean(page: Page, by: str, chosen: Chosen) -> Lean | None:
     """What it leans to, None where the texts have no such label."""
     try:
-        return lean_of(measure(page.source, "leaning", by=by, scope=page.scope), chosen.layer, chosen.expert)
+        return lean_of(measure(page.source, "usage_difference", by=by, scope=page.scope), chosen.layer, chosen.expert)
     except OptionError:
         return None

@@ -47,7 +47,7 @@ def _groups(page: Page, chosen: Chosen) -> None:
     with answering(groups.groups_question(by)):
         _check_labels(page, by)
         share = measure(page.source, "token_share_of_group", by=by, scope=page.scope)
-        lean = measure(page.source, "leaning", by=by, scope=page.scope)
+        lean = measure(page.source, "usage_difference", by=by, scope=page.scope)
         frame = groups.groups_frame(share, lean, chosen.layer, chosen.expert)
         rule = page.source.record.layers[chosen.layer]
         load = measure(page.source, "relative_load", scope=page.scope).value[chosen.layer, chosen.expert]

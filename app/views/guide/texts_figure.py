@@ -43,7 +43,7 @@ KEYS = (
 )
 
 TOPICS = {
-    "balance": "layers",
+    "load_balance": "layers",
     "bias": "layers",
     "caches": "locality",
     "classes": "expert",

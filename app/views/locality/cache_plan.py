@@ -57,7 +57,7 @@ def show_plan(page: Page) -> None:
             unit="bytes of routed experts; shared experts and the rest of the model are not counted",
             null="dotted: the same documents with their tokens in random order",
             badge="observed",
-            metric="lru_hits",
+            metric="lru_hit_rate",
             says=(
                 ("Memory", f"the kept experts, and room for those the running token uses: {bytes_words(found.room)}"),
                 ("A load", "an expert that is asked for and not kept; experts used last are kept"),
@@ -137,7 +137,7 @@ def _memory(page: Page, weights_l: tuple[int, ...], bytes_each: float) -> Plan:
 def _rates(page: Page) -> dict[str, NDArray[np.float64]]:
     """Hit rates by layer and size, of every policy that is drawn."""
     lru, best, fixed = (
-        measure(page.source, name, scope=page.scope) for name in ("lru_hits", "best_hits", "fixed_hits")
+        measure(page.source, name, scope=page.scope) for name in ("lru_hit_rate", "belady_hit_rate", "static_hit_rate")
     )
     mixed = np.full(lru.value.shape, np.nan) if lru.null is None else lru.null
     return {"lru": lru.value, "mixed": mixed, "fixed": fixed.value, "best": best.value}

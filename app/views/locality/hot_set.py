@@ -115,7 +115,7 @@ def show_hits(page: Page) -> None:
             unit="share of requests for an expert",
             null="dotted: C of E, what an even router gives any fixed choice",
             badge="observed",
-            metric="lru_hits",
+            metric="lru_hit_rate",
             says=(
                 ("Used most often", "least often used in the document so far out first"),
                 ("Fixed", "the experts that all other documents use most: nothing moves"),
@@ -137,7 +137,7 @@ def show_hits(page: Page) -> None:
 
 def hit_curves(page: Page) -> Curves:
     """The rates of the layer that is looked at. Errors: OptionError where no token counts."""
-    names = ("lru_hits", "lfu_hits", "best_hits", "fixed_hits", "segment_cache_hits")
+    names = ("lru_hit_rate", "lfu_hit_rate", "belady_hit_rate", "static_hit_rate", "segment_cache_hits")
     lru, lfu, best, fixed, segment = (measure(page.source, name, scope=page.scope) for name in names)
     if not np.isfinite(lru.value).any():
         raise OptionError("no layer has requests", expected="tokens that count", do="choose other tokens")

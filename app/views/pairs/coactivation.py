@@ -154,7 +154,7 @@ def show_lift(page: Page, pairs: LayerPairs, lift: Result, pair: Pair) -> None:
 def _explained(page: Page, layer: int) -> str:
     names = {"same": "same_word_overlap", "other": "different_word_overlap", "context": "context_share"}
     found = {key: _if_known(page, name) for key, name in names.items()}
-    return explained_words(layer, **found, domain=_if_known(page, "group_information", by="domain"))
+    return explained_words(layer, **found, domain=_if_known(page, "mutual_information", by="domain"))
 
 
 def _if_known(page: Page, metric: str, *, by: str = "") -> Result | None:
