@@ -9,8 +9,11 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from gatescope.analysis.registry import METRICS, Result
+from gatescope.app.charts.figure import Chart, Figure
+from gatescope.app.charts.page import Page, of_b, population
 from gatescope.app.charts.plots import NULL, A, B, add_line, plot
 from gatescope.routing.errors import OptionError
+from gatescope.routing.groups import layer_names
 
 HEIGHT = 240
 MOST_NAMED = 12
@@ -170,3 +173,27 @@ DEPTHS = (
     Depth("kept_share", "How much of the gate is kept?", "share of the gate", "% of the gate"),
 )
 """The small charts by depth. Near ties: margins below a step of bfloat16 for scores of size 1."""
+
+
+def depth(page: Page, shown: Depth) -> Figure:
+    """One small chart by depth: A and, where it has such numbers, B. Errors: OptionError where A has none."""
+    found = page.measure(shown.metric)
+    lines = [by_layer(found, page.layers, at=shown.at, do=shown.do)]
+    if (other := of_b(page, shown.metric)) is not None:
+        try:
+            names = layer_names(other[0].source.record.layers)
+            lines.append(by_layer(other[1], names, whose=other[0].name, at=shown.at))
+        except OptionError:
+            pass  # B has none: the line is absent, as its legend shows
+    lines = [over_zero(line) for line in lines] if shown.is_excess else lines
+    return Figure(
+        key=shown.metric,
+        takeaway=depth_takeaway(lines, shown.unit),
+        population=population(page),
+        null="dotted: 0; what chance tells is taken off" if shown.is_excess else null_words(lines, shown.null),
+        badge="observed",
+        metric=shown.metric,
+        body=(Chart(depth_plot(lines, shown.axis)),),
+        frame=lambda: depth_frame(lines, shown.metric),
+        notes=found.warnings,
+    )

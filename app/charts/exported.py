@@ -1,12 +1,11 @@
 """A figure's table as it leaves the page: with the layer, the unit, the scope and the model on every row."""
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pandas as pd
 
-from gatescope.app.charts.figure import Words
+from gatescope.app.charts.figure import Figure
 
 EVERY = "all"
 """Stands for the layer where a figure is of all of them."""
@@ -24,29 +23,26 @@ class Origin:
 
 @dataclass(frozen=True, kw_only=True)
 class Export:
-    """What a figure's table needs besides its own columns.
+    """What a figure's table needs besides its own columns; a layer or expert that is one of them is left to it.
 
-    at      where the figure stands: layer, expert; one that is a column of the table already is left to it
     own     of capture A; other: of capture B, where it is part of the figure
     """
 
-    name: str
-    words: Words
+    figure: Figure
     own: Origin | None = None
     other: Origin | None = None
-    at: Mapping[str, object]
 
     @property
     def file(self) -> str:
         """The name of the file, without its ending: figure, model, layer.
 
         >>> own = Origin(model="org/small", fingerprint="0f")
-        >>> Export(name="load", words=Words(question="", takeaway=""), own=own, at={"layer": 3}).file
+        >>> Export(figure=Figure(key="load", takeaway="", at={"layer": 3}), own=own).file
         'gatescope-load-org-small-layer-3'
         """
-        parts = ["gatescope", self.name]
+        parts = ["gatescope", self.figure.key]
         if self.own is not None:
-            layer = self.at.get("layer", EVERY)
+            layer = self.figure.at.get("layer", EVERY)
             parts += [self.own.model, f"layer-{layer}" if isinstance(layer, int) else "all-layers"]
         return re.sub(r"[^\w.-]+", "-", "-".join(parts)).strip("-")
 
@@ -55,7 +51,7 @@ class Export:
         if self.own is None:
             return frame
         is_b = _is_b(frame)
-        added: dict[str, object] = {"layer": EVERY, **self.at, "unit": self.words.unit or "see column names"}
+        added: dict[str, object] = {"layer": EVERY, **self.figure.at, "unit": self.figure.unit or "see column names"}
         is_changed = bool(self.own.intervention or (is_b is not None and self.other and self.other.intervention))
         for name in ("scope", "model", "fingerprint", *(("intervention",) if is_changed else ())):
             mine, theirs = getattr(self.own, name), getattr(self.other, name, "")

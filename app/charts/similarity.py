@@ -12,7 +12,7 @@ from gatescope.analysis.token.similarity import Near, SameWord, spread_over
 from gatescope.app.charts.card import visible
 from gatescope.app.charts.context import STYLE as CONTEXT_STYLE
 from gatescope.app.charts.context import context
-from gatescope.app.charts.figure import Words
+from gatescope.app.charts.figure import Chart, Figure, Html
 from gatescope.app.charts.plots import NULL, A, add_line, plot
 from gatescope.routing.groups import layer_names
 from gatescope.routing.record import RoutingRecord
@@ -45,12 +45,12 @@ STYLE = (
 )
 
 
-def near_words(record: RoutingRecord, found: Near, word: str) -> Words:
+def near_figure(record: RoutingRecord, found: Near, word: str, href: Href) -> Figure:
     """What is said around the other words that route alike."""
     best = record.piece(record.token_t[found.row_n[0]]).replace("\n", "⏎")
     is_sure = found.expected < SURE
-    return Words(
-        question=NEAR,
+    return Figure(
+        key="near",
         takeaway=(
             f"In routing space, the nearest other word to {word} is “{best}”: it shares {found.best:.0%} of the "
             f"experts over all layers. By chance the nearest of {found.tokens:,} tokens would share "
@@ -71,6 +71,8 @@ def near_words(record: RoutingRecord, found: Near, word: str) -> Words:
                 "likeness of meaning: words that stand in like places, or are spelled alike, route alike too.",
             ),
         ),
+        body=(Html(near_html(record, found, href), "near-html"),),
+        frame=lambda: near_frame(record, found),
     )
 
 
@@ -86,7 +88,7 @@ def near_frame(record: RoutingRecord, found: Near) -> pd.DataFrame:
     return frame.assign(by_chance_nearest=found.by_chance, at_random=found.random)
 
 
-def same_words(found: SameWord, word: str, *, corpus: str = "") -> Words:
+def same_figure(record: RoutingRecord, found: SameWord, word: str, href: Href, *, corpus: str = "") -> Figure:
     """What is said around the same word elsewhere; `corpus` names where that is, if not here."""
     of = "other " if not corpus else ""
     same, other = float(found.same_l.mean()), float(found.other_l.mean())
@@ -94,8 +96,8 @@ def same_words(found: SameWord, word: str, *, corpus: str = "") -> Words:
     where += f" of {corpus}" if corpus else ""
     times = len(found.row_n)
     interval = f" (95 % interval {found.low:.0%} to {found.high:.0%})" if np.isfinite(found.low) else ""
-    return Words(
-        question=SAME,
+    return Figure(
+        key="same",
         takeaway=(
             f"{word} stands {times:,} more time{'s' * (times != 1)} {where}. There it has {same:.0%} of these experts, "
             f"other words have {other:.0%}: {found.share:.0%} of what can differ is the context's{interval}."
@@ -113,6 +115,8 @@ def same_words(found: SameWord, word: str, *, corpus: str = "") -> Words:
             ("Not this", "the share of the whole text: this is one token beside its own word."),
             ("Source", "Token-identity decomposition (arXiv 2604.17182), here of one token"),
         ),
+        body=(Chart(same_plot(record, found)), Html(same_html(record, found, href), "same-html")),
+        frame=lambda: same_frame(record, found),
     )
 
 

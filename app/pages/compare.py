@@ -3,8 +3,9 @@
 import streamlit as st
 
 from gatescope.analysis.comparison.compare import Relation
+from gatescope.app.charts.page import Page
 from gatescope.app.shell.messages import plain, show_error
-from gatescope.app.shell.page import Page, open_page
+from gatescope.app.shell.page import open_page
 from gatescope.app.views.compare.choice import choose, model_of, show_settling, steps_of
 from gatescope.app.views.compare.models import show_models
 from gatescope.app.views.compare.relation import related

@@ -2,13 +2,17 @@
 
 import streamlit as st
 
+from gatescope.app.shell.figure import show
 from gatescope.app.shell.layer_charts import has_tokens
 from gatescope.app.shell.messages import show_error
 from gatescope.app.shell.page import open_page
-from gatescope.app.views.domains.by_group import choose_groups, show_split, show_told
-from gatescope.app.views.domains.decoding import show_decoding, show_support
+from gatescope.app.views.domains.by_group import choose_groups, show_if_computed
+from gatescope.app.views.domains.decoding_figure import decoding, support
 from gatescope.app.views.domains.divergence import show_apart, show_languages
+from gatescope.app.views.domains.groups_figure import PLURALS
 from gatescope.app.views.domains.specialization import show_leaning
+from gatescope.app.views.domains.told_figure import split, told
+from gatescope.app.views.domains.word_tables import split_table, support_table
 from gatescope.routing.errors import GatescopeError
 
 PAGE = {
@@ -30,9 +34,16 @@ def main() -> None:
         return
     left, right = st.columns(2, gap="large")
     with left:
-        show_told(groups)
+        show(f"Do experts differ between {PLURALS[groups.by]}?", lambda: told(groups))
     with right:
-        show_split(groups)
+        show_if_computed(
+            "And beyond the words themselves?",
+            groups,
+            split_table,
+            split,
+            meanwhile="Computing what the words alone explain",
+            key="compute-split",
+        )
     st.header("Which experts lean", divider="gray", anchor=False)
     show_leaning(groups)
     st.header("How far apart", divider="gray", anchor=False)
@@ -40,8 +51,15 @@ def main() -> None:
     if groups.by == "language":
         show_languages(groups)
     st.header("Told from the experts", divider="gray", anchor=False)
-    show_decoding(groups)
-    show_support(groups)
+    show(f"Can the {groups.by} of a document be told from its routing?", lambda: decoding(groups))
+    show_if_computed(
+        "What is left under one mix of words?",
+        groups,
+        support_table,
+        support,
+        meanwhile="Giving every group the same words",
+        key="compute-support",
+    )
 
 
 try:

@@ -1,13 +1,14 @@
 """One expert: how busy it is, which words and texts it takes, and which experts stand around it."""
 
-from gatescope.app.shell.figure import answering
+from gatescope.app.charts.figure import Figure
+from gatescope.app.shell.figure import show
 from gatescope.app.shell.messages import show_error
 from gatescope.app.shell.page import open_page
-from gatescope.app.views.expert import profile as work
-from gatescope.app.views.expert import texts
 from gatescope.app.views.expert.ablation import knock_out
-from gatescope.app.views.expert.choice import choose, glance
-from gatescope.app.views.expert.profile_figure import GLANCE
+from gatescope.app.views.expert.choice import choose
+from gatescope.app.views.expert.profile import around, work
+from gatescope.app.views.expert.profile_figure import GLANCE, chosen_of, glance
+from gatescope.app.views.expert.texts import show_places, show_words
 from gatescope.routing.errors import GatescopeError
 
 PAGE = {
@@ -24,14 +25,20 @@ def main() -> None:
     page = open_page("What does this expert take?", wants="corpus")
     if page is None:
         return
-    with answering(GLANCE):
-        chosen = choose(page)
-        glance(page, chosen)
-        texts.words(page, chosen)
-        texts.places(page, chosen)
-        work.work(page, chosen)
-        work.around(page, chosen)
-        knock_out(page, chosen)
+
+    def make() -> Figure:
+        chosen = chosen_of(page)
+        choose(page, chosen)
+        return glance(page, chosen)
+
+    if show(GLANCE, make) is None:
+        return
+    chosen = chosen_of(page)
+    show_words(page, chosen)
+    show_places(page, chosen)
+    work(page, chosen)
+    around(page, chosen)
+    knock_out(page, chosen)
 
 
 try:

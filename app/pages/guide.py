@@ -3,22 +3,14 @@
 import streamlit as st
 
 from gatescope import __version__
-from gatescope.analysis.registry import METRICS
 from gatescope.app.components.links import linked
 from gatescope.app.shell import address
-from gatescope.app.shell.figure import Words, figure
+from gatescope.app.shell.figure import show
 from gatescope.app.shell.messages import plain, show_error, show_notices
 from gatescope.app.shell.navigation import find_pages
 from gatescope.app.shell.session import server
 from gatescope.app.shell.tour import questions, replay, stops, toured
-from gatescope.app.views.guide.texts_figure import (
-    GRAMMAR,
-    found_metrics,
-    glossary,
-    keys_list,
-    metrics_frame,
-    metrics_list,
-)
+from gatescope.app.views.guide.texts_figure import GRAMMAR, glossary, keys_list, measures
 from gatescope.routing.errors import GatescopeError
 
 PAGE = {
@@ -44,9 +36,6 @@ EXPORT = (
     "On a command line, `gatescope analyze` writes every measure of a corpus as tables and one report.",
     "The folder `docs` tells the rest: `dashboard.md`, `metrics.md`, `recording.md`, `families.md`, `guarantees.md`.",
 )
-
-
-CODE = "from gatescope.analysis.metrics import METRICS\n\nmeasures = list(METRICS.values())"
 
 
 def main() -> None:
@@ -90,14 +79,7 @@ def _metrics(titles: dict[str, str], ways: dict[str, str]) -> None:
         placeholder="A word: entropy, cache, Shannon, language …",
         persist_state="session",
     )
-    found = found_metrics(search)
-    words = Words(
-        question="What is measured?",
-        takeaway=f"{len(found)} of {len(METRICS)} measures{' fit' if search else ''}, each with its unit, range, null "
-        "and source.",
-    )
-    with figure(words, key="measures", code=CODE, frame=lambda: metrics_frame(found)):
-        linked(metrics_list(found, ways, titles), key="guide-measures", on_follow=address.visit_link)
+    show("What is measured?", lambda: measures(search, ways, titles))
 
 
 def _keeping() -> None:

@@ -1,12 +1,15 @@
 """Whether a text keeps to a few experts for a while, and what keeping only some of them in memory would take."""
 
-from gatescope.app.charts.depth import Depth
-from gatescope.app.shell.layer_charts import depth_figure, depth_grid, has_tokens
+from gatescope.app.charts.depth import Depth, depth
+from gatescope.app.charts.page import Page
+from gatescope.app.shell.figure import show
+from gatescope.app.shell.layer_charts import depth_grid, has_tokens
 from gatescope.app.shell.messages import show_error
-from gatescope.app.shell.page import Page, open_page
+from gatescope.app.shell.page import open_page
 from gatescope.app.shell.tabs import show_part
 from gatescope.app.views.locality.cache_plan import show_plan
-from gatescope.app.views.locality.hot_set import choose_place, show_hits, show_overlap
+from gatescope.app.views.locality.hot_set import choose_place, show_hits
+from gatescope.app.views.locality.reach_figure import overlap
 from gatescope.routing.errors import GatescopeError
 
 PAGE = {
@@ -50,7 +53,7 @@ def main() -> None:
     parts = {
         "Keeping some experts": lambda: _kept(page),
         "From token to token": lambda: _reused(page),
-        "Fetching ahead": lambda: depth_figure(page, PREFETCH),
+        "Fetching ahead": lambda: show(PREFETCH.question, lambda: depth(page, PREFETCH)),
     }
     show_part(parts, key="locality-part")
 
@@ -62,7 +65,7 @@ def _kept(page: Page) -> None:
 
 def _reused(page: Page) -> None:
     depth_grid(page, REPEATS)
-    show_overlap(page)
+    show("How far does a token's choice reach?", lambda: overlap(page))
 
 
 try:

@@ -2,9 +2,12 @@
 
 import streamlit as st
 
+from gatescope.app.charts.page import Page
+from gatescope.app.shell.figure import show
 from gatescope.app.shell.messages import show_error
-from gatescope.app.shell.page import Page, open_page
-from gatescope.app.views.map import chart
+from gatescope.app.shell.page import open_page
+from gatescope.app.views.map.chart import show_map
+from gatescope.app.views.map.map_figure import MICE, Asked, neighbours
 from gatescope.app.views.map.points_figure import COLOURS, SAID
 from gatescope.app.views.map.projections import PLANES
 from gatescope.routing.errors import GatescopeError
@@ -24,11 +27,11 @@ def main() -> None:
     if page is None:
         return
     asked = _controls(page)
-    chart.show(page, asked)
-    chart.show_neighbours(page, asked)
+    show_map(page, asked)
+    show("Do neighbours have the same label?", lambda: neighbours(page, asked))
 
 
-def _controls(page: Page) -> chart.Asked:
+def _controls(page: Page) -> Asked:
     """What is drawn, how, and what is sought; kept while the reader is elsewhere."""
     kinds = ["documents", "tokens"] if len(page.source.record.documents) > 2 else ["tokens"]
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -57,14 +60,14 @@ def _controls(page: Page) -> chart.Asked:
         )
         mouse = st.segmented_control(
             "The mouse takes",
-            list(chart.MICE),
+            list(MICE),
             default="Points",
             required=True,
             key="map-mouse",
             persist_state="session",
             help="A click pins one point; with a lasso or a box, only the documents within it count.",
         )
-    return chart.Asked(kind=kind, plane=plane, by=by, sought=sought or "", mouse=mouse)
+    return Asked(kind=kind, plane=plane, by=by, sought=sought or "", mouse=mouse)
 
 
 try:

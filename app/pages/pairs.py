@@ -2,17 +2,16 @@
 
 import streamlit as st
 
-from gatescope.app.shell.figure import answering
+from gatescope.app.charts.page import Page
+from gatescope.app.shell.figure import show
 from gatescope.app.shell.layer_charts import choose_layer, depth_grid, has_tokens
 from gatescope.app.shell.messages import show_error
-from gatescope.app.shell.page import Page, open_page
+from gatescope.app.shell.page import open_page
 from gatescope.app.shell.tabs import show_part
-from gatescope.app.views.pairs.coactivation import chosen_pair, known_pairs, show_lift, show_pair
+from gatescope.app.views.pairs.coactivation import show_lift
 from gatescope.app.views.pairs.coactivation_figure import strangest_layer
-from gatescope.app.views.pairs.transitions import show_coverage, show_same_path, show_step
-from gatescope.app.views.pairs.transitions_figure import INFORMATION, PREDICTABILITY
+from gatescope.app.views.pairs.transitions_figure import INFORMATION, PREDICTABILITY, coverage, same_path, step
 from gatescope.routing.errors import GatescopeError, OptionError
-from gatescope.server.measures import measure
 
 PAGE = {
     "title": "Pairs",
@@ -33,13 +32,9 @@ def main() -> None:
         layer = _strangest(page)
         st.caption(f"No layer is pinned: layer {layer} is shown, whose pairs differ most from chance.")
     choose_layer(page, layer, key="pairs-layer")
-    expert = page.view.expert if page.view.layer == layer else None
-    with answering("Who works with whom?"):
-        pairs, lift = known_pairs(page, layer)
-        pair = chosen_pair(page, pairs, layer)
-        expert = pair.one
-        show_lift(page, pairs, lift, pair)
-        show_pair(page, pairs, pair)
+    expert = show_lift(page, layer)
+    if expert is None and page.view.layer == layer:
+        expert = page.view.expert
     parts = {
         "From layer to layer": lambda: _steps(page, layer, expert or 0),
         "Paths through all layers": lambda: _paths(page),
@@ -48,22 +43,22 @@ def main() -> None:
 
 
 def _steps(page: Page, layer: int, expert: int) -> None:
-    show_step(page, layer, expert)
+    show(f"Where do the tokens of expert {expert} go next?", lambda: step(page, layer, expert))
     depth_grid(page, (INFORMATION, PREDICTABILITY))
 
 
 def _paths(page: Page) -> None:
     left, right = st.columns(2, gap="large")
     with left:
-        show_coverage(page)
+        show("How many paths carry the tokens?", lambda: coverage(page))
     with right:
-        show_same_path(page)
+        show("Do layers follow one another?", lambda: same_path(page))
 
 
 def _strangest(page: Page) -> int:
     """The layer to begin with; the first where pairs are not known."""
     try:
-        return strangest_layer(measure(page.source, "coactivation_support", scope=page.scope))
+        return strangest_layer(page.measure("coactivation_support"))
     except OptionError:
         return 0
 

@@ -1,22 +1,24 @@
 """The way of one token: its experts layer by layer, how firmly it was sent there, and what else goes that way."""
 
+from collections.abc import Callable
+
 import streamlit as st
 
 from gatescope.app.charts.card import facts
 from gatescope.app.charts.context import STYLE, context, quoted
+from gatescope.app.charts.page import Page
 from gatescope.app.charts.token_heatmap import striking_cell, views
 from gatescope.app.components.links import linked
 from gatescope.app.shell import address
-from gatescope.app.shell.figure import answering, chart, figure
+from gatescope.app.shell.figure import show
 from gatescope.app.shell.links import linker
 from gatescope.app.shell.messages import plain, show_error
-from gatescope.app.shell.page import Page, open_page
-from gatescope.app.views.token import similar_tokens as alike_tokens
-from gatescope.app.views.token import token_path_figure as ladder
-from gatescope.routing.errors import GatescopeError, OptionError
+from gatescope.app.shell.page import open_page
+from gatescope.app.views.token.similar_tokens import show_alike
+from gatescope.app.views.token.token_path_figure import HOW_FIRM, QUESTION, ladder, margins
+from gatescope.routing.errors import GatescopeError
 from gatescope.routing.record import RoutingRecord
-from gatescope.server.measures import Reading, note
-from gatescope.server.sources import Scope, document_of
+from gatescope.server.sources import document_of
 
 PAGE = {
     "title": "Token",
@@ -41,9 +43,9 @@ def main() -> None:
         st.info("This document has no tokens.", icon=":material/search_off:")
         return
     _here(record, number, token)
-    _ladder(page, record, token)
-    _margins(page, record, token)
-    alike_tokens.show(page, record, number, token)
+    show(QUESTION, lambda: ladder(page, record, token, _links()))
+    show(HOW_FIRM, lambda: margins(page, record, token))
+    show_alike(page, record, number, token)
 
 
 def _token(page: Page, record: RoutingRecord) -> int | None:
@@ -69,40 +71,10 @@ def _here(record: RoutingRecord, number: int, token: int) -> None:
     st.html(f'<p style="font-size:.875rem;overflow-wrap:anywhere">{said}</p>')
 
 
-def _firmness(page: Page, record: RoutingRecord, token: int) -> ladder.Firmness:
-    code = f"firm = firmness(record, {token})"
-    imports = ("from gatescope.app.views.token.token_path_figure import firmness",)
-    scope = Scope(documents=(page.view.document or 0,))
-    note(Reading(source=page.source, scope=scope, code=code, imports=imports))
-    return ladder.firmness(record, token)
-
-
-def _ladder(page: Page, record: RoutingRecord, token: int) -> None:
-    with answering(ladder.QUESTION):
-        firm = _firmness(page, record, token)
-        to_expert, to_layer = linker("expert"), linker("layers")
-
-        def href(layer: int, expert: int | None) -> str:
-            return to_layer(layer=layer) if expert is None else to_expert(layer=layer, expert=expert)
-
-        words = ladder.ladder_words(record, token, firm)
-        with figure(words, key="ladder", frame=lambda: ladder.ladder_frame(record, token, firm)):
-            html = ladder.ladder_html(record, token, firm, href=href, pinned=page.view.layer)
-            linked(html, key="ladder-html", on_follow=address.visit_link)
-
-
-def _margins(page: Page, record: RoutingRecord, token: int) -> None:
-    with answering(ladder.HOW_FIRM):
-        firm = _firmness(page, record, token)
-        if not firm.is_known:
-            raise OptionError(
-                "no margins in this capture",
-                expected="the router's scores",
-                do="capture the text again with scores, which costs 8 bytes a token and layer",
-            )
-        words = ladder.margin_words(record, firm)
-        with figure(words, key="margins", is_chart=True, frame=lambda: ladder.margin_frame(record, firm)):
-            chart(ladder.margin_plot(record, firm), words, key="margins-chart")
+def _links() -> Callable[[int, int | None], str]:
+    """To an expert, or to a layer."""
+    to_expert, to_layer = linker("expert"), linker("layers")
+    return lambda layer, expert: to_layer(layer=layer) if expert is None else to_expert(layer=layer, expert=expert)
 
 
 try:

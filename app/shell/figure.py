@@ -1,27 +1,27 @@
-"""The frame that every figure has: its question, one computed sentence, the numbers it stands on, and ways out.
+"""Every figure on the page: its question, one computed sentence, what is drawn, and the ways out.
 
-    with answering("How evenly is the work spread?"):
-        result = measure(source, "load_gini", scope=scope)
-        with figure(Words(question=..., takeaway=...), key="gini", frame=lambda: ...):
-            chart(...)
+    show("How evenly is the work spread?", lambda: gini(page))
 
 What cannot be shown is said in the figure's place: what is missing, and what to do about it.
 """
 
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from typing import Any
 
 import pandas as pd
-import plotly.graph_objects as go
 import streamlit as st
 
 from gatescope.analysis.registry import METRICS
 from gatescope.app.charts.exported import Export, Origin
-from gatescope.app.charts.figure import BADGES
-from gatescope.app.charts.figure import Words as Words
+from gatescope.app.charts.figure import BADGES, Chart, Columns, Figure, Html, Matrix, Part, Table, Text
+from gatescope.app.components import Pick, matrix, token_matrix
+from gatescope.app.components.heatmap.component import Options
 from gatescope.app.components.image_export import picture
+from gatescope.app.components.links import linked
+from gatescope.app.shell import address
 from gatescope.app.shell.messages import plain
 from gatescope.app.shell.page import looked_at
 from gatescope.routing.errors import GatescopeError
@@ -32,82 +32,147 @@ from gatescope.studies.export import csv_bytes
 
 ROWS_SHOWN = 2_000
 NO_SNIPPET = "These numbers are computed by this page and cannot be had in one call."
+OnPick = Callable[[Pick | None], None] | None
+OnRow = Callable[[int], None] | None
+OnSelect = Callable[[], None] | None
 
 
-@contextmanager
-def figure(
-    words: Words,
+def show(
+    question: str,
+    make: Callable[[], Figure | None],
     *,
-    key: str,
-    frame: Callable[[], pd.DataFrame] | None = None,
-    is_chart: bool = False,
-    at: Mapping[str, object] | None = None,
-    of: Source | None = None,
-    code: str = "",
-    beyond: str = "",
-) -> Iterator[None]:
-    """Draw what is said around a figure; the figure itself is drawn inside.
+    on_pick: OnPick = None,
+    on_row: OnRow = None,
+    on_select: OnSelect = None,
+    above: Callable[[], None] | None = None,
+    below: Callable[[], None] | None = None,
+) -> Figure | None:
+    """Draw the figure that `make` returns and return it; None where it returns none, or cannot, which is said.
 
-    `frame` makes its data when they are asked for; `is_chart` says that a Plotly chart is drawn inside, which then can
-    be saved as a picture (a matrix has its own buttons for that); `at` names its layer and expert, where it is of one;
-    `of` the source, where no page was opened. The Python under it is written from what was read since `answering`, so
-    that it cannot say anything else; `code` is that of a figure that reads no source. `beyond` is a sentence about
-    numbers that it does not give.
+    What `make` reads is noted, and the Python under the figure written from it, so that it cannot say anything else.
+    `on_pick` and `on_row` hear of a cell and of a row's name chosen in its matrices, `on_select` of points in its
+    chart, each before the run that this causes; `above` and `below` draw a control over the pictures and under them.
     """
-    readings = noted()
-    export = _export(words, key, readings, at or {}, of)
-    python = code or snippet(readings)
-    with st.container(key=f"figure-{key}", gap="small"):
-        with st.container(horizontal=True, vertical_alignment="center", gap="small", key=f"row-{key}-head"):
-            st.subheader(plain(words.question), anchor=False, width="stretch")
-            _explanation(words, key)
-            _ways_out(export, key=key, frame=frame, is_chart=is_chart, python=_Python(python, beyond))
-        _takeaway(words, key)
-        yield
-        if words.foot:
-            st.caption(plain(words.foot))
-        if frame is not None and st.session_state.get(f"{key}-table"):
-            _table(frame(), words)
-
-
-@contextmanager
-def answering(question: str) -> Iterator[None]:
-    """Note what is read for a figure; say in its place why it cannot be shown, where that is so."""
     try:
         with noting():
-            yield
+            figure = make()
+            if figure is None:
+                return None
+            figure = figure if figure.question else replace(figure, question=question)
+            with _framed(figure):
+                if above is not None:
+                    above()
+                for part in figure.body:
+                    _draw(part, figure, on_pick, on_row, on_select)
+                if figure.notes:
+                    st.caption(plain("Note: " + " ".join(figure.notes)))
+                if below is not None:
+                    below()
     except GatescopeError as error:
         with st.container(border=True):
             st.subheader(plain(question), anchor=False)
             st.markdown(f"**Not shown:** {plain(error.found)}. This needs {plain(error.expected)}: {plain(error.do)}.")
+        return None
+    return figure
 
 
-def chart(plot: go.Figure, words: Words, *, key: str, **options: Any) -> Any:
-    """Draw a Plotly chart in the page's theme; what it says goes along for who does not see it."""
-    config: dict[str, Any] = {
-        "displaylogo": False,
-        "modeBarButtonsToRemove": ["toImage", "select2d", "lasso2d"],
-        "responsive": True,
-    }
-    if options.get("on_select"):
-        config["modeBarButtonsToRemove"] = ["toImage"]
-    return st.plotly_chart(plot, key=key, theme="streamlit", alt=words.alt, config=config, **options)
+@contextmanager
+def _framed(figure: Figure) -> Iterator[None]:
+    """What stands around what is drawn."""
+    readings = noted()
+    export, key = _export(figure, readings), figure.key
+    with st.container(key=f"figure-{key}", gap="small"):
+        with st.container(horizontal=True, vertical_alignment="center", gap="small", key=f"row-{key}-head"):
+            st.subheader(plain(figure.question), anchor=False, width="stretch")
+            _explanation(figure)
+            _ways_out(export, figure.code or snippet(readings))
+        _takeaway(figure)
+        yield
+        if figure.foot:
+            st.caption(plain(figure.foot))
+        if figure.frame is not None and st.session_state.get(f"{key}-table"):
+            _table(figure.frame(), figure)
 
 
-def _takeaway(words: Words, key: str) -> None:
-    colour, promise = BADGES[words.badge]
-    with st.container(horizontal=True, vertical_alignment="top", gap="small", key=f"row-{key}-said"):
-        if words.badge:
-            st.badge(words.badge, color=colour, help=promise)
-        st.markdown(plain(words.takeaway), width="stretch")
+def _draw(
+    part: Part,
+    figure: Figure,
+    on_pick: OnPick = None,
+    on_row: OnRow = None,
+    on_select: Callable[[], None] | None = None,
+) -> None:
+    match part:
+        case Chart():
+            _chart(part, figure, on_select)
+        case Matrix():
+            _matrix(part, figure, on_pick, on_row)
+        case Html():
+            if part.key:
+                linked(part.text, key=part.key, on_follow=address.visit_link)
+            else:
+                st.html(part.text)
+        case Text():
+            _text(part)
+        case Table():
+            with st.expander(part.folded) if part.folded else nullcontext():
+                columns = {
+                    name: st.column_config.NumberColumn(label, format=form)
+                    for name, (label, form) in part.columns.items()
+                }
+                st.dataframe(part.frame, hide_index=True, alt=plain(figure.alt), column_config=columns)
+        case Columns():
+            for place, each in zip(st.columns(len(part.parts), gap="medium"), part.parts, strict=True):
+                with place:
+                    _draw(each, figure)
 
 
-def _explanation(words: Words, key: str) -> None:
+def _chart(part: Chart, figure: Figure, on_select: OnSelect) -> None:
+    """A Plotly chart in the page's theme; what it says goes along for who does not see it."""
+    removed = ["toImage"] if part.selects else ["toImage", "select2d", "lasso2d"]
+    options: dict[str, Any] = {"on_select": on_select, "selection_mode": part.selects} if part.selects else {}
+    st.plotly_chart(
+        part.plot,
+        key=part.key or f"{figure.key}-chart",
+        theme="streamlit",
+        alt=figure.alt,
+        config={"displaylogo": False, "modeBarButtonsToRemove": removed, "responsive": True},
+        **options,
+    )
+
+
+def _matrix(part: Matrix, figure: Figure, on_pick: OnPick, on_row: OnRow) -> None:
+    said: Options = {"description": figure.takeaway, "attribution": figure.foot}
+    options: Options = {**said, **part.options, "on_pick": on_pick, "on_row": on_row}
+    key = part.key or f"{figure.key}-matrix"
+    common: Any = {"rows": part.rows, "columns": part.columns, "scale": part.scale, "pinned": part.pinned, "key": key}
+    if part.pieces is None:
+        matrix(part.values_rc, **common, **options)
+    else:
+        token_matrix(part.values_rc, pieces=part.pieces, flags=part.flags, **common, **options)
+
+
+def _text(part: Text) -> None:
+    said = plain(part.text)
+    if part.style == "small":
+        st.caption(said)
+    else:
+        st.markdown({"plain": said, "strong": f"**{said}**", "large": f"### {said}"}[part.style])
+
+
+def _takeaway(figure: Figure) -> None:
+    colour, promise = BADGES[figure.badge]
+    with st.container(horizontal=True, vertical_alignment="top", gap="small", key=f"row-{figure.key}-said"):
+        if figure.badge:
+            st.badge(figure.badge, color=colour, help=promise)
+        st.markdown(plain(figure.takeaway), width="stretch")
+
+
+def _explanation(figure: Figure) -> None:
     """What a figure shows: the formula's words, its source, and what it is not."""
-    lines = [(name, text) for name, text in (*_definition(words.metric), *words.says) if text]
+    lines = [(name, text) for name, text in (*_definition(figure.metric), *figure.says) if text]
     if not lines:
         return
-    with st.popover("About", icon=":material/info:", type="tertiary", key=f"{key}-about"):
+    with st.popover("About", icon=":material/info:", type="tertiary", key=f"{figure.key}-about"):
         for name, text in lines:
             st.markdown(f"**{plain(name)}:** {plain(text)}")
 
@@ -129,28 +194,19 @@ def _definition(name: str) -> tuple[tuple[str, str], ...]:
     )
 
 
-class _Python(NamedTuple):
-    """A snippet, and a sentence about what it does not give."""
-
-    code: str
-    beyond: str
-
-
-def _export(words: Words, key: str, readings: Sequence[Reading], at: Mapping[str, object], of: Source | None) -> Export:
+def _export(figure: Figure, readings: Sequence[Reading]) -> Export:
     """What is written on every row of the figure's table."""
-    page = looked_at()
-    if of is None and page is None:
-        return Export(name=key, words=words, at=at)
-    if of is not None or page is None:
+    page, of = looked_at(), figure.of
+    if of is not None:
         scope = next((reading.scope for reading in readings if reading.source is of), WHOLE)
-        return Export(name=key, words=words, at=at, own=None if of is None else _origin(of, scope))
+        return Export(figure=figure, own=_origin(of, scope))
+    if page is None:
+        return Export(figure=figure)
     other = page.reference
     is_of_b = other is not None and (not readings or any(reading.source is other for reading in readings))
     scope_b = next((reading.scope for reading in readings if reading.source is other), page.scope)
     return Export(
-        name=key,
-        words=words,
-        at=at,
+        figure=figure,
         own=_origin(page.source, page.scope),
         other=_origin(other, scope_b) if other is not None and is_of_b else None,
     )
@@ -166,10 +222,10 @@ def _origin(source: Source, scope: Scope) -> Origin:
     )
 
 
-def _ways_out(
-    export: Export, *, key: str, frame: Callable[[], pd.DataFrame] | None, is_chart: bool, python: _Python
-) -> None:
+def _ways_out(export: Export, code: str) -> None:
     """Data, picture, table, link and code."""
+    figure = export.figure
+    key, frame, beyond = figure.key, figure.frame, figure.beyond
     with st.popover("Save", icon=":material/more_horiz:", type="tertiary", key=f"{key}-save"):
         if frame is not None:
             with st.container(horizontal=True):
@@ -182,18 +238,18 @@ def _ways_out(
                     key,
                 )
             st.toggle("Show the table under the figure", key=f"{key}-table")
-        if is_chart:
-            picture(f"figure-{key}", name=export.file, caption=export.words.alt)
+        if any(isinstance(part, Chart) for part in figure.body):
+            picture(f"figure-{key}", name=export.file, caption=figure.alt)
         st.caption("The address of this page is the link to what you see.")
-        if not python.code:
-            st.caption(python.beyond or NO_SNIPPET)
+        if not code:
+            st.caption(beyond or NO_SNIPPET)
             return
         st.markdown(
-            f"What this figure reads, in Python, from the project's folder. {plain(python.beyond)}"
-            if python.beyond
+            f"What this figure reads, in Python, from the project's folder. {plain(beyond)}"
+            if beyond
             else "The same numbers in Python, from the project's folder:"
         )
-        st.code(python.code, language="python")
+        st.code(code, language="python")
 
 
 def _download(name: str, make: Callable[[], bytes], file: str, mime: str, key: str) -> None:
@@ -208,8 +264,8 @@ def _download(name: str, make: Callable[[], bytes], file: str, mime: str, key: s
     )
 
 
-def _table(frame: pd.DataFrame, words: Words) -> None:
-    st.dataframe(frame.head(ROWS_SHOWN), hide_index=True, alt=words.alt)
+def _table(frame: pd.DataFrame, figure: Figure) -> None:
+    st.dataframe(frame.head(ROWS_SHOWN), hide_index=True, alt=figure.alt)
     if len(frame) > ROWS_SHOWN:
         st.caption(f"The first {ROWS_SHOWN:,} of {len(frame):,} rows; CSV and Parquet hold all.")
 

@@ -6,18 +6,19 @@ if page is not None:
 """
 
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 import streamlit as st
 
+from gatescope.app.charts.page import Page, headline
 from gatescope.app.shell import address, tour
 from gatescope.app.shell import sidebar as aside
 from gatescope.app.shell.messages import plain, show_error, show_notices
 from gatescope.app.shell.session import server
 from gatescope.routing.errors import CaptureNotFoundError, GatescopeError, OptionError
 from gatescope.routing.record import Provenance
-from gatescope.server.measures import own_tokens, size_of
+from gatescope.server.measures import own_tokens
 from gatescope.server.server import corpus_of
 from gatescope.server.sources import Scope, Source, document_of, scope_of, shipped_ids
 from gatescope.server.view import View
@@ -26,23 +27,6 @@ from gatescope.studies.manifest import clean_name
 MOST_TOKENS = 10**7
 FEW_TOKENS = 200
 """Tokens below which a page about a corpus says that it has too little to go by."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Page:
-    """What a page shows: capture A within a scope, and capture B where one is chosen."""
-
-    view: View
-    source: Source
-    reference: Source | None
-    scope: Scope
-
-    @property
-    def population(self) -> str:
-        """How many tokens of how many documents count, in words."""
-        tokens, documents, is_all = size_of(self.source, self.scope)
-        said = f"N = {tokens:,} token{'s' * (tokens != 1)} of {documents:,} document{'s' * (documents != 1)}"
-        return said if is_all else f"{said}, the first of a larger study"
 
 
 _LOOKED_AT: ContextVar[Page | None] = ContextVar("looked at", default=None)
@@ -79,26 +63,6 @@ def open_page(question: str, *, wants: Literal["corpus", "text"]) -> Page | None
     if wants == "corpus" and own_tokens(source, scope) < FEW_TOKENS:
         _too_little(page)
     return page
-
-
-def headline(source: Source) -> str:
-    """Where a capture comes from, in one line."""
-    record, made = source.record, source.record.provenance
-    documents = len(record.documents)
-    parts = [
-        f"{made.model} @ {made.fingerprint[:8]}",
-        made.dtype,
-        made.device,
-        f"{record.tokens:,} tokens" + (f" of {documents:,} documents" if documents > 1 else ""),
-        f"{len(record.layers)} MoE layers, {record.slots} of {record.experts} experts a token",
-        captured_by(made),
-    ]
-    return " · ".join(parts)
-
-
-def captured_by(made: Provenance) -> str:
-    """By which engine a capture was made, and whether its routes are the model's own."""
-    return f"captured by {made.engine}" + (" under an intervention" if made.intervention else "")
 
 
 def changed_words(made: Provenance, which: str = "This capture") -> str:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import streamlit as st
 
 
-def show_part(parts: Mapping[str, Callable[[], None]], *, key: str) -> None:
+def show_part(parts: Mapping[str, Callable[[], object]], *, key: str) -> None:
     """A choice among the parts of a page, and the chosen one; the first at the beginning.
 
     parts           name of each part, and what draws it

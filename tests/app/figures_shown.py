@@ -194,10 +194,10 @@ def _listen(patch: pytest.MonkeyPatch, shown: list[Shown]) -> None:
     """Note every figure; all that draws them runs as it is."""
     ways_out, download, python_of = figure._ways_out, figure._download, prompt._python
 
-    def noted_ways_out(export, *, key, frame, is_chart, python):
-        found = Shown(key, frame, export.file, python.code, python.beyond, export.words.takeaway)
-        shown.append(found)
-        return ways_out(export, key=key, frame=frame, is_chart=is_chart, python=python)
+    def noted_ways_out(export, code):
+        one = export.figure
+        shown.append(Shown(one.key, one.frame, export.file, code, one.beyond, one.takeaway))
+        return ways_out(export, code)
 
     def noted_download(name, make, file, mime, key):
         shown[-1].saves[name] = make

@@ -12,8 +12,8 @@ from gatescope.analysis.counting import tally
 from gatescope.analysis.tally.files import from_bytes, to_bytes
 from gatescope.analysis.tally.tally import merge
 from gatescope.app.charts.exported import Export, Origin
-from gatescope.app.charts.figure import Words
-from gatescope.app.shell.page import headline
+from gatescope.app.charts.figure import Figure
+from gatescope.app.charts.page import headline
 from gatescope.app.shell.session import FRAME, library
 from gatescope.app.views.model import claims
 from gatescope.cache.store import Store
@@ -91,12 +91,12 @@ def test_an_intervention_of_any_name_is_one_line():
 def test_a_figure_s_table_names_it_for_the_capture_it_is_of():
     own = Origin(model="m", fingerprint="f", scope="all documents")
     other = Origin(model="m", fingerprint="f", scope="all documents", intervention=NAME)
-    words, rows = Words(question="", takeaway=""), pd.DataFrame({"capture": ["A", "B: other"], "value": [1, 2]})
-    assert "intervention" not in Export(name="x", words=words, own=own, at={}).table(rows)
-    both = Export(name="x", words=words, own=own, other=other, at={})
+    figure, rows = Figure(key="x", takeaway=""), pd.DataFrame({"capture": ["A", "B: other"], "value": [1, 2]})
+    assert "intervention" not in Export(figure=figure, own=own).table(rows)
+    both = Export(figure=figure, own=own, other=other)
     assert both.table(rows)["intervention"].tolist() == ["", NAME]
     assert set(both.table(rows[["value"]])["other_intervention"]) == {NAME}
-    assert set(Export(name="x", words=words, own=other, at={}).table(rows[["value"]])["intervention"]) == {NAME}
+    assert set(Export(figure=figure, own=other).table(rows[["value"]])["intervention"]) == {NAME}
 
 
 def test_counts_keep_it_and_are_not_added_to_the_model_s_own():

@@ -4,7 +4,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from gatescope.analysis.claims.claims import check_claims
-from gatescope.app.views.model.claims import evidence
+from gatescope.app.views.model.claims_figure import evidence
 from gatescope.server.sources import read_shipped
 from tests.app.test_model_page import opened, words  # noqa: F401  # the page of this file's own
 

@@ -24,26 +24,26 @@ from gatescope.app.views.compare.differences_figure import (
     SIGHTS,
     layer_at,
     model_line,
+    shape_figure,
     shape_of,
-    shape_words,
-    shared_words,
+    shared_figure,
+    sight_figure,
     sight_frame,
-    sight_words,
 )
-from gatescope.app.views.compare.flips_figure import cascade_plot, cascade_words, margin_frame, margin_words
+from gatescope.app.views.compare.flips_figure import cascade_figure, cascade_plot, margin_figure, margin_frame
 from gatescope.app.views.compare.relation_figure import (
+    diff_figure,
     diff_html,
-    diff_words,
     kind_words,
     left_out,
     line_of,
+    overlap_figure,
     overlap_frame,
     overlap_plot,
-    overlap_words,
+    shift_figure,
     shift_frame,
-    shift_words,
 )
-from gatescope.app.views.compare.training_figure import settling, settling_frame, settling_words
+from gatescope.app.views.compare.training_figure import settling, settling_figure, settling_frame
 from tests.app.conftest import build_record
 
 
@@ -71,7 +71,7 @@ def test_a_diff_is_text_and_marks_never_markup():
     assert "<b>" not in html and "<script>" not in html
     assert "&lt;b&gt;" in html and "&lt;script&gt;" in html
     assert html.count("<del") == 1 and html.count("<ins") == 1
-    assert "2 tokens stay, 1 of A are gone (−), 2 of B are new (+)" in diff_words(found, "").takeaway
+    assert "2 tokens stay, 1 of A are gone (−), 2 of B are new (+)" in diff_figure(one, two, found).takeaway
 
 
 def test_long_runs_that_stay_show_their_ends():
@@ -84,13 +84,13 @@ def test_long_runs_that_stay_show_their_ends():
 def test_the_overlap_names_its_ends_its_chance_and_its_ceiling():
     line = line_of((agreed(0.4), agreed(0.25)), ["0", "1"])
     line = line._replace(ceiling_l=np.array([1.0, 0.99]), ceiling_words="A again")
-    words = overlap_words(line, question="?", population="")
+    words = overlap_figure(line, key="overlap", population="")
     assert words.takeaway == (
         "40.0% of a token's experts are the same in layer 0, 25.0% in layer 1; chance gives 12.5%."
     )
     assert "noise ceiling: A again, 99.00% to 100.00%" in words.null
     same = line._replace(ceiling_l=np.ones(2), near_l=np.array([0.01, 0.04]))
-    words = overlap_words(same, question="?", population="")
+    words = overlap_figure(same, key="overlap", population="")
     assert words.null.endswith("noise ceiling: A again, 100.00% in every layer")
     near = dict(words.says)["Near ties"]
     assert near.startswith("1.00% to 4.00% of the tokens have a margin below") and "It bounds nothing" in near
@@ -102,45 +102,45 @@ def test_the_overlap_names_its_ends_its_chance_and_its_ceiling():
 def test_captures_without_a_difference_say_so():
     line = line_of((agreed(1.0), agreed(1.0)), ["0", "1"])
     assert (
-        "Every token has the same experts in every layer" in overlap_words(line, question="?", population="").takeaway
+        "Every token has the same experts in every layer" in overlap_figure(line, key="overlap", population="").takeaway
     )
     shift = Shift(*(np.zeros((1, 2)) for _ in range(3)), *(np.ones((1, 2)) for _ in range(2)))
-    assert shift_words(shift, ["0"], population="").takeaway == "No expert has more work in either."
+    assert shift_figure(shift, ["0"], population="").takeaway == "No expert has more work in either."
     nothing = Flips(*(np.zeros(2) for _ in range(4)), np.ones(2, int), 0.0)
-    assert "Nothing flips" in margin_words(nothing, population="", whose="A").takeaway
+    assert "Nothing flips" in margin_figure(nothing, population="", whose="A").takeaway
 
 
 def test_a_shift_earns_its_badge_by_q_alone():
     value = np.array([[0.02, -0.01], [-0.05, np.nan]])
     q = np.array([[0.01, 0.5], [0.04, np.nan]])
     shift = Shift(value, value - 0.01, value + 0.01, q, q)
-    words = shift_words(shift, ["0", "1"], population="")
+    words = shift_figure(shift, ["0", "1"], population="")
     assert words.takeaway == (
         "Expert 0 of layer 1 has 5 points less of the tokens in A; 2 of 3 experts differ beyond noise."
     )
     assert words.badge == "beyond null"
-    assert shift_words(shift._replace(q_le=q * 10), ["0", "1"], population="").badge == "observed"
+    assert shift_figure(shift._replace(q_le=q * 10), ["0", "1"], population="").badge == "observed"
     assert len(shift_frame(shift, ["0", "1"])) == 3
 
 
 def test_near_ties_flip_first_only_beyond_the_interval():
     rates = np.array([0.5, 0.1])
     found = Flips(rates, rates - 0.05, rates + 0.05, np.array([0.01, 0.5]), np.array([20, 20]), 0.3)
-    assert margin_words(found, population="", whose="A").takeaway == (
+    assert margin_figure(found, population="", whose="A").takeaway == (
         "Yes: of the closest tenth of the choices 50.0% flip, of the firmest 10.0%; of all, 30.0%."
     )
     unsure = found._replace(low_b=np.array([0.2, 0.0]))
-    assert margin_words(unsure, population="", whose="A").takeaway.startswith("Not beyond doubt")
+    assert margin_figure(unsure, population="", whose="A").takeaway.startswith("Not beyond doubt")
     assert margin_frame(found)["null"].tolist() == [0.3, 0.3]
     wide = found._replace(high_b=np.array([0.55, 0.46]))
-    assert margin_words(wide, population="", whose="A").takeaway.startswith("Not beyond doubt"), "as the firmest may"
+    assert margin_figure(wide, population="", whose="A").takeaway.startswith("Not beyond doubt"), "as the firmest may"
     fewer = found._replace(rate_b=rates[::-1], low_b=rates[::-1] - 0.05, high_b=rates[::-1] + 0.05)
-    assert margin_words(fewer, population="", whose="A").takeaway.startswith("No: of the closest tenth")
+    assert margin_figure(fewer, population="", whose="A").takeaway.startswith("No: of the closest tenth")
 
 
 def test_where_everything_flips_near_ties_cannot_be_first():
     every = Flips(np.ones(2), np.ones(2), np.ones(2), np.array([0.01, 0.5]), np.array([20, 20]), 0.99998)
-    assert margin_words(every, population="", whose="A").takeaway == (
+    assert margin_figure(every, population="", whose="A").takeaway == (
         "Cannot be told, since nearly every choice flips: of the closest tenth of the choices 100.0% flip, of the "
         "firmest 100.0%; of all, 100.0%."
     )
@@ -149,7 +149,7 @@ def test_where_everything_flips_near_ties_cannot_be_first():
 def test_the_cascade_names_where_changes_begin():
     nan = np.nan
     found = Cascade(*map(np.array, ([0.1, 0.3], [nan, 0.8], [nan, 0.7], [nan, 0.9], [nan, 0.2], [0.1, 0.2])))
-    assert cascade_words(found, ["0", "1"], population="").takeaway == (
+    assert cascade_figure(found, ["0", "1"], population="").takeaway == (
         "Most change first in layer 1 (20.0% of the tokens); after a change 80.0% change in the next layer too, after "
         "none 20.0%, apart beyond the interval in 1 of 1 layers."
     )
@@ -158,7 +158,7 @@ def test_the_cascade_names_where_changes_begin():
 def test_where_all_change_at_once_nothing_is_said_of_carrying_on():
     nan = np.nan
     found = Cascade(*map(np.array, ([1.0, 1.0], [nan, 1.0], [nan, 1.0], [nan, 1.0], [nan, nan], [1.0, 0.0])))
-    assert cascade_words(found, ["0", "1"], population="").takeaway == (
+    assert cascade_figure(found, ["0", "1"], population="").takeaway == (
         "Most change first in layer 0 (100.0% of the tokens). Whether changes carry on cannot be told: in no layer are "
         "there 10 tokens that had not changed in the layer before."
     )
@@ -174,7 +174,7 @@ def test_what_was_not_counted_again_is_said():
 def test_settling_names_the_first_step_with_half():
     rows = tuple((agreed(share, null=0.0), agreed(share - 0.1, null=0.0)) for share in (0.1, 0.6, 0.9, 1.1))
     found = settling([0, 10, 20, 30], [0, 1, 2, 3], rows, ["0", "1"])
-    words = settling_words(found, model="m", population="")
+    words = settling_figure(found, model="m", population="")
     assert "By step 10 of 30 m had half of its final routes over chance: 60% in common in layer 0, 50% in layer 1" in (
         words.takeaway
     )
@@ -229,7 +229,7 @@ def test_models_are_compared_by_shares_of_their_own_size():
     lines = [model_line(found, SIGHTS[0], experts, whose=name) for name, experts in (("A", 32), ("B", 16))]
     assert lines[0].value_l.tolist() == [0.5, 0.25]
     assert lines[1].low_l.tolist() == [15 / 16, 7 / 16]
-    assert sight_words(lines, SIGHTS[0], population="", by="").takeaway == (
+    assert sight_figure(lines, SIGHTS[0], population="", by="").takeaway == (
         "A: 0.375 on average, most at depth 0.00 (0.5); B: 0.75 on average, most at depth 0.00 (1)."
     )
     assert sight_frame(lines)["depth"].tolist() == [0, 1, 0, 1]
@@ -239,14 +239,14 @@ def test_the_busiest_tenth_is_read_from_the_sorted_load():
     even = Result(value=np.linspace(0, 1, 11)[None])
     one_does_all = Result(value=np.append(np.zeros(10), 1.0)[None])
     shapes = [shape_of(even, 0, 10, whose="A"), shape_of(one_does_all, 0, 10, whose="B")]
-    assert "A (layer 0) 10%, B (layer 0) 100%" in shape_words(shapes, population="").takeaway
+    assert "A (layer 0) 10%, B (layer 0) 100%" in shape_figure(shapes, population="").takeaway
     assert [layer_at(depth, 6) for depth in (0.0, 0.5, 1.0)] == [0, 2, 5]
 
 
 def test_shared_information_earns_its_badge_by_q():
     value = np.array([[0.1, 0.3]])
     found = Shared(value, value * 2, value * 0, value * 0, np.array([[0.2, 0.01]]), 10, 2)
-    words = shared_words(found, ["0"], ["0", "1"], population="")
+    words = shared_figure(found, ["0"], ["0", "1"], population="")
     assert "1 of 2 pairs of layers share more than chance; most in layer 0 of A and 1 of B: 30%" in words.takeaway
     assert words.badge == "beyond null"
-    assert shared_words(found._replace(q_lm=np.ones((1, 2))), ["0"], ["0", "1"], population="").badge == "observed"
+    assert shared_figure(found._replace(q_lm=np.ones((1, 2))), ["0"], ["0", "1"], population="").badge == "observed"

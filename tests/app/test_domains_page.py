@@ -7,7 +7,7 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from gatescope.app.shell.session import FRAME
-from gatescope.app.views.domains import by_group
+from gatescope.app.views.domains import word_tables
 from gatescope.server.measures import measure, table
 from gatescope.server.settings import settings
 from gatescope.server.sources import read_shipped
@@ -148,7 +148,7 @@ def test_a_slice_is_computed_anew(opened):
 
 
 def test_what_takes_long_is_computed_when_asked_for(opened, monkeypatch):
-    monkeypatch.setattr(by_group, "LIVE_CHOICES", 1000)
+    monkeypatch.setattr(word_tables, "LIVE_CHOICES", 1000)
     page = opened(s="documents:0-39")
     assert "was not computed for this choice" in words(page)
     ask = [one for one in page.button if one.label.startswith("Compute (about")]

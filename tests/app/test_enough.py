@@ -10,8 +10,8 @@ from gatescope.analysis.quality.sample_size import Enough, enough
 from gatescope.analysis.registry import MetricOptions
 from gatescope.app.views.library.sample_size_figure import (
     effect_sentence,
+    enough_figure,
     enough_frame,
-    enough_words,
     reliability_sentence,
     takeaway,
 )
@@ -79,4 +79,4 @@ def test_the_frame_holds_what_is_drawn():
     frame = enough_frame(HAND, ["0", "1"])
     assert frame["load_l"].tolist() == [500, 999]
     assert list(frame["layer"]) == ["0", "1"]
-    assert enough_words(HAND, population="N = 1").population == "N = 1"
+    assert enough_figure(HAND, ["0", "1"], population="N = 1").population == "N = 1"

@@ -16,9 +16,9 @@ from gatescope.app.views.expert.words_figure import (
     contexts_frame,
     contexts_html,
     contexts_words,
+    words_figure,
     words_frame,
     words_html,
-    words_words,
 )
 from gatescope.routing import Document
 from gatescope.routing.errors import OptionError
@@ -96,18 +96,18 @@ FOUND = Vocabulary(WORDS, own=0.3, every=0.1, lift=3.0, low=2.0, high=4.0, token
 
 def test_words_are_said_with_what_held(make_record):
     record = make_record(["x", "one", "two"])
-    words = words_words(record, FOUND, "read", "N = 9")
+    words = words_figure(record, FOUND, "read", "N = 9")
     assert words.takeaway == (
         "By what it reads, its own are above all “one”, “two”. In 11 other documents its 1 surest words are 30% of its "
         "tokens and 10% of all: 3.0 times as many (95 % interval 2.0 to 4.0)."
     )
     assert words.badge == "replicated"
-    assert words_words(record, FOUND._replace(low=0.9), "read", "").badge == "beyond null"
-    assert words_words(record, FOUND._replace(words=WORDS[1:]), "read", "").badge == "observed"
-    alone = words_words(record, FOUND._replace(lift=NAN, low=NAN), "next", "")
+    assert words_figure(record, FOUND._replace(low=0.9), "read", "").badge == "beyond null"
+    assert words_figure(record, FOUND._replace(words=WORDS[1:]), "read", "").badge == "observed"
+    alone = words_figure(record, FOUND._replace(lift=NAN, low=NAN), "next", "")
     assert "no other documents" in alone.takeaway and alone.badge == "beyond null"
     with pytest.raises(OptionError, match="no word with 5 tokens"):
-        words_words(record, FOUND._replace(words=()), "read", "")
+        words_figure(record, FOUND._replace(words=()), "read", "")
 
 
 def test_the_table_of_words_has_both_halves(make_record):
@@ -150,15 +150,15 @@ def test_groups_are_sorted_and_told_by_q():
     lean = group_result(value=[-0.3, 0.3, NAN], q=[0.2, 0.01, NAN])
     frame = groups.groups_frame(share, lean, 0, 0)
     assert frame["group"].tolist() == ["law", "code"]
-    words = groups.groups_words(frame, "domain", 0.25, "N = 9")
+    words = groups.groups_figure(frame, "domain", 0.25, "N = 9")
     assert words.takeaway.startswith("More than chance in law, less in none (q ≤ 0.05). Most: law, where 50% of tokens")
     assert words.badge == "beyond null"
     dots = {line.name: list(line.y) for line in groups.groups_plot(frame, 0.25).data}
     assert dots["A"] == ["law"] and dots["A, not beyond chance"] == ["code"]
-    unsure = groups.groups_words(frame.assign(q=0.5), "domain", 0.25, "")
+    unsure = groups.groups_figure(frame.assign(q=0.5), "domain", 0.25, "")
     assert unsure.takeaway.startswith("No domain is beyond") and unsure.badge == "observed"
     with pytest.raises(OptionError, match="no domain with tokens"):
-        groups.groups_words(frame.head(0), "domain", 0.25, "")
+        groups.groups_figure(frame.head(0), "domain", 0.25, "")
 
 
 def test_places_are_said_with_whether_intervals_meet():
@@ -166,18 +166,18 @@ def test_places_are_said_with_whether_intervals_meet():
         ("0", "1–3", "4–15"), *(np.array(v) for v in ([0.5, 2.0, NAN], [0.4, 1.5, NAN], [0.6, 2.5, NAN])), 1.2
     )
     frame = groups.places_frame(found)
-    said = groups.places_words(frame, found, "").takeaway
+    said = groups.places_figure(frame, found, "").takeaway
     assert said == "From 0.50 times its even share at positions 0 to 2.00 at 1–3; the two intervals lie apart."
     near = frame.assign(high=[1.6, 2.5])
-    assert "do not lie apart" in groups.places_words(near, found, "").takeaway
-    assert "do not lie apart" in groups.places_words(frame.assign(low=NAN, high=NAN), found, "").takeaway
+    assert "do not lie apart" in groups.places_figure(near, found, "").takeaway
+    assert "do not lie apart" in groups.places_figure(frame.assign(low=NAN, high=NAN), found, "").takeaway
 
 
 def test_classes_are_sorted_and_the_middle_is_left_to_the_table():
     names = tuple(f"class {n}" for n in range(20))
     found = Result(value=np.arange(20.0).reshape(20, 1, 1), null=np.full((20, 1, 1), 1.5), labels={"c": names})
     frame = groups.classes_frame(found, 0, 0)
-    said = groups.classes_words(frame, "").takeaway
+    said = groups.classes_figure(frame, "").takeaway
     assert said == (
         "Most of all class 19: 19.0 times an even share of their work, where it has 1.5 of all; least class 0, "
         "0.0 times."
@@ -188,36 +188,40 @@ def test_classes_are_sorted_and_the_middle_is_left_to_the_table():
     )
 
 
+def link(layer: int, expert: int | None) -> str:
+    return f"{layer}.{expert}"
+
+
 def test_partners_are_read_only_where_chance_gives_enough():
     lift = Result(value=np.array([[[NAN, 2.0, 0.5, 9.0]]]))
     support = Result(value=np.array([[[NAN, 200.0, 50.0, 9.0]]]), null=np.array([[[NAN, 100.0, 100.0, 1.0]]]))
     frame = partners.partners_frame(lift, support, 0, 0)
     assert frame["expert"].tolist() == [3, 1, 2]
-    said = partners.partners_words(frame, "").takeaway
+    said = partners.partners_figure(frame, 4, "", link).takeaway
     assert said == (
         "Most often expert 1: 200 tokens together, 2.00 times what chance gives (100); least expert 2, 0.50 times."
     )
-    shown = partners.partners_html(frame, 4, lambda layer, expert: f"{layer}.{expert}")
+    shown = partners.partners_html(frame, 4, link)
     assert re.findall(r'href="([^"]*)"', shown) == ["4.1", "4.2"]
     with pytest.raises(OptionError, match="chance would put together in 50"):
-        partners.partners_words(frame[frame["by_chance"] < 50], "")
+        partners.partners_figure(frame[frame["by_chance"] < 50], 4, "", link)
 
 
 FLOW = Flow(3, np.array([7, 2]), np.array([0.5, 0.25]), np.array([0.1, 0.2]), 0.25, 0.7, 40)
 
 
 def test_before_and_after_add_up_with_other():
-    said = partners.flow_words(FLOW, FLOW._replace(layer=5), "").takeaway
+    said = partners.flow_figure(FLOW, FLOW._replace(layer=5), "", link).takeaway
     assert said == (
         "Of the 40 tokens whose first choice it is, 50% come from expert 7 of layer 3 (10% of all tokens do) and 25% "
         "from experts not named; 50% go on to expert 7 of layer 5 (10% of all tokens do) and 25% to experts not named."
     )
-    assert "go on" not in partners.flow_words(FLOW, None, "").takeaway
+    assert "go on" not in partners.flow_figure(FLOW, None, "", link).takeaway
     with pytest.raises(OptionError, match="no token whose first choice"):
-        partners.flow_words(None, None, "")
+        partners.flow_figure(None, None, "", link)
     frame = partners.flow_frame(FLOW, None)
     assert frame["share"].sum() == 1 and frame["expert"].isna().tolist() == [False, False, True]
-    shown = partners.flow_html(FLOW, "Before", lambda layer, expert: f"{layer}.{expert}")
+    shown = partners.flow_html(FLOW, "Before", link)
     assert re.findall(r'href="([^"]*)"', shown) == ["3.7", "3.2"] and "other" in shown
 
 

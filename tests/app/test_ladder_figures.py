@@ -9,14 +9,14 @@ import pytest
 from gatescope.analysis.token.similarity import Near, SameWord
 from gatescope.app.charts.card import card
 from gatescope.app.charts.context import around, context, quoted
-from gatescope.app.charts.similarity import near_frame, near_html, near_words, same_html, same_plot, same_words
+from gatescope.app.charts.similarity import near_figure, near_frame, near_html, same_figure, same_html, same_plot
 from gatescope.app.views.token.token_path_figure import (
     firmness,
+    ladder_figure,
     ladder_frame,
     ladder_html,
-    ladder_words,
+    margin_figure,
     margin_plot,
-    margin_words,
 )
 from gatescope.routing import Document, Flag
 
@@ -36,7 +36,7 @@ def close(make_record):
 def test_a_close_call_is_said_with_both_experts(close):
     firm = firmness(close, 1)
     assert firm.is_close_l.tolist() == [False, True]
-    said = ladder_words(close, 1, firm).takeaway
+    said = ladder_figure(close, 1, firm, href).takeaway
     # token 1 takes experts 2 and 3 at layer 1 and rejects 0 (the third in turn of four)
     assert "The choice of 1 of 2 layers is within a bfloat16 step" in said
     assert "layer 1 (block 2): expert 3 is ahead of expert 0 by 0.004; a step there is 0.0078" in said
@@ -44,12 +44,12 @@ def test_a_close_call_is_said_with_both_experts(close):
 
 def test_a_firm_route_is_said(make_record):
     record = make_record()
-    assert "A firm route: no layer's choice is within" in ladder_words(record, 1, firmness(record, 1)).takeaway
+    assert "A firm route: no layer's choice is within" in ladder_figure(record, 1, firmness(record, 1), href).takeaway
 
 
 def test_without_margins_firmness_is_not_claimed(make_record):
     record = make_record(margin_tl=None)
-    assert "not known" in ladder_words(record, 0, firmness(record, 0)).takeaway
+    assert "not known" in ladder_figure(record, 0, firmness(record, 0), href).takeaway
 
 
 def test_the_ladder_has_a_chip_for_each_expert_and_a_hollow_one_where_it_was_close(close):
@@ -93,7 +93,7 @@ def test_margins_are_drawn_beside_both_steps_and_none_is_lost_at_zero(make_recor
     record = make_record(margin_tl=margin_tl)
     firm = firmness(record, 0)
     assert "2 of 2 layers lie below the bfloat16 step and 1 below that of float16; 2 are closer" in (
-        margin_words(record, firm).takeaway
+        margin_figure(record, firm).takeaway
     )
     drawn = {line.name: line.y.tolist() for line in margin_plot(record, firm).data}
     assert drawn["bfloat16 step"] == [2**-7, 2**-7] and drawn["float16 step"] == [2**-10, 2**-10]
@@ -116,11 +116,11 @@ def test_a_margin_below_every_step_is_drawn_where_it_is(make_record):
 def test_neighbours_are_said_with_their_chance(make_record):
     record = make_record(["x", "five", "six"])
     found = Near(np.array([1, 2]), np.array([0.75, 0.5]), 0.75, 0.25, 0.5, 0.01, 200)
-    words = near_words(record, found, "“x”")
+    words = near_figure(record, found, "“x”", str)
     assert "nearest other word to “x” is “five”: it shares 75%" in words.takeaway
     assert "nearest of 200 tokens would share 50%; a token at random shares 25%" in words.takeaway
     assert words.badge == "beyond null"
-    assert near_words(record, found._replace(expected=0.05), "“x”").badge == "observed"
+    assert near_figure(record, found._replace(expected=0.05), "“x”", str).badge == "observed"
     assert near_frame(record, found)["token"].tolist() == ["five", "six"]
     assert re.findall(r'class="pick" href="(\w+)"', near_html(record, found, lambda row: f"row{row}")) == [
         "row1",
@@ -133,12 +133,12 @@ def test_the_words_share_is_said_with_its_interval(make_record):
     found = SameWord(
         np.array([1, 2]), np.array([1.0, 0.5]), np.array([0.75, 0.75]), np.array([0.25, 0.25]), 1 / 3, 0.2, 0.5, 2, True
     )
-    words = same_words(found, "“x”")
+    words = same_figure(record, found, "“x”", str)
     assert "“x” stands 2 more times in 2 other documents. There it has 75% of these experts" in words.takeaway
     assert "33% of what can differ is the context's (95 % interval 20% to 50%)" in words.takeaway
     assert words.badge == "beyond null"
-    assert same_words(found._replace(high=1.1), "“x”").badge == "observed"
-    alone = same_words(found._replace(low=np.nan, high=np.nan, is_apart=False), "“x”")
+    assert same_figure(record, found._replace(high=1.1), "“x”", str).badge == "observed"
+    alone = same_figure(record, found._replace(low=np.nan, high=np.nan, is_apart=False), "“x”", str)
     assert "in this text" in alone.takeaway and "interval" not in alone.takeaway and alone.badge == "observed"
     assert [line.name for line in same_plot(record, found).data] == ["other words", "the same word"]
     assert "50%" in same_html(record, found, str)

@@ -13,9 +13,9 @@ from gatescope.app.views.map.points_figure import (
     labels_of,
     map_words,
     matching,
+    purity_figure,
     purity_frame,
     purity_plot,
-    purity_words,
     scatter,
     token_frame,
 )
@@ -124,11 +124,11 @@ def found(value: float, chance: float, p: float) -> Purity:
 def test_the_neighbours_are_said_with_chance_and_earn_their_badge(tokens):
     pure = {"token": found(0.18, 0.018, 0.005), "domain": found(0.14, 0.12, 0.005)}
     told = Places("tokens", tokens.frame, tokens.layout, pure, ())
-    words = purity_words(told, population="N = 6 tokens")
+    words = purity_figure(told, population="N = 6 tokens")
     assert "18% bear its own token id (chance 1.8%, at most 50%); 14% bear its own domain" in words.takeaway
     assert words.badge == "beyond null"
     weaker = Places("tokens", tokens.frame, tokens.layout, pure | {"domain": found(0.13, 0.12, 0.2)}, ())
-    assert purity_words(weaker, population="").badge == "observed"
+    assert purity_figure(weaker, population="").badge == "observed"
     assert purity_frame(told).values.tolist()[0] == ["token id", 0.18, 0.018, 0.5, 0.005, 30, 3]
     assert [list(trace.y) for trace in purity_plot(told).data] == [
         pytest.approx([0.18, 0.14]),

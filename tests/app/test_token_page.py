@@ -7,8 +7,8 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+from gatescope.app.charts.places import place_of, row_of
 from gatescope.app.charts.token_heatmap import striking_cell
-from gatescope.app.shell.links import place_of, row_of
 from gatescope.app.shell.session import FRAME, server
 from gatescope.models.bundled_captures import load_welcome_capture
 from gatescope.server.settings import settings

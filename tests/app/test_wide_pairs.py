@@ -14,7 +14,7 @@ from gatescope.analysis.metrics import pairs as pair_metrics
 from gatescope.analysis.registry import Result
 from gatescope.analysis.tally import pairs
 from gatescope.app.shell.session import FRAME
-from gatescope.app.views.expert.coactivation_figure import partners_frame, partners_words
+from gatescope.app.views.expert.coactivation_figure import partners_figure, partners_frame
 from gatescope.app.views.layers.any_measure_figure import drawn, names, part
 from gatescope.app.views.pairs.coactivation_figure import (
     layer_pairs,
@@ -113,7 +113,7 @@ def test_pairs_left_out_are_called_so_and_no_share_of_all_meetings_is_given():
 def test_partners_are_those_kept_with_a_note_of_the_others():
     frame = partners_frame(LIFT, SUPPORT, 1, 0)
     assert frame.to_numpy().tolist() == [[1, 2.2, 220, 100], [3, 0.5, 50, 100]]
-    assert ("Note", "9 of 12 are left out.") in partners_words(frame, "", LIFT.warnings).says
+    assert ("Note", "9 of 12 are left out.") in partners_figure(frame, 1, "", "{}.{}".format, LIFT.warnings).says
 
 
 @pytest.fixture
@@ -181,7 +181,7 @@ def test_the_page_of_an_expert_shows_the_partners_kept_or_that_none_is(opened):
 
 
 def test_one_partner_is_not_called_the_least_too():
-    words = partners_words(partners_frame(LIFT, SUPPORT, 0, 1), "", are_some=True)
+    words = partners_figure(partners_frame(LIFT, SUPPORT, 0, 1), 0, "", "{}.{}".format, are_some=True)
     assert words.takeaway.endswith("expert 2: 100 tokens together, 1.00 times what chance gives (100).")
 
 

@@ -8,12 +8,23 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gatescope.analysis.comparison.compare import near_ties, overlap
-from gatescope.app.charts.figure import Words
-from gatescope.app.charts.token_heatmap import TOP_EXPERT, TokenFigure, token_figure
-from gatescope.app.components import Scale
+from gatescope.app.charts.figure import Figure, Matrix, Part, Text
+from gatescope.app.charts.page import Page
+from gatescope.app.charts.token_heatmap import (
+    TOP_EXPERT,
+    TokenFigure,
+    changes,
+    row_names,
+    token_figure,
+    token_flags,
+    token_pieces,
+)
+from gatescope.app.components import Pick, Scale
+from gatescope.app.components.heatmap.component import Options
 from gatescope.routing.groups import layer_names
 from gatescope.routing.record import RoutingRecord
 
+GROUP = "compare"
 SIGHTS = {"overlap": "Experts in common", "margin": "Margin, A − B"}
 
 
@@ -102,7 +113,7 @@ def column_names(found: Aligned) -> list[str] | None:
     return [f"{one} | {two}" for one, two in zip(found.first_n, found.second_n, strict=True)]
 
 
-def aligned_words(found: Aligned, *, where: str) -> Words:
+def aligned_words(found: Aligned, *, where: str) -> Figure:
     """How many tokens changed, how many of those are no more than noise, and where most did."""
     changed_lt = found.share_lt < 1
     cells, changed = int(np.isfinite(found.share_lt).sum()), int(changed_lt.sum())
@@ -119,8 +130,8 @@ def aligned_words(found: Aligned, *, where: str) -> Words:
         if found.near_lt is not None:
             said += f"; {changed - beyond:,} of them are near ties, which rounding alone may flip"
     tokens = len(found.first_n)
-    return Words(
-        question="Which tokens went elsewhere?",
+    return Figure(
+        key="pair",
         takeaway=f"{said}.",
         population=f"N = {tokens:,} token{'s' * (tokens != 1)} that A and B share{where}",
         null="1: nothing changed. Noise: a margin below a step of the coarser number format"
@@ -144,3 +155,64 @@ def aligned_frame(found: Aligned) -> pd.DataFrame:
         "noise": found.noise_lt.ravel(),
     }
     return pd.DataFrame(rows)
+
+
+def pair(page: Page, found: Aligned, *, number: int, sight: str, is_faint: bool, where: str = "") -> Figure:
+    """The difference of A and B over the tokens they share, then A and B.
+
+    number      of A's document; its token that is pinned is pinned here
+    sight       one of `SIGHTS`; is_faint: whether what is no more than noise is drawn faint
+    where       which document it is, in words
+    """
+    column = found.column_of(page.view.token if (page.view.document or 0) == number else None)
+    pinned = None if column is None else Pick(page.view.layer, column)
+    ends = f"{page.source.id}-{page.reference.id if page.reference else ''}-{number}"
+    drawn = difference(found, sight)
+    options: Options = {
+        "labels_rc": in_common(found) if sight == "overlap" else None,
+        "label_noun": "in common",
+        "faded_rc": found.noise_lt if is_faint else None,
+    }
+    body: list[Part] = [
+        _heatmap(found, found.first, drawn.values_lt, drawn.scale, pinned, f"pair-{sight}-{ends}", options),
+        Text("The same tokens in A, then in B: the three share cursor and window."),
+    ]
+    for name, record, own in zip("AB", (found.first, found.second), own_figures(found), strict=True):
+        options = {
+            "labels_rc": own.expert_lt,
+            "description": f"{name}: {own.scale.name} of the tokens that both have",
+        }
+        key = f"pair-own-{name}-{ends}"
+        body += [Text(name, "strong"), _heatmap(found, record, own.values_lt, own.scale, pinned, key, options)]
+    return replace(aligned_words(found, where=where), body=tuple(body), frame=lambda: aligned_frame(found))
+
+
+def _heatmap(
+    found: Aligned,
+    record: RoutingRecord,
+    values_lt: NDArray[np.floating],
+    scale: Scale,
+    pinned: Pick | None,
+    key: str,
+    options: Options,
+) -> Matrix:
+    """One of the three pictures."""
+    return Matrix(
+        values_rc=values_lt,
+        pieces=token_pieces(record),
+        flags=token_flags(record),
+        rows=row_names(record),
+        columns=column_names(found),
+        scale=scale,
+        pinned=pinned,
+        key=key,
+        options={
+            "changes_rc": changes(record),
+            "stops_rc": found.share_lt < 1,
+            "stops_say": "change",
+            "group": GROUP,
+            "attribution": "",
+            "faded_says": "no more than noise",
+            **options,
+        },
+    )

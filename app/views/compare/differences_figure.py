@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gatescope.analysis.registry import METRICS, Result
 from gatescope.analysis.tally.first_choices import Shared
-from gatescope.app.charts.figure import Words
+from gatescope.app.charts.figure import Chart, Figure, Matrix
 from gatescope.app.charts.plots import NULL, A, B, add_line, faint, plot
 from gatescope.app.components import Scale
 
@@ -101,7 +101,7 @@ def model_line(found: Result, sight: Sight, experts: int, *, whose: str) -> Mode
     )
 
 
-def sight_words(lines: list[Model], sight: Sight, *, population: str, by: str) -> Words:
+def sight_figure(lines: list[Model], sight: Sight, *, population: str, by: str) -> Figure:
     """Both models' means, and where each is highest."""
     said = [
         f"{line.whose}: {np.nanmean(line.value_l):.3g} on average, most {_place(line)} ({np.nanmax(line.value_l):.3g})"
@@ -110,7 +110,8 @@ def sight_words(lines: list[Model], sight: Sight, *, population: str, by: str) -
     ]
     beyond = [line.q_l is not None and bool((line.q_l <= 0.05).any()) for line in lines]
     null = METRICS[sight.metric].null
-    return Words(
+    return Figure(
+        key=f"sight-{sight.metric}",
         question=sight.question.replace("the label", f"the {by}"),
         takeaway=f"{'; '.join(said) or 'It is defined nowhere: no token counts'}.",
         population=population,
@@ -119,6 +120,8 @@ def sight_words(lines: list[Model], sight: Sight, *, population: str, by: str) -
         badge="beyond null" if sight.by_label and all(beyond) else "observed",
         metric=sight.metric,
         says=(("Depth", "layers are placed by their share of the MoE layers, 0 the first, 1 the last"),),
+        body=(Chart(sight_plot(lines, sight)),),
+        frame=lambda: sight_frame(lines),
     )
 
 
@@ -189,15 +192,15 @@ def layer_at(depth: float, layers: int) -> int:
     return round(depth * (layers - 1))
 
 
-def shape_words(shapes: list[Shape], *, population: str) -> Words:
+def shape_figure(shapes: list[Shape], *, population: str) -> Figure:
     """What the busiest tenth does in each."""
     said = [
         f"{each.whose} (layer {each.layer}) {each.of_the_busiest:.0%}"
         for each in shapes
         if np.isfinite(each.of_the_busiest)
     ]
-    return Words(
-        question="How unequal are the experts?",
+    return Figure(
+        key="shape",
         takeaway=f"The busiest tenth of the experts do: {', '.join(said)} of the work; an even router's, 10%."
         if said
         else "It is defined nowhere: no token counts.",
@@ -206,6 +209,8 @@ def shape_words(shapes: list[Shape], *, population: str) -> Words:
         null="dotted: an even router, without chance",
         badge="observed",
         metric="load_lorenz",
+        body=(Chart(shape_plot(shapes)),),
+        frame=lambda: shape_frame(shapes),
     )
 
 
@@ -241,13 +246,13 @@ def shape_plot(shapes: list[Shape]) -> go.Figure:
     return shown
 
 
-def shared_words(found: Shared, names: list[str], other: list[str], *, population: str) -> Words:
+def shared_figure(found: Shared, names: list[str], other: list[str], *, population: str) -> Figure:
     """Which two layers share most, and how many pairs share more than chance."""
     row, column = np.unravel_index(int(np.nanargmax(found.value_lm)), found.value_lm.shape)
     beyond = int((found.q_lm <= 0.05).sum())
     bits, null = found.bits_lm[row, column], found.null_lm[row, column]
-    return Words(
-        question="Do both models tell the same tokens apart?",
+    return Figure(
+        key="shared",
         takeaway=(
             f"{beyond} of {found.q_lm.size} pairs of layers share more than chance; most in layer {names[row]} of A "
             f"and {other[column]} of B: {found.value_lm[row, column]:.0%} of what could be shared "
@@ -264,6 +269,23 @@ def shared_words(found: Shared, names: list[str], other: list[str], *, populatio
             ),
             ("Not this", "that experts do the same work: two routers that only know the word share all that it tells"),
         ),
+        body=(
+            Matrix(
+                values_rc=found.value_lm,
+                rows=names,
+                columns=other,
+                scale=shared_scale(found),
+                options={
+                    "row_noun": "layer of A",
+                    "column_noun": "layer of B",
+                    "faded_rc": ~(found.q_lm <= 0.05),
+                    "faded_says": "no more than chance",
+                    "attribution": "",
+                    "square": True,
+                },
+            ),
+        ),
+        frame=lambda: shared_frame(found, names, other),
     )
 
 

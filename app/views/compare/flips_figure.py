@@ -6,14 +6,14 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from gatescope.analysis.comparison.compare import FEWEST, Cascade, Flips
-from gatescope.app.charts.figure import Words
+from gatescope.app.charts.figure import Chart, Figure
 from gatescope.app.charts.plots import NULL, A, B, add_line, plot
 
 
-def margin_words(found: Flips, *, population: str, whose: str) -> Words:
+def margin_figure(found: Flips, *, population: str, whose: str) -> Figure:
     """How much more often the closest choices flip than the firmest."""
-    return Words(
-        question="Do near ties flip first?",
+    return Figure(
+        key="margins",
         takeaway=_flips_said(found),
         population=population,
         unit="share of choices whose set of experts differs",
@@ -24,6 +24,8 @@ def margin_words(found: Flips, *, population: str, whose: str) -> Words:
             ("Interval", "95 %, over documents drawn anew"),
             ("Not this", "a cause: tokens whose router is undecided differ in more than their margin"),
         ),
+        body=(Chart(margin_plot(found)),),
+        frame=lambda: margin_frame(found),
     )
 
 
@@ -81,7 +83,7 @@ def margin_plot(found: Flips) -> go.Figure:
     return shown
 
 
-def cascade_words(found: Cascade, names: list[str], *, population: str) -> Words:
+def cascade_figure(found: Cascade, names: list[str], *, population: str) -> Figure:
     """Where flips begin, and how much more often they follow one another."""
     later = slice(1, None)
     after, other = _mean(found.after_l[later]), _mean(found.else_l[later])
@@ -91,14 +93,16 @@ def cascade_words(found: Cascade, names: list[str], *, population: str) -> Words
     else:
         said = f"Most change first in layer {names[first]} ({found.first_l[first]:.1%} of the tokens)"
         said += _carried_on(found, after, other)
-    return Words(
-        question="Where do changes begin, and do they carry on?",
+    return Figure(
+        key="cascade",
         takeaway=f"{said}.",
         population=population,
         unit="share of tokens whose set of experts differs",
         null="if one layer's change did not matter to the next, both lines would lie on each other",
         badge="observed",
         says=(("Not this", "a cause: what makes a token change in two layers may be the token"),),
+        body=(Chart(cascade_plot(found, names)),),
+        frame=lambda: cascade_frame(found, names),
     )
 
 

@@ -11,9 +11,9 @@ from gatescope.analysis.comparison.alignment import Alignment
 from gatescope.analysis.comparison.compare import Relation, Shift
 from gatescope.analysis.comparison.saturation import Agreement
 from gatescope.app.charts.card import visible
-from gatescope.app.charts.figure import Words
+from gatescope.app.charts.figure import Chart, Figure, Html, Matrix
 from gatescope.app.charts.plots import NULL, A, add_line, plot
-from gatescope.app.components import Scale
+from gatescope.app.components import Pick, Scale
 from gatescope.routing.record import RoutingRecord
 
 CEILING = "#7b3294"
@@ -112,15 +112,17 @@ _STYLE = """<style>
 </style>"""
 
 
-def diff_words(found: Alignment, population: str) -> Words:
+def diff_figure(first: RoutingRecord, second: RoutingRecord, found: Alignment) -> Figure:
     """What two texts share."""
     kept = len(found.first_n)
-    return Words(
-        question="What changed in the text?",
+    return Figure(
+        key="diff",
         takeaway=f"{kept:,} tokens stay, {found.removed:,} of A are gone (−), {found.added:,} of B are new (+).",
-        population=population,
+        population=f"A: {first.tokens:,} tokens; B: {second.tokens:,}",
         badge="observed",
         says=(("How", "longest runs of equal token ids first, after what both texts begin and end with"),),
+        body=(Html(diff_html(first, second, found)),),
+        frame=lambda: diff_frame(found),
     )
 
 
@@ -163,8 +165,8 @@ def line_of(agreed: tuple[Agreement, ...], names: list[str]) -> Line:
     return Line(tuple(names), share, low if known else None, high if known else None, null, how)
 
 
-def overlap_words(line: Line, *, question: str, population: str) -> Words:
-    """The overlap's sentence: where it is least, where most, what chance and a repeat give."""
+def overlap_figure(line: Line, *, key: str, population: str) -> Figure:
+    """The overlap's sentence: where it is least, where most, what chance and a repeat give; `key` is the figure's."""
     least, most = int(np.nanargmin(line.share_l)), int(np.nanargmax(line.share_l))
     if np.nanmin(line.share_l) > 1 - 1e-9:
         said = "Every token has the same experts in every layer"
@@ -181,8 +183,8 @@ def overlap_words(line: Line, *, question: str, population: str) -> Words:
         null = f"dotted: {line.null_words}, {np.nanmin(line.null_l):.1%} to {np.nanmax(line.null_l):.1%}"
     if line.ceiling_l is not None:
         null = f"{null} · noise ceiling: {line.ceiling_words}, {_from_to(line.ceiling_l)}"
-    return Words(
-        question=question,
+    return Figure(
+        key=key,
         takeaway=f"{said}.",
         population=population,
         unit="share of a token's experts in both",
@@ -196,6 +198,8 @@ def overlap_words(line: Line, *, question: str, population: str) -> Words:
             ("Interval", "95 %, over documents drawn anew" if line.low_l is not None else "none: one document"),
             *_near_ties(line),
         ),
+        body=(Chart(overlap_plot(line)),),
+        frame=lambda: overlap_frame(line),
     )
 
 
@@ -243,7 +247,9 @@ def overlap_plot(line: Line) -> go.Figure:
     return shown
 
 
-def shift_words(found: Shift, names: list[str], *, population: str) -> Words:
+def shift_figure(
+    found: Shift, names: list[str], *, population: str, pinned: Pick | None = None, is_faint: bool = True
+) -> Figure:
     """Which expert gained or lost most."""
     moved_le = np.where(np.isfinite(found.value_le), np.abs(found.value_le), -1)
     layer, expert = np.unravel_index(int(np.argmax(moved_le)), moved_le.shape)
@@ -251,8 +257,8 @@ def shift_words(found: Shift, names: list[str], *, population: str) -> Words:
     most = found.value_le[layer, expert]
     beyond = bool(np.isfinite(found.q_le[layer, expert]) and found.q_le[layer, expert] <= 0.05)
     counted = int(np.isfinite(found.value_le).sum())
-    return Words(
-        question="Which experts have more work in A, which in B?",
+    return Figure(
+        key="shift",
         takeaway=(
             f"Expert {expert} of layer {names[layer]} has {abs(100 * most):.2g} points "
             f"{'more' if most > 0 else 'less'} of the tokens in A; {sure} of {counted} experts differ beyond noise."
@@ -264,6 +270,21 @@ def shift_words(found: Shift, names: list[str], *, population: str) -> Words:
         null="0: A and B swapped within documents at random; q ≤ 0.05 over a layer's experts",
         badge="beyond null" if beyond else "observed",
         says=(("Not this", "tokens that moved: as many may come as go. The overlap above counts those"),),
+        body=(
+            Matrix(
+                values_rc=100 * found.value_le,
+                rows=names,
+                columns=None,
+                scale=shift_scale(found),
+                pinned=pinned,
+                options={
+                    "faded_rc": ~(np.nan_to_num(found.q_le, nan=1.0) <= 0.05) if is_faint else None,
+                    "faded_says": "no more than noise",
+                    "attribution": "",
+                },
+            ),
+        ),
+        frame=lambda: shift_frame(found, names),
     )
 
 

@@ -1,5 +1,7 @@
 """How routing settled during training: the overlap of each step with the final model, over what chance gives."""
 
+from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -7,14 +9,29 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from gatescope.analysis.comparison.saturation import Agreement
-from gatescope.app.charts.figure import Words
+from gatescope.analysis.comparison.saturation import Agreement, saturation
+from gatescope.analysis.tally.prefixes import first_of_prefix
+from gatescope.app.charts.figure import Chart, Figure, Matrix, Text
 from gatescope.app.charts.plots import NULL, A, B, add_line, plot
 from gatescope.app.components import Scale
+from gatescope.app.views.compare.relation_figure import left_out
+from gatescope.models.bundled_captures import history
+from gatescope.routing.errors import OptionError
+from gatescope.routing.groups import layer_names
+from gatescope.server.measures import Reading, note
+from gatescope.server.memo_cache import MemoCache
+from gatescope.server.sources import Scope, Source, facet_mask
 
 HALF = 0.5
 NOTHING = 1e-9
 """What chance leaves of the overlap where all tokens go to the same experts, but for rounding."""
+
+_histories = MemoCache()
+IMPORTS = (
+    "from gatescope.analysis.tally.prefixes import first_of_prefix",
+    "from gatescope.analysis.comparison.saturation import saturation",
+    "from gatescope.models.bundled_captures import history",
+)
 
 
 class Settling(NamedTuple):
@@ -40,14 +57,14 @@ def settling(
     return Settling(tuple(steps), tuple(tokens), tuple(names), share, low, high, null)
 
 
-def settling_words(found: Settling, *, model: str, population: str) -> Words:
+def settling_figure(found: Settling, *, model: str, population: str) -> Figure:
     """When half of what was to be reached was there."""
     beyond_s = _beyond(found)
     half = next((at for at in range(len(beyond_s)) if beyond_s[at] >= HALF), len(beyond_s) - 1)
     first, last = int(np.argmax(found.share_sl[half])), int(np.argmin(found.share_sl[half]))
     before = max(len(found.steps) - 2, 0)
-    return Words(
-        question="How did routing settle during training?",
+    return Figure(
+        key="settling",
         takeaway=(
             f"By step {found.steps[half]:,} of {found.steps[-1]:,} {model} had half of its final routes over chance: "
             f"{found.share_sl[half, first]:.0%} in common in layer {found.names[first]}, "
@@ -67,6 +84,18 @@ def settling_words(found: Settling, *, model: str, population: str) -> Words:
                 "the share of training that is done; the last step is the final model and 100 % by definition",
             ),
         ),
+        body=(
+            Chart(settling_plot(found)),
+            Matrix(
+                values_rc=found.share_sl,
+                rows=[f"{step:,}" for step in found.steps],
+                columns=list(found.names),
+                scale=settling_scale(),
+                options={"row_noun": "step", "column_noun": "layer", "attribution": ""},
+            ),
+            Text("Click a step to compare with it."),
+        ),
+        frame=lambda: settling_frame(found),
     )
 
 
@@ -117,3 +146,39 @@ def settling_plot(found: Settling) -> go.Figure:
 def settling_scale() -> Scale:
     """Colours from nothing in common to all."""
     return Scale("in common with the final model", low=0.0, high=1.0, unit="share of experts")
+
+
+def settled(model: str, facet: str, last: Source) -> Figure:
+    """The training of a bundled model, step by step, its last one named by `last`."""
+    found, tokens, documents, repeated = _histories.get((model, facet), partial(_settled, model, facet))
+    note(Reading(source=last, scope=Scope(facet=facet), code=_python(model), imports=IMPORTS))
+    said = f"N = {tokens:,} tokens of {documents:,} documents of the probe set, all of them{left_out(repeated)}"
+    return replace(settling_figure(found, model=model, population=said), of=last)
+
+
+def _python(model: str) -> str:
+    return f"""moments = history("{model}")
+rows_t = is_counted_t & first_of_prefix(record)
+found = saturation([moment.record.take(rows_t) for moment in moments])"""
+
+
+def _settled(model: str, facet: str) -> tuple[Settling, int, int, int]:
+    moments = history(model)
+    rows_t = facet_mask(moments[-1].record, facet)
+    if not rows_t.any():
+        raise OptionError(
+            "no token of that kind", expected="tokens that were read", do="let the text's own tokens count"
+        )
+    fresh_t = rows_t & first_of_prefix(moments[-1].record)
+    repeated = int(np.count_nonzero(rows_t) - np.count_nonzero(fresh_t))
+    records = [moment.record.take(fresh_t) for moment in moments]
+    names = layer_names(records[-1].layers)
+    steps, tokens = [moment.step for moment in moments], [moment.tokens for moment in moments]
+    found = settling(steps, tokens, saturation(records), names)
+    if (found.null_sl[-1] >= 1 - NOTHING).all():
+        raise OptionError(
+            "tokens that all go to the same experts",
+            expected="tokens that the final model tells apart",
+            do="let the text's own tokens count",
+        )
+    return found, records[-1].tokens, len(records[-1].documents), repeated

@@ -8,14 +8,28 @@ import plotly.graph_objects as go
 
 from gatescope.analysis.labels.verdict import COVERED
 from gatescope.analysis.registry import Result
+from gatescope.app.charts.figure import Chart, Figure, Table
 from gatescope.app.charts.formatting import SURE, in_layers, over_layers, percent, percents
+from gatescope.app.charts.page import of_b, population
 from gatescope.app.charts.plots import NULL, A, B, add_line, plot
 from gatescope.app.charts.strokes import WORDS, add_stroke, layer_axis
+from gatescope.app.views.domains.groups_figure import PLURALS
+from gatescope.app.views.domains.word_tables import Groups
+from gatescope.routing.errors import OptionError
 
 LEAST_WORDS = 5
 """Words that all groups must have often: with fewer, one comma decides."""
 
 DECODED = ("experts", "words", "over words")
+COLUMNS = {
+    "shared_words": ("shared words", "localized"),
+    "text_share": ("share of the text", "percent"),
+    "plain_beyond_chance_bits": ("bits beyond chance, as they are", "%.4f"),
+    "one_mix_beyond_chance_bits": ("bits beyond chance, one mix of words", "%.4f"),
+    "share_left": ("share that is left", "percent"),
+    "p": ("p", "%.4f"),
+}
+"""Labels and formats of what is left under one mix of words."""
 
 
 def decoding_takeaway(routing: Result, words: Result, over: Result, names: Sequence[str], by: str) -> str:
@@ -114,4 +128,61 @@ def support_takeaway(rows: pd.DataFrame, by: str) -> str:
         f"If every {by} had one mix of the {words:,} word{'s' * (words != 1)} that all have often "
         f"({percent(covered)} of the text), experts would still tell {over_layers(left_l, names, 'bits')} of it "
         f"beyond chance, significantly (p ≤ {SURE}) {in_layers(p_l <= SURE, known_l)}."
+    )
+
+
+def decoding(groups: Groups) -> Figure:
+    """Documents told from their experts, from their words, by chance."""
+    page, by = groups.page, groups.by
+    routing, words_only, over = (
+        page.measure(name, by=by)
+        for name in ("label_decoding_accuracy", "word_decoding_accuracy", "decoding_gain_over_words")
+    )
+    if not np.isfinite(routing.value).any():
+        raise OptionError(
+            f"no {by} has two documents", expected=f"two documents and more of a {by}", do="choose more documents"
+        )
+    other = of_b(page, "label_decoding_accuracy", by=by)
+    beside = None if other is None else other[1]
+    return Figure(
+        key="decoding",
+        takeaway=decoding_takeaway(routing, words_only, over, groups.names, by),
+        population=population(page),
+        unit="share of the documents, told in ten folds",
+        null=f"dotted: always naming the largest {by}",
+        badge="observed",
+        metric="label_decoding_accuracy",
+        says=(("From words", "the same classifier on the document's bag of words"),),
+        body=(Chart(decoding_plot(routing, words_only, groups.names, beside)),),
+        frame=lambda: decoding_frame(routing, words_only, over, groups.names, beside),
+        notes=routing.warnings,
+    )
+
+
+def support(groups: Groups, table: pd.DataFrame) -> Figure:
+    """The table of what is left when all groups have the same words; `table` is `support_table`'s."""
+    rows = support_rows(table)
+    shown = rows if (rows["why_not"] != "").any() else rows.drop(columns="why_not")
+    return Figure(
+        key="support",
+        takeaway=support_takeaway(rows, groups.by),
+        population=groups.page.population,
+        unit="bits of one choice, beyond chance",
+        null="p: the sign of how each document departs from what its words do, drawn at random",
+        badge="beyond null" if is_support_sure(rows) else "observed",
+        says=(
+            (
+                "One mix of words",
+                f"choices are weighed so that the words which all {PLURALS[groups.by]} have often are equally "
+                "frequent in all of them. With many groups, these may be commas and digits: read it with the share "
+                "of the text.",
+            ),
+            (
+                "Share that is left",
+                "bits under one mix over bits as they are. Above 100 %: their different words made the groups look "
+                "more alike than they are at the same word.",
+            ),
+        ),
+        body=(Table(shown, COLUMNS),),
+        frame=lambda: rows,
     )

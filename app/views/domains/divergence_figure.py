@@ -10,10 +10,14 @@ from numpy.typing import NDArray
 
 from gatescope.analysis.registry import Result
 from gatescope.app.charts.depth import number
+from gatescope.app.charts.figure import Chart, Figure, Matrix
 from gatescope.app.charts.formatting import SURE, chance_words, in_layers, over_layers, percent
 from gatescope.app.charts.plots import NULL, A, add_line, plot
 from gatescope.app.charts.strokes import layer_axis
-from gatescope.app.components import Scale
+from gatescope.app.components import Pick, Scale
+from gatescope.app.views.domains.groups_figure import PLURALS
+from gatescope.app.views.domains.word_tables import Groups
+from gatescope.routing.errors import OptionError
 
 LEAST_REACH_BITS = 0.01
 
@@ -205,4 +209,116 @@ def exclusive_takeaway(found: Result, names: Sequence[str]) -> str:
     return (
         f"Most: {percent(float(value_gl[g, layer]))} of the experts of layer {names[layer]} for {found.groups[g]}; "
         f"{has_own} of {len(value_gl)} languages have one in some layer."
+    )
+
+
+def apart(groups: Groups, pinned: Pick | None) -> Figure:
+    """Every two groups in one layer."""
+    page, layer, by = groups.page, groups.layer, groups.by
+    found = page.measure("profile_divergence", by=by)
+    grid = apart_grid(found, layer)
+    drawn = Matrix(
+        values_rc=grid.values_gh,
+        rows=list(found.groups),
+        columns=list(found.groups),
+        scale=grid.scale,
+        pinned=pinned,
+        key=f"apart-{by}",
+        options={
+            "row_noun": by,
+            "column_noun": by,
+            "faded_rc": grid.faded_gh,
+            "faded_says": f"not beyond chance (q > {SURE})",
+            "square": True,
+        },
+    )
+    return Figure(
+        key="apart",
+        takeaway=apart_takeaway(found, layer, groups.names),
+        population=page.population,
+        unit="bits (Jensen-Shannon) beyond chance",
+        null="0: the two labels shuffled among the documents of both give the value that is taken off",
+        badge="observed",
+        metric="profile_divergence",
+        body=(drawn,),
+        frame=lambda: apart_frame(found, layer),
+        notes=found.warnings,
+        at={"layer": layer},
+    )
+
+
+def mean_distance(groups: Groups, metric: str, axis: str) -> Figure:
+    """The mean over the pairs of groups by layer. Errors: OptionError where no pair can be held against chance."""
+    page = groups.page
+    found = page.measure(metric, by=groups.by)
+    value_l, null_l = mean_apart(found)
+    if not np.isfinite(value_l).any():
+        raise OptionError(
+            " ".join(found.warnings).rstrip(".") or f"no two {PLURALS[groups.by]} have a null",
+            expected=f"two documents and more of each {groups.by}",
+            do="choose more documents",
+        )
+    is_bits = metric == "profile_divergence"
+    return Figure(
+        key=metric,
+        takeaway=mean_takeaway(value_l, null_l, groups.names, "bits" if is_bits else ""),
+        population=page.population if is_bits else f"N = {found.tokens:,} tokens of passages in several languages",
+        unit="bits" if is_bits else "share of the largest possible divergence",
+        null=f"dotted: {_NULLS[metric]}",
+        badge="observed",
+        metric=metric,
+        body=(Chart(mean_plot(value_l, null_l, groups.names, axis)),),
+        frame=lambda: mean_frame(value_l, null_l, groups.names),
+        notes=() if is_bits else found.warnings,
+    )
+
+
+_NULLS = {
+    "profile_divergence": "mean over the pairs, their labels shuffled",
+    "language_divergence": "two different passages in one language",
+}
+
+
+def reach(groups: Groups) -> Figure:
+    """In how many of the languages each expert works."""
+    page, view = groups.page, groups.page.view
+    found = page.measure("language_reach", by="language")
+    drawn = Matrix(
+        values_rc=found.value,
+        rows=groups.names,
+        columns=None,
+        scale=Scale("languages that share it", low=0.0, high=1.0, unit="share of the languages", null=0.0),
+        pinned=None if view.expert is None else Pick(view.layer, view.expert),
+    )
+    return Figure(
+        key="reach",
+        takeaway=reach_takeaway(found),
+        population=page.population,
+        unit="share of the languages in which the expert surely does more than an even share",
+        badge="observed",
+        metric="language_reach",
+        body=(drawn,),
+        frame=lambda: reach_frame(found, groups.names),
+    )
+
+
+def exclusive(groups: Groups) -> Figure:
+    """The share of each layer's experts that one language has for itself."""
+    found = groups.page.measure("exclusive_experts", by="language")
+    drawn = Matrix(
+        values_rc=found.value,
+        rows=list(found.groups),
+        columns=groups.names,
+        scale=Scale.of(found.value, "experts of one language", unit="share of the experts", null=0.0),
+        options={"row_noun": "language", "column_noun": "layer"},
+    )
+    return Figure(
+        key="exclusive",
+        takeaway=exclusive_takeaway(found, groups.names),
+        population=groups.page.population,
+        unit="share of the layer's experts that work for 30 % more of the language's tokens",
+        badge="observed",
+        metric="exclusive_experts",
+        body=(drawn,),
+        frame=lambda: exclusive_frame(found, groups.names),
     )

@@ -2,18 +2,16 @@
 
 import numpy as np
 import streamlit as st
-from numpy.typing import NDArray
 
 from gatescope.analysis.labels.evidence import document_use, word_parts
 from gatescope.analysis.registry import Result
-from gatescope.app.charts.formatting import SURE
-from gatescope.app.components import Pick, Scale, matrix
+from gatescope.app.charts.figure import Figure
+from gatescope.app.components import Pick
 from gatescope.app.components.links import linked
 from gatescope.app.shell import address
-from gatescope.app.shell.figure import Words, answering, figure
-from gatescope.app.shell.layer_charts import choose_layer, notes
+from gatescope.app.shell.figure import show
+from gatescope.app.shell.layer_charts import choose_layer
 from gatescope.app.shell.messages import plain
-from gatescope.app.views.domains.by_group import Groups
 from gatescope.app.views.domains.evidence_figure import (
     behind_html,
     cell_of,
@@ -22,15 +20,8 @@ from gatescope.app.views.domains.evidence_figure import (
     top_documents,
     word_table,
 )
-from gatescope.app.views.domains.groups_figure import (
-    PLURALS,
-    counts_frame,
-    leaning_counts,
-    leaning_frame,
-    leaning_takeaway,
-    leanings,
-)
-from gatescope.server.measures import measure
+from gatescope.app.views.domains.leaning_figure import all_layers, one_layer
+from gatescope.app.views.domains.word_tables import Groups
 from gatescope.server.sources import counted, facet_mask
 
 ONE, ALL = "Experts of one layer", "All layers"
@@ -45,88 +36,31 @@ def show_leaning(groups: Groups) -> None:
         )
         if view == ONE:
             choose_layer(groups.page, groups.layer, key="leaning-layer")
-    question = f"Which experts lean towards which {groups.by}?"
-    with answering(question):
-        leaning = measure(groups.page.source, "usage_difference", by=groups.by, scope=groups.page.scope)
-        if view == ONE:
-            _one_layer(groups, leaning, question)
+    is_one = view == ONE
+    draw = one_layer if is_one else all_layers
+
+    def make() -> Figure:
+        found = _leaning(groups)
+        return draw(groups, found, _pinned(groups, found, is_by_layer=not is_one))
+
+    def pick(chosen: Pick | None) -> None:
+        if is_one:
+            _pin(groups, _leaning(groups), chosen)
         else:
-            _all_layers(groups, leaning)
-        notes(leaning.warnings)
-        _behind(groups, leaning)
+            _pin_layer(_leaning(groups), chosen)
+
+    def open_row(row: int) -> None:
+        if is_one:
+            address.visit("expert", layer=groups.layer, expert=row)
+        else:
+            address.visit("layers", layer=row, expert=None)
+
+    if show(f"Which experts lean towards which {groups.by}?", make, on_pick=pick, on_row=open_row) is not None:
+        _behind(groups, _leaning(groups))
 
 
-def _one_layer(groups: Groups, leaning: Result, question: str) -> None:
-    page, layer = groups.page, groups.layer
-    share = measure(page.source, "token_share_of_group", by=groups.by, scope=page.scope)
-    grid = leanings(leaning, layer, page.source.record.layers[layer].experts)
-    words = Words(
-        question=question,
-        takeaway=leaning_takeaway(leaning, layer, groups.names, groups.by),
-        population=page.population,
-        unit="share of the group's tokens that use the expert, less the same of all others",
-        null="0; shuffled labels give nearly that",
-        badge="observed",
-        metric="usage_difference",
-    )
-    with figure(
-        words, key="leaning", at={"layer": layer}, frame=lambda: leaning_frame(leaning, share, layer, groups.by)
-    ):
-        matrix(
-            grid.values_eg,
-            rows=None,
-            columns=list(leaning.groups),
-            scale=grid.scale,
-            pinned=_pinned(groups, leaning),
-            key=f"leaning-{groups.by}",
-            row_noun="expert",
-            column_noun=groups.by,
-            description=words.takeaway,
-            attribution=words.foot,
-            faded_rc=grid.faded_eg,
-            faded_says=f"not beyond chance (q > {SURE})",
-            on_pick=lambda pick: _pin(groups, leaning, pick),
-            on_row=lambda expert: address.visit("expert", layer=layer, expert=expert),
-        )
-
-
-def _all_layers(groups: Groups, leaning: Result) -> None:
-    share_lg = leaning_counts(leaning)
-    expected = f"at most {SURE:.0%} of what is called so is expected to be chance".replace("%", " %")
-    words = Words(
-        question=f"In which layers do experts lean towards which {groups.by}?",
-        takeaway=_all_takeaway(share_lg, leaning, groups),
-        population=groups.page.population,
-        unit=f"share of the layer's experts that lean to or from the {groups.by} (q ≤ {SURE})",
-        null=expected,
-        badge="observed",
-        metric="usage_difference",
-    )
-    with figure(words, key="leaning-all", frame=lambda: counts_frame(share_lg, leaning, groups.names, groups.by)):
-        matrix(
-            share_lg,
-            rows=groups.names,
-            columns=list(leaning.groups),
-            scale=Scale("experts that lean", low=0.0, high=1.0, unit="share of the experts", null=0.0),
-            pinned=_pinned(groups, leaning, is_by_layer=True),
-            key=f"leaning-all-{groups.by}",
-            column_noun=groups.by,
-            description=words.takeaway,
-            attribution=words.foot,
-            on_pick=lambda pick: _pin_layer(leaning, pick),
-            on_row=lambda layer: address.visit("layers", layer=layer, expert=None),
-        )
-
-
-def _all_takeaway(share_lg: NDArray[np.float64], leaning: Result, groups: Groups) -> str:
-    if not np.isfinite(share_lg).any():
-        return f"No {groups.by} could be tested: each has one document, or none to be shuffled with."
-    layer, group = np.unravel_index(int(np.nanargmax(share_lg)), share_lg.shape)
-    mean = float(np.nanmean(share_lg))
-    return (
-        f"Most experts lean in layer {groups.names[layer]} for {leaning.groups[group]}: {share_lg[layer, group]:.0%}; "
-        f"on average over layers and {PLURALS[groups.by]}, {mean:.0%}."
-    ).replace("%", " %")
+def _leaning(groups: Groups) -> Result:
+    return groups.page.measure("usage_difference", by=groups.by)
 
 
 def _group(groups: Groups, leaning: Result) -> int | None:
@@ -201,7 +135,7 @@ def _offer(groups: Groups, leaning: Result, group: np.intp, expert: np.intp) -> 
 
 def _panel(groups: Groups, leaning: Result, group: int, expert: int) -> str:
     page, layer = groups.page, groups.layer
-    share = measure(page.source, "token_share_of_group", by=groups.by, scope=page.scope)
+    share = page.measure("token_share_of_group", by=groups.by)
     record = counted(page.source, page.scope)
     counted_t = facet_mask(record, page.scope.facet)
     in_group_d = np.array([getattr(document, groups.by) == leaning.groups[group] for document in record.documents])

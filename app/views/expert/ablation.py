@@ -7,16 +7,16 @@ import numpy as np
 import streamlit as st
 
 from gatescope.analysis.comparison.ablation import Loss, as_busy, rises
-from gatescope.app.shell.figure import answering, chart, figure
+from gatescope.app.charts.figure import Figure
+from gatescope.app.charts.page import Page
+from gatescope.app.shell.figure import show
 from gatescope.app.shell.messages import plain, show_error
-from gatescope.app.shell.page import Page
 from gatescope.app.shell.session import server, watcher
-from gatescope.app.views.expert.ablation_figure import QUESTION, knockout_frame, knockout_plot, knockout_words
-from gatescope.app.views.expert.choice import Chosen
+from gatescope.app.views.expert.ablation_figure import QUESTION, knockout_figure
+from gatescope.app.views.expert.profile_figure import Chosen
 from gatescope.routing.errors import GatescopeError, ModelError, OptionError, explained
 from gatescope.routing.record import RoutingRecord
 from gatescope.server.jobs import Job, Phase, Tick
-from gatescope.server.measures import measure
 from gatescope.server.model_worker import ModelWorker
 from gatescope.server.sources import counted
 
@@ -35,18 +35,22 @@ class Lost(NamedTuple):
 
 def knock_out(page: Page, chosen: Chosen) -> None:
     """The button, how far it is, and what came of it."""
-    with answering(QUESTION):
-        texts = _texts(counted(page.source, page.scope))
-        job = st.session_state.setdefault(JOBS, {}).get(_key(page, chosen))
-        if job is None or job.phase is Phase.CANCELLED:
-            _offer(page, chosen, texts, was_stopped=job is not None)
-        elif not job.is_over:
-            _progress(server().tracer(page.view.model), job)
-        elif job.error is not None:
-            show_error(explained(job.error))
-            _offer(page, chosen, texts)
-        elif job.result is not None:
-            _show(job.result)
+    show(QUESTION, lambda: _result(page, chosen))
+
+
+def _result(page: Page, chosen: Chosen) -> Figure | None:
+    texts = _texts(counted(page.source, page.scope))
+    job = st.session_state.setdefault(JOBS, {}).get(_key(page, chosen))
+    if job is None or job.phase is Phase.CANCELLED:
+        _offer(page, chosen, texts, was_stopped=job is not None)
+    elif not job.is_over:
+        _progress(server().tracer(page.view.model), job)
+    elif job.error is not None:
+        show_error(explained(job.error))
+        _offer(page, chosen, texts)
+    elif job.result is not None:
+        return knockout_figure(*job.result)
+    return None
 
 
 def _offer(page: Page, chosen: Chosen, texts: list[str], *, was_stopped: bool = False) -> None:
@@ -61,7 +65,7 @@ def _offer(page: Page, chosen: Chosen, texts: list[str], *, was_stopped: bool = 
 
 
 def _ask(page: Page, chosen: Chosen, texts: list[str]) -> None:
-    load_e = measure(page.source, "relative_load", scope=page.scope).value[chosen.layer]
+    load_e = page.measure("relative_load").value[chosen.layer]
     experts = [chosen.expert, *as_busy(load_e, chosen.expert)]
     try:
         tracer = server().tracer(page.view.model)
@@ -107,12 +111,6 @@ def _progress(tracer: ModelWorker, job: Job[Lost]) -> None:
 
 def _leave(tracer: ModelWorker, job: Job[Lost]) -> None:
     tracer.queue.leave(job, watcher())
-
-
-def _show(found: Lost) -> None:
-    words = knockout_words(found.losses, found.documents, found.tokens)
-    with figure(words, key="knockout", is_chart=True, frame=lambda: knockout_frame(found.losses)):
-        chart(knockout_plot(found.losses), words, key="knockout-chart")
 
 
 def _key(page: Page, chosen: Chosen) -> str:

@@ -7,14 +7,14 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from gatescope.analysis.comparison.ablation import Loss, smallest_shown
-from gatescope.app.charts.figure import Words
+from gatescope.app.charts.figure import Chart, Figure
 from gatescope.app.views.expert.forest_figure import forest
 
 MOST_TEXTS = 100_000
 QUESTION = "What does the model lose without it?"
 
 
-def knockout_words(found: list[Loss], documents: int, tokens: int) -> Words:
+def knockout_figure(found: list[Loss], documents: int, tokens: int) -> Figure:
     """What is said around the knock-out; the first is the expert, the others are its controls."""
     own, controls = found[0], found[1:]
     rise_c = [each.rise for each in controls]
@@ -26,8 +26,8 @@ def knockout_words(found: list[Loss], documents: int, tokens: int) -> Words:
     )
     above = sum(own.rise > rise for rise in rise_c)
     rank = f" It costs more than {above} of these {len(controls)}." if controls else ""
-    return Words(
-        question=QUESTION,
+    return Figure(
+        key="knockout",
         takeaway=(
             f"{_established(own)}Without expert {own.expert} the loss of a token rises by {own.rise:.3f} nats "
             f"(95 % interval {own.low:.3f} to {own.high:.3f}){beside}.{rank}"
@@ -42,6 +42,8 @@ def knockout_words(found: list[Loss], documents: int, tokens: int) -> Words:
             ("Controls", "the experts of this layer whose load is nearest to its own, on the same texts."),
             ("Not this", "what a model would lose that was trained without it."),
         ),
+        body=(Chart(knockout_plot(found)),),
+        frame=lambda: knockout_frame(found),
     )
 
 

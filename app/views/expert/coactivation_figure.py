@@ -1,18 +1,23 @@
 """The experts around one expert: those that share its tokens, and those that come first before and after it."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from html import escape
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from gatescope.analysis.comparison.expert_flow import Flow
+from gatescope.analysis.comparison.expert_flow import Flow, flows
 from gatescope.analysis.metrics.pairs import ENOUGH
 from gatescope.analysis.registry import Result
-from gatescope.app.charts.figure import Words
+from gatescope.app.charts.figure import Figure, Html
+from gatescope.app.charts.page import Page
 from gatescope.app.charts.similarity import STYLE
+from gatescope.app.views.expert.profile_figure import Chosen
+from gatescope.app.views.expert.words_figure import population
 from gatescope.routing.errors import OptionError
+from gatescope.server.measures import call
 
 PARTNERS = "Which experts work on the same tokens?"
 FLOW = "Where do its tokens come from, and where do they go?"
@@ -34,7 +39,9 @@ def partners_frame(lift: Result, support: Result, layer: int, expert: int) -> pd
     return frame[np.isfinite(frame["lift"])].sort_values("lift", ascending=False, ignore_index=True)
 
 
-def partners_words(frame: pd.DataFrame, population: str, notes: Sequence[str] = (), *, are_some: bool = False) -> Words:
+def partners_figure(
+    frame: pd.DataFrame, layer: int, population: str, href: Href, notes: Sequence[str] = (), *, are_some: bool = False
+) -> Figure:
     """What is said around the partners; `are_some`: the results keep only the pairs of a layer furthest from chance.
 
     Errors: OptionError where there is no null, none has enough tokens, or none was kept.
@@ -55,8 +62,8 @@ def partners_words(frame: pd.DataFrame, population: str, notes: Sequence[str] = 
     first, last = known.iloc[0], known.iloc[-1]
     most = "Of the pairs kept, those furthest from chance, most often" if are_some else "Most often"
     least = f"; least expert {last['expert']:.0f}, {last['lift']:.2f} times" if len(known) > 1 else ""
-    return Words(
-        question=PARTNERS,
+    return Figure(
+        key="partners",
         takeaway=(
             f"{most} expert {first['expert']:.0f}: {first['tokens']:,.0f} tokens together, {first['lift']:.2f} "
             f"times what chance gives ({first['by_chance']:,.0f}){least}."
@@ -70,6 +77,8 @@ def partners_words(frame: pd.DataFrame, population: str, notes: Sequence[str] = 
             ("Left out", f"experts that chance would put beside it in fewer than {ENOUGH} tokens; the table has them."),
             *(("Note", note) for note in notes),
         ),
+        body=(Html(partners_html(frame, layer, href), "partners-html"),),
+        frame=lambda: frame,
     )
 
 
@@ -96,7 +105,7 @@ def _partner(row: Mapping[str, Any], layer: int, href: Href, most: float) -> str
     )
 
 
-def flow_words(before: Flow | None, after: Flow | None, population: str) -> Words:
+def flow_figure(before: Flow | None, after: Flow | None, population: str, href: Href) -> Figure:
     """What is said around before and after. Errors: OptionError where neither is known."""
     known = [(name, flow) for name, flow in (("come", before), ("go on", after)) if flow is not None]
     if not known:
@@ -107,8 +116,8 @@ def flow_words(before: Flow | None, after: Flow | None, population: str) -> Word
         )
     said = [_flow_said(name, flow) for name, flow in known]
     tokens = known[0][1].tokens
-    return Words(
-        question=FLOW,
+    return Figure(
+        key="flow",
         takeaway=f"Of the {tokens:,} tokens whose first choice it is, {'; '.join(said)}.",
         population=f"N = {tokens:,} tokens whose first choice it is, {population.removeprefix('N = ')} that it took",
         unit="share of those tokens, by first choice",
@@ -119,6 +128,12 @@ def flow_words(before: Flow | None, after: Flow | None, population: str) -> Word
             ("Other", "all experts that are not named together: the shares add up to all tokens."),
             ("Not this", "a cause: much of it is that one word has its experts in both layers."),
         ),
+        body=tuple(
+            Html(flow_html(each, f"{name} {each.layer}", href), f"flow-{name}")
+            for name, each in (("Before, layer", before), ("After, layer", after))
+            if each is not None
+        ),
+        frame=lambda: flow_frame(before, after),
     )
 
 
@@ -163,3 +178,19 @@ def flow_frame(before: Flow | None, after: Flow | None) -> pd.DataFrame:
             rows.append((side, flow.layer, None, flow.other, flow.other_null))
     frame = pd.DataFrame(rows, columns=["side", "layer", "expert", "share", "share_of_all"])
     return frame.astype({"expert": "Int64"})
+
+
+def partners(page: Page, chosen: Chosen, href: Href) -> Figure:
+    """The experts that work on the same tokens."""
+    lift, support = (page.measure(name) for name in ("coactivation_lift", "coactivation_support"))
+    frame = partners_frame(lift, support, chosen.layer, chosen.expert)
+    are_some = lift.places is not None
+    notes = lift.warnings if are_some else ()
+    figure = partners_figure(frame, chosen.layer, page.population, href, notes, are_some=are_some)
+    return replace(figure, at=chosen.place)
+
+
+def flow(page: Page, chosen: Chosen, href: Href) -> Figure:
+    """The experts that come first before and after."""
+    before, after = call(page.source, page.scope, flows, chosen.layer, chosen.expert, to="before, after")
+    return replace(flow_figure(before, after, population(page, chosen), href), at=chosen.place)

@@ -1,15 +1,21 @@
 """What one expert works on, by domain or language, by place in the document, by class of token."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from gatescope.analysis.comparison.expert_flow import PlaceLoad
+from gatescope.analysis.comparison.expert_flow import PlaceLoad, place_load
 from gatescope.analysis.registry import Result
-from gatescope.app.charts.figure import Words
+from gatescope.app.charts.figure import Chart, Figure
+from gatescope.app.charts.page import Page
 from gatescope.app.views.expert.forest_figure import forest
+from gatescope.app.views.expert.profile_figure import Chosen
 from gatescope.routing.errors import OptionError
+from gatescope.server.measures import call
+from gatescope.server.sources import counted
 
 SURE = 0.05
 
@@ -40,7 +46,7 @@ def _column(table: NDArray[np.float64] | None, layer: int, expert: int, size: in
     return np.full(size, np.nan) if table is None else table[:, layer, expert]
 
 
-def groups_words(frame: pd.DataFrame, by: str, whole: float, population: str) -> Words:
+def groups_figure(frame: pd.DataFrame, by: str, whole: float, population: str) -> Figure:
     """What is said around the bars; `whole` is the share of all tokens. Errors: OptionError where no group has any."""
     if frame.empty:
         raise OptionError(f"no {by} with tokens", expected="labelled documents", do="choose other tokens")
@@ -51,8 +57,8 @@ def groups_words(frame: pd.DataFrame, by: str, whole: float, population: str) ->
     else:
         told = f"More than chance in {_named(sure)}, less in {_named(away)} (q ≤ 0.05)"
     most = frame.iloc[0]
-    return Words(
-        question=groups_question(by),
+    return Figure(
+        key="groups",
         takeaway=(
             f"{told}. Most: {most['group']}, where {most['share_of_tokens']:.0%} of tokens use it, of all {whole:.0%}."
         ),
@@ -62,6 +68,8 @@ def groups_words(frame: pd.DataFrame, by: str, whole: float, population: str) ->
         badge="observed" if sure.empty and away.empty else "beyond null",
         metric="token_share_of_group",
         says=(("Hollow", "its leaning against all other documents is not beyond shuffled labels, q > 0.05."),),
+        body=(Chart(groups_plot(frame, whole)),),
+        frame=lambda: frame,
     )
 
 
@@ -96,14 +104,14 @@ def places_frame(found: PlaceLoad) -> pd.DataFrame:
     return frame[np.isfinite(frame["relative_load"])].reset_index(drop=True)
 
 
-def places_words(frame: pd.DataFrame, found: PlaceLoad, population: str) -> Words:
+def places_figure(frame: pd.DataFrame, found: PlaceLoad, population: str) -> Figure:
     """What is said around the places. Errors: OptionError where no token has one."""
     if frame.empty:
         raise OptionError("no tokens", expected="tokens that count", do="choose other tokens in the side column")
     most, least = (frame.loc[at] for at in (frame["relative_load"].idxmax(), frame["relative_load"].idxmin()))
     apart = np.isfinite(most["low"]) and np.isfinite(least["high"]) and most["low"] > least["high"]
-    return Words(
-        question=PLACE,
+    return Figure(
+        key="places",
         takeaway=(
             f"From {least['relative_load']:.2f} times its even share at positions {least['positions']} to "
             f"{most['relative_load']:.2f} at {most['positions']}; "
@@ -114,6 +122,8 @@ def places_words(frame: pd.DataFrame, found: PlaceLoad, population: str) -> Word
         null=f"{found.whole:.2f}: its load over all positions",
         badge="observed",
         says=(("Not this", "an effect of position alone: texts begin with other words than they go on with."),),
+        body=(Chart(places_plot(frame, found)),),
+        frame=lambda: frame,
     )
 
 
@@ -143,13 +153,13 @@ def classes_frame(found: Result, layer: int, expert: int) -> pd.DataFrame:
     return frame[np.isfinite(frame["relative_load"])].sort_values("relative_load", ascending=False, ignore_index=True)
 
 
-def classes_words(frame: pd.DataFrame, population: str) -> Words:
+def classes_figure(frame: pd.DataFrame, population: str) -> Figure:
     """What is said around the classes. Errors: OptionError where there are none."""
     if frame.empty:
         raise OptionError("no token whose text is known", expected="tokens with their texts", do="capture again")
     first, last, whole = frame.iloc[0], frame.iloc[-1], frame["over_all_tokens"].iloc[0]
-    return Words(
-        question=CLASS,
+    return Figure(
+        key="classes",
         takeaway=(
             f"Most of all {first['class']}: {first['relative_load']:.1f} times an even share of their work, where it "
             f"has {whole:.1f} of all; least {last['class']}, {last['relative_load']:.1f} times."
@@ -159,6 +169,8 @@ def classes_words(frame: pd.DataFrame, population: str) -> Words:
         null=f"{whole:.2f}: its load over all tokens, what a router gives that does not see the class",
         badge="observed",
         metric="class_load",
+        body=(Chart(classes_plot(frame)),),
+        frame=lambda: frame,
     )
 
 
@@ -172,3 +184,34 @@ def classes_plot(frame: pd.DataFrame) -> go.Figure:
         null=float(frame["over_all_tokens"].iloc[0]),
         null_name="all tokens",
     )
+
+
+def groups(page: Page, chosen: Chosen) -> Figure:
+    """The domains or languages that use the expert most. Errors: OptionError where no document has such a label."""
+    by = page.view.by
+    if not any(getattr(document, by) for document in counted(page.source, page.scope).documents):
+        raise OptionError(
+            f"no document says its {by}",
+            expected=f"texts labelled with a {by}",
+            do="choose such a corpus as A in the side column, such as the probe set",
+        )
+    share = page.measure("token_share_of_group", by=by)
+    lean = page.measure("usage_difference", by=by)
+    frame = groups_frame(share, lean, chosen.layer, chosen.expert)
+    rule = page.source.record.layers[chosen.layer]
+    load = page.measure("relative_load").value[chosen.layer, chosen.expert]
+    whole = float(load) * rule.k / rule.experts
+    return replace(groups_figure(frame, by, whole, page.population), at=chosen.place)
+
+
+def places(page: Page, chosen: Chosen) -> Figure:
+    """The places of a document where the expert works more."""
+    found = call(page.source, page.scope, place_load, chosen.layer, chosen.expert)
+    frame = places_frame(found)
+    return replace(places_figure(frame, found, page.population), at=chosen.place)
+
+
+def classes(page: Page, chosen: Chosen) -> Figure:
+    """The classes of token that the expert takes."""
+    frame = classes_frame(page.measure("class_load"), chosen.layer, chosen.expert)
+    return replace(classes_figure(frame, page.population), at=chosen.place)

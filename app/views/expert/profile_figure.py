@@ -1,16 +1,19 @@
 """One expert at a glance: how busy, how heavily weighted, what it leans to, beside the others of its layer."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from gatescope.analysis.registry import Result
-from gatescope.app.charts.figure import Words
+from gatescope.app.charts.figure import Figure, Html
+from gatescope.app.charts.page import Page
 from gatescope.routing.errors import OptionError
+from gatescope.server.view import LABELS
 
 GLANCE = "How busy is it, and what does it lean to?"
 STATES = {-2: "dead", -1: "cold", 0: "neither hot nor cold", 1: "hot"}
@@ -26,6 +29,28 @@ STYLE = """<style>
 .gs-tiles dd { margin: 0 !important; font-size: 1.15rem; font-weight: 600; overflow-wrap: anywhere; }
 .gs-tiles small { display: block; font-size: .8125rem; font-weight: 400; opacity: .85; }
 </style>"""
+
+
+class Chosen(NamedTuple):
+    """An expert: its layer's number and name, and its own number."""
+
+    layer: int
+    name: str
+    expert: int
+
+    @property
+    def place(self) -> dict[str, object]:
+        """Where it stands, as a table says it."""
+        return {"layer": self.layer, "expert": self.expert}
+
+
+def chosen_of(page: Page) -> Chosen:
+    """The expert of the address, if its layer has it; else the busiest. Errors: OptionError where none worked."""
+    load = page.measure("relative_load")
+    layer, expert = page.view.layer, page.view.expert
+    if layer is None or expert is None or not np.isfinite(load.value[layer, expert]):
+        layer, expert = busiest(load.value, layer)
+    return Chosen(layer, page.layers[layer], expert)
 
 
 @dataclass(frozen=True)
@@ -72,17 +97,37 @@ def lean_of(found: Result, layer: int, expert: int) -> Lean | None:
     return Lean(found.groups[group], float(more_g[group]), q if np.isfinite(q) else 1.0)
 
 
+def glance(page: Page, chosen: Chosen) -> Figure:
+    """How busy an expert is and what it leans to."""
+    layer, expert = chosen.layer, chosen.expert
+    load, state = (page.measure(name) for name in ("relative_load", "expert_state"))
+    mass, leans = page.if_known("relative_gate_mass"), {by: _lean(page, by, chosen) for by in LABELS}
+    standing = float(state.value[layer, expert])
+    return replace(
+        glance_words(chosen.name, expert, load, standing, leans, layer, page.population),
+        body=(Html(tiles(load, mass, standing, leans, layer, expert)),),
+        frame=lambda: glance_frame(load, mass, state, layer),
+        at={"layer": layer},
+    )
+
+
+def _lean(page: Page, by: str, chosen: Chosen) -> Lean | None:
+    """What it leans to, None where the texts have no such label."""
+    found = page.if_known("usage_difference", by=by)
+    return None if found is None else lean_of(found, chosen.layer, chosen.expert)
+
+
 def glance_words(
     layer: str, expert: int, load: Result, state: float, leans: Mapping[str, Lean | None], at: int, population: str
-) -> Words:
+) -> Figure:
     """What is said around the tiles; `layer` is its name and `at` its number."""
     order = by_load(load.value[at])
     value = load.value[at, expert]
     sure = [f"to {lean.group}" for lean in leans.values() if lean is not None and lean.is_sure and lean.more > 0]
     leaning = f" It leans {' and '.join(sure)}." if sure else ""
     called = f", and is {STATES[int(state)]}" if np.isfinite(state) and state else ""
-    return Words(
-        question=GLANCE,
+    return Figure(
+        key="glance",
         takeaway=(
             f"Expert {expert} of layer {layer} does {value:.2f} times an even share of the work"
             f"{_range(load, at, expert)}, the {ranked(order.index(expert) + 1)} of {len(order)}"

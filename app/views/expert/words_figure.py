@@ -1,19 +1,35 @@
 """The words of one expert and the places where it worked: sentences, tables, data."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from html import escape
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gatescope.analysis.labels.expert_words import LEAST, SURE, Contexts, ExpertWord, Kind, Vocabulary, weight_of
+from gatescope.analysis.labels.expert_words import (
+    LEAST,
+    SURE,
+    Contexts,
+    ExpertWord,
+    Kind,
+    Vocabulary,
+    contexts,
+    uses,
+    vocabulary,
+    weight_of,
+)
 from gatescope.app.charts.card import visible
 from gatescope.app.charts.context import context, quoted
-from gatescope.app.charts.figure import Words
+from gatescope.app.charts.figure import Columns, Figure, Html
+from gatescope.app.charts.page import Page
 from gatescope.app.charts.similarity import STYLE, document_label
+from gatescope.app.views.expert.profile_figure import Chosen
 from gatescope.routing.errors import OptionError
 from gatescope.routing.record import RoutingRecord
+from gatescope.server.measures import call
+from gatescope.server.sources import counted, facet_mask
 
 WHICH = "Which words does it take?"
 WHERE = "Where does it work?"
@@ -21,7 +37,7 @@ KINDS: dict[Kind, str] = {"read": "what it reads", "predicted": "what is predict
 Href = Callable[[int], str]
 
 
-def words_words(record: RoutingRecord, found: Vocabulary, kind: Kind, population: str) -> Words:
+def words_figure(record: RoutingRecord, found: Vocabulary, kind: Kind, population: str) -> Figure:
     """What is said around the table of words. Errors: OptionError where no word is common enough."""
     sure = [word for word in found.words if word.q < SURE]
     if not found.words:
@@ -40,8 +56,8 @@ def words_words(record: RoutingRecord, found: Vocabulary, kind: Kind, population
         if not held
         else " None of them is sure."
     )
-    return Words(
-        question=WHICH,
+    return Figure(
+        key="words",
         takeaway=f"By {KINDS[kind]}, its own are above all {first}.{again}",
         population=population,
         unit="lift: share of its tokens over share of all tokens",
@@ -57,6 +73,8 @@ def words_words(record: RoutingRecord, found: Vocabulary, kind: Kind, population
             ("Interval", "over the documents of the other half."),
             ("Not this", "what the expert does with a word: only which words it is given."),
         ),
+        body=(Html(words_html(record, found), "words-html"),),
+        frame=lambda: words_frame(record, found),
     )
 
 
@@ -105,15 +123,15 @@ def words_frame(record: RoutingRecord, found: Vocabulary) -> pd.DataFrame:
     return frame.assign(token=[record.piece(token) for token in frame["token_id"].tolist()])
 
 
-def contexts_words(record: RoutingRecord, found: Contexts, known: Vocabulary | None, population: str) -> Words:
+def contexts_words(record: RoutingRecord, found: Contexts, known: Vocabulary | None, population: str) -> Figure:
     """What is said around the contexts: how many of those shown are of the words above."""
     own = {word.token for word in known.words if word.q < SURE} if known else set()
     random, top = (
         sum(int(record.token_t[row]) in own for row in row_n.tolist()) for row_n in (found.random_n, found.top_n)
     )
     held = "documents that its words were not picked from" if found.is_held_out else "the same text as its words"
-    return Words(
-        question=WHERE,
+    return Figure(
+        key="contexts",
         takeaway=(
             f"Of {len(found.random_n)} tokens at random {random} {_are(random)} among the words above; of the "
             f"{len(found.top_n)} that it was given most weight for, {top}. Both are of {held}."
@@ -170,3 +188,41 @@ def contexts_frame(record: RoutingRecord, found: Contexts, layer: int, expert: i
             )
         )
     return pd.concat(parts, ignore_index=True)
+
+
+def words(page: Page, chosen: Chosen, kind: Kind) -> Figure:
+    """The table of words, by what is read, predicted or came next."""
+    record, found = counted(page.source, page.scope), _vocabulary(page, chosen, kind)
+    return replace(words_figure(record, found, kind, population(page, chosen)), at=chosen.place)
+
+
+def where(page: Page, chosen: Chosen, href: Href) -> Figure:
+    """Contexts at random beside those of most weight."""
+    record = counted(page.source, page.scope)
+    found = call(page.source, page.scope, contexts, chosen.layer, chosen.expert)
+    try:
+        read = _vocabulary(page, chosen, "read")
+    except OptionError:
+        read = None
+    shown = [
+        Html(contexts_html(record, row_n, chosen.layer, chosen.expert, href, title), f"contexts-{title}")
+        for title, row_n in (("At random", found.random_n), ("By weight", found.top_n))
+    ]
+    return replace(
+        contexts_words(record, found, read, population(page, chosen)),
+        body=(Columns(tuple(shown)),),
+        frame=lambda: contexts_frame(record, found, chosen.layer, chosen.expert),
+        at=chosen.place,
+    )
+
+
+def _vocabulary(page: Page, chosen: Chosen, kind: Kind) -> Vocabulary:
+    return call(page.source, page.scope, vocabulary, chosen.layer, chosen.expert, kind, to=f"words_{kind}")
+
+
+def population(page: Page, chosen: Chosen) -> str:
+    """How many tokens the expert worked on, in words."""
+    record = counted(page.source, page.scope)
+    mask_t = facet_mask(record, page.scope.facet)
+    own = int(np.count_nonzero(uses(record, chosen.layer, chosen.expert) & mask_t))
+    return f"N = {own:,} of {int(mask_t.sum()):,} tokens"

@@ -7,10 +7,13 @@ from html import escape
 import pandas as pd
 
 from gatescope.analysis.registry import AXES, METRICS, Metric
+from gatescope.app.charts.figure import Figure, Html
 from gatescope.routing.router import RouterRule
 
 Ways = Mapping[str, str]
 """The address of each page by its name."""
+
+CODE = "from gatescope.analysis.metrics import METRICS\n\nmeasures = list(METRICS.values())"
 
 GRAMMAR = (
     "Pointing previews and asks the server for nothing; a click or Enter pins; Esc releases.",
@@ -258,3 +261,16 @@ def _metric(metric: Metric, ways: Ways, titles: dict[str, str]) -> str:
     way = f'<a href="{escape(ways[page])}">See it: {escape(titles[page])}</a>' if page in titles else ""
     title = f"<summary>{escape(metric.title)}<code>{escape(metric.name)}</code></summary>"
     return f'<details>{title}<p>{escape(metric.meaning)}</p><dl class="facts">{rows}</dl>{way}</details>'
+
+
+def measures(sought: str, ways: Ways, titles: dict[str, str]) -> Figure:
+    """Every measure there is, or those that fit what is sought; `ways` are the addresses of pages."""
+    found = found_metrics(sought)
+    fit = " fit" if sought else ""
+    return Figure(
+        key="measures",
+        takeaway=f"{len(found)} of {len(METRICS)} measures{fit}, each with its unit, range, null and source.",
+        body=(Html(metrics_list(found, ways, titles), "guide-measures"),),
+        frame=lambda: metrics_frame(found),
+        code=CODE,
+    )

@@ -3,9 +3,15 @@
 from dataclasses import dataclass
 
 import numpy as np
+import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from gatescope.analysis.registry import AXES, METRICS, Result
+from gatescope.app.charts.figure import Chart, Figure, Matrix, Part, Text
+from gatescope.app.charts.page import Page
+from gatescope.app.charts.plots import NULL, A, add_line, plot
+from gatescope.app.components import Scale
+from gatescope.studies.tables import result_frame
 
 SIDES = ("lef", "lgh", "le", "lg", "lw", "lr", "lb", "lc", "gh", "wr")
 """Which axes become rows and columns, the first of these that a metric has: "lef" are experts by experts at a layer."""
@@ -81,3 +87,56 @@ def summary(name: str, values: NDArray[np.float64], named: list[str] | None = No
         return f"It is {known[0]:.4g}{unit_after(METRICS[name].unit)}."
     where = "" if named is None else f", at {named[int(np.nanargmax(values))]}"
     return f"From {known.min():.3g} to {known.max():.3g}{where}; half of the values lie below {np.median(known):.3g}."
+
+
+def any_figure(page: Page, name: str, by: str, result: Result, how: Drawn, places: tuple[int, ...]) -> Figure:
+    """A metric as its axes ask: a number, a line or a matrix, at `places` on the axes that are not drawn."""
+    metric, layers, shown = METRICS[name], page.layers, part(result, how, places)
+    named = None if how.columns is None or how.rows is not None else names(name, result, how.columns, layers)
+    body: tuple[Part, ...] = ()
+    if how.columns is None:
+        body = (Text(f"{float(shown):.4g}{unit_after(metric.unit)}", "large"),)
+    elif how.rows is None:
+        body = (Chart(_line(name, result, how, places, named or [])),)
+    elif shown.size:
+        body = (_matrix(name, result, how.rows, how.columns, shown, layers),)
+    return Figure(
+        key=f"any-{name}",
+        question=f"{metric.title}{f' by {by}' if by else ''}",
+        takeaway=f"{metric.meaning} {summary(name, shown, named)}",
+        population=f"N = {result.tokens:,} tokens of {result.documents:,} documents",
+        metric=name,
+        says=tuple(("Note", warning) for warning in result.warnings),
+        body=body,
+        frame=lambda: result_frame(page.source.record.layers, name, result),
+    )
+
+
+def _line(name: str, result: Result, how: Drawn, places: tuple[int, ...], named: list[str]) -> go.Figure:
+    def line(values: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
+        return None if values is None else at(np.broadcast_to(values, result.value.shape), how, places)
+
+    value = at(result.value, how, places)
+    shown = plot(noun(name, how.columns or 0), METRICS[name].unit)
+    add_line(shown, named, value, name="A", ink=A, low=line(result.low), high=line(result.high))
+    if (null := line(result.null)) is not None:
+        zero = np.where(np.isfinite(value), 0.0, np.nan)
+        add_line(shown, named, zero if METRICS[name].is_excess else null, name="chance", ink=NULL)
+    return shown
+
+
+def _matrix(
+    name: str, result: Result, rows: int, columns: int, shown: NDArray[np.float64], layers: list[str]
+) -> Matrix:
+    return Matrix(
+        values_rc=shown,
+        rows=names(name, result, rows, layers),
+        columns=names(name, result, columns, layers),
+        scale=Scale.of(shown, METRICS[name].title, unit=METRICS[name].unit),
+        options={
+            "row_noun": noun(name, rows),
+            "column_noun": noun(name, columns),
+            "attribution": "",
+            "square": noun(name, rows) == noun(name, columns),
+        },
+    )

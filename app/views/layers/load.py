@@ -1,47 +1,24 @@
 """The load of every expert of every layer as one matrix, and what is said of the expert that is pinned in it."""
 
-from dataclasses import dataclass
-
-import numpy as np
 import streamlit as st
 
-from gatescope.analysis.registry import METRICS, Result
-from gatescope.app.components import Pick, matrix
+from gatescope.app.charts.figure import Figure
+from gatescope.app.charts.page import Page
+from gatescope.app.components import Pick
 from gatescope.app.shell import address
-from gatescope.app.shell.figure import Words, answering, figure
-from gatescope.app.shell.layer_charts import notes
+from gatescope.app.shell.figure import show
 from gatescope.app.shell.messages import plain
-from gatescope.app.shell.page import Page, headline
-from gatescope.app.views.layers.load_figure import (
-    MARKS,
-    expert_sentence,
-    load_frame,
-    load_grid,
-    load_takeaway,
-    shared_words,
-)
-from gatescope.routing.errors import OptionError
-from gatescope.routing.groups import layer_names
-from gatescope.server.measures import measure
+from gatescope.app.views.layers.load_figure import Loads, expert_sentence, load_figure, loads_of
 from gatescope.server.view import ViewParts
 
-QUESTION = "Which experts get more than their share?"
 COUNTED = {"relative_load": "assignments", "relative_gate_mass": "gate weight"}
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Loads:
-    """What is known of every expert's work; None where it is not recorded."""
-
-    load: Result
-    mass: Result | None
-    state: Result | None
 
 
 def show_load(page: Page) -> None:
     """The matrix, the switches over it, and the pinned expert under it."""
-    with answering(QUESTION):
-        loads = _loads(page)
+
+    def make() -> Figure:
+        loads = loads_of(page)
         with st.container(horizontal=True, vertical_alignment="bottom"):
             metric = _counted(loads)
             is_stretched = st.toggle(
@@ -50,23 +27,10 @@ def show_load(page: Page) -> None:
                 persist_state="session",
                 help="Colours then run to the layer's own largest deviation: even layers show their pattern too.",
             )
-        shown = loads.mass if metric == "relative_gate_mass" and loads.mass is not None else loads.load
-        _matrix(page, loads, shown, metric, is_stretched)
-        _pinned(page, loads)
+        return load_figure(page, loads, metric, is_stretched=is_stretched)
 
-
-def _loads(page: Page) -> Loads:
-    load = measure(page.source, "relative_load", scope=page.scope)
-    if not np.isfinite(load.value).any():
-        raise OptionError("no expert was chosen by the tokens that count", expected="some", do="choose other tokens")
-    return Loads(load=load, mass=_if_known(page, "relative_gate_mass"), state=_if_known(page, "expert_state"))
-
-
-def _if_known(page: Page, metric: str) -> Result | None:
-    try:
-        return measure(page.source, metric, scope=page.scope)
-    except OptionError:
-        return None
+    if show("Which experts get more than their share?", make, on_pick=_pin, on_row=_open_layer) is not None:
+        _pinned(page, loads_of(page))
 
 
 def _counted(loads: Loads) -> str:
@@ -84,42 +48,6 @@ def _counted(loads: Loads) -> str:
     )
 
 
-def _matrix(page: Page, loads: Loads, shown: Result, metric: str, is_stretched: bool) -> None:
-    rules = page.source.record.layers
-    grid = load_grid(shown, loads.state, is_stretched=is_stretched)
-    words = Words(
-        question=QUESTION,
-        takeaway=load_takeaway(shown, loads.state, rules),
-        population=page.population,
-        unit=METRICS[metric].unit,
-        null="null: 0 doublings, the share of an even router; faint where the 95 % interval over documents holds it",
-        badge="observed",
-        metric=metric,
-        says=(("Dead, cold, hot", METRICS["expert_state"].source), ("Shared experts", shared_words(rules))),
-    )
-    with figure(words, key="load", frame=lambda: load_frame(loads.load, loads.mass, loads.state, rules)):
-        view = page.view
-        matrix(
-            grid.values_le,
-            rows=layer_names(rules),
-            columns=None,
-            scale=grid.scale,
-            pinned=None if view.layer is None or view.expert is None else Pick(view.layer, view.expert),
-            key="load-matrix",
-            description=words.takeaway,
-            attribution=headline(page.source),
-            faded_rc=grid.faded_le,
-            faded_says="interval holds an even share",
-            marks_rc=grid.marks_le,
-            marks=MARKS,
-            on_pick=_pin,
-            on_row=_open_layer,
-        )
-        notes(() if loads.state is None else loads.state.warnings)
-        if said := shared_words(rules):
-            st.caption(said)
-
-
 def _pinned(page: Page, loads: Loads) -> None:
     """What is pinned in words, and the way to its page."""
     layer, expert, rules = page.view.layer, page.view.expert, page.source.record.layers
@@ -128,7 +56,7 @@ def _pinned(page: Page, loads: Loads) -> None:
         return
     with st.container(border=True, horizontal=True, vertical_alignment="center"):
         said = expert_sentence(loads.load, loads.mass, loads.state, rules[layer], expert)
-        st.markdown(f"**Expert {expert} of layer {plain(layer_names(rules)[layer])}:** {plain(said)}", width="stretch")
+        st.markdown(f"**Expert {expert} of layer {plain(page.layers[layer])}:** {plain(said)}", width="stretch")
         st.button(
             f"Open expert {expert} of layer {layer}",
             icon=":material/arrow_forward:",

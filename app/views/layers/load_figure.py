@@ -1,6 +1,7 @@
 """How a layer's work falls on its experts: as a matrix over all layers, and sorted, over an even router."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -9,10 +10,13 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from gatescope.analysis.comparison.even_load import even_lorenz
-from gatescope.analysis.registry import Result
+from gatescope.analysis.registry import METRICS, Result
 from gatescope.app.charts.depth import number
+from gatescope.app.charts.figure import Chart, Figure, Matrix, Text
+from gatescope.app.charts.page import Page, beside, headline, of_b, population
 from gatescope.app.charts.plots import NULL, A, B, add_line, plot
-from gatescope.app.components import Mark, Scale
+from gatescope.app.components import Mark, Pick, Scale
+from gatescope.routing.errors import OptionError
 from gatescope.routing.groups import layer_names
 from gatescope.routing.router import RouterRule
 
@@ -24,6 +28,56 @@ MARKS = (
 STATES = {-2: "dead", -1: "cold", 0: "neither", 1: "hot"}
 LEAST_REACH = 1.0
 """The colours reach at least from half to twice an even share, so that noise is not painted as a finding."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Loads:
+    """What is known of every expert's work; None where it is not recorded."""
+
+    load: Result
+    mass: Result | None
+    state: Result | None
+
+
+def loads_of(page: Page) -> Loads:
+    """The work of every expert among the tokens that count. Errors: OptionError where none was chosen."""
+    load = page.measure("relative_load")
+    if not np.isfinite(load.value).any():
+        raise OptionError("no expert was chosen by the tokens that count", expected="some", do="choose other tokens")
+    return Loads(load=load, mass=page.if_known("relative_gate_mass"), state=page.if_known("expert_state"))
+
+
+def load_figure(page: Page, loads: Loads, metric: str, *, is_stretched: bool) -> Figure:
+    """Every expert of every layer, by its assignments or its gate weight."""
+    rules, view, shared = page.source.record.layers, page.view, shared_words(page.source.record.layers)
+    shown = loads.mass if metric == "relative_gate_mass" and loads.mass is not None else loads.load
+    grid = load_grid(shown, loads.state, is_stretched=is_stretched)
+    drawn = Matrix(
+        values_rc=grid.values_le,
+        rows=page.layers,
+        columns=None,
+        scale=grid.scale,
+        pinned=None if view.layer is None or view.expert is None else Pick(view.layer, view.expert),
+        options={
+            "attribution": headline(page.source),
+            "faded_rc": grid.faded_le,
+            "faded_says": "interval holds an even share",
+            "marks_rc": grid.marks_le,
+            "marks": MARKS,
+        },
+    )
+    return Figure(
+        key="load",
+        takeaway=load_takeaway(shown, loads.state, rules),
+        population=page.population,
+        null="null: 0 doublings, the share of an even router; faint where the 95 % interval over documents holds it",
+        badge="observed",
+        metric=metric,
+        says=(("Dead, cold, hot", METRICS["expert_state"].source), ("Shared experts", shared)),
+        body=(drawn, *([Text(shared)] if shared else [])),
+        frame=lambda: load_frame(loads.load, loads.mass, loads.state, rules),
+        notes=() if loads.state is None else loads.state.warnings,
+    )
 
 
 class LoadGrid(NamedTuple):
@@ -205,3 +259,40 @@ def _points(name: str, curve: Sorted) -> pd.DataFrame:
     rows: dict[str, object] = {"capture": name, "experts": np.arange(len(curve.share_r)), "share": curve.share_r}
     around = {"low": curve.low_r, "high": curve.high_r, "even_router": curve.even_r}
     return pd.DataFrame(rows | {column: values for column, values in around.items() if values is not None})
+
+
+def sorted_work(page: Page, layer: int) -> Figure:
+    """What share of a layer's work its busiest experts do."""
+    curves = [("A", _curve(page, layer)), *_curve_of_b(page, layer)]
+    return Figure(
+        key="sorted",
+        takeaway=sorted_takeaway(curves[0][1], page.layers[layer]),
+        population=population(page),
+        unit="share of the layer's assignments",
+        null="dotted: an even router over as many effective tokens (order statistics of normal counts)",
+        badge="observed",
+        metric="load_lorenz",
+        body=(Chart(sorted_plot(curves)),),
+        frame=lambda: sorted_frame(curves),
+        at={"layer": layer},
+    )
+
+
+def _curve(page: Page, layer: int) -> Sorted:
+    lorenz, cv = (page.measure(name) for name in ("load_lorenz", "load_cv"))
+    if not np.isfinite(lorenz.value[layer]).any():
+        raise OptionError(
+            f"no token that counts went through layer {layer}", expected="some", do="choose another layer, or tokens"
+        )
+    return sorted_load(lorenz, cv, page.source.record.layers[layer])
+
+
+def _curve_of_b(page: Page, layer: int) -> list[tuple[str, Sorted]]:
+    """The same layer of B, where it has one."""
+    found, other, cv = of_b(page, "load_lorenz"), beside(page), of_b(page, "load_cv")
+    if found is None or other is None or cv is None:
+        return []
+    rules = other.source.record.layers
+    if layer >= len(rules) or not np.isfinite(found[1].value[layer]).any():
+        return []
+    return [(other.name, sorted_load(found[1], cv[1], rules[layer]))]

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from gatescope.analysis.registry import Result
 from gatescope.app.charts.depth import number
+from gatescope.app.charts.figure import Chart, Figure, Matrix
+from gatescope.app.charts.page import Page, headline, of_b, population
 from gatescope.app.charts.plots import NULL, A, B, add_line, plot
 from gatescope.app.components import Scale
 from gatescope.routing.errors import OptionError
@@ -37,6 +39,36 @@ def windowed(found: Result, layer: int) -> Windowed:
     absent = np.full(value_w.shape, np.nan)
     low_w, high_w = (absent if end is None else end[layer] for end in (found.low, found.high))
     return Windowed(*(line[known_w] for line in (size_w, value_w, low_w, high_w, found.null[layer])))
+
+
+def windows(page: Page, layer: int) -> Figure:
+    """The balance of one layer at every window size."""
+    found = page.measure("window_violation")
+    lines = [("A", windowed(found, layer)), *_windows_of_b(page, layer)]
+    return Figure(
+        key="windows",
+        takeaway=window_takeaway(lines[0][1], page.layers[layer]),
+        population=population(page),
+        unit="MaxVio: the busiest expert over the mean, less 1",
+        null="dotted: an even router over as many independent tokens, which falls as 1/√w",
+        badge="observed",
+        metric="window_violation",
+        body=(Chart(window_plot(lines)),),
+        frame=lambda: window_frame(lines),
+        notes=found.warnings,
+        at={"layer": layer},
+    )
+
+
+def _windows_of_b(page: Page, layer: int) -> list[tuple[str, Windowed]]:
+    """The same layer of B, where it has one with windows."""
+    other = of_b(page, "window_violation")
+    if other is None or layer >= len(other[1].value):
+        return []
+    try:
+        return [(other[0].name, windowed(other[1], layer))]
+    except OptionError:
+        return []
 
 
 def window_takeaway(line: Windowed, layer: str) -> str:
@@ -123,3 +155,32 @@ def places_frame(found: Result, layers: Sequence[str]) -> pd.DataFrame:
         if values is not None:
             rows[column] = values.ravel()
     return pd.DataFrame(rows)
+
+
+def positions(page: Page) -> Figure:
+    """How differently each stretch of positions is served."""
+    found = page.measure("position_distance")
+    names, grid = page.layers, places(found)
+    drawn = Matrix(
+        values_rc=grid.value_lb,
+        rows=names,
+        columns=grid.names,
+        scale=grid.scale,
+        options={
+            "column_noun": "positions",
+            "attribution": headline(page.source),
+            "faded_rc": grid.faded_lb,
+            "faded_says": "not surely above noise",
+        },
+    )
+    return Figure(
+        key="places",
+        takeaway=places_takeaway(grid, names),
+        population=f"N = {found.tokens:,} tokens of {found.documents:,} documents, special ones among them",
+        null="faint: the interval reaches down to what independent tokens differ by from chance alone",
+        badge="observed",
+        metric="position_distance",
+        body=(drawn,),
+        frame=lambda: places_frame(found, names),
+        notes=found.warnings,
+    )

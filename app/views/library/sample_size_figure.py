@@ -1,26 +1,36 @@
 """Enough data? What is there and what is needed, as words, a chart and a table."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from gatescope.analysis.quality.sample_size import Enough
-from gatescope.app.charts.figure import Words
+from gatescope.analysis.quality.sample_size import Enough, enough
+from gatescope.analysis.registry import MetricOptions
+from gatescope.app.charts.figure import Chart, Figure, Text
 from gatescope.app.charts.plots import NULL, A, B, add_line, plot
+from gatescope.routing.groups import layer_names
+from gatescope.server.measures import Reading, note, tally_of
+from gatescope.server.memo_cache import MemoCache
+from gatescope.server.snippet import facet_names
+from gatescope.server.sources import FACETS, Scope, Source
 
 QUESTION = "Is there enough text to go by?"
+METRIC = "relative_load"
 STEPS = "#1b9e77"
 NEEDS = {
     "load_l": "one expert's load to ±10 %",
     "pairs_l": "50 tokens in the average pair of experts",
     "transitions_l": "50 tokens in the average step to the next layer",
 }
+_found = MemoCache()
 
 
-def enough_words(found: Enough, *, population: str) -> Words:
+def enough_figure(found: Enough, layers: list[str], *, population: str) -> Figure:
     """What is said around the chart."""
-    return Words(
-        question=QUESTION,
+    return Figure(
+        key="enough",
         takeaway=takeaway(found),
         population=population,
         unit="tokens, those of one document counted for what they are worth",
@@ -31,6 +41,11 @@ def enough_words(found: Enough, *, population: str) -> Words:
             ("Other documents", reliability_sentence(found)),
             ("Not this", "a promise about rare experts: one with a tenth of the even load needs ten times as many."),
         ),
+        body=(
+            Chart(enough_plot(found, layers)),
+            Text(f"{effect_sentence(found)} {reliability_sentence(found)}", "plain"),
+        ),
+        frame=lambda: enough_frame(found, layers),
     )
 
 
@@ -82,3 +97,23 @@ def enough_plot(found: Enough, layers: list[str]) -> go.Figure:
 def enough_frame(found: Enough, layers: list[str]) -> pd.DataFrame:
     """Its numbers, a row for each layer."""
     return pd.DataFrame({"layer": pd.Categorical(layers), **{name: getattr(found, name) for name in found._fields}})
+
+
+def sample_size(source: Source, scope: Scope, population: str) -> Figure:
+    """Whether a capture is large enough, and for what."""
+    figure = enough_figure(_enough(source, scope), layer_names(source.record.layers), population=population)
+    return replace(figure, of=source)
+
+
+def _enough(source: Source, scope: Scope) -> Enough:
+    code = f"found = enough(counts, MetricOptions(facets=({facet_names(scope)},)))"
+    imports = (
+        "from gatescope.analysis.quality.sample_size import enough",
+        "from gatescope.analysis.registry import MetricOptions",
+        "from gatescope.analysis.tally.tally import Facet",
+    )
+    note(Reading(source=source, scope=scope, code=code, imports=imports))
+    return _found.get(
+        (*source.key, scope),
+        lambda: enough(tally_of(source, METRIC, scope), MetricOptions(facets=FACETS[scope.facet])),
+    )

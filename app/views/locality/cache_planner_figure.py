@@ -8,18 +8,39 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from gatescope.analysis.comparison.cache_spread import Loads
+from gatescope.analysis.comparison.cache_spread import Depths, Loads, loads_per_token, lru_depths_by_document
+from gatescope.app.charts.figure import Chart, Figure, Table
 from gatescope.app.charts.formatting import bytes_words, percent
+from gatescope.app.charts.page import Page
 from gatescope.app.charts.plots import NULL, A, add_line, plot
 from gatescope.app.charts.strokes import OTHER, add_stroke
 from gatescope.app.views.locality.reach_figure import BEST
 from gatescope.routing.router import RouterRule
+from gatescope.server.measures import LIVE_RESAMPLES, Reading, note
+from gatescope.server.memo_cache import MemoCache
+from gatescope.server.sources import counted, facet_mask
 
 FORMATS = {"32 bits a weight": 4.0, "16 bits a weight": 2.0, "8 bits a weight": 1.0, "4 bits a weight": 0.5}
 _BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
 MATRICES = 3
 POLICIES = ("lru", "mixed", "fixed", "best")
 """Weights of an expert in most models: gate, up and down, each as wide as the model times as wide as the expert."""
+
+RESAMPLES = 5 * LIVE_RESAMPLES
+BEYOND = (
+    "Bytes are these rates times the size of the experts chosen above; "
+    "gatescope.app.views.locality.cache_planner_figure has the sums."
+)
+COLUMNS = {
+    name: (name.replace("_", " "), form)
+    for form, names in (
+        ("percent", ("served_used_last", "served_random_order", "served_fixed")),
+        ("compact", ("bytes_an_expert", "bytes_a_token_loads")),
+    )
+    for name in names
+}
+"""Labels and formats of the table by layer."""
+_depths = MemoCache()
 
 
 class Plan(NamedTuple):
@@ -154,3 +175,55 @@ def loads_plot(frame: pd.DataFrame, kept: int) -> go.Figure:
     shown.add_vline(x=float(x[kept]), line={"color": NULL, "width": 1})
     shown.update_yaxes(rangemode="tozero")
     return shown
+
+
+def plan_figure(page: Page, weights_l: tuple[int, ...], bytes_each: float, found: Plan) -> Figure:
+    """What a token loads by the memory given, with what the chosen memory does."""
+    rates, rules = _rates(page), page.source.record.layers
+    loads = loads_per_token(_by_document(page), found.kept_l, found.size_l, resamples=RESAMPLES)
+    note(_call_of(page, found))
+    frame = loads_frame(rules, weights_l, bytes_each, rates)
+    kept = int(found.kept_l.max())
+    by_layer = Table(plan_rows(found, rules, page.layers, rates), COLUMNS, folded="Layer by layer")
+    return Figure(
+        key="plan",
+        takeaway=verdict(found, loads, order_part(rates, rules, found)),
+        population=page.population,
+        unit="bytes of routed experts; shared experts and the rest of the model are not counted",
+        null="dotted: the same documents with their tokens in random order",
+        badge="observed",
+        metric="lru_hit_rate",
+        says=(
+            ("Memory", f"the kept experts, and room for those the running token uses: {bytes_words(found.room)}"),
+            ("A load", "an expert that is asked for and not kept; experts used last are kept"),
+            ("Not this", "time. Whether loads can be hidden behind other work is not known from routing"),
+        ),
+        body=(Chart(loads_plot(frame, kept)), by_layer),
+        frame=lambda: loads_table(frame, kept, loads),
+        beyond=BEYOND,
+    )
+
+
+def _rates(page: Page) -> dict[str, NDArray[np.float64]]:
+    """Hit rates by layer and size, of every policy that is drawn."""
+    lru, best, fixed = (page.measure(name) for name in ("lru_hit_rate", "belady_hit_rate", "static_hit_rate"))
+    mixed = np.full(lru.value.shape, np.nan) if lru.null is None else lru.null
+    return {"lru": lru.value, "mixed": mixed, "fixed": fixed.value, "best": best.value}
+
+
+def _call_of(page: Page, found: Plan) -> Reading:
+    """How the loads of a token, with their interval, can be had without the page."""
+    code = (
+        "depths = lru_depths_by_document(record, is_counted_t)\n"
+        f"kept_l, size_l = np.array({found.kept_l.tolist()}), np.array({np.asarray(found.size_l).tolist()})\n"
+        f"loads = loads_per_token(depths, kept_l, size_l, resamples={RESAMPLES})"
+    )
+    imports = ("from gatescope.analysis.comparison.cache_spread import loads_per_token, lru_depths_by_document",)
+    return Reading(source=page.source, scope=page.scope, code=code, imports=imports)
+
+
+def _by_document(page: Page) -> Depths:
+    record = counted(page.source, page.scope)
+    return _depths.get(
+        (*page.source.key, page.scope), lambda: lru_depths_by_document(record, facet_mask(record, page.scope.facet))
+    )

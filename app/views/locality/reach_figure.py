@@ -11,9 +11,12 @@ from numpy.typing import NDArray
 
 from gatescope.analysis.claims.claims import HITS, experts_needed
 from gatescope.analysis.registry import Result
-from gatescope.app.charts.formatting import percent
+from gatescope.app.charts.figure import Chart, Figure
+from gatescope.app.charts.formatting import layer_words, percent
+from gatescope.app.charts.page import Page, of_b, population
 from gatescope.app.charts.plots import NULL, A, B, add_line, plot
 from gatescope.app.charts.strokes import OTHER, WORDS, add_stroke, label_at
+from gatescope.routing.errors import OptionError
 from gatescope.routing.router import RouterRule
 
 BEST = "#a3661a"
@@ -50,6 +53,62 @@ class Curves(NamedTuple):
     segment_low: NDArray[np.float64]
     segment_high: NDArray[np.float64]
     needed: float
+
+
+def where(page: Page) -> str:
+    """The layer that is looked at, in words."""
+    return MEAN if page.view.layer is None else layer_words(page.layers[page.view.layer])
+
+
+def overlap(page: Page) -> Figure:
+    """Experts in common by distance."""
+    found, layer = page.measure("overlap_decay"), page.view.layer
+    other = of_b(page, "overlap_decay")
+    beside = None if other is None else other[1]
+    return Figure(
+        key="overlap",
+        takeaway=f"{where(page).capitalize()}: {overlap_takeaway(found, layer)}",
+        population=population(page),
+        unit="share of a token's experts",
+        null="dotted: tokens of other documents of the same domain and language",
+        badge="observed",
+        metric="overlap_decay",
+        body=(Chart(overlap_plot(found, layer, beside)),),
+        frame=lambda: overlap_frame(found, page.layers, layer, beside),
+        notes=found.warnings,
+    )
+
+
+def hits(page: Page, found: Curves, kept: int) -> Figure:
+    """Hit rates by policy and size, with `kept` experts marked."""
+    layer = page.view.layer
+    return Figure(
+        key="hits",
+        takeaway=hits_takeaway(found, kept, where(page)),
+        population=page.population,
+        unit="share of requests for an expert",
+        null="dotted: C of E, what an even router gives any fixed choice",
+        badge="observed",
+        metric="lru_hit_rate",
+        says=(
+            ("Used most often", "least often used in the document so far out first"),
+            ("Fixed", "the experts that all other documents use most: nothing moves"),
+            ("Best possible", "an oracle that knows the rest of the document (Belady)"),
+            ("Knowing the next 16 tokens", "k, 2 k or 3 k experts by how often the next 16 tokens use them"),
+        ),
+        body=(Chart(hits_plot(found, kept), selects=("points",)),),
+        frame=lambda: hits_frame(found),
+        at={"layer": MEAN if layer is None else layer},
+    )
+
+
+def hit_curves(page: Page) -> Curves:
+    """The rates of the layer that is looked at. Errors: OptionError where no token counts."""
+    names = ("lru_hit_rate", "lfu_hit_rate", "belady_hit_rate", "static_hit_rate", "segment_cache_hits")
+    lru, lfu, best, fixed, segment = (page.measure(name) for name in names)
+    if not np.isfinite(lru.value).any():
+        raise OptionError("no layer has requests", expected="tokens that count", do="choose other tokens")
+    return curves(lru, lfu, best, fixed, segment, page.source.record.layers, page.view.layer)
 
 
 def of_layer(values_lx: NDArray[np.float64], layer: int | None) -> NDArray[np.float64]:

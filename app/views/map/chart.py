@@ -2,164 +2,51 @@
 
 import re
 from html import escape
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
 from gatescope.app.charts.card import visible
+from gatescope.app.charts.figure import Figure
+from gatescope.app.charts.page import Page
 from gatescope.app.components.links import linked
 from gatescope.app.shell import address
-from gatescope.app.shell.figure import answering, chart, figure
+from gatescope.app.shell.figure import show
 from gatescope.app.shell.messages import plain
-from gatescope.app.shell.page import Page
-from gatescope.app.views.map.points_figure import (
-    Places,
-    map_words,
-    matching,
-    purity_frame,
-    purity_plot,
-    purity_words,
-    scatter,
-)
-from gatescope.app.views.map.projections import PLANES, places_of, purities_within
-from gatescope.routing.errors import OptionError
-from gatescope.routing.groups import layer_names
+from gatescope.app.views.map.map_figure import Asked, chart_key, laid_out, plane, sought
+from gatescope.app.views.map.points_figure import Places
 from gatescope.server.document_ranges import slice_of
 
 MOST_RUNS = 200
 """Runs of numbers that an address can name."""
 
-MICE = {"Points": "pan", "Lasso": "lasso", "Box": "select"}
-"""What the mouse does, as the reader calls it and as Plotly does: a click is heard only while a drag draws nothing."""
-
 TOO_SCATTERED = "map-too-scattered"
 
 
-class Asked(NamedTuple):
-    """What the reader wants to see."""
-
-    kind: str
-    plane: str
-    by: str
-    sought: str
-    mouse: str
-
-
-def show(page: Page, asked: Asked) -> None:
+def show_map(page: Page, asked: Asked) -> None:
     """The map, and what is chosen in it."""
-    with answering(f"Which {asked.kind} are routed alike?"):
-        places = _places(page, asked)
-        found_n = matching(places.frame, _texts(page, places), asked.sought)
-        inside_n = _inside(page, places)
-        words = map_words(
-            places,
-            plane=PLANES[asked.plane],
-            layer=_layer(page),
-            population=_population(page, asked),
-            shown=len(places.frame),
-            found=int(found_n.sum()) if asked.sought.strip() else None,
+
+    def make() -> Figure:
+        says = (
+            "Laying out with UMAP: half a minute the first time on this machine, while it is compiled, then seconds"
+            if asked.plane == "UMAP"
+            else f"Laying out {asked.kind}"
         )
-        with figure(words, key="map", frame=lambda: _data(places, inside_n, found_n), is_chart=True):
-            drawn = scatter(
-                places,
-                asked.by,
-                inside_n=inside_n,
-                found_n=found_n,
-                pinned=_pinned_row(page, places),
-                mouse=MICE[asked.mouse],
-            )
-            key = f"map-chart-{page.source.id}-{asked.kind}"
-            chart(
-                drawn,
-                words,
-                key=key,
-                on_select=lambda: _take(key, places),
-                selection_mode=("points", "box", "lasso"),
-            )
-            st.caption(_how(asked))
-        _notice()
-        _found(places, found_n)
-        _pinned(page)
-        _as_table(page, places, found_n)
+        with st.spinner(says, show_time=True):
+            places = laid_out(page, asked)
+        return plane(page, places, asked)
 
-
-def show_neighbours(page: Page, asked: Asked) -> None:
-    """How often neighbours bear the same label, of the documents that count."""
-    with answering("Do neighbours have the same label?"):
-        places = _neighbours(page, asked)
-        if not places.purities:
-            raise OptionError(
-                f"{len(places.frame):,} {asked.kind} without two different labels, or of one document only",
-                expected="labelled documents, several of them: a neighbour of the same document does not count",
-                do="choose a labelled corpus, or let more documents count",
-            )
-        words = purity_words(places, population=page.population)
-        with figure(words, key="map-purity", frame=lambda: purity_frame(places), is_chart=True):
-            chart(purity_plot(places), words, key="map-purity-chart")
-
-
-def _places(page: Page, asked: Asked) -> Places:
-    says = (
-        "Laying out with UMAP: half a minute the first time on this machine, while it is compiled, then seconds"
-        if asked.plane == "UMAP"
-        else ""
-    )
-    with st.spinner(says or f"Laying out {asked.kind}", show_time=True):
-        return places_of(page.source, asked.kind, asked.plane, page.scope, page.view.layer)
-
-
-def _neighbours(page: Page, asked: Asked) -> Places:
-    if asked.kind == "documents" and not page.scope.is_whole:
-        return purities_within(page.source, page.scope, page.view.layer)
-    return places_of(page.source, asked.kind, "PCA", page.scope, page.view.layer)
-
-
-def _layer(page: Page) -> str:
-    """Of one layer, where one is pinned."""
-    layer = page.view.layer
-    return "" if layer is None else f" in layer {layer_names(page.source.record.layers)[layer]}, which is pinned"
-
-
-def _population(page: Page, asked: Asked) -> str:
-    if asked.kind == "documents" and not page.scope.is_whole:
-        return f"{page.population}, drawn in full; the others are faint"
-    return page.population
-
-
-def _inside(page: Page, places: Places) -> NDArray[np.bool_]:
-    """Which points are of documents that count."""
-    if page.scope.documents is None:
-        return np.ones(len(places.frame), bool)
-    return np.isin(places.frame["document"], page.scope.documents)
-
-
-def _texts(page: Page, places: Places) -> list[str]:
-    """What the search reads besides labels: whole documents, but of a token only itself."""
-    if places.kind == "tokens":
-        return [""] * len(places.frame)
-    documents = page.source.record.documents
-    return [documents[number].text for number in places.frame["document"]]
-
-
-def _pinned_row(page: Page, places: Places) -> int | None:
-    view = page.view
-    if view.document is None or (places.kind == "tokens" and view.token is None):
-        return None
-    is_it = places.frame["document"] == view.document
-    if places.kind == "tokens":
-        is_it &= places.frame["token"] == view.token
-    rows = np.flatnonzero(is_it)
-    return int(rows[0]) if len(rows) else None
-
-
-def _how(asked: Asked) -> str:
-    which = "those documents" if asked.kind == "documents" else "the documents of those tokens"
-    return (
-        f"Click a point to pin it. With Lasso or Box, draw around points, and only {which} count, on every page. "
-        "The table below does the same without a mouse."
-    )
+    key = chart_key(page, asked)
+    if show(f"Which {asked.kind} are routed alike?", make, on_select=lambda: _take(key, laid_out(page, asked))) is None:
+        return
+    places = laid_out(page, asked)
+    found_n = sought(page, places, asked)
+    _notice()
+    _found(places, found_n)
+    _pinned(page)
+    _as_table(page, places, found_n)
 
 
 def _take(key: str, places: Places) -> None:
@@ -269,7 +156,3 @@ def _as_table(page: Page, places: Places, found_n: NDArray[np.bool_]) -> None:
                 disabled=not chosen,
                 key="map-pin-row",
             )
-
-
-def _data(places: Places, inside_n: NDArray[np.bool_], found_n: NDArray[np.bool_]) -> Any:
-    return places.frame.assign(counts=inside_n, found=found_n)

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from gatescope.analysis.comparison.projection import Layout, Points, Purity
-from gatescope.app.charts.figure import Words
+from gatescope.app.charts.figure import Chart, Figure
 from gatescope.app.charts.plots import NULL, A, plot
 from gatescope.routing.record import RoutingRecord
 
@@ -223,7 +223,7 @@ def _rings(shown: go.Figure, places: Places, found_n: NDArray[np.bool_], pinned:
             )
 
 
-def map_words(places: Places, *, plane: str, layer: str, population: str, shown: int, found: int | None) -> Words:
+def map_words(places: Places, *, plane: str, layer: str, population: str, shown: int, found: int | None) -> Figure:
     """What is said around the map."""
     layout, what = places.layout, places.kind
     of = f"{shown:,} {what} by the experts they use{layer}"
@@ -235,8 +235,8 @@ def map_words(places: Places, *, plane: str, layer: str, population: str, shown:
     if what == "documents" and np.isfinite(layout.size_told):
         size = f"; where a document lies tells {max(layout.size_told, 0):.0%} of how long it is"
     sought = "" if found is None else f" {found:,} hold what is sought."
-    return Words(
-        question=f"Which {what} are routed alike?",
+    return Figure(
+        key="map",
         takeaway=f"{of}: {held}{size}.{sought}",
         population=population,
         null="a plane shows clusters in noise too: believe the neighbours below, counted before points were laid out",
@@ -275,7 +275,7 @@ def purity_frame(places: Places) -> pd.DataFrame:
     )
 
 
-def purity_words(places: Places, *, population: str) -> Words:
+def purity_figure(places: Places, *, population: str) -> Figure:
     """What is said around the neighbours. Holds at least one purity."""
     parts = [
         f"{found.value:.0%} bear its own {SAID[by]} (chance {_percent(found.chance)}, at most {found.greatest:.0%})"
@@ -284,8 +284,8 @@ def purity_words(places: Places, *, population: str) -> Words:
     beyond = all(found.p_value <= 0.05 for found in places.purities.values())
     one = places.kind.removesuffix("s")
     points = max(found.points for found in places.purities.values())
-    return Words(
-        question="Do neighbours have the same label?",
+    return Figure(
+        key="map-purity",
         takeaway=f"Of a {one}'s 10 nearest by routing, in other documents, {'; '.join(parts)}.",
         population=population if points == len(places.frame) else f"{population}; {points:,} {places.kind} drawn",
         unit="share of the nearest neighbours",
@@ -299,6 +299,8 @@ def purity_words(places: Places, *, population: str) -> Words:
                 "token id, the language and the domain beside each other, each against its own chance",
             ),
         ),
+        body=(Chart(purity_plot(places)),),
+        frame=lambda: purity_frame(places),
     )
 
 

@@ -1,25 +1,49 @@
 """Which experts of a layer share tokens: the lift as a matrix in some order, and one pair of it in words."""
 
 import math
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gatescope.analysis.comparison.pair_evidence import FEWEST, PairTest, cluster_order, excess_share
-from gatescope.analysis.registry import Result
+from gatescope.analysis.comparison.pair_evidence import (
+    FEWEST,
+    PairTest,
+    cluster_order,
+    excess_share,
+    expected_of,
+    pair_test,
+)
+from gatescope.analysis.registry import METRICS, Result
 from gatescope.app.charts.depth import number
-from gatescope.app.components import Scale
+from gatescope.app.charts.figure import Figure, Matrix, Text
+from gatescope.app.charts.page import Page, headline
+from gatescope.app.components import Pick, Scale
 from gatescope.routing.errors import OptionError
 from gatescope.routing.router import RouterRule
+from gatescope.server.measures import Reading, note, noting
+from gatescope.server.memo_cache import MemoCache
+from gatescope.server.sources import counted, facet_mask
 
 Order = Literal["clustered", "by number"]
+ORDERS: tuple[Order, ...] = ("clustered", "by number")
+_SUPPORT_NULL = "coactivation_support.null[{layer}]"
+_TESTS = MemoCache()
+"""Tests of a layer's pairs, by source, scope and layer."""
 ENOUGH = 50
 """Tokens a pair should be expected in by chance before its lift is read."""
 LEVEL = 0.05
 LEAST_REACH = 2.0
 """The colours reach at least from a quarter of chance to four times chance."""
+
+
+class Pair(NamedTuple):
+    """Two experts of a layer."""
+
+    one: int
+    two: int
 
 
 class LayerPairs(NamedTuple):
@@ -227,3 +251,82 @@ def explained_words(
         by_chance = f", {number(chance)} by chance" if chance else ""
         said.append(f"A document's domain tells {number(domain.value[layer] + chance)} bits of an expert{by_chance}.")
     return " ".join(said)
+
+
+def known_pairs(page: Page, layer: int) -> tuple[LayerPairs, Result]:
+    """What is known of a layer's pairs, and the metric with its warnings. Errors: OptionError where there are none."""
+    lift, support = (page.measure(f"coactivation_{name}") for name in ("lift", "support"))
+    rule = page.source.record.layers[layer]
+    return layer_pairs(lift, support, _tested(page, layer, support), rule), lift
+
+
+def _tested(page: Page, layer: int, support: Result) -> PairTest:
+    """The test of one layer's pairs, on the tokens at hand."""
+
+    def compute() -> PairTest:
+        record = counted(page.source, page.scope)
+        counts_t = facet_mask(record, page.scope.facet)
+        ids_tk, document_t = record.ids_tlk[counts_t, layer], record.document_t[counts_t]
+        is_known = support.null is not None and support.places is None  # for every pair
+        if page.source.is_cut or not is_known:  # the whole was counted, its first documents are at hand
+            return pair_test(ids_tk, document_t, expected_of(ids_tk, record.layers[layer], support.shape[1]))
+        return pair_test(ids_tk, document_t, support.layer(layer, "null"))
+
+    is_counted_here = page.source.is_cut or support.null is None
+    expected = f"expected_of(ids_tk, record.layers[{layer}], record.experts)"
+    code = (
+        f"ids_tk, document_t = record.ids_tlk[is_counted_t, {layer}], record.document_t[is_counted_t]\n"
+        f"test = pair_test(ids_tk, document_t, {expected if is_counted_here else _SUPPORT_NULL.format(layer=layer)})"
+    )
+    imports = ("from gatescope.analysis.comparison.pair_evidence import expected_of, pair_test",)
+    note(Reading(source=page.source, scope=page.scope, code=code, imports=imports))
+    return _TESTS.get((*page.source.key, page.scope, layer), compute)
+
+
+def lift(page: Page, pairs: LayerPairs, pair: Pair, order: Order, warnings: Sequence[str]) -> Figure:
+    """The matrix of one layer; `warnings` are the metric's."""
+    layer = pairs.rule.layer
+    grid = lift_grid(pairs, order)
+    place, names = np.argsort(grid.order), [str(expert) for expert in grid.order]
+    is_pinned = page.view.expert is not None and page.view.layer == layer
+    drawn = Matrix(
+        values_rc=grid.values_rc,
+        rows=names,
+        columns=names,
+        scale=grid.scale,
+        pinned=Pick(int(place[pair.one]), int(place[pair.two])) if is_pinned else None,
+        options={
+            "row_noun": "expert",
+            "column_noun": "with expert",
+            "attribution": headline(page.source),
+            "faded_rc": grid.faded_rc,
+            "faded_says": grid.faded_says,
+            "square": True,
+        },
+    )
+    with noting():  # what is said under the matrix is no part of its table
+        explained = _explained(page, layer)
+    return Figure(
+        key="lift",
+        takeaway=lift_takeaway(pairs, page.layers[layer]),
+        population=page.population,
+        unit="doublings over chance: 1 is twice as often, -1 half as often",
+        null=f"null: 0, {METRICS['coactivation_lift'].null}",
+        badge="beyond null" if pairs.sure_ef.any() else "observed",
+        metric="coactivation_lift",
+        says=(
+            ("Order", order_words(order)),
+            ("Test", (pair_test.__doc__ or "").partition("\n")[0]),
+            ("Faint", grid.faded_says),
+        ),
+        body=(drawn, Text(order_words(order)), *([Text(explained)] if explained else [])),
+        frame=lambda: lift_frame(pairs),
+        notes=warnings,
+        at={"layer": layer},
+    )
+
+
+def _explained(page: Page, layer: int) -> str:
+    names = {"same": "same_word_overlap", "other": "different_word_overlap", "context": "context_share"}
+    found = {key: page.if_known(name) for key, name in names.items()}
+    return explained_words(layer, **found, domain=page.if_known("mutual_information", by="domain"))

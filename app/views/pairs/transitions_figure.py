@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from gatescope.analysis.registry import Result
 from gatescope.app.charts.depth import Depth, number
+from gatescope.app.charts.figure import Chart, Figure, Matrix
+from gatescope.app.charts.page import Page, headline, of_b, population
 from gatescope.app.charts.plots import NULL, A, B, add_line, faint, plot
 from gatescope.app.components import Scale
 from gatescope.routing.errors import OptionError
@@ -214,4 +216,72 @@ def same_frame(lines: Sequence[tuple[str, Result]]) -> pd.DataFrame:
             for name, found in lines
         ],
         ignore_index=True,
+    )
+
+
+def step(page: Page, layer: int, expert: int) -> Figure:
+    """Where the tokens of one expert go in the next layer. Errors: OptionError where there is no such step."""
+    rules = page.source.record.layers
+    if layer + 1 >= len(rules):
+        raise OptionError(
+            f"layer {layer} is the last one", expected="a layer with one after it", do="choose an earlier layer"
+        )
+    found = page.measure("transition_share")
+    names, ends = page.layers, (rules[layer], rules[layer + 1])
+    if expert >= ends[0].experts:
+        raise OptionError(f"no expert {expert} in layer {layer}", expected="one of its own", do="choose another")
+    taken = step_from(found, *ends, expert)
+    return Figure(
+        key="step",
+        takeaway=step_takeaway(taken, expert, names[layer], names[layer + 1]),
+        population=page.population,
+        unit="share of the tokens whose first choice it is",
+        null="chance: the next layer's first choices of all tokens; blue bands are 1.5 times that and more",
+        badge="observed",
+        metric="transition_share",
+        body=(Chart(step_plot(taken, expert)),),
+        frame=lambda: step_frame(found, *ends, expert),
+        notes=found.warnings,
+        at={"layer": layer, "expert": expert},
+    )
+
+
+def coverage(page: Page) -> Figure:
+    """How many paths carry how many of the tokens."""
+    found, count = (page.measure(name) for name in ("path_coverage", "path_count"))
+    drawn = Matrix(
+        values_rc=found.value,
+        rows=found.labels["w"],
+        columns=found.labels["r"],
+        scale=coverage_scale(),
+        options={"row_noun": "through", "column_noun": "paths", "attribution": headline(page.source)},
+    )
+    return Figure(
+        key="coverage",
+        takeaway=coverage_takeaway(found, count),
+        population=page.population,
+        unit="share of tokens, by first choices",
+        badge="observed",
+        metric="path_coverage",
+        body=(drawn,),
+        frame=lambda: coverage_frame(found),
+        notes=found.warnings,
+    )
+
+
+def same_path(page: Page) -> Figure:
+    """How likely two tokens take one path, beside layers that do not know of each other."""
+    found, other = page.measure("same_path"), of_b(page, "same_path")
+    lines = [("A", found), *([] if other is None else [(other[0].name, other[1])])]
+    return Figure(
+        key="same",
+        takeaway=same_takeaway(found),
+        population=population(page),
+        unit="probability that two tokens take one path",
+        null="dotted: layers independent of each other, with their own loads",
+        badge="observed",
+        metric="same_path",
+        body=(Chart(same_plot(lines)),),
+        frame=lambda: same_frame(lines),
+        notes=found.warnings,
     )

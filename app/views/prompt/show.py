@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from gatescope.app.charts.card import card
+from gatescope.app.charts.page import captured_by
 from gatescope.app.charts.token_heatmap import (
     TokenFigure,
     changes,
@@ -27,7 +28,6 @@ from gatescope.app.shell import address
 from gatescope.app.shell.figure import parquet_bytes
 from gatescope.app.shell.links import linker
 from gatescope.app.shell.messages import plain
-from gatescope.app.shell.page import captured_by
 from gatescope.routing.record import Flag, RoutingRecord
 from gatescope.server.measures import Reading
 from gatescope.server.memo_cache import MemoCache

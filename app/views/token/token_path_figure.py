@@ -10,10 +10,14 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from gatescope.analysis.token.near_tie import steps
-from gatescope.app.charts.figure import Words
+from gatescope.app.charts.figure import Chart, Figure, Html
+from gatescope.app.charts.page import Page
 from gatescope.app.charts.plots import NULL, A, B, add_line, plot
+from gatescope.routing.errors import OptionError
 from gatescope.routing.groups import layer_names
 from gatescope.routing.record import RoutingRecord
+from gatescope.server.measures import Reading, note
+from gatescope.server.sources import Scope
 
 Href = Callable[[int, int | None], str]
 """The link of an expert by layer and number, or (None) of the layer."""
@@ -83,10 +87,10 @@ def firmness(record: RoutingRecord, token: int) -> Firmness:
     return Firmness(margin_tl[token], typical_l, steps(record, row, "bfloat16")[0], steps(record, row, "float16")[0])
 
 
-def ladder_words(record: RoutingRecord, token: int, firm: Firmness) -> Words:
+def ladder_figure(record: RoutingRecord, token: int, firm: Firmness, href: Href, pinned: int | None = None) -> Figure:
     """What is said around the ladder."""
-    return Words(
-        question=QUESTION,
+    return Figure(
+        key="ladder",
         takeaway=_how_firm(record, token, firm),
         population=f"N = 1 token, {len(record.layers)} layers",
         unit="weight multiplied into the output; width of a chip: its part of the layer's weights",
@@ -97,6 +101,8 @@ def ladder_words(record: RoutingRecord, token: int, firm: Firmness) -> Words:
             ("A step", "what two neighbouring numbers of a format are apart, at scores of this size: see the margins."),
             ("Not this", "expert 3 of one layer has nothing to do with expert 3 of another."),
         ),
+        body=(Html(ladder_html(record, token, firm, href=href, pinned=pinned), "ladder-html"),),
+        frame=lambda: ladder_frame(record, token, firm),
     )
 
 
@@ -201,13 +207,13 @@ def ladder_frame(record: RoutingRecord, token: int, firm: Firmness) -> pd.DataFr
     return pd.DataFrame(rows)
 
 
-def margin_words(record: RoutingRecord, firm: Firmness) -> Words:
+def margin_figure(record: RoutingRecord, firm: Firmness) -> Figure:
     """What is said around the margins by depth."""
     lower = int(np.count_nonzero(firm.margin_l < firm.typical_l))
     known = int(np.isfinite(firm.margin_l).sum())
     half = int(np.count_nonzero(firm.margin_l < firm.half_l))
-    return Words(
-        question=HOW_FIRM,
+    return Figure(
+        key="margins",
         takeaway=(
             f"{int(firm.is_close_l.sum())} of {known} layers lie below the bfloat16 step and {half} below that of "
             f"float16; {lower} are closer calls than the median token of this text."
@@ -228,6 +234,8 @@ def margin_words(record: RoutingRecord, firm: Firmness) -> Words:
                 "flips that were seen: earlier layers round as well, and move the scores by more than a step.",
             ),
         ),
+        body=(Chart(margin_plot(record, firm)),),
+        frame=lambda: margin_frame(record, firm),
     )
 
 
@@ -278,3 +286,28 @@ def margin_frame(record: RoutingRecord, firm: Firmness) -> pd.DataFrame:
             "float16_step": firm.half_l,
         }
     )
+
+
+def ladder(page: Page, record: RoutingRecord, token: int, href: Href) -> Figure:
+    """The experts that took a token, layer by layer; `record` is its document."""
+    return ladder_figure(record, token, _firmness(page, record, token), href, page.view.layer)
+
+
+def margins(page: Page, record: RoutingRecord, token: int) -> Figure:
+    """How close each layer's choice was. Errors: OptionError where no margins were recorded."""
+    firm = _firmness(page, record, token)
+    if not firm.is_known:
+        raise OptionError(
+            "no margins in this capture",
+            expected="the router's scores",
+            do="capture the text again with scores, which costs 8 bytes a token and layer",
+        )
+    return margin_figure(record, firm)
+
+
+def _firmness(page: Page, record: RoutingRecord, token: int) -> Firmness:
+    code = f"firm = firmness(record, {token})"
+    imports = ("from gatescope.app.views.token.token_path_figure import firmness",)
+    scope = Scope(documents=(page.view.document or 0,))
+    note(Reading(source=page.source, scope=scope, code=code, imports=imports))
+    return firmness(record, token)

@@ -1,0 +1,30 @@
+"""What to beware of in the texts that are counted."""
+
+import streamlit as st
+
+from gatescope.analysis.quality.data_warnings import DataWarning, lint
+from gatescope.app.charts.page import Page
+from gatescope.app.shell.messages import plain
+from gatescope.server.measures import tally_of
+from gatescope.server.memo_cache import MemoCache
+from gatescope.server.sources import FACETS, counted
+
+_WARNINGS = MemoCache()
+"""What was found to beware of, by source and scope."""
+
+
+def show_warnings(page: Page) -> None:
+    """Known artefacts that these texts are prone to, folded away."""
+    found = _WARNINGS.get((*page.source.key, page.scope), lambda: _looked_for(page))
+    if not found:
+        return
+    with st.expander(
+        f"{len(found)} thing{'s' * (len(found) != 1)} to beware of in these texts", icon=":material/rule:"
+    ):
+        for each in found:
+            st.markdown(f"**{plain(each.sentence)}** {plain(each.do)}")
+
+
+def _looked_for(page: Page) -> tuple[DataWarning, ...]:
+    tally = tally_of(page.source, "relative_load", page.scope)
+    return lint(tally, None, counted(page.source, page.scope), facets=FACETS[page.scope.facet])
