@@ -306,7 +306,7 @@ class _Capturing:
             lost += 1  # the model made room for another one, or the server is about to stop
             self._pause(AGAIN_SECONDS)
         raise ModelError(
-            f"the model {self._order.model} was put away for others {TRIES} times",
+            f"the model {self._order.model} was unloaded for other models {TRIES} times",
             expected="a model that stays for a block of a study",
             do="go on with the study when fewer people use the server",
         )

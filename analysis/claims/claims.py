@@ -304,7 +304,7 @@ def _times_more(violation: float) -> str:
 CLAIMS = (
     Claim(
         name="sparse",
-        says="Only a few experts work on a token: most weights rest.",
+        says="Only a few experts work on a token: most weights are idle.",
         bar=f"At most {ACTIVE:.0%} of the weights work on a token. Mixtral 8x7B: 28% (arXiv 2401.04088).",
         page="model",
         judge=_sparse,

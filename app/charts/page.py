@@ -101,4 +101,4 @@ def headline(source: Source) -> str:
 
 def captured_by(made: Provenance) -> str:
     """By which engine a capture was made, and whether its routes are the model's own."""
-    return f"captured by {made.engine}" + (" under an intervention" if made.intervention else "")
+    return f"recorded by {made.engine}" + (" under an intervention" if made.intervention else "")

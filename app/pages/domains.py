@@ -44,16 +44,16 @@ def main() -> None:
             meanwhile="Computing what the words alone explain",
             key="compute-split",
         )
-    st.header("Which experts lean", divider="gray", anchor=False)
+    st.header("Expert specialization", divider="gray", anchor=False)
     show_leaning(groups)
     st.header("How far apart", divider="gray", anchor=False)
     show_apart(groups)
     if groups.by == "language":
         show_languages(groups)
-    st.header("Told from the experts", divider="gray", anchor=False)
+    st.header("Decoding the domain from routing", divider="gray", anchor=False)
     show(f"Can the {groups.by} of a document be told from its routing?", lambda: decoding(groups))
     show_if_computed(
-        "What is left under one mix of words?",
+        "What remains when every group uses the same words equally often?",
         groups,
         support_table,
         support,

@@ -30,7 +30,7 @@ PARTS = {
 
 def main() -> None:
     """The page from top to bottom."""
-    st.title("What is captured here, and is it enough to go by?")
+    st.title("Which recordings are here, and are they large enough?")
     view = address.current()
     show_notices(view.problems)
     who = visitor()

@@ -59,7 +59,7 @@ def _controls(page: Page) -> Asked:
             "Find in texts and labels", key="map-sought", persist_state="session", icon=":material/search:", width=200
         )
         mouse = st.segmented_control(
-            "The mouse takes",
+            "Selection mode",
             list(MICE),
             default="Points",
             required=True,

@@ -51,12 +51,12 @@ def _captures(source: Source, reference: Source | None) -> None:
     st.session_state["capture-a"] = source.id
     st.session_state["capture-b"] = reference.id if reference else NOTHING
     st.selectbox(
-        "A: what is shown", list(offered), key="capture-a", format_func=lambda id: offered[id], on_change=_take_capture
+        "Showing (A)", list(offered), key="capture-a", format_func=lambda id: offered[id], on_change=_take_capture
     )
     if reference is not None:
         offered |= {reference.id: offered.get(reference.id, reference.name[:MOST_NAMED])}
     st.selectbox(
-        "B: what it is compared with",
+        "Compare with (B)",
         [NOTHING, *offered],
         key="capture-b",
         format_func=lambda id: offered.get(id, "nothing"),
@@ -72,7 +72,7 @@ def _captures(source: Source, reference: Source | None) -> None:
 def _scope(source: Source, view: View) -> None:
     st.session_state["facet"] = view.facet
     st.selectbox(
-        "Tokens that count",
+        "Include tokens",
         list(FACET_NAMES),
         key="facet",
         format_func=lambda name: FACET_NAMES[name],
@@ -84,7 +84,7 @@ def _scope(source: Source, view: View) -> None:
     if slices:
         st.session_state["slice"] = view.slice or NOTHING
         st.selectbox(
-            "Documents that count",
+            "Include documents",
             [NOTHING, *slices],
             key="slice",
             format_func=lambda name: slices.get(name, f"all {len(source.record.documents):,}"),
@@ -96,7 +96,7 @@ def _range(source: Source, view: View) -> None:
     if view.span is not None:
         where = f" of document {view.document or 0}" if len(source.record.documents) > 1 else ""
         st.markdown(f"**Range:** tokens {view.span.first} to {view.span.last}{where}. Every number is of these.")
-        st.button("Release the range", on_click=address.change, kwargs={"span": None})
+        st.button("Clear the range", on_click=address.change, kwargs={"span": None})
 
 
 def _slices(source: Source) -> dict[str, str]:
@@ -129,7 +129,7 @@ def _pinned(source: Source, view: View) -> None:
     facts = "".join(f"<dt>{name}</dt><dd>{text}</dd>" for name, text in rows)
     with st.container(border=True):
         linked(f"{_STYLE}<h3>Pinned</h3><dl>{facts}</dl>", key="pinned-card", on_follow=address.visit_link)
-        st.button("Release", on_click=address.change, kwargs=dict.fromkeys(("token", "layer", "expert")), key="release")
+        st.button("Unpin", on_click=address.change, kwargs=dict.fromkeys(("token", "layer", "expert")), key="release")
 
 
 _STYLE = """<style>

@@ -67,7 +67,7 @@ def test_every_page_of_a_capture_says_so_once(kept, subtests):  # noqa: ARG001
         with subtests.test(address):
             warnings, captions = warned(address, c=CHANGED)
             assert warnings.count(f"This capture {SENTENCE}") == 1
-            assert "captured by hooks under an intervention" in captions
+            assert "recorded by hooks under an intervention" in captions
 
 
 def test_capture_b_is_said_to_be_changed_and_a_plain_one_is_not(kept, subtests):  # noqa: ARG001
@@ -75,7 +75,7 @@ def test_capture_b_is_said_to_be_changed_and_a_plain_one_is_not(kept, subtests):
         with subtests.test(address):
             warnings, captions = warned(address, c=PLAIN, vs=CHANGED)
             assert f"Capture B {SENTENCE}" in warnings and "This capture" not in warnings
-            assert "captured by hooks under" not in captions
+            assert "recorded by hooks under" not in captions
 
 
 def test_the_library_s_row_says_so(kept):  # noqa: ARG001

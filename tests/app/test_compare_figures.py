@@ -175,8 +175,9 @@ def test_settling_names_the_first_step_with_half():
     rows = tuple((agreed(share, null=0.0), agreed(share - 0.1, null=0.0)) for share in (0.1, 0.6, 0.9, 1.1))
     found = settling([0, 10, 20, 30], [0, 1, 2, 3], rows, ["0", "1"])
     words = settling_figure(found, model="m", population="")
-    assert "By step 10 of 30 m had half of its final routes over chance: 60% in common in layer 0, 50% in layer 1" in (
-        words.takeaway
+    assert (
+        "By step 10 of 30 m had half of its above-chance agreement with the final model: 60% in common in layer 0, "
+        "50% in layer 1" in (words.takeaway)
     )
     assert "at step 20 it was 85%" in words.takeaway
     assert len(settling_frame(found)) == 8

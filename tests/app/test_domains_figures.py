@@ -171,7 +171,8 @@ def test_the_split_says_what_it_cannot_know():
     assert "nothing for the words to explain" in split_takeaway(no_bits, "domain")
     one = split_takeaway(split_frame(split(one_label=[0.52, 0.52])), "language")
     assert one.endswith(
-        "But 52 % of the choices are at words that one language alone has: there, word and language are one."
+        "But 52 % of the choices are at words that one language alone has: there, vocabulary and language cannot be "
+        "separated."
     )
 
 
@@ -221,7 +222,7 @@ def test_the_table_of_leanings_has_intervals_and_leaves_out_what_is_undefined():
         "share",
         "share_low",
         "share_high",
-        "usage_difference",
+        "leaning",
         "low",
         "high",
         "chance",
@@ -341,9 +342,10 @@ def test_telling_documents_is_held_against_words_and_chance():
     words = Result(value=np.array(0.4), low=np.array(0.3), high=np.array(0.5), null=np.array(0.25))
     over = Result(value=np.array([-0.2, 0.2]), low=np.array([-0.3, 0.1]), high=np.array([-0.1, 0.3]), null=np.zeros(2))
     assert decoding_takeaway(routing, words, over, NAMES, "domain") == (
-        "From the experts of one layer, 20 % (layer 0) to 60 % (layer 1) of the documents are told right; from their "
-        "words 40 %, by always naming the largest domain 25 %. The interval lies above that in 1 of 2 layers. The "
-        "experts surely beat the words in 1 of 2 layers."
+        "From the experts of one layer, 20 % (layer 0) to 60 % (layer 1) of the documents are predicted correctly; "
+        "from their words 40 %, by always naming the largest domain 25 %. "
+        "The interval lies above that in 1 of 2 layers. The experts do significantly better than the words in 1 of 2 "
+        "layers."
     )
     frame = decoding_frame(routing, words, over, NAMES)
     assert frame["from"].tolist() == ["experts"] * 2 + ["words"] * 2 + ["over words"] * 2

@@ -55,11 +55,11 @@ def test_every_figure_of_domains_stands_on_the_probe_set(opened):
     for question in (
         "Do experts differ between domains?",
         "And beyond the words themselves?",
-        "Which experts lean towards which domain?",
+        "Which experts specialize in which domain?",
         "Which domains are routed alike?",
         "Where are domains furthest apart?",
         "Can the domain of a document be told from its routing?",
-        "What is left under one mix of words?",
+        "What remains when every group uses the same words equally often?",
     ):
         assert question in said
     assert "Not shown" not in said

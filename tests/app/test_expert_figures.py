@@ -63,7 +63,7 @@ def test_a_glance_says_load_interval_rank_state_and_what_is_sure():
     said = glance_words("0 (block 1)", 1, LOAD, 1.0, leans, 0, "N = 9").takeaway
     assert said == (
         "Expert 1 of layer 0 (block 1) does 2.00 times an even share of the work (95 % interval 1.80 to 2.20), the "
-        "busiest of 2, and is hot. It leans to code."
+        "busiest of 2, and is hot. It is used more often for code."
     )
     quiet = glance_words("1", 2, LOAD, NAN, {"domain": None}, 1, "N = 9").takeaway
     assert quiet == "Expert 2 of layer 1 does 1.50 times an even share of the work, the 2nd busiest of 3."

@@ -13,7 +13,7 @@ from gatescope.routing import Flag
 from gatescope.server.settings import settings
 
 QUESTIONS = (
-    "How busy is it, and what does it lean to?",
+    "How busy is it, and for which texts is it used more often?",
     "Which words does it take?",
     "Where does it work?",
     "Does it work more on some domains?",

@@ -95,7 +95,7 @@ def test_a_text_that_is_run_is_shown_with_its_most_striking_cell_pinned(page):
     assert set(page.query_params) == {"c", "t", "l"}
     assert "Selection margin is lowest" in words(page)
     assert FIRST_SIGHT not in words(page)
-    assert "captured by hooks" in words(page)
+    assert "recorded by hooks" in words(page)
 
 
 def test_the_same_text_in_another_session_does_not_run_the_model(page, monkeypatch):
@@ -260,7 +260,7 @@ def test_a_capture_that_cannot_be_kept_is_shown_with_a_notice(page, monkeypatch)
     monkeypatch.setattr("gatescope.cache.store.Store.put", full)
     run_text(page, "A text there is no room for.")
     assert "could not be kept: the disk is full" in words(page)
-    assert "captured by hooks" in words(page)
+    assert "recorded by hooks" in words(page)
 
 
 @pytest.mark.usefixtures("place")

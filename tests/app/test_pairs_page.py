@@ -72,7 +72,7 @@ def words(page: AppTest) -> str:
 def test_every_figure_stands_on_the_probe_set(opened):
     page = opened()
     said = words(page)
-    for question in ("Who works with whom?", "Where do the tokens of expert 0 go next?"):
+    for question in ("Which experts are co-activated?", "Where do the tokens of expert 0 go next?"):
         assert question in said
     assert "No layer is pinned: layer 0 is shown" in said
     assert "Of 496 pairs" in said  # 32 x 31 / 2

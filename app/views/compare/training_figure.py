@@ -66,7 +66,8 @@ def settling_figure(found: Settling, *, model: str, population: str) -> Figure:
     return Figure(
         key="settling",
         takeaway=(
-            f"By step {found.steps[half]:,} of {found.steps[-1]:,} {model} had half of its final routes over chance: "
+            f"By step {found.steps[half]:,} of {found.steps[-1]:,} {model} had half of its above-chance agreement with "
+            "the final model: "
             f"{found.share_sl[half, first]:.0%} in common in layer {found.names[first]}, "
             f"{found.share_sl[half, last]:.0%} in layer {found.names[last]}; at step {found.steps[before]:,} it was "
             f"{found.share_sl[before].mean():.0%}."

@@ -33,15 +33,16 @@ COLUMNS = {
 
 
 def decoding_takeaway(routing: Result, words: Result, over: Result, names: Sequence[str], by: str) -> str:
-    """How often documents are told right, by what, and whether the experts show what words do not."""
+    """How often documents are predicted correctly, by what, and whether the experts show what words do not."""
     chance = float(np.nanmax(routing.null)) if routing.null is not None else float("nan")
     known_l = np.isfinite(over.value)
     above = "" if routing.low is None else f" The interval lies above that {in_layers(routing.low > chance, known_l)}."
     more = "" if over.low is None else in_layers(np.nan_to_num(over.low, nan=-1.0) > 0, known_l)
-    verdict = f" The experts surely beat the words {more}." if more else ""
+    verdict = f" The experts do significantly better than the words {more}." if more else ""
     return (
-        f"From the experts of one layer, {percents(routing.value, names)} of the documents are told right; from their "
-        f"words {percent(float(words.value))}, by always naming the largest {by} {percent(chance)}.{above}{verdict}"
+        f"From the experts of one layer, {percents(routing.value, names)} of the documents are predicted correctly; "
+        f"from their words {percent(float(words.value))}, by always naming the largest {by} {percent(chance)}."
+        f"{above}{verdict}"
     )
 
 
@@ -168,7 +169,7 @@ def support(groups: Groups, table: pd.DataFrame) -> Figure:
         takeaway=support_takeaway(rows, groups.by),
         population=groups.page.population,
         unit="bits of one choice, beyond chance",
-        null="p: the sign of how each document departs from what its words do, drawn at random",
+        null="p: sign-flip test over documents",
         badge="beyond null" if is_support_sure(rows) else "observed",
         says=(
             (

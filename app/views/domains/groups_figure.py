@@ -168,7 +168,10 @@ def _same_thing(shown: pd.DataFrame, by: str) -> str:
     alone = float(shown["one_label"].max())
     if not alone > MUCH:
         return ""
-    return f" But {percent(alone)} of the choices are at words that one {by} alone has: there, word and {by} are one."
+    return (
+        f" But {percent(alone)} of the choices are at words that one {by} alone has: there, vocabulary and {by} cannot "
+        "be separated."
+    )
 
 
 def is_split_sure(shown: pd.DataFrame) -> bool:
@@ -224,7 +227,7 @@ def split_notes(shown: pd.DataFrame, by: str) -> tuple[tuple[str, str], ...]:
         ),
         ("Interval", NO_INTERVAL),
         ("Agreement", f"of the two tables, {least:.2f} at least; near 0 or below, the first part explains nothing"),
-        (f"Words of one {by} only", f"{percent(alone)} of all choices: there, word and {by} are one"),
+        (f"Words of one {by} only", f"{percent(alone)} of all choices: vocabulary and {by} cannot be separated there"),
     )
 
 

@@ -41,7 +41,7 @@ def one_layer(groups: Groups, leaning: Result, pinned: Pick | None) -> Figure:
         key="leaning",
         takeaway=leaning_takeaway(leaning, layer, groups.names, by),
         population=page.population,
-        unit="share of the group's tokens that use the expert, less the same of all others",
+        unit="share of the group's tokens that use the expert, minus the same share of all other groups",
         null="0; shuffled labels give nearly that",
         badge="observed",
         metric="usage_difference",

@@ -55,7 +55,7 @@ def show_leaning(groups: Groups) -> None:
         else:
             address.visit("layers", layer=row, expert=None)
 
-    if show(f"Which experts lean towards which {groups.by}?", make, on_pick=pick, on_row=open_row) is not None:
+    if show(f"Which experts specialize in which {groups.by}?", make, on_pick=pick, on_row=open_row) is not None:
         _behind(groups, _leaning(groups))
 
 

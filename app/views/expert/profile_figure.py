@@ -15,7 +15,7 @@ from gatescope.app.charts.page import Page
 from gatescope.routing.errors import OptionError
 from gatescope.server.view import LABELS
 
-GLANCE = "How busy is it, and what does it lean to?"
+GLANCE = "How busy is it, and for which texts is it used more often?"
 STATES = {-2: "dead", -1: "cold", 0: "neither hot nor cold", 1: "hot"}
 SURE = 0.05
 NO_TELLING = "too little to tell"
@@ -123,8 +123,8 @@ def glance_words(
     """What is said around the tiles; `layer` is its name and `at` its number."""
     order = by_load(load.value[at])
     value = load.value[at, expert]
-    sure = [f"to {lean.group}" for lean in leans.values() if lean is not None and lean.is_sure and lean.more > 0]
-    leaning = f" It leans {' and '.join(sure)}." if sure else ""
+    sure = [f"for {lean.group}" for lean in leans.values() if lean is not None and lean.is_sure and lean.more > 0]
+    leaning = f" It is used more often {' and '.join(sure)}." if sure else ""
     called = f", and is {STATES[int(state)]}" if np.isfinite(state) and state else ""
     return Figure(
         key="glance",

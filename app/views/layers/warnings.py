@@ -19,7 +19,7 @@ def show_warnings(page: Page) -> None:
     if not found:
         return
     with st.expander(
-        f"{len(found)} thing{'s' * (len(found) != 1)} to beware of in these texts", icon=":material/rule:"
+        f"{len(found)} thing{'s' * (len(found) != 1)} to watch out for in these texts", icon=":material/rule:"
     ):
         for each in found:
             st.markdown(f"**{plain(each.sentence)}** {plain(each.do)}")

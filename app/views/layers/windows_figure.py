@@ -106,7 +106,7 @@ def window_frame(lines: Sequence[tuple[str, Windowed]]) -> pd.DataFrame:
 
 
 class Places(NamedTuple):
-    """Layers by stretches of position: how much work goes to other experts. Faded: not surely above noise."""
+    """Layers by stretches of position: how much work goes to other experts. Faded: not significantly above noise."""
 
     value_lb: NDArray[np.float64]
     faded_lb: NDArray[np.bool_]
@@ -170,7 +170,7 @@ def positions(page: Page) -> Figure:
             "column_noun": "positions",
             "attribution": headline(page.source),
             "faded_rc": grid.faded_lb,
-            "faded_says": "not surely above noise",
+            "faded_says": "not significantly above noise",
         },
     )
     return Figure(

@@ -35,7 +35,7 @@ def show_import(visitor: str) -> None:
         st.selectbox(
             "Format",
             [ANY, *(name for name in names if name != "gsr")],
-            format_func=lambda name: names.get(name, "told by the file"),
+            format_func=lambda name: names.get(name, "detect automatically"),
             key="import-format",
         )
     if files and st.button("Import", type="primary", icon=":material/upload:", key="import-go"):

@@ -30,7 +30,7 @@ def show_list(view: View, visitor: str, opened: Sequence[str]) -> None:
         _quota(library().usage())
     shown = [entry for entry in listed if entry.matches(words or "")]
     if not shown:
-        st.info("Nothing is called so.", icon=":material/search_off:")
+        st.info("No matches.", icon=":material/search_off:")
         return
     chosen = _table(shown)
     if not chosen:

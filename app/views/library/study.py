@@ -24,7 +24,7 @@ from gatescope.studies.estimate import Length, Speed, length_of, speed_of
 from gatescope.studies.manifest import MOST_NAMED, RECORDS, read_manifest
 
 SOURCES = {"probe": "The bundled probe set", "upload": "Your own files"}
-LONG = {"split": "cut at white space into parts", "skip": "left out, and named"}
+LONG = {"split": "split at spaces into parts", "skip": "left out, and named"}
 THERE = {
     "ready": "This study is done already.",
     "waiting": "This study waits for its turn.",
@@ -77,7 +77,7 @@ def _probe_part() -> Texts:
         languages = st.multiselect(
             "Languages", sorted({each.language for each in texts}), key="study-languages", placeholder="all", width=300
         )
-        each = st.number_input("Of each, at most (0: all)", 0, 1000, 0, key="study-each", width=180)
+        each = st.number_input("Maximum per group (0: no limit)", 0, 1000, 0, key="study-each", width=180)
     documents = part_of(texts, domains=domains, languages=languages, each=each or 0)
     said = ", ".join((*domains, *languages)) or "all"
     _name(f"Probe set: {said}" + (f", {each} of each" if each else ""), about=(*domains, *languages, each))
@@ -229,6 +229,6 @@ def _start(tracer: ModelWorker, request: Request, estimate: Estimate) -> None:
         id = study_id(request, model, secret=secret)
         begun().add(id)
         server().studies.begin(order_for(request, estimate, model, secret=secret), request.documents)
-        st.toast("The study has begun. How far it is stands above.", icon=":material/play_arrow:")
+        st.toast("Study started. Progress is shown above.", icon=":material/play_arrow:")
     except GatescopeError as error:
         say_later(error)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # torch takes seconds to import
     from gatescope.hooks import LoadedModel
     from gatescope.routing.parameters import Parameters
 
-QUESTION = "What is said of such models, and does it hold of this one?"
+QUESTION = "Common claims about MoE models, tested on this one"
 QUICK_TOKENS = 5_000
 """Tokens up to which claims are checked without being asked for, where nothing was analysed before."""
 

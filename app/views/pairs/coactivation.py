@@ -66,7 +66,7 @@ def show_lift(page: Page, layer: int) -> int | None:
             order = lift_grid(known_pairs(page, layer)[0], st.session_state["pairs-order"]).order
             choose(page, layer, int(order[pick.row]), int(order[pick.column]))
 
-    if show("Who works with whom?", make, on_pick=take) is None:
+    if show("Which experts are co-activated?", make, on_pick=take) is None:
         return None
     pairs, _ = known_pairs(page, layer)
     pair = chosen_pair(page, pairs, layer)

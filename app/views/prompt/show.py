@@ -139,7 +139,7 @@ def _figure(source: Source, record: RoutingRecord, quantity: str, view: View, sp
 def _span(span: Span) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption(f"The sentence above and the tables below speak of tokens {span.first} to {span.last} only.")
-        st.button("Release the range", on_click=address.change, kwargs={"span": None}, type="tertiary", key="whole")
+        st.button("Clear the range", on_click=address.change, kwargs={"span": None}, type="tertiary", key="whole")
 
 
 def _explanation(view: str) -> None:

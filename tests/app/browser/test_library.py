@@ -76,7 +76,7 @@ def test_a_study_goes_on_without_its_visitor_and_is_no_one_elses(meet):
     settled(bob)
     bob.get_by_role("textbox", name="Filter").fill("two texts")
     bob.keyboard.press("Enter")
-    bob.get_by_text("Nothing is called so.").wait_for()
+    bob.get_by_text("No matches.").wait_for()
     assert bob.get_by_text("Ann's two texts").count() == 0
 
     back = meet.open(context, "library")
@@ -84,5 +84,5 @@ def test_a_study_goes_on_without_its_visitor_and_is_no_one_elses(meet):
     back.get_by_role("textbox", name="Filter").fill("two texts")
     back.keyboard.press("Enter")
     settled(back)
-    assert back.get_by_text("Nothing is called so.").count() == 0
+    assert back.get_by_text("No matches.").count() == 0
     assert back.get_by_test_id("stDataFrame").count() == 1
