@@ -16,7 +16,7 @@ from gatescope.cache.partial import PartialRecord
 from gatescope.cache.study import ROUTES, StudyFolder, is_study
 from gatescope.models import BUNDLED_MODELS
 from gatescope.routing.errors import CaptureNotFoundError, GatescopeError, OptionError, StoreError
-from gatescope.server import memo_cache as memo
+from gatescope.server import memo_cache
 from gatescope.server.memo_cache import MemoCache
 from gatescope.server.metadata import Metadata, MetadataStore
 from gatescope.server.quota import size_of_folder, study_folders
@@ -110,7 +110,7 @@ class Library:
         write_manifest(folder, replace(entry.order, name=said))
         if is_study(folder / CAPTURED):
             StudyFolder.open(folder / CAPTURED).rename(said)
-        memo.invalidate(entry.id)
+        memo_cache.invalidate(entry.id)
 
     def share(self, entry: Entry, visitor: str, *, is_shared: bool) -> None:
         """Let others find something of one's own, or no longer. Errors: StoreError."""
@@ -133,7 +133,7 @@ class Library:
         else:
             _remove_study(self._server.studies_folder / entry.id)
         self._server.labels.forget(entry.id)
-        memo.invalidate(entry.id)
+        memo_cache.invalidate(entry.id)
 
     def entry_of(self, id: str, visitor: str, opened: Collection[str]) -> Entry:
         """One line by its id. Errors: CaptureNotFoundError."""

@@ -12,8 +12,7 @@ from typing import Literal
 import streamlit as st
 
 from gatescope.app.charts.page import Page, headline
-from gatescope.app.shell import address, tour
-from gatescope.app.shell import sidebar as aside
+from gatescope.app.shell import address, sidebar, tour
 from gatescope.app.shell.messages import plain, show_error, show_notices
 from gatescope.app.shell.session import server
 from gatescope.routing.errors import CaptureNotFoundError, GatescopeError, OptionError
@@ -59,7 +58,7 @@ def open_page(question: str, *, wants: Literal["corpus", "text"]) -> Page | None
     show_notices(tuple(filter(None, (source.notice, *changed_notices(source, page.reference), *view.problems))))
     st.caption(plain(headline(source)))
     tour.answer(address.here(), view)
-    aside.show(source, page.reference, view)
+    sidebar.show(source, page.reference, view)
     if wants == "corpus" and own_tokens(source, scope) < FEW_TOKENS:
         _too_little(page)
     return page

@@ -23,7 +23,7 @@ from gatescope.cache.seal import seal
 from gatescope.cache.study import StudyFolder
 from gatescope.routing import Document
 from gatescope.routing.errors import CaptureNotFoundError, OptionError, StorageFullError, StoreError, TraceError
-from gatescope.server import import_export as exchange
+from gatescope.server import import_export
 from gatescope.server.library import Entry, is_listed
 from gatescope.server.metadata import MetadataStore, tags_of
 from gatescope.server.settings import load_settings, settings
@@ -316,10 +316,10 @@ def test_an_import_again_gives_its_owner_back_what_was_damaged(place, tmp_path):
     place(shared=True)
     record = build_record(["a", " c"])
     content = seal(FIRST, encode(record)) + bytes(encode(record))
-    (taken,) = exchange.take_in(server(), [(f"{FIRST}.gsr", content)], Given(), visitor="ann")
+    (taken,) = import_export.take_in(server(), [(f"{FIRST}.gsr", content)], Given(), visitor="ann")
     (tmp_path / "captures" / "library" / f"{taken.id}.json").write_text("")
     assert not library().entry_of(taken.id, "ann", [taken.id]).is_own
-    exchange.take_in(server(), [(f"{FIRST}.gsr", content)], Given(), visitor="ann")
+    import_export.take_in(server(), [(f"{FIRST}.gsr", content)], Given(), visitor="ann")
     assert library().entry_of(taken.id, "ann", ()).is_own
 
 
@@ -390,8 +390,8 @@ def test_a_browser_without_cookies_is_known_by_its_page_alone(place, monkeypatch
 def test_a_capture_goes_out_and_comes_in_the_same_under_an_id_of_its_own(place):
     place()
     source = server().find_source(FIRST)
-    content = exchange.file_of(source)
-    (taken,) = exchange.take_in(server(), [(f"{FIRST}.gsr", content)], Given(), visitor="")
+    content = import_export.file_of(source)
+    (taken,) = import_export.take_in(server(), [(f"{FIRST}.gsr", content)], Given(), visitor="")
     assert "the seal holds" in taken.understood
     assert taken.id != FIRST  # nobody else's file may stand for what this server captured
     back = server().find_source(taken.id).record
@@ -418,14 +418,14 @@ def test_a_file_that_two_visitors_import_is_each_ones_own(place, kind):
     file = io.BytesIO()
     np.savez(file, ids=np.random.default_rng(0).integers(0, 4, (40, 2, 1)).astype(np.uint8), token=np.arange(40))
     name, content = {
-        "capture": ("a.gsr", exchange.file_of(server().find_source(FIRST))),
+        "capture": ("a.gsr", import_export.file_of(server().find_source(FIRST))),
         "study": ("a.gsr", two_documents()),
         "trace": ("routes.npz", file.getvalue()),
     }[kind]
     given = Given(experts=4, k=1) if kind == "trace" else Given()
 
     def imported(visitor: str) -> str:
-        (taken,) = exchange.take_in(server(), [(name, content)], given, visitor=visitor)
+        (taken,) = import_export.take_in(server(), [(name, content)], given, visitor=visitor)
         job = server().studies.live(taken.id)
         assert job is None or job.wait(120)
         return taken.id
@@ -443,14 +443,14 @@ def test_a_file_that_two_visitors_import_is_each_ones_own(place, kind):
 
 
 def test_an_import_is_held_to_the_quota_and_leaves_nothing(place, monkeypatch):
-    monkeypatch.setattr(exchange, "RESULTS_BYTES", 0)
+    monkeypatch.setattr(import_export, "RESULTS_BYTES", 0)
     place(quota_bytes="1000000")
     random = np.random.default_rng(0)
     file = io.BytesIO()
     ids = np.argsort(random.random((20_000, 8, 64)), axis=-1)[..., :8].astype(np.uint8)  # 1.3 MB, and nothing to pack
     np.savez(file, ids=ids, token=np.arange(20_000))
     with pytest.raises((TraceError, StorageFullError), match="more than 1,000,000 bytes"):
-        exchange.take_in(server(), [("routes.npz", file.getvalue())], Given(experts=64, k=8), visitor="")
+        import_export.take_in(server(), [("routes.npz", file.getvalue())], Given(experts=64, k=8), visitor="")
     assert library().usage().studies == 0
 
 
@@ -509,21 +509,23 @@ def test_captures_used_long_ago_go_where_a_study_needs_room(place):
 
 def test_a_renamed_file_is_taken_and_an_altered_one_is_not(place):
     place()
-    content = exchange.file_of(server().find_source(FIRST))
-    (taken,) = exchange.take_in(server(), [("my favourite (1).gsr", content)], Given(), visitor="")
+    content = import_export.file_of(server().find_source(FIRST))
+    (taken,) = import_export.take_in(server(), [("my favourite (1).gsr", content)], Given(), visitor="")
     assert "renamed" in taken.understood[0]
     flipped = bytearray(content)
     flipped[60] ^= 0xFF
     for damaged in (bytes(flipped), content[:-9], content[:40], b"GSROUTE\n" + bytes(500)):
         with pytest.raises(TraceError, match="torn, altered"):
-            exchange.take_in(server(), [(f"{FIRST}.gsr", damaged)], Given(), visitor="")
+            import_export.take_in(server(), [(f"{FIRST}.gsr", damaged)], Given(), visitor="")
 
 
 def test_a_file_that_says_it_unpacks_to_too_much_is_refused(place, monkeypatch):
     place()
-    monkeypatch.setattr(exchange, "MOST_DECODED", 100)
+    monkeypatch.setattr(import_export, "MOST_DECODED", 100)
     with pytest.raises(TraceError, match="unpacks to"):
-        exchange.take_in(server(), [("a.gsr", exchange.file_of(server().find_source(FIRST)))], Given(), visitor="")
+        import_export.take_in(
+            server(), [("a.gsr", import_export.file_of(server().find_source(FIRST)))], Given(), visitor=""
+        )
 
 
 def test_a_trace_of_another_engine_becomes_a_study_with_what_was_understood(place):
@@ -531,7 +533,7 @@ def test_a_trace_of_another_engine_becomes_a_study_with_what_was_understood(plac
     ids_tlk = np.random.default_rng(0).integers(0, 4, (40, 2, 1)).astype(np.uint8)
     file = io.BytesIO()
     np.savez(file, ids=ids_tlk, token=np.arange(40))
-    (taken,) = exchange.take_in(server(), [("routes.npz", file.getvalue())], Given(experts=4, k=1), visitor="")
+    (taken,) = import_export.take_in(server(), [("routes.npz", file.getvalue())], Given(experts=4, k=1), visitor="")
     assert (taken.format, taken.tokens) == ("plain", 40)
     job = server().studies.live(taken.id)
     assert job is None or job.wait(240)
@@ -545,7 +547,7 @@ def test_a_trace_of_another_engine_becomes_a_study_with_what_was_understood(plac
 def test_what_is_no_trace_is_refused_and_leaves_nothing(place, files):
     place()
     with pytest.raises((TraceError, OptionError)) as refused:
-        exchange.take_in(server(), files, Given(), visitor="")
+        import_export.take_in(server(), files, Given(), visitor="")
     assert "gatescope-import" not in str(refused.value)
     assert not server().studies_folder.exists() or not list(server().studies_folder.iterdir())
 
@@ -556,19 +558,19 @@ def test_more_tokens_than_a_visitor_may_have_are_refused_and_leave_nothing(place
     half = replace(record, document_t=np.repeat(np.int32([0, 1]), [50, 51]), documents=(Document("a"), Document("b")))
     body = encode(half)
     with pytest.raises((TraceError, OptionError), match="101 tokens"):
-        exchange.take_in(server(), [("a.gsr", seal("a", body) + bytes(body))], Given(), visitor="")
+        import_export.take_in(server(), [("a.gsr", seal("a", body) + bytes(body))], Given(), visitor="")
     assert not list(server().studies_folder.iterdir())
 
 
 def test_a_set_holds_each_capture_as_file_and_table_and_a_list_no_sheet_obeys(place):
     place()
     chosen = [library().entry_of(id, "", ()) for id in (FIRST, SECOND)]
-    content = exchange.archive(chosen, server().find_source)
+    content = import_export.archive(chosen, server().find_source)
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         names = set(archive.namelist())
         rows = list(csv.DictReader(io.TextIOWrapper(archive.open("captures.csv"), "utf-8")))
         routes = list(csv.DictReader(io.TextIOWrapper(archive.open(f"{FIRST}.routes.csv"), "utf-8")))
-        assert archive.read(f"{FIRST}.gsr") == exchange.file_of(server().find_source(FIRST))
+        assert archive.read(f"{FIRST}.gsr") == import_export.file_of(server().find_source(FIRST))
     both = {f"{id}.{end}" for id in (FIRST, SECOND) for end in ("gsr", "routes.csv")}
     assert names == both | {"captures.csv"}
     assert [json.loads(row["name"]) for row in rows] == [entry.name for entry in chosen]
@@ -578,9 +580,9 @@ def test_a_set_holds_each_capture_as_file_and_table_and_a_list_no_sheet_obeys(pl
 
 def test_a_set_that_is_too_large_is_refused(place):
     place()
-    large = [replace(library().entry_of(FIRST, "", ()), size_bytes=exchange.MOST_SET_BYTES + 1)]
+    large = [replace(library().entry_of(FIRST, "", ()), size_bytes=import_export.MOST_SET_BYTES + 1)]
     with pytest.raises(OptionError, match="at most"):
-        exchange.archive(large, server().find_source)
+        import_export.archive(large, server().find_source)
 
 
 def test_who_is_shown_what_by_hand():

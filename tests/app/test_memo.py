@@ -12,8 +12,7 @@ import pandas as pd
 import pytest
 
 from gatescope.routing.errors import CaptureNotFoundError, ModelNotFoundError, OptionError
-from gatescope.server import expert_sizes
-from gatescope.server import memo_cache as memo
+from gatescope.server import expert_sizes, memo_cache
 from gatescope.server.memo_cache import Budget, MemoCache, invalidate
 from gatescope.server.memory_size import size_of
 from gatescope.server.settings import load_settings, settings
@@ -75,7 +74,7 @@ def test_the_budget_is_a_setting(monkeypatch):
     try:
         MemoCache().get(("large", "test"), kilobytes(1500))
         MemoCache().get(("larger", "test"), kilobytes(1900))
-        assert 1_900_000 < memo._SHARED.used_bytes <= 2_000_000
+        assert 1_900_000 < memo_cache._SHARED.used_bytes <= 2_000_000
     finally:
         invalidate("test")
         settings.cache_clear()

@@ -9,7 +9,7 @@ from gatescope.app.views.library.studies import begun, understood
 from gatescope.app.views.library.uploading import contents
 from gatescope.cache.importers import Given
 from gatescope.routing.errors import GatescopeError
-from gatescope.server import import_export as exchange
+from gatescope.server import import_export
 from gatescope.server.settings import model_source, settings
 from gatescope.server.torch_import import import_hooks
 
@@ -20,7 +20,7 @@ ANY = ""
 def show_import(visitor: str) -> None:
     """Draw the form, and what became of the last import."""
     st.subheader("Import routes", anchor=False)
-    names = exchange.formats()
+    names = import_export.formats()
     st.markdown(
         "Drop captures that were downloaded here or elsewhere (`.gsr`), or a trace that another engine recorded: "
         + "; ".join(plain(title) for name, title in names.items() if name != "gsr")
@@ -45,11 +45,11 @@ def show_import(visitor: str) -> None:
         _taken(taken)
 
 
-def _import(files: list[exchange.File], visitor: str) -> None:
+def _import(files: list[import_export.File], visitor: str) -> None:
     state = st.session_state
     try:
         with st.spinner("Reading"):
-            taken = exchange.take_in(server(), files, _given(), visitor=visitor, format=state["import-format"])
+            taken = import_export.take_in(server(), files, _given(), visitor=visitor, format=state["import-format"])
     except GatescopeError as error:
         show_error(error)
         return
@@ -73,7 +73,7 @@ def _given() -> Given:
     return Given(layers=layers, model=model, experts=experts, k=slots, on_fault="skip")
 
 
-def _taken(taken: exchange.ImportResult) -> None:
+def _taken(taken: import_export.ImportResult) -> None:
     with st.container(border=True, key=f"taken-{taken.id}"):
         st.markdown(
             f":material/check_circle: Read as {plain(taken.format)}: {taken.tokens:,} tokens of "

@@ -11,7 +11,7 @@ from gatescope.app.shell.navigation import find_pages
 from gatescope.app.shell.session import library, server
 from gatescope.app.views.library.studies import open_buttons, open_on, say_later, understood
 from gatescope.routing.errors import GatescopeError
-from gatescope.server import import_export as exchange
+from gatescope.server import import_export
 from gatescope.server.library import KINDS, Entry, Usage, frame_of
 from gatescope.server.settings import settings
 from gatescope.server.view import View
@@ -111,8 +111,8 @@ def _one(entry: Entry, visitor: str) -> None:
                 _compare(entry)
                 st.download_button(
                     "Download .gsr",
-                    data=lambda: exchange.file_of(server().find_source(entry.id)),
-                    file_name=exchange.file_name(entry),
+                    data=lambda: import_export.file_of(server().find_source(entry.id)),
+                    file_name=import_export.file_name(entry),
                     mime="application/octet-stream",
                     icon=":material/download:",
                     on_click="ignore",
@@ -151,12 +151,12 @@ def _several(chosen: Sequence[Entry]) -> None:
         own = [entry for entry in chosen if entry.is_own and entry.state not in ("running", "waiting")]
         own = [entry for entry in own if entry.kind != "shipped"]
         with st.container(horizontal=True):
-            if sum(entry.size_bytes for entry in ready) > exchange.MOST_SET_BYTES:
-                st.caption(f"Too much for one archive: at most {size_words(exchange.MOST_SET_BYTES)}.")
+            if sum(entry.size_bytes for entry in ready) > import_export.MOST_SET_BYTES:
+                st.caption(f"Too much for one archive: at most {size_words(import_export.MOST_SET_BYTES)}.")
             elif ready:
                 st.download_button(
                     "Download as ZIP",
-                    data=lambda: exchange.archive(ready, server().find_source),
+                    data=lambda: import_export.archive(ready, server().find_source),
                     file_name="gatescope-captures.zip",
                     mime="application/zip",
                     icon=":material/folder_zip:",
