@@ -96,7 +96,7 @@ KEYS = {
     "weights": {"overlap", "margins", "cascade", "shift", "pair"},
     "two documents": {"diff", "stay", "pair"},
     "two texts": {"diff", "stay", "pair"},
-    "two models": {"sight-load_effective_experts", "sight-load_entropy", "sight-group_information", "shape", "shared"},
+    "two models": {"sight-load_effective_experts", "sight-load_entropy", "sight-mutual_information", "shape", "shared"},
     "claims": {"claims"},
     "prompt": {"trace", "counts", "picture"},
     "pinned in a prompt": {"trace", "counts", "picture"},

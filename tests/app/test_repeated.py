@@ -134,11 +134,14 @@ def of_claims(name: str):
 
 
 def words_alone(frame: pd.DataFrame, made: dict[str, object]) -> np.ndarray:
-    """Bits by the words alone; of a study, the words' share of the stored bits."""
+    """Bits by the words alone; where routes of a part of a study are at hand, their share of the bits of the whole."""
     by = by_of(made)
     if f"composition_{by}" in made:
         return frame["beyond_chance_bits"] * made[f"composition_{by}"]["share_excess"]
-    return np.array([each.words.excess_bits for each in made[f"composition_by_{by}"]])
+    layers = made[f"composition_by_{by}"]
+    if "counts" in made and made["counts"].documents > len(made["record"].documents):
+        return frame["beyond_chance_bits"] * [each.share_excess for each in layers]
+    return np.array([each.words.excess_bits for each in layers])
 
 
 DERIVED = {
