@@ -112,6 +112,7 @@ def test_a_link_says_what_it_said():
     assert (view.slice, view.by, view.quantity, view.model) == ("domain:code", "language", "entropy", "sift-sigmoid")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["app", "hooks", "corpora"])
 def test_old_commands_go_on_and_say_what_they_are_now(module):
     import subprocess

@@ -305,6 +305,7 @@ def jensen_shannon_nats(share_gxe):
     return sum((p * np.log(np.where(p > 0, p / mean_xe.clip(1e-300), 1))).sum(axis=-1) for p in share_gxe) / 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", [0, 7, 15])
 def test_olmoe_has_the_published_support_and_the_plain_sums_over_it(realdata, layer):
     """Recomputed from the released counts before: 32 ids with 50 tokens in every domain, 12 to 28 % of a domain; at the

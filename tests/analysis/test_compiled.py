@@ -14,6 +14,7 @@ SECONDS = 290
 pytestmark = pytest.mark.timeout(2 * SECONDS + 20)
 
 
+@pytest.mark.slow
 def test_a_second_process_finds_what_the_first_compiled(tmp_path):
     script = tmp_path / "loop.py"
     script.write_text(
@@ -40,6 +41,7 @@ def test_what_umap_compiles_is_kept_too(tmp_path):
     assert told == ["True 4.0 0", "True 4.0 1"]  # UMAP holds gradients within 4
 
 
+@pytest.mark.slow
 def test_where_no_folder_can_be_written_the_loops_run_all_the_same(tmp_path):
     """Every process may be the only one: on a read-only disk, without a home."""
     script = tmp_path / "all.py"

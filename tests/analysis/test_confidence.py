@@ -236,6 +236,7 @@ def test_tokens_without_a_number_are_left_out_and_told(record):
     assert "% of the tokens" in found.warnings[0]
 
 
+@pytest.mark.slow
 def test_real_weights_are_as_sure_as_a_plain_sum_says(gptoss):
     short = gptoss.take(np.arange(20_000))
     short = replace(short, documents=tuple(Document(f"{n}") for n in range(len(short.documents))))

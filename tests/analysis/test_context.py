@@ -88,6 +88,7 @@ def test_the_share_of_the_context_is_what_the_word_does_not_decide(by_word):
         assert same.low[0] > same.null[0]
 
 
+@pytest.mark.slow
 def test_intervals_have_about_the_right_width():
     """Over draws of the data, the deviation of the value is what its interval says, within a third."""
     values, widths = [], []

@@ -180,6 +180,7 @@ def test_labels_that_no_stratum_shares_cannot_be_dealt_and_that_is_said():
     assert (result.p[:, 0] == 1).all() and any("no deal differs" in said for said in result.warnings)
 
 
+@pytest.mark.slow
 def test_nothing_is_found_where_documents_lean_but_domains_do_not():
     """The unit is the document: p is uniform however strongly single documents lean."""
     p_information, p_shift, p_leaning, hits = [], [], [], []

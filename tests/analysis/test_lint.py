@@ -290,6 +290,7 @@ def test_every_rule_says_what_it_is():
         assert each.says.endswith(".") and each.do.endswith(".") and each.source and each.check.__doc__
 
 
+@pytest.mark.slow
 def test_generated_texts_of_a_real_model(gptoss, realdata):
     """703 answers of GPT-OSS-20B, their token strings numbered; counted again from the strings alone."""
     with gzip.open(realdata / "gptoss20b" / "generated_tokens.json.gz", "rt", encoding="utf-8") as file:

@@ -144,6 +144,7 @@ def test_a_layer_that_uses_all_its_experts_has_no_floor():
         load_cv_floor(_rules(4, 2), tokens=-1)
 
 
+@pytest.mark.slow
 def test_load_entropy_of_real_routes_agrees_with_the_independent_figures(gptoss, realdata):
     expected = json.loads((realdata / "expected.json").read_text())["gptoss20b"]
     assert (gptoss.tokens, len(gptoss.layers), gptoss.slots) == (expected["tokens"], expected["layers"], expected["k"])

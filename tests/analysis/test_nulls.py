@@ -180,6 +180,7 @@ def test_every_published_floor_is_a_likely_draw(geometry):
     assert found.max_violation_l[0] == pytest.approx(violation, rel=0.16 if experts > 8 else 1, abs=0.006)
 
 
+@pytest.mark.slow
 def test_simulated_and_normal_floors_meet():
     for geometry, apart in {(8, 2): 0.05, (64, 8): 0.05, (896, 16): 0.06}.items():
         below, beyond = (noise_floor([_rule(*geometry)], tokens=tokens) for tokens in (20_000, 20_001))

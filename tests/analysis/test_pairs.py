@@ -97,6 +97,7 @@ def test_experts_that_are_always_or_never_chosen():
     assert fixed_k_chance(np.ones(3), 3).pair_ef.tolist() == np.ones((3, 3)).tolist()
 
 
+@pytest.mark.slow
 def test_swaps_that_keep_every_margin_agree_with_the_null():
     """Sets of 3 of 8 with uneven loads, mixed by swaps that keep rows and columns: their pairs then."""
     generator = np.random.default_rng(7)

@@ -106,6 +106,7 @@ def test_domains_are_never_pooled():
         found("transition_information_by_label", record)
 
 
+@pytest.mark.slow
 def test_paths_beyond_the_exact_ones_are_hashed_and_nearly_as_good():
     generator = np.random.default_rng(2)
     path_pl = generator.integers(0, 32, (3000, 8))

@@ -80,6 +80,7 @@ def test_experts_tell_the_domain_where_words_do_not():
     assert experts.null[0] == 0.5
 
 
+@pytest.mark.slow
 def test_nobody_tells_a_domain_that_leaves_no_trace():
     """Half of the documents are guessed right, not fewer: each fold takes as many from one group as from the other."""
     found = [

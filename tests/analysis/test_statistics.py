@@ -121,6 +121,7 @@ def test_at_the_end_of_the_range_no_interval_holds_the_truth_as_the_documentatio
     assert _covered(_gini, np.full(16, 1 / 16), documents=60, simulations=100, bias_corrected=True) < 0.6
 
 
+@pytest.mark.slow
 def test_tokens_taken_for_the_unit_give_intervals_far_too_narrow():
     generator, held = np.random.default_rng(2), 0
     for draw in range(50):

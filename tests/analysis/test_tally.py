@@ -71,7 +71,7 @@ def equal(one, other):
             np.testing.assert_array_equal(table, other.by_group[name][group], err_msg=f"{name} {group}")
 
 
-@pytest.mark.parametrize("most_units", [2048, 4])
+@pytest.mark.parametrize("most_units", [2048, pytest.param(4, marks=pytest.mark.slow)])
 @settings(max_examples=20)
 @given(
     seed=st.integers(0, 10_000),

@@ -132,6 +132,7 @@ def test_what_is_kept_of_a_small_record_is_what_all_of_it_has(monkeypatch, name,
         assert not np.isfinite(support.layer(layer)[~is_kept]).any()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("narrow_bound")
 def test_shards_add_up_to_the_bit_in_any_order(wide):
     record, whole = wide

@@ -58,6 +58,7 @@ def test_chance_with_uneven_loads_agrees_with_a_simulation():
         assert largest_by_chance(np.array([tokens]), rate_e)[0] == pytest.approx(largest, abs=0.025)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", OLMOE)
 def test_olmoe_vocabulary_specialisation_agrees_with_the_published_counts(realdata, layer):
     counts = np.load(realdata / "olmoe" / "expert_token_counts.npz")
@@ -93,6 +94,7 @@ def test_shares_agree_with_counting_by_dictionaries(tokens, least):
     assert layer.covered == pytest.approx(sum(often.values()) / number.total())
 
 
+@pytest.mark.slow
 def test_routing_that_does_not_see_the_word_has_no_excess_on_average():
     """232 words of three tokens or more, most of them rare: no excess over 24 draws, whatever the published share."""
     excess, shares = [], []

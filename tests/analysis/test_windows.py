@@ -158,6 +158,7 @@ def test_the_null_of_small_windows_agrees_with_a_simulation(experts, k, window):
     assert scaling.even_violation(rule, window) == pytest.approx(np.mean(found), rel=0.06)
 
 
+@pytest.mark.slow
 def test_real_routes_are_less_even_inside_answers_than_over_all(gptoss):
     start = time.process_time()
     found = tally(gptoss, only=NEEDED)

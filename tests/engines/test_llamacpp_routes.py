@@ -197,6 +197,7 @@ def test_a_trained_model_is_read_as_transformers_reads_it(bundled):
     np.testing.assert_allclose(found.logit_tle, expected.logit_tle, atol=1e-2)
 
 
+@pytest.mark.slow
 def test_coarser_weights_route_further_away_and_say_so(bundled):
     model, paths = bundled
     documents = probe()[::150]
@@ -213,6 +214,7 @@ def test_coarser_weights_route_further_away_and_say_so(bundled):
     assert len(digests) == 3
 
 
+@pytest.mark.slow
 def test_a_text_longer_than_one_pass_is_whole(bundled):
     model, paths = bundled
     ids = model.tokenizer("The keeper counted the lamps twice and wrote the number down. " * 70)["input_ids"]

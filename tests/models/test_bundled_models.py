@@ -30,7 +30,7 @@ PERMUTATIONS = 1999
 """Of so many, the smallest p there can be is 0.0005."""
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(scope="module", params=[NAMES[0], *(pytest.param(name, marks=pytest.mark.slow) for name in NAMES[1:])])
 def name(request) -> str:
     return request.param
 

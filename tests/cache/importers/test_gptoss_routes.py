@@ -236,6 +236,7 @@ def test_the_whole_data_set_is_read_bit_for_bit(data_set):
     assert report.left_out.total() == 2, "two answers came back as another number of tokens when tokenised anew"
 
 
+@pytest.mark.slow
 @real
 def test_an_example_as_it_stands_in_the_published_file(data_set):
     """The first two tokens of gpqa_diamond/Astrophysics/True_False_examples.json, read off that file."""

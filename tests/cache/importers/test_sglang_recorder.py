@@ -100,6 +100,7 @@ def test_no_document_ever_mixes_two_texts_and_no_token_is_lost(tmp_path, seed, m
     assert flags == 0 or mixed, "in a mixed pass, a single token may be the end of a prompt"
 
 
+@pytest.mark.slow
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 10**9))
 def test_texts_of_different_lengths_come_back_whole(tmp_path, seed):
