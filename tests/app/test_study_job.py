@@ -102,6 +102,7 @@ def test_a_study_is_captured_analysed_and_read_like_any_other(studies, tracer):
     assert studies.doing(ID) is None
 
 
+@pytest.mark.slow
 def test_every_metric_of_a_study_is_analysed_unless_told_otherwise(tracer, tmp_path):
     made = Studies(tmp_path, lambda _name: tracer, limit=4, most_tokens=100_000)
     assert made.begin(order(), TEXTS_READ[:3] + TEXTS_READ[-3:]).wait(PATIENCE)

@@ -35,6 +35,7 @@ def test_a_plain_template_is_put_around_the_text(tokenizer):
     assert tokenizer.decode(own) == "Hello"
 
 
+@pytest.mark.slow
 def test_a_template_that_does_not_end_is_ended(tokenizer):
     started = time.process_time()
     with pytest.raises(OptionError, match="is not done after 2 s") as caught:

@@ -214,6 +214,7 @@ def resolve_in_process(endpoint, home, *names):
     return done.stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_a_hub_id_is_downloaded_or_what_stands_in_the_way_is_said(folder, tmp_path):
     with serving(folder) as address:
         known, gated, unknown = resolve_in_process(address, tmp_path, "here/tiny", "gated/model", "nobody/nothing")
