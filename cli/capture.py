@@ -134,12 +134,9 @@ def _fitted(
     model: "LoadedModel", plan: "Plan", corpus: str, first: Sequence[Document]
 ) -> "tuple[Plan, Mapping[str, Any], tuple[RouterRule, ...]]":
     """A plan as it fits the model, the recipe of a study made so, and the layers there are."""
-    from gatescope.hooks import find_batch_tokens
-    from gatescope.studies.plan import longest_text
+    from gatescope.studies.plan import batch_tokens_for, longest_text
 
-    few = [each for each in first if each.text.strip() and len(each.text) <= 16 * model.max_tokens][:64]
-    fits = [each for each in few if model.count_tokens(each.text) <= model.max_tokens]
-    batch_tokens = plan.batch_tokens or (find_batch_tokens(model, fits) if fits else 1024)
+    batch_tokens = plan.batch_tokens or batch_tokens_for(model, first)
     plan = replace(plan, batch_tokens=batch_tokens, longest=longest_text(model, plan.long))
     return plan, plan.recipe(model, corpus), model.layers
 

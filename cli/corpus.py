@@ -9,8 +9,8 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from gatescope.cli.output import show, stderr, stdout
-from gatescope.routing.errors import GatescopeError, OptionError
+from gatescope.cli.output import errors_shown, stderr, stdout
+from gatescope.routing.errors import OptionError
 
 commands = typer.Typer(help="Labelled texts: what would be read of them.", no_args_is_help=True)
 
@@ -70,7 +70,7 @@ def check(
     from gatescope.corpora.columns import Columns
     from gatescope.corpora.corpus import open_corpus
 
-    try:
+    with errors_shown():
         columns = Columns(
             text=text,
             domain=_label(Part.DOMAIN, domain, domain_is, folder_is),
@@ -91,9 +91,6 @@ def check(
             revision=revision,
         )
         _read(corpus)
-    except GatescopeError as error:
-        show(error)
-        raise typer.Exit(2 if isinstance(error, OptionError) else 1) from None
     _print(corpus.name, corpus.report)
     if corpus.report.bad and bad is Bad.REFUSE:
         stderr.print("refused: mend the rows above, or leave them out with --bad skip")

@@ -24,7 +24,7 @@ from gatescope.studies.blocks import Seen, Texts
 from gatescope.studies.capturing import capture_block
 from gatescope.studies.compute import Chosen, study_of_folder
 from gatescope.studies.manifest import TEXTS, StudyManifest, read_manifest, read_texts, write_manifest, write_texts
-from gatescope.studies.packing import Skipped, packed
+from gatescope.studies.packing import Skipped
 from gatescope.studies.plan import Plan
 from gatescope.studies.run_blocks import one_by_one, run_blocks
 from gatescope.studies.wholeness import check_whole
@@ -249,7 +249,7 @@ class _Capturing:
         strategy = one_by_one(
             lambda texts: self._captured(texts, plan),
             study,
-            lambda texts, record, left: packed(texts, record, left, plan),
+            plan,
         )
         cut_texts = blocks(documents, self._order.block_characters, plan.longest)
         run_blocks(cut_texts, study, strategy, seen=Seen(), on_block=on_block)

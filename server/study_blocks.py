@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from gatescope.routing.record import Document
 from gatescope.studies.blocks import Seen, Texts, cut
 from gatescope.studies.manifest import Record, StudyManifest
-from gatescope.studies.plan import CHARACTERS_A_TOKEN, Plan
+from gatescope.studies.plan import CHARACTERS_A_TOKEN, Plan, batch_tokens_for
 
 if TYPE_CHECKING:  # torch takes seconds to import
     from gatescope.hooks import LoadedModel
@@ -37,11 +37,7 @@ def plan_for(record: Record, long: str, *, batch_tokens: int = 1024, longest: in
 
 def fitted(model: "LoadedModel", documents: Sequence[Document]) -> tuple[int, int]:
     """Places in a batch of such texts, and characters beyond which a text is a block by itself."""
-    from gatescope.hooks import find_batch_tokens
-
-    short = [each for each in documents[:256] if each.text.strip() and len(each.text) <= 16 * model.max_tokens][:64]
-    fits = [each for each in short if model.count_tokens(each.text) <= model.max_tokens]
-    return find_batch_tokens(model, fits) if fits else 1024, CHARACTERS_A_TOKEN * model.max_tokens
+    return batch_tokens_for(model, documents[:256]), CHARACTERS_A_TOKEN * model.max_tokens
 
 
 def blocks(documents: Sequence[Document], characters: int, longest: int) -> Iterator[Texts]:

@@ -8,7 +8,7 @@ from gatescope.cache.study import StudyFolder
 from gatescope.routing.errors import PromptError
 from gatescope.routing.record import Document, RoutingRecord
 from gatescope.studies.blocks import WHOLE, Seen, Share, Texts, cut, halves, name_of
-from gatescope.studies.packing import Skipped, packed
+from gatescope.studies.packing import Skipped
 from gatescope.studies.plan import CHARACTERS_A_TOKEN, Plan, most_tokens
 from gatescope.studies.run_blocks import Progress, beside_writing, run_blocks
 
@@ -37,7 +37,7 @@ def capture_study(
     strategy = beside_writing(
         lambda texts: capture_block(model, texts, plan),
         folder,
-        lambda texts, record, left: packed(texts, record, left, plan),
+        plan,
     )
     blocks = cut(documents, seen, plan.longest)
     return run_blocks(blocks, folder, strategy, seen=seen, share=share, on_progress=on_progress)

@@ -6,7 +6,7 @@ from gatescope.cache.study import StudyFolder
 from gatescope.routing.errors import PromptError
 from gatescope.routing.record import Document, RoutingRecord, joined
 from gatescope.studies.blocks import Seen, Share, Texts, cut, name_of
-from gatescope.studies.packing import Skipped, packed
+from gatescope.studies.packing import Skipped
 from gatescope.studies.plan import Plan
 from gatescope.studies.run_blocks import Progress, one_by_one, run_blocks
 
@@ -22,7 +22,7 @@ def capture_through(
     strategy = one_by_one(
         lambda texts: _routed(route, texts, skip=skip),
         folder,
-        lambda texts, record, left: packed(texts, record, left, plan),
+        plan,
     )
     return run_blocks(cut(documents, seen), folder, strategy, seen=seen, share=share)
 

@@ -1,9 +1,11 @@
 """How a corpus is captured: what two runs must have in common to be one study."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from gatescope.routing.errors import OptionError
+from gatescope.routing.record import Document
 from gatescope.studies.blocks import MOST_CHARACTERS
 
 if TYPE_CHECKING:  # torch takes seconds to import
@@ -70,6 +72,16 @@ def most_tokens(model: "LoadedModel", plan: Plan) -> int:
             do="generate fewer",
         )
     return most
+
+
+def batch_tokens_for(model: "LoadedModel", documents: Sequence[Document]) -> int:
+    """Places in a batch, as `hooks.find_batch_tokens` finds them with the first of these texts that fit."""
+    from gatescope.hooks import find_batch_tokens  # torch takes seconds to import
+
+    most = CHARACTERS_A_TOKEN * model.max_tokens
+    few = [each for each in documents if each.text.strip() and len(each.text) <= most][:64]
+    fits = [each for each in few if model.count_tokens(each.text) <= model.max_tokens]
+    return find_batch_tokens(model, fits) if fits else 1024
 
 
 def longest_text(model: "LoadedModel", long: Long) -> int:

@@ -15,7 +15,8 @@ from gatescope.cache.study import StudyFolder
 from gatescope.routing.errors import OptionError
 from gatescope.routing.record import RoutingRecord
 from gatescope.studies.blocks import WHOLE, Seen, Share, Texts, digest_of
-from gatescope.studies.packing import Captured, Skipped
+from gatescope.studies.packing import Skipped, packed
+from gatescope.studies.plan import Plan
 
 Strategy = Callable[[Iterator[Texts]], Iterator[Block]]
 
@@ -75,26 +76,23 @@ def run_blocks(
 
 
 Capture = Callable[[Texts], tuple[RoutingRecord | None, Skipped]]
-Pack = Callable[[Texts, RoutingRecord | None, Skipped], Captured]
 
 
-def one_by_one(capture: Capture, folder: StudyFolder, pack: Pack) -> Strategy:
+def one_by_one(capture: Capture, folder: StudyFolder, plan: Plan) -> Strategy:
     """A strategy: each block is written before the next is captured."""
 
     def run(missing: Iterator[Texts]) -> Iterator[Block]:
         for texts in missing:
-            block, parts = pack(texts, *capture(texts))
-            yield folder.write(block, parts)
+            yield folder.write(*packed(texts, *capture(texts), plan))
 
     return run
 
 
-def beside_writing(capture: Capture, folder: StudyFolder, pack: Pack) -> Strategy:
+def beside_writing(capture: Capture, folder: StudyFolder, plan: Plan) -> Strategy:
     """A strategy: one block is captured while the one before it is counted and written."""
 
     def write(texts: Texts, record: RoutingRecord | None, left: Skipped) -> Block:
-        block, parts = pack(texts, record, left)
-        return folder.write(block, parts)
+        return folder.write(*packed(texts, record, left, plan))
 
     def run(missing: Iterator[Texts]) -> Iterator[Block]:
         with ThreadPoolExecutor(max_workers=1) as writer:
