@@ -30,7 +30,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from benchmarks.subjects import OLMOE_LAYERS, Subject, bundled, olmoe_shaped
-from gatescope.hooks.sink import RouteSink
+from gatescope.hooks.recording.sink import RouteSink
 
 WARM_UP = 2
 LEAST_SECONDS = 0.02  # shorter passes are timed several in a row

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from gatescope.corpora import probe
 from gatescope.hooks import CaptureOptions, LoadedModel, capture_corpus, load_model, stream_corpus
-from gatescope.hooks.corpus import BATCH_TOKENS
+from gatescope.hooks.capturing.corpus import BATCH_TOKENS
 from gatescope.models import BUNDLED_MODEL
 from gatescope.routing.record import Document
 

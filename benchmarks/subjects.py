@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, OlmoeConfig
 
-from gatescope.hooks.probing import probe_inputs
-from gatescope.hooks.routers import Routers, read_routers
+from gatescope.hooks.layers.probing import probe_inputs
+from gatescope.hooks.loading.routers import Routers, read_routers
 from gatescope.models import BUNDLED_MODEL
 
 FILLING = 1 << 24  # random numbers drawn once and laid over all weights in turn

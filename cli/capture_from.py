@@ -58,7 +58,7 @@ def _gguf(path: str, new_tokens: int) -> "tuple[Route, dict[str, Any]]":
 
 def _server(address: str, model: str, served: str, new_tokens: int, *, skip: bool) -> "tuple[Route, dict[str, Any]]":
     from gatescope.engines.server import capture_from_server
-    from gatescope.hooks.outline import outline
+    from gatescope.hooks.loading.outline import outline
 
     if not model:
         raise OptionError(

@@ -33,7 +33,7 @@ def import_trace(
             raise OptionError(f"--bad {bad}", expected="stop or skip", do="choose one of the two")
         layers: tuple[RouterRule, ...] = ()
         if model:
-            from gatescope.hooks.outline import outline
+            from gatescope.hooks.loading.outline import outline
 
             layers = outline(model)
         given = Given(layers=layers, model=model, experts=experts, k=slots, on_fault=bad)

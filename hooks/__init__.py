@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from gatescope.hooks.capture import capture, capture_batch
-from gatescope.hooks.corpus import capture_corpus, find_batch_tokens, stream_corpus
-from gatescope.hooks.loading import attach, load_model
-from gatescope.hooks.model import LoadedModel
-from gatescope.hooks.options import CaptureOptions
-from gatescope.hooks.recording import Recording, record
-from gatescope.hooks.selfcheck_report import Check, SelfCheckReport
+from gatescope.hooks.capturing.capture import capture, capture_batch
+from gatescope.hooks.capturing.corpus import capture_corpus, find_batch_tokens, stream_corpus
+from gatescope.hooks.capturing.options import CaptureOptions
+from gatescope.hooks.live.recording import Recording, record
+from gatescope.hooks.loading.load import attach, load_model
+from gatescope.hooks.loading.model import LoadedModel
+from gatescope.hooks.loading.selfcheck_report import Check, SelfCheckReport
 
 __all__ = [
     "CaptureOptions",
@@ -32,6 +32,6 @@ def __getattr__(name: str) -> Any:
     """The callback on demand: importing the trainer takes seconds."""
     if name != "RoutingCallback":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from gatescope.hooks.training import RoutingCallback
+    from gatescope.hooks.live.training import RoutingCallback
 
     return RoutingCallback

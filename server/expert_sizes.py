@@ -32,7 +32,7 @@ def known_weights(record: RoutingRecord) -> tuple[int, ...] | None:
 
 def _weights(name: str, revision: str) -> tuple[int, ...]:
     import_hooks()
-    from gatescope.hooks.expert_size import expert_weights
+    from gatescope.hooks.loading.expert_size import expert_weights
 
     try:
         return expert_weights(BUNDLED_MODELS.get(name, name), revision=revision)

@@ -5,9 +5,28 @@ imported, and by the processes that tests start.
 """
 
 import os
+from collections.abc import Callable
+from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 settings.register_profile("busy machines", deadline=None)
 settings.load_profile("busy machines")
+
+
+@pytest.fixture
+def make_record() -> Callable:
+    """Builds a record of a few tokens, as `tests.records.build_record`."""
+    from tests.records import build_record
+
+    return build_record
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory) -> Path:
+    """A folder with a random MoE model (2 layers, 8 experts, 2 a token) and a tokenizer of the probe set's words."""
+    from tests.tiny_model import save_tiny_model
+
+    return save_tiny_model(tmp_path_factory.mktemp("tiny"))

@@ -10,7 +10,7 @@ import torch
 import typer
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
 
-from gatescope.hooks.weights import FINGERPRINT, fingerprint
+from gatescope.hooks.loading.weights import FINGERPRINT, fingerprint
 from gatescope.models import BUNDLED_MODELS
 from gatescope.routing.errors import GatescopeError, ModelNotFoundError
 from gatescope.training.architecture import architecture

@@ -9,7 +9,7 @@ import pytest
 from gatescope.analysis.comparison import cache_spread
 from gatescope.analysis.comparison.cache_spread import Depths, loads_per_token, lru_depths_by_document
 from gatescope.routing.record import Document
-from tests.app.conftest import build_record
+from tests.records import build_record
 
 TOKENS, DOCUMENTS, EXPERTS = 240, 6, 6
 

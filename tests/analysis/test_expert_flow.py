@@ -9,7 +9,7 @@ from gatescope.analysis.metrics import METRICS
 from gatescope.analysis.registry import MetricOptions
 from gatescope.models.bundled_captures import load_probe_capture
 from gatescope.routing import Document
-from tests.app.conftest import build_record
+from tests.records import build_record
 
 FIRSTS = [[0, 1, 2], [0, 1, 3], [2, 1, 2], [0, 3, 3], [1, 1, 2]]
 """First choices of five tokens at three layers."""

@@ -10,7 +10,7 @@ from gatescope.analysis.labels.expert_words import contexts, held_out, uses, voc
 from gatescope.analysis.labels.vocabulary import token_table
 from gatescope.routing import Document, Flag
 from gatescope.routing.errors import OptionError
-from tests.app.conftest import build_record
+from tests.records import build_record
 
 
 def corpus(documents=60, length=20, seed=0):

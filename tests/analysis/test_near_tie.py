@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gatescope.analysis.token.near_tie import score_sizes, step_at, steps
-from tests.app.conftest import build_record
+from tests.records import build_record
 
 
 @pytest.mark.parametrize("size", [0.3, 1.0, 1.7, 2.0, 7.9, 100.0])

@@ -22,7 +22,7 @@ from gatescope.server.server import Server
 from gatescope.server.settings import settings
 from gatescope.server.sources import Source, read_shipped
 from gatescope.server.view import View
-from tests.app.conftest import build_record
+from tests.records import build_record
 
 PLAIN, CHANGED = "plaincaptureaaaa", "changedcaptureaa"
 NAME = "Silenced(layer_index=0, expert=1)"

@@ -44,7 +44,7 @@ from gatescope.app.views.compare.relation_figure import (
     shift_frame,
 )
 from gatescope.app.views.compare.training_figure import settling, settling_figure, settling_frame
-from tests.app.conftest import build_record
+from tests.records import build_record
 
 
 def agreed(share: float, *, low: float = 0.0, high: float = 1.0, null: float = 0.125) -> Agreement:

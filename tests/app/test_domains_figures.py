@@ -56,7 +56,7 @@ from gatescope.app.views.domains.groups_figure import (
     told_takeaway,
 )
 from gatescope.routing.record import Document
-from tests.app.conftest import build_record
+from tests.records import build_record
 
 NAN = np.nan
 NAMES = ["0", "1"]

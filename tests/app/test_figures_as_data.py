@@ -19,7 +19,7 @@ from gatescope.routing.errors import OptionError
 from gatescope.server.measures import noted, noting
 from gatescope.server.sources import WHOLE, Source
 from gatescope.server.view import View
-from tests.app.conftest import build_record
+from tests.records import build_record
 
 RECORD = build_record([f"{number} " for number in range(64)], layers=3, experts=8)
 

@@ -32,7 +32,7 @@ from gatescope.server.visitor import check_visitors, key_of
 from gatescope.studies.compute import Chosen
 from gatescope.studies.importing import write_records
 from gatescope.studies.manifest import StudyManifest, write_manifest
-from tests.app.conftest import build_record
+from tests.records import build_record
 
 FIRST, SECOND, THIRD = "firstcaptureaaaa", "secondcaptureaaa", "thirdstudyaaaaaa"
 HOSTILE = "<img src=x onerror=alert(1)>\n=cmd|' /C calc'!A0 **x** \u202e\x00"

@@ -12,7 +12,7 @@ from gatescope.server.background import StudyProgress
 from gatescope.server.settings import settings
 from gatescope.studies.compute import Chosen
 from gatescope.studies.manifest import StudyManifest, read_manifest, write_manifest
-from tests.app.conftest import build_record
+from tests.records import build_record
 
 PAGE = "../pages/library.py"
 CAPTURE, STUDY = "firstcaptureaaaa", "studyaaaaaaaaaaa"

@@ -12,7 +12,7 @@ from gatescope.server.expert_sizes import known_weights
 from gatescope.server.measures import measure
 from gatescope.server.settings import settings
 from gatescope.server.sources import read_shipped
-from tests.app.conftest import build_record
+from tests.records import build_record
 
 PROBE = "probe.sift-softmax"
 OTHER = "othercaptureaaaa"

@@ -20,7 +20,7 @@ from gatescope.app.views.map.points_figure import (
     token_frame,
 )
 from gatescope.routing import Document
-from tests.app.conftest import build_record
+from tests.records import build_record
 
 LABELS = [("d0", "code", "en"), ("<b>d1", "law", "de"), ("", "", "de")]
 

@@ -22,8 +22,8 @@ from gatescope.cache.schema import encode
 from gatescope.cache.store import Store
 from gatescope.cache.study import COUNTS, StudyFolder
 from gatescope.cache.sums import write_sums
-from gatescope.hooks.config_limits import check_config
-from gatescope.hooks.weights import FINGERPRINT, check_fingerprint, check_weights, fingerprint, resolve
+from gatescope.hooks.loading.config_limits import check_config
+from gatescope.hooks.loading.weights import FINGERPRINT, check_fingerprint, check_weights, fingerprint, resolve
 from gatescope.routing import Document
 from gatescope.routing.errors import GatescopeError
 from gatescope.server.metadata import FOLDER as LABELS
@@ -41,9 +41,9 @@ from gatescope.studies.manifest import (
     write_manifest,
     write_texts,
 )
-from tests.app.conftest import build_record
 from tests.app.mutations import mutations_of
-from tests.app.small_studies import analyze, captured
+from tests.records import build_record
+from tests.small_studies import analyze, captured
 
 ID, STUDY = "firstcaptureaaaa", "studyaaaaaaaaaaa"
 TABLE = "relative_load"

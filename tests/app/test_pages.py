@@ -11,7 +11,7 @@ from gatescope.app.shell.navigation import PageFile, find_pages
 from gatescope.app.shell.session import FRAME, server
 from gatescope.routing import Document
 from gatescope.server.settings import settings
-from tests.app.conftest import build_record
+from tests.records import build_record
 
 PIECES = ["<s>", "The", " cat", "\n", " =1+1", " <b>", "**x**", " end"]
 SMALL, OTHER, CORPUS = "smallcaptureaaaa", "othercaptureaaaa", "corpuscaptureaaa"

@@ -6,8 +6,8 @@ python -m tests.hooks.families_table writes it.
 from importlib.metadata import version
 from pathlib import Path
 
-from gatescope.hooks.routers import Routers, read_routers
-from gatescope.hooks.selfcheck import check
+from gatescope.hooks.loading.routers import Routers, read_routers
+from gatescope.hooks.loading.selfcheck import check
 from gatescope.routing.router import RouterRule
 from tests.hooks.zoo import ENTRIES, specimen
 

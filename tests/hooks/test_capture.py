@@ -152,7 +152,7 @@ def test_right_padding_cannot_generate(qwen):
 
 def test_losses_are_the_same_however_many_places_are_judged_at_once(qwen, monkeypatch):
     whole = capture(qwen, TEXTS[1])
-    monkeypatch.setattr("gatescope.hooks.generation.CHUNK", 5)
+    monkeypatch.setattr("gatescope.hooks.capturing.generation.CHUNK", 5)
     pieces = capture(qwen, TEXTS[1])
     np.testing.assert_allclose(pieces.loss_t, whole.loss_t, rtol=1e-6)
     np.testing.assert_array_equal(pieces.predicted_t, whole.predicted_t)

@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from gatescope.hooks import attach, capture, record
-from gatescope.hooks.ablation import Ablated, losses_without
-from gatescope.hooks.intervene import Watch
-from gatescope.hooks.probing import forward
-from gatescope.hooks.routers import read_routers
-from gatescope.hooks.routes import NO_EXPERT
-from gatescope.hooks.sink import RouteSink
+from gatescope.hooks.interventions.ablation import Ablated, losses_without
+from gatescope.hooks.layers.probing import forward
+from gatescope.hooks.layers.routes import NO_EXPERT
+from gatescope.hooks.loading.routers import read_routers
+from gatescope.hooks.recording.intervene import Watch
+from gatescope.hooks.recording.sink import RouteSink
 from gatescope.routing.errors import OptionError
 from tests.hooks.test_foreign import foreign
 from tests.hooks.zoo import specimen

@@ -6,8 +6,8 @@ import time
 import pytest
 from transformers import AutoTokenizer
 
-from gatescope.hooks.chat import as_turn
-from gatescope.hooks.tokens import tokenise
+from gatescope.hooks.text.chat import as_turn
+from gatescope.hooks.text.tokens import tokenise
 from gatescope.models import BUNDLED_MODEL
 from gatescope.routing.errors import OptionError
 

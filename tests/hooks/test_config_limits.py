@@ -8,8 +8,8 @@ import pytest
 from transformers import CONFIG_MAPPING
 
 from gatescope.hooks import load_model
-from gatescope.hooks.config_limits import check_config
-from gatescope.hooks.outline import outline
+from gatescope.hooks.loading.config_limits import check_config
+from gatescope.hooks.loading.outline import outline
 from gatescope.models import BUNDLED_MODEL
 from gatescope.routing.errors import ModelNotFoundError
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from gatescope.hooks import attach, capture
-from gatescope.hooks.intervene import Watch
-from gatescope.hooks.probing import forward, no_cache
-from gatescope.hooks.routers import read_routers
-from gatescope.hooks.selfcheck import check
+from gatescope.hooks.layers.probing import forward, no_cache
+from gatescope.hooks.loading.routers import read_routers
+from gatescope.hooks.loading.selfcheck import check
+from gatescope.hooks.recording.intervene import Watch
 from tests.hooks.ablation import contributions
 from tests.hooks.conformance import FLOAT16, Found, differences_of_all
 from tests.hooks.formulas import expected

@@ -2,7 +2,7 @@
 
 import json
 
-from gatescope.hooks.expert_size import expert_weights
+from gatescope.hooks.loading.expert_size import expert_weights
 from gatescope.models import BUNDLED_MODELS
 
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from gatescope.hooks import attach, capture, load_model
-from gatescope.hooks.intervene import Watch
-from gatescope.hooks.probing import forward
-from gatescope.hooks.routers import read_routers
+from gatescope.hooks.layers.probing import forward
+from gatescope.hooks.loading.routers import read_routers
+from gatescope.hooks.recording.intervene import Watch
 from gatescope.routing.errors import DenseModelError, ModelNotFoundError
 from tests.hooks.foreign.modeling_foreign import ForeignConfig, ForeignForCausalLM
 

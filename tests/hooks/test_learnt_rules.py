@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gatescope.hooks.routers import read_routers
+from gatescope.hooks.loading.routers import read_routers
 from tests.hooks.families_table import PAGE, with_table
 from tests.hooks.zoo import cases, specimen
 

@@ -13,7 +13,7 @@ import torch
 import transformers
 
 from gatescope.hooks import CaptureOptions, attach, capture, load_model
-from gatescope.hooks.weights import check_memory, check_weights, fingerprint, resolve
+from gatescope.hooks.loading.weights import check_memory, check_weights, fingerprint, resolve
 from gatescope.routing.errors import (
     DenseModelError,
     ModelAccessError,
@@ -196,9 +196,10 @@ def test_a_missing_gpu_is_said(folder):
 
 
 def resolve_in_process(endpoint, home, *names):
-    """What `hooks.weights.resolve` says of each name in a new process: huggingface_hub reads its settings at import."""
+    """What `resolve` says of each name in a new process: huggingface_hub reads its settings at import."""
     code = (
-        "import sys\nfrom gatescope.hooks.weights import resolve\nfrom gatescope.routing.errors import GatescopeError\n"
+        "import sys\nfrom gatescope.hooks.loading.weights import resolve\n"
+        "from gatescope.routing.errors import GatescopeError\n"
         "for name in sys.argv[1:]:\n"
         "    try:\n        print(resolve(name))\n"
         "    except GatescopeError as e:\n        print(type(e).__name__, e.found, '|', e.expected, '|', e.do)\n"

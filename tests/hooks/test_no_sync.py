@@ -11,10 +11,10 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gatescope import hooks
-from gatescope.hooks.ablation import Ablated
-from gatescope.hooks.intervene import Reroute
-from gatescope.hooks.routes import Routes
-from gatescope.hooks.sink import RouteSink
+from gatescope.hooks.interventions.ablation import Ablated
+from gatescope.hooks.layers.routes import Routes
+from gatescope.hooks.recording.intervene import Reroute
+from gatescope.hooks.recording.sink import RouteSink
 
 OWN = str(Path(hooks.__file__).parent)
 WAITING = {"_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero", "unique_dim", "_unique2"}
@@ -63,7 +63,7 @@ def run(loaded, sink, allowed=0):
 @pytest.mark.parametrize("held", [0, 10**9])
 def test_a_pass_is_recorded_without_waiting(loaded, monkeypatch, held):
     """Reduced after every layer, or not before the pass is over."""
-    monkeypatch.setattr("gatescope.hooks.sink.HELD", held)
+    monkeypatch.setattr("gatescope.hooks.recording.sink.HELD", held)
     sink = RouteSink(loaded.routers.learnt, logits=True)
     run(loaded, sink)
     assert sink.flush(torch.ones(24, dtype=torch.bool))["ids_tlk"].shape[0] == 24
@@ -84,7 +84,7 @@ def test_an_intervention_that_asks_for_a_number_is_caught(qwen):
 
 def test_tensors_without_any_numbers_are_reduced_but_not_handed_over(loaded, monkeypatch):
     """Meta tensors hold shapes alone: whoever asks one for a number, or copies it to the CPU, fails."""
-    monkeypatch.setattr("gatescope.hooks.sink.HELD", 0)
+    monkeypatch.setattr("gatescope.hooks.recording.sink.HELD", 0)
     sink = RouteSink(loaded.routers.learnt, logits=True)
     for rule in loaded.layers:
         ids_nk = torch.empty(5, rule.k, dtype=torch.long, device="meta")

@@ -3,8 +3,8 @@
 import pytest
 import transformers
 
-from gatescope.hooks.outline import outline
-from gatescope.hooks.routers import read_routers
+from gatescope.hooks.loading.outline import outline
+from gatescope.hooks.loading.routers import read_routers
 from gatescope.routing.errors import DenseModelError, RouterOutputError
 from tests.hooks.zoo import specimen
 

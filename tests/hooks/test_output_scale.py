@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from gatescope.hooks import record
-from gatescope.hooks.find import find_sites
-from gatescope.hooks.probing import forward, probe_inputs
-from gatescope.hooks.search.silencing import Block, heard_with_and_without
+from gatescope.hooks.discovery.find import find_sites
+from gatescope.hooks.discovery.search.silencing import Block, heard_with_and_without
+from gatescope.hooks.layers.probing import forward, probe_inputs
 from tests.hooks.test_foreign import foreign
 from tests.hooks.zoo import specimen
 

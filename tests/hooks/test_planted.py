@@ -6,11 +6,11 @@ selection bias, groups, and experts that may be full.
 
 import pytest
 
-from gatescope.hooks.intervene import Watch
-from gatescope.hooks.probing import forward
-from gatescope.hooks.recorder import Recorder
-from gatescope.hooks.routers import read_routers
-from gatescope.hooks.sink import RouteSink
+from gatescope.hooks.layers.probing import forward
+from gatescope.hooks.loading.routers import read_routers
+from gatescope.hooks.recording.intervene import Watch
+from gatescope.hooks.recording.recorder import Recorder
+from gatescope.hooks.recording.sink import RouteSink
 from gatescope.routing.errors import RouterOutputError
 from tests.hooks.conformance import differences_of_all
 from tests.hooks.formulas import expected

@@ -145,7 +145,7 @@ class Block(nn.Module):
 
 
 def search(model):
-    from gatescope.hooks.find import find_sites
+    from gatescope.hooks.discovery.find import find_sites
 
     return find_sites(model, lambda: model(torch.tensor([[1, 2, 3, 4, 5]]))).sites
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from gatescope.hooks.formulas.selection import Selector
-from gatescope.hooks.routes import Routes
-from gatescope.hooks.rules import InferredRule
-from gatescope.hooks.sink import RouteSink
+from gatescope.hooks.discovery.formulas.selection import Selector
+from gatescope.hooks.discovery.rules import InferredRule
+from gatescope.hooks.layers.routes import Routes
+from gatescope.hooks.recording.sink import RouteSink
 from gatescope.routing.errors import RouterOutputError
 from gatescope.routing.router import RouterRule
 
@@ -73,7 +73,7 @@ def test_every_number_is_the_one_worked_out_by_hand():
 @pytest.mark.parametrize("logits", [False, True])
 def test_reducing_early_changes_nothing(monkeypatch, logits):
     late = flushed(routes(), logits=logits)
-    monkeypatch.setattr("gatescope.hooks.sink.HELD", 0)
+    monkeypatch.setattr("gatescope.hooks.recording.sink.HELD", 0)
     early = flushed(routes(), logits=logits)
     assert late.keys() == early.keys()
     for name, array in late.items():

@@ -7,7 +7,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from gatescope.analysis.statistics import load
 from gatescope.hooks import RoutingCallback, record
-from gatescope.hooks.training import METRICS
+from gatescope.hooks.live.training import METRICS
 from gatescope.routing.errors import OptionError
 
 TEXTS = [[5, 6, 7, 8, 9, 10], [20, 21, 22], [30, 31, 32, 33], [40, 41], [50, 51, 52], [60, 61, 62], [70], [80, 81]]

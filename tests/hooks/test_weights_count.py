@@ -6,7 +6,7 @@ import pytest
 from safetensors.torch import load_file
 
 from gatescope.hooks import attach, load_model
-from gatescope.hooks.weights_count import count_weights
+from gatescope.hooks.loading.weights_count import count_weights
 from gatescope.models import BUNDLED_MODELS
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from gatescope.routing import Document
 from gatescope.routing.errors import RecordError
-from tests.app.conftest import build_record
+from tests.records import build_record
 
 
 @pytest.fixture

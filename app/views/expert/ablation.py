@@ -80,7 +80,7 @@ def _work(
     tracer: ModelWorker, fingerprint: str, texts: list[str], layer: int, experts: list[int]
 ) -> Callable[[Tick], Lost]:
     def work(tick: Tick) -> Lost:
-        from gatescope.hooks.ablation import losses_without
+        from gatescope.hooks.interventions.ablation import losses_without
 
         model = tracer.model
         if model is None:

@@ -67,7 +67,7 @@ def _given() -> Given:
     if model == UNKNOWN:
         return Given(experts=experts, k=slots, on_fault="skip")
     import_hooks()
-    from gatescope.hooks.outline import outline
+    from gatescope.hooks.loading.outline import outline
 
     layers = outline(model_source(model), revision=settings().revision)
     return Given(layers=layers, model=model, experts=experts, k=slots, on_fault="skip")

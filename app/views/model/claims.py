@@ -76,7 +76,7 @@ def _want(key: str) -> None:
 
 
 def _weights(model: "LoadedModel") -> "Parameters":
-    from gatescope.hooks.weights_count import count_weights  # torch is imported by now: the model is loaded
+    from gatescope.hooks.loading.weights_count import count_weights  # torch is imported by now: the model is loaded
 
     return count_weights(model)
 

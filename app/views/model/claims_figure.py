@@ -37,7 +37,7 @@ IMPORTS = (
     "from gatescope.analysis.claims.claims import check_claims",
     "from gatescope.analysis.labels.verdict import Evidence",
     "from gatescope.hooks import load_model",
-    "from gatescope.hooks.weights_count import count_weights",
+    "from gatescope.hooks.loading.weights_count import count_weights",
     "from gatescope.models import BUNDLED_MODELS",
 )
 """What the Python of the verdicts needs."""

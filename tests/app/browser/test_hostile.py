@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from gatescope.cli.main import app
 from gatescope.routing import Document, Provenance
 from tests.app.browser.harness import PATHS, People, download, errors, run, settled
-from tests.app.conftest import build_record
+from tests.records import build_record
 
 pytestmark = pytest.mark.browser
 

@@ -1,0 +1,1 @@
+"""Captures: texts go through a loaded model, routing records come out."""

@@ -1,0 +1,128 @@
+"""A capture: text goes in, a RoutingRecord comes out, prompt and generated tokens in one."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gatescope.hooks.capturing.generation import Step, steps
+from gatescope.hooks.capturing.options import CaptureOptions
+from gatescope.hooks.capturing.prompt import encode
+from gatescope.hooks.capturing.translation import translation_steps
+from gatescope.hooks.loading.model import LoadedModel
+from gatescope.hooks.recording.sink import RouteSink, alike, interventions
+from gatescope.hooks.text.pieces import pieces
+from gatescope.hooks.text.tokens import Prompt
+from gatescope.routing.errors import OptionError
+from gatescope.routing.record import Document, Flag, RoutingRecord
+
+Progress = Callable[[int, int], None]
+Columns = dict[str, NDArray[Any]]
+
+
+def capture(
+    model: LoadedModel,
+    text: str | Document,
+    options: CaptureOptions | None = None,
+    *,
+    on_progress: Progress | None = None,
+) -> RoutingRecord:
+    """The routing of one text (and of what the model continues it with), exactly as executed.
+
+    `on_progress(done, total)` is called after every MoE layer of every forward pass, in the calling thread; an
+    exception it raises ends the pass at once and leaves the model as it was.
+    Errors: PromptError (empty, too long), OptionError.
+    """
+    return capture_batch(model, [text], options, on_progress=on_progress)
+
+
+def capture_batch(
+    model: LoadedModel,
+    texts: Sequence[str | Document],
+    options: CaptureOptions | None = None,
+    *,
+    padding_side: str = "",
+    on_progress: Progress | None = None,
+) -> RoutingRecord:
+    """The routing of several texts run as one batch; padding never enters the record.
+
+    `padding_side` is "left" or "right"; unset, it is left when tokens are generated and right otherwise.
+    Errors: as `capture`; OptionError for generation after padding on the right.
+    """
+    options = options or CaptureOptions()
+    documents = tuple(text if isinstance(text, Document) else Document(text) for text in texts)
+    new_tokens = options.max_new_tokens
+    prompts = [encode(model, document.text, chat=options.chat, new_tokens=new_tokens) for document in documents]
+    side = _padding_side(padding_side, options, lengths={len(prompt.ids) for prompt in prompts})
+    total = len(model.layers) * (1 + new_tokens)
+    sink = RouteSink(
+        model.routers.learnt, scores=options.scores, logits=options.logits, on_layer=_counter(on_progress, total)
+    )
+    stacks = {rule.stack for rule in model.layers}
+    with torch.no_grad(), model.recorder.recording(sink):
+        passes = [
+            step.columns | sink.flush(step.keep_n, step.stack)
+            for step in _steps(model, prompts, options, side)
+            if step.stack in stacks
+        ]
+    return _record(model, documents, options.as_dict() | interventions(sink), _joined(passes))
+
+
+def _steps(model: LoadedModel, prompts: Sequence[Prompt], options: CaptureOptions, side: str) -> Iterator[Step]:
+    """The forward passes of this kind of model."""
+    if options.max_new_tokens and not model.predicts_tokens:
+        raise OptionError(
+            f"{options.max_new_tokens} new tokens from {model.name}, which predicts none",
+            expected="a language model",
+            do="set max_new_tokens to 0",
+        )
+    if model.is_encoder_decoder:
+        return translation_steps(model, prompts, options)
+    return steps(model, prompts, options, padding_side=side)
+
+
+def _padding_side(side: str, options: CaptureOptions, *, lengths: set[int]) -> str:
+    if options.max_new_tokens and side == "right" and len(lengths) > 1:
+        raise OptionError(
+            "padding on the right with tokens to generate",
+            expected="padding on the left, so that each text is followed by its own continuation",
+            do="leave padding_side unset",
+        )
+    return side or ("left" if options.max_new_tokens else "right")
+
+
+def _counter(on_progress: Progress | None, total: int) -> Callable[[], None]:
+    """Counts layers and reports them."""
+    done = 0
+
+    def count() -> None:
+        nonlocal done
+        done += 1
+        if on_progress is not None:
+            on_progress(done, max(total, done))
+
+    return count
+
+
+def _joined(passes: Sequence[Columns]) -> Columns:
+    """The columns of all forward passes, rows by document and position, what the encoder read before the rest."""
+    passes = alike(passes)
+    columns = {name: np.concatenate([one[name] for one in passes]) for name in passes[0]}
+    is_decoder_t = (columns["flag_t"] & Flag.ENCODER) == 0
+    order_t = np.lexsort((columns["position_t"], is_decoder_t, columns["document_t"]))
+    return {name: array[order_t] for name, array in columns.items()}
+
+
+def _record(
+    model: LoadedModel, documents: tuple[Document, ...], options: Mapping[str, Any], columns: Columns
+) -> RoutingRecord:
+    ids = np.union1d(columns["token_t"], columns.get("predicted_t", columns["token_t"]))
+    return RoutingRecord(
+        **columns,
+        documents=documents,
+        layers=model.layers,
+        provenance=model.provenance(options),
+        pieces=pieces(model.tokenizer, ids[ids >= 0].tolist()),
+    )

@@ -1,0 +1,1 @@
+"""Recording while other people's code runs the model: `record(model)`, and the callback of a trainer."""

@@ -1,0 +1,180 @@
+"""A model from a folder or the hub, onto a device, in a dtype, with its routers found and proven."""
+
+import threading
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.utils.logging import disable_progress_bar
+
+from gatescope.hooks.layers.probing import probe_inputs
+from gatescope.hooks.loading.config_limits import check_config
+from gatescope.hooks.loading.model import LoadedModel
+from gatescope.hooks.loading.routers import read_routers
+from gatescope.hooks.loading.selfcheck import check
+from gatescope.hooks.loading.weights import check_fingerprint, check_memory, check_weights, fingerprint, resolve
+from gatescope.routing.errors import ModelMemoryError, ModelNotFoundError, OptionError, WeightsError
+
+SPREAD = "spread"
+DEVICES = ("auto", "cpu", "cuda", "mps", SPREAD)
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+disable_progress_bar()  # a library draws no bars on the terminal of the program that uses it
+# Held while weights are read: transformers changes what holds for the whole process (dtype, tying of weights, where
+# tensors are made), and of two models read at once each would miss some.
+_reading = threading.Lock()
+SMALL = 2 * 2**30  # bytes of float32 weights below which a CPU computes in float32: exact, and no slower
+
+
+def load_model(
+    name: str | Path,
+    *,
+    revision: str = "",
+    device: str = "auto",
+    dtype: str = "auto",
+    trust_remote_code: bool = False,
+) -> LoadedModel:
+    """Load a causal language model, find its routers, install the hooks and run the self-check.
+
+    `name` is a folder written by `save_pretrained` or a hub id; `revision` a branch, tag or commit of the latter.
+    `device` is auto, cpu, cuda (or cuda:1 …), mps, or spread (over every device, and beyond that memory and disk).
+    `dtype` is auto (as stored; float32 for small models on a CPU), float32, bfloat16 or float16. Code that comes with a
+    model is never executed unless `trust_remote_code` is set.
+    Errors: ModelNotFoundError, ModelAccessError, WeightsError, ModelMemoryError, DenseModelError, RouterOutputError.
+    """
+    place = choose_device(device)
+    folder = resolve(str(name), revision)
+    check_config(folder.path)
+    files = check_weights(folder.path)
+    digest = fingerprint(folder.path, files.paths)
+    check_fingerprint(folder.path, digest)
+    number = choose_dtype(dtype, place, files.parameters, files.stored)
+    if device != SPREAD:
+        check_memory(files.parameters * number.itemsize, place, folder.name)
+    with _reading:
+        model = _read(folder.path, number, None if device == SPREAD else place, trust_remote_code)
+    tokenizer = AutoTokenizer.from_pretrained(folder.path, local_files_only=True, trust_remote_code=trust_remote_code)
+    return attach(model, tokenizer, name=folder.name, revision=folder.revision, digest=digest)
+
+
+def attach(
+    model: Any,
+    tokenizer: Any,
+    *,
+    name: str,
+    revision: str = "",
+    digest: str = "",
+    inputs: Mapping[str, Any] | None = None,
+) -> LoadedModel:
+    """Find the routers of a model already in memory, install the hooks and run the self-check.
+
+    `inputs` are what the model is called with in the probing passes, for models that read more than token ids.
+    """
+    if inputs is None:
+        inputs = probe_inputs(model, vocabulary=len(tokenizer), special=frozenset(tokenizer.all_special_ids))
+    routers = read_routers(model, inputs)
+    return LoadedModel(
+        name=name,
+        revision=revision,
+        fingerprint=digest,
+        model=model,
+        tokenizer=tokenizer,
+        routers=routers,
+        selfcheck=check(routers),
+    )
+
+
+def choose_device(wanted: str) -> torch.device:
+    """The device to compute on; auto takes CUDA, then MPS, then the CPU. Errors: OptionError."""
+    kind, _, number = wanted.partition(":")
+    if kind not in DEVICES or (number and not number.isdigit()):
+        raise OptionError(f"device {wanted!r}", expected=f"one of {', '.join(DEVICES)}", do="choose one of those")
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if wanted in ("auto", SPREAD):
+        return torch.device(next(name for name, is_here in present.items() if is_here))
+    if not present[kind]:
+        raise OptionError(
+            f"device {wanted!r}, which torch {torch.__version__} does not see",
+            expected="a device that is present",
+            do="use device=auto, or install a torch build for it",
+        )
+    return torch.device(wanted)
+
+
+def choose_dtype(wanted: str, device: torch.device, parameters: int, stored: str) -> torch.dtype:
+    """The number format to compute in. Errors: OptionError."""
+    if wanted not in DTYPES:
+        raise OptionError(f"dtype {wanted!r}", expected=f"one of {', '.join(DTYPES)}", do="choose one of those")
+    if wanted != "auto":
+        chosen: torch.dtype = getattr(torch, wanted)
+        return chosen
+    if device.type == "cpu" and 4 * parameters <= SMALL:
+        return torch.float32
+    return getattr(torch, stored) if stored in DTYPES[1:] else torch.bfloat16
+
+
+def _read(path: Path, dtype: torch.dtype, device: torch.device | None, trust_remote_code: bool) -> Any:
+    """Config and weights through transformers, its refusals in our words; spread over devices where none is given."""
+    options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": trust_remote_code}
+    try:
+        config = AutoConfig.from_pretrained(path, **options)
+        model, info = model_class(config).from_pretrained(
+            path,
+            config=config,
+            dtype=dtype,
+            use_safetensors=True,
+            output_loading_info=True,
+            device_map="auto" if device is None else None,
+            **options,
+        )
+    except (ValueError, KeyError, ImportError) as refusal:
+        raise ModelNotFoundError(
+            f"{path} is no causal language model that transformers can build: {refusal}",
+            expected="a config.json of a known family, needing no code of its own",
+            do="check config.json's model_type; pass trust_remote_code only for code you have read",
+        ) from refusal
+    except (RuntimeError, OSError) as refusal:
+        if isinstance(refusal, torch.OutOfMemoryError):
+            raise
+        raise WeightsError(
+            f"the weights in {path} do not load: {refusal}",
+            expected="safetensors files that fit the config",
+            do="download the model again, or check that config and weights belong together",
+        ) from refusal
+    _check_whole(path, info["missing_keys"])
+    return model.eval() if device is None else _placed(model, device)
+
+
+def model_class(config: Any) -> Any:
+    """The transformers class to load: the one that wrote the weights, where it has a head; else a causal model's.
+
+    A name alone is looked up in transformers; no code that lies beside the weights is chosen by it.
+    """
+    written_by = next(iter(getattr(config, "architectures", None) or ()), "")
+    named = getattr(transformers, written_by, None) if "For" in written_by else None
+    is_own = isinstance(named, type) and issubclass(named, transformers.PreTrainedModel)
+    return named if is_own and not hasattr(config, "auto_map") else AutoModelForCausalLM
+
+
+def _check_whole(path: Path, missing: Collection[str]) -> None:
+    """Parameters that the config asks for and the files lack would be filled at random: refused."""
+    if missing:
+        first = min(missing)
+        raise WeightsError(
+            f"{path} has no weights for {len(missing)} parameters that its config asks for, the first is {first}",
+            expected="weights for every parameter",
+            do="check that config.json belongs to these weights (number of layers, of experts), or download both again",
+        )
+
+
+def _placed(model: Any, device: torch.device) -> Any:
+    try:
+        return model.eval().to(device)
+    except torch.OutOfMemoryError as refusal:
+        raise ModelMemoryError(
+            f"{device} ran out of memory while the weights were copied: {refusal}",
+            expected="room for all weights",
+            do="choose dtype=bfloat16, a smaller model, or device=cpu",
+        ) from refusal
