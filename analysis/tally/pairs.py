@@ -237,6 +237,8 @@ def set_odds(share_e: NDArray[np.float64], k: int) -> NDArray[np.float64]:
     """Odds of the coins whose throws with k heads have the given shares, each strictly between 0 and 1."""
     if k >= len(share_e):
         return np.ones(len(share_e))
+    if 2 * k > len(share_e):  # which are left out: the same choice, and fewer steps to it
+        return 1 / set_odds(1 - share_e, len(share_e) - k)
     weight_e, worst = _fit(share_e, k, STEPS, CLOSE)
     if worst > 1e-6:
         raise OptionError(
