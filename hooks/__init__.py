@@ -9,11 +9,13 @@ from gatescope.hooks.live.recording import Recording, record
 from gatescope.hooks.loading.load import attach, load_model
 from gatescope.hooks.loading.model import LoadedModel
 from gatescope.hooks.loading.selfcheck_report import Check, SelfCheckReport
+from gatescope.hooks.text.tokens import Prompt
 
 __all__ = [
     "CaptureOptions",
     "Check",
     "LoadedModel",
+    "Prompt",
     "Recording",
     "RoutingCallback",
     "SelfCheckReport",

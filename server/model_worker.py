@@ -2,16 +2,12 @@
 
 import hashlib
 import logging
-import threading
-from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gatescope.cache.folder import mark_used
 from gatescope.cache.keys import capture_id, server_secret
-from gatescope.cache.store import Store
 from gatescope.routing.errors import (
     CaptureDamagedError,
     CaptureNotFoundError,
@@ -20,71 +16,16 @@ from gatescope.routing.errors import (
     StoreError,
 )
 from gatescope.routing.record import Provenance, RoutingRecord
+from gatescope.server.capture_cache import CaptureCache
 from gatescope.server.jobs import Job, JobQueue, Phase, Tick
 from gatescope.server.settings import Settings, load_chosen
+from gatescope.server.sources import Source
 from gatescope.server.torch_import import import_hooks
 
 if TYPE_CHECKING:  # torch takes seconds to import: only the worker thread does it
-    from gatescope.hooks import CaptureOptions, LoadedModel
+    from gatescope.hooks import CaptureOptions, LoadedModel, Prompt
 
 log = logging.getLogger(__name__)
-
-RECENT_BYTES = 256 * 2**20
-"""How much of the captures used last is kept in memory, whether the store could keep them or not."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Hit:
-    """A capture, and what its reader should be told about how it came (empty: nothing)."""
-
-    id: str
-    record: RoutingRecord
-    notice: str = ""
-
-
-class CaptureCache:
-    """The captures of this server: the store's, and in memory those used last, also when the store refused them."""
-
-    def __init__(self, store: Store, *, recent_bytes: int = RECENT_BYTES) -> None:
-        self.store, self._limit = store, recent_bytes
-        # Guards _recent: the pages' threads and the worker read and reorder it at the same time.
-        self._lock = threading.Lock()
-        self._recent: OrderedDict[str, Hit] = OrderedDict()
-
-    def find(self, id: str) -> Hit:
-        """The capture of that id. Errors: CaptureNotFoundError, CaptureDamagedError, StoreError."""
-        with self._lock:
-            if id in self._recent:
-                self._recent.move_to_end(id)
-                if self.store.has(id):
-                    mark_used(self.store.folder, id)
-                return replace(self._recent[id], notice="")
-        return self._remember(Hit(id=id, record=self.store.get(id)))
-
-    def keep(self, id: str, record: RoutingRecord) -> Hit:
-        """Store a new capture; where that fails it is held in memory, and the hit says so."""
-        notice = ""
-        try:
-            self.store.put(id, record)
-        except StoreError as error:
-            log.warning("capture %s is held in memory only: %s", id, error)
-            notice = f"This capture could not be kept: {error.found}. Download it before you leave, or {error.do}."
-        return self._remember(Hit(id=id, record=record, notice=notice))
-
-    def remove(self, id: str) -> None:
-        """Delete a capture for good, here and in the store. Errors: CaptureNotFoundError, StoreError."""
-        with self._lock:
-            held = self._recent.pop(id, None)
-        if held is None or self.store.has(id):
-            self.store.remove(id)
-
-    def _remember(self, hit: Hit) -> Hit:
-        with self._lock:
-            self._recent[hit.id] = hit
-            self._recent.move_to_end(hit.id)
-            while len(self._recent) > 1 and sum(map(_size_bytes, self._recent.values())) > self._limit:
-                self._recent.popitem(last=False)
-        return hit
 
 
 class ModelWorker:
@@ -103,6 +44,7 @@ class ModelWorker:
         self.queue = JobQueue(
             limit=settings.queue_limit, is_present=lambda watcher: watcher == name or is_present(watcher)
         )
+        self._read_last: tuple[bool, Prompt] | None = None
         self.loading: Job[LoadedModel] = self._load()
 
     @property
@@ -130,18 +72,18 @@ class ModelWorker:
 
         White space alone is no prompt: it has none.
         """
-        return self._model().count_tokens(text, chat=chat) if text.strip() else 0
+        return len(self._read(text, chat).ids) if text.strip() else 0
 
     def identify(self, text: str, options: "CaptureOptions") -> str:
         """The id of the capture that this text and these options give."""
         return identify(self._model().provenance(), text, options, secret=self._secret)
 
-    def request(self, text: str, options: "CaptureOptions", watcher: str) -> "Hit | Job[Hit]":
+    def request(self, text: str, options: "CaptureOptions", watcher: str) -> "Source | Job[Source]":
         """The capture if there is one, else the job that makes it (joined when somebody asked before).
 
         Errors   PromptError (blank, too long), OptionError, QueueFullError; what goes wrong later is the job's `error`
         """
-        self.check(text, options)
+        prompt = self.check(text, options)
         id = self.identify(text, options)
         notice = ""
         try:
@@ -152,7 +94,7 @@ class ModelWorker:
             notice = f"The stored capture was not used: {error.found}. The text was captured again."
         except StoreError as error:
             notice = f"The stored captures could not be looked through: {error.found}."
-        return self.queue.submit(id, self._work(id, text, options, notice), watcher=watcher)
+        return self.queue.submit(id, self._work(id, prompt, options, notice), watcher=watcher)
 
     def remember(self, text: str, id: str) -> None:
         """Note which capture a text gave, so that a later start can show it before the model is loaded."""
@@ -163,7 +105,7 @@ class ModelWorker:
         except OSError as error:
             log.warning("%s could not be noted: %s", note, error)
 
-    def recall(self, text: str) -> Hit | None:
+    def recall(self, text: str) -> Source | None:
         """The capture a text gave when this server last ran with these settings; its provenance says what made it."""
         try:
             return self._shelf.find(self._note(text).read_text("ascii"))
@@ -182,8 +124,8 @@ class ModelWorker:
         recipe = "\0".join((self.name, chosen.revision, chosen.device, chosen.dtype, text))
         return chosen.cache_dir / f"recall-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}"
 
-    def check(self, text: str, options: "CaptureOptions") -> None:
-        """Refuse, before anything is queued, what this server does not take."""
+    def check(self, text: str, options: "CaptureOptions") -> "Prompt":
+        """The text as the model reads it; refused, before anything is queued, where this server does not take it."""
         if not text.strip():
             raise PromptError("no text", expected="at least one word", do="type something, or choose an example")
         limit = self._settings.max_prompt_chars
@@ -191,7 +133,8 @@ class ModelWorker:
             raise PromptError(
                 f"{len(text):,} characters", expected=f"at most {limit:,}", do=f"shorten it by {len(text) - limit:,}"
             )
-        tokens = self.count_tokens(text, chat=options.chat)
+        prompt = self._read(text, options.chat)
+        tokens = len(prompt.ids)
         if tokens > self.prompt_limit:
             raise PromptError(
                 f"{tokens:,} tokens",
@@ -199,6 +142,7 @@ class ModelWorker:
                 do=f"shorten the text by {tokens - self.prompt_limit:,} tokens",
             )
         self._check_new_tokens(tokens, options.max_new_tokens)
+        return prompt
 
     def _check_new_tokens(self, tokens: int, new_tokens: int) -> None:
         most = min(self._settings.max_new_tokens, self.token_limit - tokens)
@@ -220,6 +164,15 @@ class ModelWorker:
             )
         return self.model
 
+    def _read(self, text: str, chat: bool) -> "Prompt":
+        """A text as this model reads it; the last one is kept: what is asked for was counted while it was typed."""
+        last = self._read_last
+        if last is not None and last[0] == chat and last[1].text == text:
+            return last[1]
+        prompt = self._model().tokenise(text, chat=chat)
+        self._read_last = (chat, prompt)
+        return prompt
+
     def _load(self) -> "Job[LoadedModel]":
         return self.queue.submit("load", self._read_model, watcher=self.name)
 
@@ -228,13 +181,13 @@ class ModelWorker:
         chosen = self._settings
         return load_chosen(chosen, self.name)
 
-    def _work(self, id: str, text: str, options: "CaptureOptions", notice: str) -> Callable[[Tick], Hit]:
-        def work(tick: Tick) -> Hit:
+    def _work(self, id: str, prompt: "Prompt", options: "CaptureOptions", notice: str) -> Callable[[Tick], Source]:
+        def work(tick: Tick) -> Source:
             from gatescope.hooks import capture
 
-            record = capture(self._model(), text, without_idle_options(options), on_progress=tick)
-            hit = self._shelf.keep(id, record)
-            return replace(hit, notice=" ".join(filter(None, (notice, hit.notice))))
+            record = capture(self._model(), prompt, without_idle_options(options), on_progress=tick)
+            made = self._shelf.keep(id, record)
+            return replace(made, notice=" ".join(filter(None, (notice, made.notice))))
 
         return work
 
@@ -256,7 +209,3 @@ def without_idle_options(options: "CaptureOptions") -> "CaptureOptions":
     if options.sample and options.max_new_tokens:
         return options
     return replace(options, sample=False, temperature=1.0, top_p=1.0, seed=0)
-
-
-def _size_bytes(hit: Hit) -> int:
-    return sum(array.nbytes for _, array in hit.record.arrays())

@@ -12,13 +12,13 @@ from gatescope.models.bundled_captures import WELCOME_TEXT, load_welcome_capture
 from gatescope.routing.errors import GatescopeError
 from gatescope.server import memo_cache
 from gatescope.server.background import CHOSEN, Studies
+from gatescope.server.capture_cache import CaptureCache
 from gatescope.server.memo_cache import MemoCache
 from gatescope.server.metadata import MetadataStore
-from gatescope.server.model_worker import CaptureCache, Hit, ModelWorker
+from gatescope.server.model_worker import ModelWorker
 from gatescope.server.quota import STUDIES, Quota
 from gatescope.server.settings import Settings
-from gatescope.server.sources import Kind, Source, read_shipped, read_study, shipped_ids
-from gatescope.studies.manifest import clean_name
+from gatescope.server.sources import Source, read_shipped, read_study, shipped_ids
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ class Server:
             return self._sources.get((id,), lambda: read_shipped(id))
         if (folder := self.studies_folder / id).is_dir():
             return self._sources.get((id,), lambda: read_study(id, folder))
-        return source_of(self.shelf.find(id))
+        return self.shelf.find(id)
 
     def close(self) -> None:
         """End what is under way."""
@@ -105,15 +105,6 @@ class Server:
         if name in BUNDLED_MODELS and made.recall(WELCOME_TEXT) is None:
             _adopt_welcome(made, name)
         return made
-
-
-def source_of(hit: Hit) -> Source:
-    """A captured text, or an imported trace, as a source."""
-    documents = hit.record.documents
-    kind: Kind = "text" if len(documents) < 2 else "corpus"
-    said = clean_name(documents[0].text) if len(documents) == 1 else ""
-    name = said or f"{len(documents):,} document{'s' * (len(documents) != 1)}"
-    return Source(id=hit.id, name=name, kind=kind, record=hit.record, notice=hit.notice)
 
 
 def corpus_of(model: str) -> str | None:

@@ -95,6 +95,14 @@ class Source:
         return self.analysis / TALLY if self.analysis is not None and has(self.analysis, TALLY) else None
 
 
+def source_of(id: str, record: RoutingRecord, *, notice: str = "") -> Source:
+    """A captured text, or an imported trace."""
+    documents = record.documents
+    said = clean_name(documents[0].text) if len(documents) == 1 else ""
+    name = said or f"{len(documents):,} document{'s' * (len(documents) != 1)}"
+    return Source(id=id, name=name, kind="text" if len(documents) < 2 else "corpus", record=record, notice=notice)
+
+
 def shipped_ids(model: str) -> list[str]:
     """Ids of what ships with a bundled model, the probe set first; none for any other model."""
     if model not in BUNDLED_MODELS:

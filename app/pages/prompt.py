@@ -11,13 +11,12 @@ from gatescope.app.shell.messages import plain, show_error, show_notices
 from gatescope.app.shell.page import changed_notices, checked, reference_of
 from gatescope.app.shell.session import server
 from gatescope.app.shell.tour import answer, first_visit
-from gatescope.app.views.prompt.ask import ask, asked, follow, leave, welcome
+from gatescope.app.views.prompt.ask import ask, current_request, follow, leave, welcome
 from gatescope.app.views.prompt.show import show
 from gatescope.routing.errors import CaptureNotFoundError, GatescopeError, StoreError
 from gatescope.routing.record import Document
 from gatescope.server.jobs import Phase
-from gatescope.server.model_worker import Hit, ModelWorker
-from gatescope.server.server import source_of
+from gatescope.server.model_worker import ModelWorker
 from gatescope.server.sources import Source
 from gatescope.server.view import View
 
@@ -39,18 +38,18 @@ def main() -> None:
     with asking:
         ask(tracer, _linked(view))
     with waiting:
-        follow_loading(tracer, then=" Your text runs as soon as it is ready." if asked().wanted else "")
+        follow_loading(tracer, then=" Your text runs as soon as it is ready." if current_request().is_wanted else "")
         follow(tracer)
     with saying:
         view = address.current()
-        if (error := asked().error) is not None:
+        if (error := current_request().error) is not None:
             show_error(error)
         source = _found(view, tracer)
         view = view if source is None else _introduced(source, view)
     with picture:
         if source is not None:
             show(source, view, tracer)
-        elif tracer.loading.phase in (Phase.WAITING, Phase.RUNNING) or asked().job is not None:
+        elif tracer.loading.phase in (Phase.WAITING, Phase.RUNNING) or current_request().job is not None:
             st.skeleton(height=420)
 
 
@@ -67,10 +66,9 @@ def _linked(view: View) -> Document | None:
 def _found(view: View, tracer: ModelWorker) -> Source | None:
     """The capture the address names, else the one a first visitor sees; why not, where there is none."""
     if view.capture is None:
-        if asked().is_busy:
+        if current_request().is_busy:
             return None
-        hit = welcome(tracer) or _after_a_moment(tracer)
-        return None if hit is None else source_of(hit)
+        return welcome(tracer)
     try:
         return server().find_source(view.capture)
     except CaptureNotFoundError:
@@ -78,12 +76,6 @@ def _found(view: View, tracer: ModelWorker) -> Source | None:
     except StoreError as error:
         show_error(error)
     return None
-
-
-def _after_a_moment(tracer: ModelWorker) -> Hit | None:
-    """The welcome again, once its pass has ended."""
-    follow(tracer)
-    return None if asked().is_busy else welcome(tracer)
 
 
 def _introduced(source: Source, view: View) -> View:
@@ -96,7 +88,7 @@ def _introduced(source: Source, view: View) -> View:
         first_visit(view)
     answer(address.here(), view)
     reference = reference_of(view)
-    show_notices(tuple(filter(None, (asked().notice, *changed_notices(source, reference), *view.problems))))
+    show_notices(tuple(filter(None, (current_request().notice, *changed_notices(source, reference), *view.problems))))
     sidebar.show(source, reference, view, counts=False)
     return view
 

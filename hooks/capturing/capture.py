@@ -24,12 +24,14 @@ Columns = dict[str, NDArray[Any]]
 
 def capture(
     model: LoadedModel,
-    text: str | Document,
+    text: str | Document | Prompt,
     options: CaptureOptions | None = None,
     *,
     on_progress: Progress | None = None,
 ) -> RoutingRecord:
     """The routing of one text (and of what the model continues it with), exactly as executed.
+
+    A `Prompt` is a text that this model has tokenised already (`LoadedModel.tokenise`).
 
     `on_progress(done, total)` is called after every MoE layer of every forward pass, in the calling thread; an
     exception it raises ends the pass at once and leaves the model as it was.
@@ -40,7 +42,7 @@ def capture(
 
 def capture_batch(
     model: LoadedModel,
-    texts: Sequence[str | Document],
+    texts: Sequence[str | Document | Prompt],
     options: CaptureOptions | None = None,
     *,
     padding_side: str = "",
@@ -52,9 +54,12 @@ def capture_batch(
     Errors: as `capture`; OptionError for generation after padding on the right.
     """
     options = options or CaptureOptions()
-    documents = tuple(text if isinstance(text, Document) else Document(text) for text in texts)
+    documents = tuple(_document(text) for text in texts)
     new_tokens = options.max_new_tokens
-    prompts = [encode(model, document.text, chat=options.chat, new_tokens=new_tokens) for document in documents]
+    prompts = [
+        encode(model, text.text if isinstance(text, Document) else text, chat=options.chat, new_tokens=new_tokens)
+        for text in texts
+    ]
     side = _padding_side(padding_side, options, lengths={len(prompt.ids) for prompt in prompts})
     total = len(model.layers) * (1 + new_tokens)
     sink = RouteSink(
@@ -68,6 +73,12 @@ def capture_batch(
             if step.stack in stacks
         ]
     return _record(model, documents, options.as_dict() | interventions(sink), _joined(passes))
+
+
+def _document(text: str | Document | Prompt) -> Document:
+    if isinstance(text, Document):
+        return text
+    return Document(text.text if isinstance(text, Prompt) else text)
 
 
 def _steps(model: LoadedModel, prompts: Sequence[Prompt], options: CaptureOptions, side: str) -> Iterator[Step]:

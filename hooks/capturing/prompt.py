@@ -1,12 +1,15 @@
 """A text tokenised for one model, and checked to fit it."""
 
 from gatescope.hooks.loading.model import LoadedModel
-from gatescope.hooks.text.tokens import Prompt, tokenise
+from gatescope.hooks.text.tokens import Prompt
 from gatescope.routing.errors import OptionError, PromptError
 
 
-def encode(model: LoadedModel, text: str, *, chat: bool, new_tokens: int) -> Prompt:
-    """Tokenise one text and check that it fits the model. Errors: PromptError, OptionError."""
+def encode(model: LoadedModel, text: str | Prompt, *, chat: bool, new_tokens: int) -> Prompt:
+    """Tokenise one text, unless that was done, and check that it fits the model. Errors: PromptError, OptionError."""
+    if isinstance(text, Prompt):
+        _check_length(model, text, new_tokens)
+        return text
     if not isinstance(text, str):
         raise PromptError(f"a prompt of type {type(text).__name__}", expected="text", do="pass a string")
     if not text.strip():
@@ -17,7 +20,7 @@ def encode(model: LoadedModel, text: str, *, chat: bool, new_tokens: int) -> Pro
         )
     if chat and not model.has_chat_template:
         raise OptionError(f"{model.name} has no chat template", expected="a tokenizer with one", do="turn chat off")
-    prompt = tokenise(model.tokenizer, text, chat=chat)
+    prompt = model.tokenise(text, chat=chat)
     _check_length(model, prompt, new_tokens)
     return prompt
 

@@ -14,7 +14,7 @@ from gatescope.hooks.layers.site import Site
 from gatescope.hooks.loading.routers import Routers
 from gatescope.hooks.loading.selfcheck_report import SelfCheckReport
 from gatescope.hooks.recording.recorder import Recorder
-from gatescope.hooks.text.tokens import tokenise
+from gatescope.hooks.text.tokens import Prompt, tokenise
 from gatescope.routing.record import Provenance
 from gatescope.routing.router import RouterRule
 
@@ -95,9 +95,13 @@ class LoadedModel:
         """Whether the tokenizer can wrap a text as a chat turn."""
         return bool(getattr(self.tokenizer, "chat_template", None))
 
+    def tokenise(self, text: str, *, chat: bool = False) -> Prompt:
+        """A text as the model reads it, with its special tokens, or inside its chat template."""
+        return tokenise(self.tokenizer, text, chat=chat)
+
     def count_tokens(self, text: str, *, chat: bool = False) -> int:
         """How many tokens a prompt has, special and template tokens included."""
-        return len(tokenise(self.tokenizer, text, chat=chat).ids)
+        return len(self.tokenise(text, chat=chat).ids)
 
     def provenance(self, options: Mapping[str, Any] | None = None) -> Provenance:
         """What a capture of this model is made with."""

@@ -49,7 +49,7 @@ def run_text(page: AppTest, text: str) -> AppTest:
 
 def settled(page: AppTest) -> AppTest:
     """The page once its pass has ended: the browser's polling is what does this outside of a test."""
-    job = page.session_state["asked"].job if "asked" in page.session_state else None
+    job = page.session_state["request"].job if "request" in page.session_state else None
     if job is not None:
         assert job.wait(240)
         page.run()
@@ -100,7 +100,7 @@ def test_a_text_that_is_run_is_shown_with_its_most_striking_cell_pinned(page):
 
 def test_the_same_text_in_another_session_does_not_run_the_model(page, monkeypatch):
     run_text(page.run(), TEXT)
-    monkeypatch.setattr("gatescope.hooks.capturing.capture", lambda *_, **__: pytest.fail("the model ran again"))
+    monkeypatch.setattr("gatescope.hooks.capture", lambda *_, **__: pytest.fail("the model ran again"))
     other = run_text(AppTest.from_file(FRAME, default_timeout=240).run(), TEXT)
     assert capture_of(other) == capture_of(page)
 
@@ -236,7 +236,7 @@ def test_a_failure_of_the_model_is_shown_without_a_traceback(page, monkeypatch):
         raise ZeroDivisionError("by zero")
 
     settled(page.run())
-    monkeypatch.setattr("gatescope.hooks.capturing.capture", fail)
+    monkeypatch.setattr("gatescope.hooks.capture", fail)
     run_text(page, "A text nobody has captured yet.")
     assert "ZeroDivisionError: by zero" in page.error[0].value.replace("\\", "")
 

@@ -9,9 +9,11 @@ from gatescope.hooks import CaptureOptions
 from gatescope.models import BUNDLED_MODELS
 from gatescope.models.bundled_captures import WELCOME_TEXT, load_welcome_capture
 from gatescope.routing.errors import ModelNotFoundError
-from gatescope.server.model_worker import CaptureCache, Hit, ModelWorker
+from gatescope.server.capture_cache import CaptureCache
+from gatescope.server.model_worker import ModelWorker
 from gatescope.server.server import _adopt_welcome
 from gatescope.server.settings import load_settings
+from gatescope.server.sources import Source
 
 
 @pytest.mark.parametrize("name", BUNDLED_MODELS)
@@ -37,7 +39,7 @@ def test_it_is_found_before_the_model_is_loaded_and_again_afterwards(tmp_path, t
     assert recalled.id != made.id  # each server has a secret of its own
     assert other.loading.wait(240)
     again = other.request(WELCOME_TEXT, CaptureOptions(), "one")
-    assert isinstance(again, Hit)
+    assert isinstance(again, Source)
     assert again.id == recalled.id
     other.close()
 

@@ -21,10 +21,11 @@ from gatescope.hooks import capture_corpus
 from gatescope.routing import Document
 from gatescope.routing.errors import CaptureNotFoundError, OptionError, StorageFullError
 from gatescope.server.background import Studies, StudyProgress
+from gatescope.server.capture_cache import CaptureCache
 from gatescope.server.jobs import JobQueue, Phase
 from gatescope.server.measures import measure
 from gatescope.server.memo_cache import invalidate
-from gatescope.server.model_worker import CaptureCache, ModelWorker
+from gatescope.server.model_worker import ModelWorker
 from gatescope.server.settings import load_settings
 from gatescope.server.sources import ANALYSED, CAPTURED, read_study
 from gatescope.server.study_blocks import block_characters, blocks, plan_for
@@ -319,7 +320,8 @@ from gatescope.server.settings import load_settings
 from gatescope.server import background
 from gatescope.server.background import Studies
 from gatescope.studies.manifest import StudyManifest, read_texts
-from gatescope.server.model_worker import CaptureCache, ModelWorker
+from gatescope.server.capture_cache import CaptureCache
+from gatescope.server.model_worker import ModelWorker
 from gatescope.cache.store import Store
 from pathlib import Path
 model, folder, id = sys.argv[1:]

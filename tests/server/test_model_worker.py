@@ -9,9 +9,11 @@ from gatescope import hooks
 from gatescope.cache.store import Store
 from gatescope.hooks import CaptureOptions, capture, load_model
 from gatescope.routing.errors import CaptureNotFoundError, ModelNotFoundError, PromptError, explained
+from gatescope.server.capture_cache import CaptureCache
 from gatescope.server.jobs import Job, Phase
-from gatescope.server.model_worker import CaptureCache, Hit, ModelWorker, identify
+from gatescope.server.model_worker import ModelWorker, identify
 from gatescope.server.settings import load_settings
+from gatescope.server.sources import Source
 
 PATIENCE = 120
 """Seconds after which what should have happened never will, on a machine however busy."""
@@ -32,7 +34,7 @@ class Stage:
 
     def capture(self, model, text, options, *, on_progress):
         assert self.go.wait(PATIENCE)
-        self.captured.append((text, options))
+        self.captured.append((text.text, options))
         return capture(model, text, options, on_progress=on_progress)
 
 
@@ -74,8 +76,8 @@ def tracer(start, shelf):
     return start(shelf)
 
 
-def done(asked: Hit | Job) -> Hit:
-    if isinstance(asked, Hit):
+def done(asked: Source | Job) -> Source:
+    if isinstance(asked, Source):
         return asked
     assert asked.wait(PATIENCE)
     assert asked.phase is Phase.DONE, asked.error
@@ -85,15 +87,25 @@ def done(asked: Hit | Job) -> Hit:
 def test_the_same_text_twice_runs_the_model_once(tracer, stage):
     first = done(tracer.request("one two three", CaptureOptions(), "a"))
     second = tracer.request("one two three", CaptureOptions(), "b")
-    assert isinstance(second, Hit)
+    assert isinstance(second, Source)
     assert (first.id, first.notice, second.notice) == (second.id, "", "")
     assert len(stage.captured) == 1
+
+
+def test_a_text_is_tokenised_once_though_it_is_counted_checked_and_run(tracer, monkeypatch):
+    read, kind = [], type(tracer.model.tokenizer)
+    own = kind.__call__
+    monkeypatch.setattr(kind, "__call__", lambda self, text, **options: read.append(text) or own(self, text, **options))
+    tokens = tracer.count_tokens("one two three")
+    made = done(tracer.request("one two three", CaptureOptions(), "a"))
+    assert made.record.tokens == tokens
+    assert read == ["one two three"]
 
 
 def test_a_capture_survives_the_server(tracer, stage, start, tmp_path):
     first = done(tracer.request("one two three", CaptureOptions(), "a"))
     second = start(CaptureCache(Store(tmp_path))).request("one two three", CaptureOptions(), "a")
-    assert isinstance(second, Hit)
+    assert isinstance(second, Source)
     assert np.array_equal(first.record.ids_tlk, second.record.ids_tlk)
     assert len(stage.captured) == 1
 
@@ -129,7 +141,7 @@ def test_other_weights_and_another_number_format_are_another_capture(tracer, tin
 
 def test_another_version_of_a_library_is_another_capture(tracer, monkeypatch):
     before = tracer.identify("one two", CaptureOptions())
-    monkeypatch.setattr(hooks.model.transformers, "__version__", "0.0.1")
+    monkeypatch.setattr(hooks.loading.model.transformers, "__version__", "0.0.1")
     assert tracer.identify("one two", CaptureOptions()) != before
 
 
@@ -177,7 +189,7 @@ def test_a_capture_the_store_has_no_room_for_is_shown_and_found_again(start, sta
     assert hit.record.tokens == 3
     assert "could not be kept" in hit.notice
     assert shelf.find(hit.id).record is hit.record
-    assert isinstance(tracer.request("a b", CaptureOptions(), "a"), Hit)
+    assert isinstance(tracer.request("a b", CaptureOptions(), "a"), Source)
     assert len(stage.captured) == 1
 
 

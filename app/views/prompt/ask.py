@@ -1,6 +1,5 @@
 """Asking for a capture: the text, its examples and options, Run and Cancel, and how far a pass is."""
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -11,11 +10,12 @@ from gatescope.app.shell import address
 from gatescope.app.shell.session import watcher
 from gatescope.corpora.bundled import domains, languages
 from gatescope.models.bundled_captures import WELCOME_TEXT
-from gatescope.routing.errors import GatescopeError, explained
 from gatescope.routing.record import Document
-from gatescope.server.jobs import Job, Phase
-from gatescope.server.model_worker import Hit, ModelWorker
+from gatescope.server.capture_request import CaptureRequest
+from gatescope.server.jobs import Job
+from gatescope.server.model_worker import ModelWorker
 from gatescope.server.settings import settings
+from gatescope.server.sources import Source
 
 if TYPE_CHECKING:
     from gatescope.hooks import CaptureOptions
@@ -33,26 +33,9 @@ _LANGUAGES = {"de": "German", "ru": "Russian", "ar": "Arabic", "zh": "Chinese"}
 """The examples offered: as many as stand beside the text box."""
 
 
-@dataclass
-class Asked:
-    """What this session is waiting for, and how the last request ended; `hit` came, but is not in the address yet."""
-
-    job: Job[Hit] | None = None
-    hit: Hit | None = None
-    is_welcome: bool = False
-    wanted: bool = False
-    error: GatescopeError | None = None
-    notice: str = ""
-
-    @property
-    def is_busy(self) -> bool:
-        """Waiting for a pass; or the first one failed, and asking for it again would fail again."""
-        return self.job is not None or self.wanted or (self.is_welcome and self.error is not None)
-
-
-def asked() -> Asked:
+def current_request() -> CaptureRequest:
     """This session's request."""
-    request: Asked = st.session_state.setdefault("asked", Asked())
+    request: CaptureRequest = st.session_state.setdefault("request", CaptureRequest(watcher()))
     return request
 
 
@@ -90,96 +73,57 @@ def ask(tracer: ModelWorker, linked: Document | None) -> None:
 
 def run(tracer: ModelWorker) -> None:
     """Ask for a capture of the text in the box; what was asked before is left."""
-    leave(tracer)
-    request = asked()
-    request.wanted = tracer.model is None
-    if request.wanted:
-        return
-    try:
-        found = tracer.request(st.session_state.get("text", ""), _chosen(tracer), watcher())
-    except GatescopeError as error:
-        request.error = error
-        return
-    if isinstance(found, Hit):
-        request.hit = found
-    else:
-        request.job = found
+    current_request().submit(tracer, st.session_state.get("text", ""), lambda: _chosen(tracer))
 
 
 def leave(tracer: ModelWorker) -> None:
     """Stop waiting; the pass ends when nobody else waits for it."""
-    request = asked()
-    if request.job is not None:
-        tracer.queue.leave(request.job, watcher())
-    st.session_state["asked"] = Asked()
+    current_request().leave(tracer)
 
 
 def cancel(tracer: ModelWorker) -> None:
     """Stop waiting because the reader said so."""
-    job = asked().job
+    request = current_request()
+    job = request.job
     far = "" if job is None else _how_far(tracer, job)  # the queue knows the job's place until it is left
-    leave(tracer)
+    request.leave(tracer)
     if job is not None:
-        asked().notice = f"Cancelled. {far}."
+        request.notice = f"Cancelled. {far}."
 
 
-def welcome(tracer: ModelWorker) -> Hit | None:
-    """The capture a first visitor sees; asked for like any other, or recalled while the model is still loading."""
-    if tracer.model is None:
-        return tracer.recall(WELCOME_TEXT)
-    from gatescope.hooks import CaptureOptions
-
-    request = asked()
-    try:
-        found = tracer.request(WELCOME_TEXT, CaptureOptions(), watcher())
-    except GatescopeError as error:
-        request.error, request.is_welcome = error, True
-        return None
-    if isinstance(found, Hit):
-        tracer.remember(WELCOME_TEXT, found.id)
-        return found
-    request.job, request.is_welcome = found, True
-    return None
+def welcome(tracer: ModelWorker) -> Source | None:
+    """The capture a first visitor sees, once its pass has ended where one is needed."""
+    request = current_request()
+    found = request.submit_welcome(tracer)
+    if found is None:
+        follow(tracer)
+        found = None if request.is_busy else request.submit_welcome(tracer)
+    return found
 
 
 def follow(tracer: ModelWorker) -> None:
     """Wait a moment for a pass; show how far it is when it takes longer, and what came of it when it is over."""
-    request = asked()
-    if request.wanted and tracer.model is not None:
-        run(tracer)
-        request = asked()
-    if request.job is not None and not request.job.wait(QUICK_SECONDS):
-        _progress(tracer, request.job)
+    request = current_request()
+    request.resume(tracer, st.session_state.get("text", ""), lambda: _chosen(tracer))
+    if not request.settle(QUICK_SECONDS):
+        if request.job is not None:
+            _progress(tracer, request.job)
         return
-    _settle(request)
-    if request.hit is not None:
-        arrive(request.hit)
-        request.hit = None  # last: Streamlit may end a run at any call, and the next one then arrives
+    if request.arrived is not None:
+        _arrive(request, request.arrived)
+        request.arrived = None  # last: Streamlit may end a run at any call, and the next one then arrives
 
 
-def arrive(hit: Hit) -> None:
+def _arrive(request: CaptureRequest, source: Source) -> None:
     """Show a capture that has just been made or found, its most striking cell pinned."""
     view = address.current()
-    layer, token = striking_cell(hit.record, view.quantity) or (None, None)
-    asked().notice = hit.notice
-    address.change(**address.NO_PINS | {"capture": hit.id, "layer": layer, "token": token})
-
-
-def _settle(request: Asked) -> None:
-    job, request.job = request.job, None
-    if job is None:
-        return
-    if job.phase is Phase.FAILED and job.error is not None:
-        request.error = explained(job.error)
-    elif job.phase is Phase.CANCELLED:
-        request.notice = "The pass was stopped."
-    elif not request.is_welcome:
-        request.hit = job.result
-    request.is_welcome = request.is_welcome and request.error is not None
+    layer, token = striking_cell(source.record, view.quantity) or (None, None)
+    request.notice = source.notice
+    address.change(**address.NO_PINS | {"capture": source.id, "layer": layer, "token": token})
 
 
 @st.fragment(run_every=POLL_SECONDS)
-def _progress(tracer: ModelWorker, job: Job[Hit]) -> None:
+def _progress(tracer: ModelWorker, job: Job[Source]) -> None:
     if job.is_over:
         st.rerun()
     done, total = job.progress
@@ -188,7 +132,7 @@ def _progress(tracer: ModelWorker, job: Job[Hit]) -> None:
         st.button("Cancel", icon=":material/stop:", on_click=cancel, args=(tracer,), key="cancel")
 
 
-def _how_far(tracer: ModelWorker, job: Job[Hit]) -> str:
+def _how_far(tracer: ModelWorker, job: Job[Source]) -> str:
     """Where a pass is, in words: waiting, reading the prompt, or writing one token after another."""
     if before := tracer.queue.position(job):
         return f"Waiting, {before} before you"
@@ -270,7 +214,7 @@ def _take_model(left: ModelWorker) -> None:
     """Another model reads the same text, as soon as it is loaded."""
     leave(left)
     address.change(**address.NO_PINS | {"model": st.session_state["model"], "capture": None})
-    asked().wanted = bool(st.session_state.get("text", "").strip())
+    current_request().is_wanted = bool(st.session_state.get("text", "").strip())
 
 
 def _take_example(tracer: ModelWorker) -> None:
