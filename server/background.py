@@ -286,10 +286,10 @@ class _Capturing:
         """What a function says of the model, in its turn: everything that waited before goes first."""
         lost = 0
         while lost < TRIES:
-            tracer = self._loaded()
+            worker = self._loaded()
             try:
-                job = tracer.queue.submit(
-                    f"study {self._order.id} {what}", _turn(tracer, question), watcher=tracer.name
+                job = worker.queue.submit(
+                    f"study {self._order.id} {what}", _turn(worker, question), watcher=worker.name
                 )
             except QueueFullError:
                 self._pause(AGAIN_SECONDS)
@@ -297,7 +297,7 @@ class _Capturing:
             try:
                 self._await(job)
             except CaptureCancelledError:
-                tracer.queue.leave(job, tracer.name)  # its place is given up
+                worker.queue.leave(job, worker.name)  # its place is given up
                 raise
             if job.phase is Phase.DONE:
                 return job.result  # type: ignore[return-value]  # what the question gave
@@ -318,12 +318,12 @@ class _Capturing:
 
     def _loaded(self) -> ModelWorker:
         """The model's queue, once the model is there. Errors: as `hooks.load_model`."""
-        tracer = self._find_tracer(self._order.model)
-        tracer.reload()
-        self._await(tracer.loading)  # others wait for it too: a study that is cancelled leaves it alone
-        if tracer.loading.phase is Phase.FAILED and tracer.loading.error is not None:
-            raise tracer.loading.error
-        return tracer
+        worker = self._find_tracer(self._order.model)
+        worker.reload()
+        self._await(worker.loading)  # others wait for it too: a study that is cancelled leaves it alone
+        if worker.loading.phase is Phase.FAILED and worker.loading.error is not None:
+            raise worker.loading.error
+        return worker
 
     def _pause(self, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -332,15 +332,15 @@ class _Capturing:
             self._tick(self._doing.documents, self._doing.of_documents)
 
 
-def _turn(tracer: ModelWorker, question: "Callable[[LoadedModel], Answer]") -> Callable[[Tick], Answer]:
+def _turn(worker: ModelWorker, question: "Callable[[LoadedModel], Answer]") -> Callable[[Tick], Answer]:
     """A question as work of the model's queue."""
-    return lambda _tick: question(_model(tracer))
+    return lambda _tick: question(_model(worker))
 
 
-def _model(tracer: ModelWorker) -> "LoadedModel":
-    if tracer.model is None:
-        raise ModelError(f"{tracer.name} is not loaded", expected="a loaded model", do="go on with the study")
-    return tracer.model
+def _model(worker: ModelWorker) -> "LoadedModel":
+    if worker.model is None:
+        raise ModelError(f"{worker.name} is not loaded", expected="a loaded model", do="go on with the study")
+    return worker.model
 
 
 def _too_many(tokens: int, most: int) -> OptionError:

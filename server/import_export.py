@@ -128,7 +128,7 @@ def take_own(server: Server, name: str, content: bytes, *, visitor: str) -> Impo
     if len(record.documents) > 1:
         _keep_study(server, id, _within(server, iter([record])), report, called, visitor)
     else:
-        notice = server.shelf.keep(id, record).notice
+        notice = server.capture_cache.keep(id, record).notice
         report.missing += [notice] if notice else []
         book = server.labels
         book.restore(id, visitor)  # the id is of the visitor too: whoever has it is the owner

@@ -129,7 +129,7 @@ class Library:
         if not entry.is_own:
             raise OptionError("this is somebody else's", expected="something of your own", do="ask who made it")
         if entry.kind == "text":
-            self._server.shelf.remove(entry.id)
+            self._server.capture_cache.remove(entry.id)
         else:
             _remove_study(self._server.studies_folder / entry.id)
         self._server.labels.forget(entry.id)
@@ -162,7 +162,7 @@ class Library:
 
     def _captures(self, visitor: str, opened: Collection[str]) -> Iterator[Entry]:
         """The store's, by what the ends of their files say."""
-        store, book = self._server.shelf.store, self._server.labels
+        store, book = self._server.capture_cache.store, self._server.labels
         for each in store.ids():
             said, labels = _said(store.path(each.id)), book.of(each.id)
             called = labels.seen_by(visitor)

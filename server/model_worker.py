@@ -36,10 +36,10 @@ class ModelWorker:
         name: str,
         *,
         settings: Settings,
-        shelf: CaptureCache,
+        capture_cache: CaptureCache,
         is_present: Callable[[str], bool] = lambda _watcher: True,
     ) -> None:
-        self.name, self._settings, self._shelf = name, settings, shelf
+        self.name, self._settings, self._capture_cache = name, settings, capture_cache
         self._secret = server_secret(settings.cache_dir)
         self.queue = JobQueue(
             limit=settings.queue_limit, is_present=lambda watcher: watcher == name or is_present(watcher)
@@ -87,7 +87,7 @@ class ModelWorker:
         id = self.identify(text, options)
         notice = ""
         try:
-            return self._shelf.find(id)
+            return self._capture_cache.find(id)
         except CaptureNotFoundError:
             pass
         except CaptureDamagedError as error:
@@ -108,7 +108,7 @@ class ModelWorker:
     def recall(self, text: str) -> Source | None:
         """The capture a text gave when this server last ran with these settings; its provenance says what made it."""
         try:
-            return self._shelf.find(self._note(text).read_text("ascii"))
+            return self._capture_cache.find(self._note(text).read_text("ascii"))
         except (OSError, UnicodeDecodeError, StoreError):
             return None
 
@@ -116,7 +116,7 @@ class ModelWorker:
         """Take in a capture made elsewhere, under the id that the same text, model and options give here."""
         text, made = record.documents[0].text, record.provenance
         id = capture_id(fingerprint=made.fingerprint, text=text, options=_recipe(made), secret=self._secret)
-        self._shelf.keep(id, record)
+        self._capture_cache.keep(id, record)
         self.remember(text, id)
 
     def _note(self, text: str) -> Path:
@@ -186,7 +186,7 @@ class ModelWorker:
             from gatescope.hooks import capture
 
             record = capture(self._model(), prompt, without_idle_options(options), on_progress=tick)
-            made = self._shelf.keep(id, record)
+            made = self._capture_cache.keep(id, record)
             return replace(made, notice=" ".join(filter(None, (notice, made.notice))))
 
         return work

@@ -38,18 +38,18 @@ class Server:
         self._sources = MemoCache()
         # Guards all below: the threads of all sessions ask for them.
         self._lock = threading.RLock()
-        self._shelf: CaptureCache | None = None
+        self._capture_cache: CaptureCache | None = None
         self._studies: Studies | None = None
-        self._tracers: OrderedDict[str, ModelWorker] = OrderedDict()
+        self._workers: OrderedDict[str, ModelWorker] = OrderedDict()
 
     @property
-    def shelf(self) -> CaptureCache:
+    def capture_cache(self) -> CaptureCache:
         """The captures of this server. Errors: StoreError when their folder cannot be used."""
         with self._lock:
-            if self._shelf is None:
+            if self._capture_cache is None:
                 store = Store(self.quota.folder, quota_bytes=self.quota.most_bytes, beside=self.quota.studies)
-                self._shelf = CaptureCache(store)
-            return self._shelf
+                self._capture_cache = CaptureCache(store)
+            return self._capture_cache
 
     @property
     def studies(self) -> Studies:
@@ -58,7 +58,7 @@ class Server:
             if self._studies is None:
                 self._studies = Studies(
                     self.studies_folder,
-                    self.tracer,
+                    self.worker,
                     limit=self.settings.queue_limit,
                     most_tokens=self.settings.max_study_tokens,
                     drop=memo_cache.invalidate,
@@ -67,16 +67,16 @@ class Server:
                 )
             return self._studies
 
-    def tracer(self, name: str) -> ModelWorker:
+    def worker(self, name: str) -> ModelWorker:
         """The model of that name, loaded once for everybody; returns at once, see `ModelWorker.loading`."""
         with self._lock:
-            if name not in self._tracers:
-                self._tracers[name] = self._made(name)
-            self._tracers.move_to_end(name)
-            too_many = [self._tracers.popitem(last=False)[1] for _ in range(len(self._tracers) - MODELS_LOADED)]
+            if name not in self._workers:
+                self._workers[name] = self._made(name)
+            self._workers.move_to_end(name)
+            too_many = [self._workers.popitem(last=False)[1] for _ in range(len(self._workers) - MODELS_LOADED)]
         for old in too_many:  # it ends its pass first, and nobody who asks for another model is to wait for that
             threading.Thread(target=old.close, name=f"close {old.name}").start()
-        return self._tracers[name]
+        return self._workers[name]
 
     def find_source(self, id: str) -> Source:
         """What an id stands for: what ships with a model, a study, or a captured text.
@@ -87,21 +87,21 @@ class Server:
             return self._sources.get((id,), lambda: read_shipped(id))
         if (folder := self.studies_folder / id).is_dir():
             return self._sources.get((id,), lambda: read_study(id, folder))
-        return self.shelf.find(id)
+        return self.capture_cache.find(id)
 
     def close(self) -> None:
         """End what is under way."""
         with self._lock:
-            studies, tracers = self._studies, list(self._tracers.values())
+            studies, workers = self._studies, list(self._workers.values())
             self._studies = None
-            self._tracers.clear()
+            self._workers.clear()
         if studies is not None:
             studies.close()
-        for each in tracers:
+        for each in workers:
             each.close()
 
     def _made(self, name: str) -> ModelWorker:
-        made = ModelWorker(name, settings=self.settings, shelf=self.shelf, is_present=self._is_present)
+        made = ModelWorker(name, settings=self.settings, capture_cache=self.capture_cache, is_present=self._is_present)
         if name in BUNDLED_MODELS and made.recall(WELCOME_TEXT) is None:
             _adopt_welcome(made, name)
         return made

@@ -26,24 +26,24 @@ def main() -> None:
     """The page from top to bottom."""
     st.title("What does this model do with a token, and can I trust the recording?")
     view = address.current()
-    tracer = server().tracer(view.model)
+    worker = server().worker(view.model)
     show_notices(view.problems)
-    _model_choice(tracer)
-    follow_loading(tracer)
-    if tracer.model is not None:
-        show_trust(tracer.model.selfcheck)
-        show_claims(view, tracer.model)
-        show_report(tracer.model, tracer)
-    elif not tracer.loading.is_over:
+    _model_choice(worker)
+    follow_loading(worker)
+    if worker.model is not None:
+        show_trust(worker.model.selfcheck)
+        show_claims(view, worker.model)
+        show_report(worker.model, worker)
+    elif not worker.loading.is_over:
         st.skeleton(height=420)
 
 
-def _model_choice(tracer: ModelWorker) -> None:
+def _model_choice(worker: ModelWorker) -> None:
     offered = settings().offered
     if len(offered) == 1:
         return
     st.session_state["model"] = address.current().model
-    st.selectbox("Model", offered, key="model", width=360, on_change=_take_model, args=(tracer,))
+    st.selectbox("Model", offered, key="model", width=360, on_change=_take_model, args=(worker,))
 
 
 def _take_model(left: ModelWorker) -> None:

@@ -34,22 +34,22 @@ def main() -> None:
     st.title("What did the model do with my text?")
     asking, waiting, saying, picture = (st.container() for _ in range(4))
     view = address.current()
-    tracer = server().tracer(view.model)
+    worker = server().worker(view.model)
     with asking:
-        ask(tracer, _linked(view))
+        ask(worker, _linked(view))
     with waiting:
-        follow_loading(tracer, then=" Your text runs as soon as it is ready." if current_request().is_wanted else "")
-        follow(tracer)
+        follow_loading(worker, then=" Your text runs as soon as it is ready." if current_request().is_wanted else "")
+        follow(worker)
     with saying:
         view = address.current()
         if (error := current_request().error) is not None:
             show_error(error)
-        source = _found(view, tracer)
+        source = _found(view, worker)
         view = view if source is None else _introduced(source, view)
     with picture:
         if source is not None:
-            show(source, view, tracer)
-        elif tracer.loading.phase in (Phase.WAITING, Phase.RUNNING) or current_request().job is not None:
+            show(source, view, worker)
+        elif worker.loading.phase in (Phase.WAITING, Phase.RUNNING) or current_request().job is not None:
             st.skeleton(height=420)
 
 
@@ -63,16 +63,16 @@ def _linked(view: View) -> Document | None:
     return record.documents[number] if record is not None and number < len(record.documents) else None
 
 
-def _found(view: View, tracer: ModelWorker) -> Source | None:
+def _found(view: View, worker: ModelWorker) -> Source | None:
     """The capture the address names, else the one a first visitor sees; why not, where there is none."""
     if view.capture is None:
         if current_request().is_busy:
             return None
-        return welcome(tracer)
+        return welcome(worker)
     try:
         return server().find_source(view.capture)
     except CaptureNotFoundError:
-        _unknown(view.capture, tracer)
+        _unknown(view.capture, worker)
     except StoreError as error:
         show_error(error)
     return None
@@ -93,18 +93,18 @@ def _introduced(source: Source, view: View) -> View:
     return view
 
 
-def _unknown(capture: str, tracer: ModelWorker) -> None:
+def _unknown(capture: str, worker: ModelWorker) -> None:
     st.warning(
         f"This server holds no capture **{plain(capture)}**. It may have been made on another server, or been removed "
         "since. The same text, model and options give the same capture: run the text again, if you have it.",
         title="Capture not found",
         icon=":material/search_off:",
     )
-    st.button("Show the example", on_click=_start_afresh, args=(tracer,))
+    st.button("Show the example", on_click=_start_afresh, args=(worker,))
 
 
-def _start_afresh(tracer: ModelWorker) -> None:
-    leave(tracer)
+def _start_afresh(worker: ModelWorker) -> None:
+    leave(worker)
     address.change(**address.NO_PINS | {"capture": None})
 
 

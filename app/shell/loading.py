@@ -10,17 +10,17 @@ from gatescope.server.model_worker import ModelWorker
 POLL_SECONDS = 0.4
 
 
-def follow_loading(tracer: ModelWorker, *, then: str = "") -> None:
+def follow_loading(worker: ModelWorker, *, then: str = "") -> None:
     """Say that the model is being read and what comes `then`, or why it could not be."""
-    if tracer.loading.phase in (Phase.FAILED, Phase.CANCELLED):
-        show_error(explained(tracer.loading.error or RuntimeError("loading was stopped")))
-        st.button("Try again", icon=":material/refresh:", on_click=tracer.reload)
-    elif tracer.model is None:
-        _loading(tracer, then)
+    if worker.loading.phase in (Phase.FAILED, Phase.CANCELLED):
+        show_error(explained(worker.loading.error or RuntimeError("loading was stopped")))
+        st.button("Try again", icon=":material/refresh:", on_click=worker.reload)
+    elif worker.model is None:
+        _loading(worker, then)
 
 
 @st.fragment(run_every=POLL_SECONDS)
-def _loading(tracer: ModelWorker, then: str) -> None:
-    if tracer.loading.is_over:
+def _loading(worker: ModelWorker, then: str) -> None:
+    if worker.loading.is_over:
         st.rerun()
-    st.status(f"Reading the model {plain(tracer.name)} and checking its routers.{then}", state="running")
+    st.status(f"Reading the model {plain(worker.name)} and checking its routers.{then}", state="running")

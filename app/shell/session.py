@@ -48,7 +48,7 @@ def visitor() -> str:
 async def lifespan(_: st.App) -> AsyncIterator[None]:
     """Begin to load the model when the server starts, and end what is under way when it stops."""
     try:
-        server().tracer(settings().model)
+        server().worker(settings().model)
     except GatescopeError as error:  # the page says it too, to whoever comes
         log.error("%s", error)
     yield

@@ -176,8 +176,8 @@ def figures_server(folder: Path) -> Iterator[Callable[..., list[Shown]]]:
         patch.setattr(sources, "KEPT_TOKENS", 1)
         _forget()
         record = corpus()
-        server().shelf.store.put(CORPUS, record)
-        server().shelf.store.put(OTHER, rerouted(record.of_documents(range(0, len(record.documents), 2))))
+        server().capture_cache.store.put(CORPUS, record)
+        server().capture_cache.store.put(OTHER, rerouted(record.of_documents(range(0, len(record.documents), 2))))
         write_study(folder / "studies" / STUDY, record)
         shown: list[Shown] = []
         _listen(patch, shown)
@@ -218,7 +218,7 @@ def _opened(
     """The page at an address, and its figures; the Model page once the model is loaded."""
     shown.clear()
     if page == "model":
-        assert server().tracer(params["m"]).loading.wait(240)
+        assert server().worker(params["m"]).loading.wait(240)
     view = AppTest.from_file(FRAME, default_timeout=300)
     for name, value in params.items():
         view.query_params[name] = value

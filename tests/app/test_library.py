@@ -49,7 +49,7 @@ def place(monkeypatch, tmp_path):
         for name, value in values.items():
             monkeypatch.setenv(f"GATESCOPE_{name.upper()}", value)
         _forget()
-        store = server().shelf.store
+        store = server().capture_cache.store
         store.put(FIRST, build_record(["a", " secret", " text"]))
         store.put(SECOND, replace(build_record(["b"] * 6), documents=(Document(HOSTILE),)))
         return store
@@ -79,7 +79,7 @@ def test_captures_are_listed_with_what_they_are(place):
         1,
     )
     assert (entry.recorded, entry.state, entry.is_own) == ("experts, weights, margins", "ready", True)
-    assert entry.size_bytes == server().shelf.store.path(FIRST).stat().st_size
+    assert entry.size_bytes == server().capture_cache.store.path(FIRST).stat().st_size
     shipped = library().entry_of("probe.sift-softmax", "", ())
     assert (shipped.kind, shipped.tokens, shipped.documents, shipped.is_own) == ("shipped", 111_104, 552, False)
 

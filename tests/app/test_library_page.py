@@ -31,10 +31,10 @@ def opened(monkeypatch, tmp_path, tiny_model):
         for name, value in values.items():
             monkeypatch.setenv(f"GATESCOPE_{name.upper()}", value)
         _forget()
-        server().shelf.store.put(CAPTURE, build_record([HOSTILE, " b"]))
+        server().capture_cache.store.put(CAPTURE, build_record([HOSTILE, " b"]))
 
     def open_page(**params: str) -> AppTest:
-        assert server().tracer(settings().model).loading.wait(240)
+        assert server().worker(settings().model).loading.wait(240)
         page = AppTest.from_file(FRAME, default_timeout=240).run()
         page.switch_page(PAGE)
         for name, value in params.items():
@@ -102,7 +102,7 @@ def test_the_capture_that_is_looked_at_can_be_opened_named_and_deleted(opened):
     assert "birds, water" in list(page.dataframe[0].value["tags"])
     button(page, "Yes, delete it").click().run()
     assert not page.exception
-    assert not server().shelf.store.has(CAPTURE)
+    assert not server().capture_cache.store.has(CAPTURE)
     assert "c" not in page.query_params
     assert "Herons" not in names(page)
 

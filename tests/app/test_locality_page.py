@@ -24,7 +24,7 @@ def opened(monkeypatch, tmp_path):
     monkeypatch.setenv("GATESCOPE_CACHE_DIR", str(tmp_path / "captures"))
     settings.cache_clear()
     st.cache_resource.clear()
-    server().shelf.store.put(OTHER, build_record([" word"] * 30))
+    server().capture_cache.store.put(OTHER, build_record([" word"] * 30))
     page = AppTest.from_file(FRAME, default_timeout=240)
 
     def open_page(**params: str) -> AppTest:

@@ -36,7 +36,7 @@ def opened(monkeypatch, tmp_path):
         monkeypatch.setenv("GATESCOPE_CACHE_DIR", str(tmp_path / "captures"))
         _forget()
         if is_awaited:
-            assert server().tracer(settings().model).loading.wait(240)
+            assert server().worker(settings().model).loading.wait(240)
         page = AppTest.from_file(FRAME, default_timeout=240).run()
         page.switch_page(PAGE)
         for name, value in params.items():
@@ -114,14 +114,14 @@ def test_a_loaded_model_is_described_and_proven(opened, tiny_model):
     assert "softmax over 8 experts, the best 2 kept." in said  # OLMoE without norm_topk_prob, as its config says
     assert "2 of 2 blocks have experts" in said
     assert facts(page)["Experts a token"] == "2 of 8 (25.0%)"
-    checks = server().tracer(settings().model).model.selfcheck.checks
+    checks = server().worker(settings().model).model.selfcheck.checks
     assert f"Yes: {len(checks)} of {len(checks)} checks passed." in said
     assert [one.detail for one in checks if one.detail not in said] == []
 
 
 def test_every_check_of_a_model_is_explained(opened, tiny_model):
     opened(tiny_model)
-    assert {one.name for one in server().tracer(settings().model).model.selfcheck.checks} == set(CLAIMS)
+    assert {one.name for one in server().worker(settings().model).model.selfcheck.checks} == set(CLAIMS)
 
 
 def test_where_a_model_comes_from_is_said(opened, tiny_model):
@@ -157,7 +157,7 @@ def test_a_model_is_not_read_by_the_page_that_waits_for_it(opened, tiny_model, m
         assert drawn(page) == []
     finally:
         may_go_on.set()
-    assert server().tracer(settings().model).loading.wait(240)
+    assert server().worker(settings().model).loading.wait(240)
     page.run()
     assert "checks passed" in words(page)
     assert [one.name for one in readers] == ["gatescope-worker"]
@@ -197,7 +197,7 @@ def test_a_failed_check_is_told_with_what_it_means(opened, tiny_model, monkeypat
     monkeypatch.setattr("gatescope.hooks.load_model", with_an_odd_router)
     page = opened(tiny_model)
     said = words(page)
-    checks = server().tracer(settings().model).model.selfcheck.checks
+    checks = server().worker(settings().model).model.selfcheck.checks
     assert f"Not in full: 1 of {len(checks)} checks failed** (weights)." in said
     assert not page.success
     assert "Did not hold: " + CLAIMS["weights"][0] in said and said.count("Did not hold") == 1
@@ -212,7 +212,7 @@ def test_another_model_is_chosen_and_kept_in_the_address(opened, tiny_model, tmp
     page = opened(tiny_model, others=str(other), c="abcdefghijklmnop", t="3")
     assert facts(page)["Name"] == tiny_model.name
     page.selectbox(key="model").select(str(other)).run()
-    assert server().tracer(str(other)).loading.wait(240)
+    assert server().worker(str(other)).loading.wait(240)
     page.run()
     assert facts(page)["Name"] == "other"
     assert set(page.query_params) == {"m"}, "a capture and its pins are of the model before"

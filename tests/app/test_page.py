@@ -27,7 +27,7 @@ def place(tiny_model, tmp_path_factory):
         patch.setenv("GATESCOPE_CACHE_DIR", str(folder))
         patch.setenv("GATESCOPE_MAX_PROMPT_TOKENS", "64")
         _forget()
-        assert server().tracer(settings().model).loading.wait(240)
+        assert server().worker(settings().model).loading.wait(240)
         yield folder
         _forget()
 
@@ -244,7 +244,7 @@ def test_a_failure_of_the_model_is_shown_without_a_traceback(page, monkeypatch):
 def test_markup_in_a_text_stays_text(page):
     hostile = '<img src=x onerror="alert(1)"> **bold** :red[x] [y](javascript:1)'
     capture = capture_of(run_text(page.run(), hostile))
-    tokens = server().shelf.find(capture).record.tokens
+    tokens = server().capture_cache.find(capture).record.tokens
     for token in range(tokens):
         page.query_params["t"] = str(token)
         page.run()
@@ -270,7 +270,7 @@ def test_another_model_reads_the_same_text(tiny_model, tmp_path, monkeypatch):
     monkeypatch.setenv("GATESCOPE_MODELS", str(other))
     _forget()
     for name in settings().offered:
-        assert server().tracer(name).loading.wait(240)
+        assert server().worker(name).loading.wait(240)
     page = AppTest.from_file(FRAME, default_timeout=240).run()
     first = capture_of(run_text(page, TEXT))
     page.selectbox(key="model").select(str(other)).run()
@@ -291,7 +291,7 @@ def test_a_model_that_does_not_load_says_why_and_can_be_tried_again(monkeypatch,
         patch.setattr("gatescope.hooks.load_model", refuse)
         _forget()
         page = AppTest.from_file(FRAME, default_timeout=240).run()
-        server().tracer(settings().model).loading.wait(240)
+        server().worker(settings().model).loading.wait(240)
         page.run()
         assert "no such folder" in page.error[0].value
         assert button(page, "Try again")
@@ -308,7 +308,7 @@ def test_the_first_picture_does_not_wait_for_the_model(monkeypatch):
     )
     try:
         page = AppTest.from_file(FRAME, default_timeout=240).run()
-        assert not server().tracer(settings().model).loading.is_over
+        assert not server().worker(settings().model).loading.is_over
         assert FIRST_SIGHT in words(page)
     finally:
         may_go_on.set()

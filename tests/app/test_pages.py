@@ -74,11 +74,11 @@ def place(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GATESCOPE_CACHE_DIR", str(tmp_path_factory.mktemp("captures")))
         _forget()
-        store = server().shelf.store
+        store = server().capture_cache.store
         store.put(SMALL, build_record(PIECES))
         store.put(OTHER, build_record([*PIECES[:5], " other", " end"]))
         store.put(CORPUS, corpus())
-        assert server().tracer(settings().model).loading.wait(240)
+        assert server().worker(settings().model).loading.wait(240)
         yield
         _forget()
 

@@ -80,7 +80,7 @@ def test_bits_beyond_chance_are_one_number_on_both_sides_of_the_page(opened):
 
 
 def test_the_claims_about_a_model_are_saved_with_the_model_they_are_of(opened):
-    assert server().tracer(MODEL).loading.wait(120)
+    assert server().worker(MODEL).loading.wait(120)
     _, figures = opened("model", {"c": CORPUS, "m": MODEL}, {f"claims-of-{CORPUS}": True})
     claims = next(each for each in figures if each.key == "claims")
     table = pd.read_csv(io.BytesIO(claims.saves["CSV"]()))

@@ -23,16 +23,16 @@ def test_the_welcome_is_shipped_with_each_bundled_model(name):
 
 def test_it_is_found_before_the_model_is_loaded_and_again_afterwards(tmp_path, tiny_model, monkeypatch):
     monkeypatch.setattr("gatescope.server.settings.model_source", lambda _name: tiny_model)
-    shelf = CaptureCache(Store(tmp_path))
-    tracer = ModelWorker("small", settings=load_settings(cache_dir=tmp_path), shelf=shelf)
-    assert tracer.loading.wait(240)
-    asked = tracer.request(WELCOME_TEXT, CaptureOptions(), "one")
+    capture_cache = CaptureCache(Store(tmp_path))
+    worker = ModelWorker("small", settings=load_settings(cache_dir=tmp_path), capture_cache=capture_cache)
+    assert worker.loading.wait(240)
+    asked = worker.request(WELCOME_TEXT, CaptureOptions(), "one")
     assert asked.wait(240)
     made = asked.result
-    tracer.close()
+    worker.close()
 
     elsewhere = CaptureCache(Store(tmp_path / "elsewhere"))
-    other = ModelWorker("small", settings=load_settings(cache_dir=tmp_path / "elsewhere"), shelf=elsewhere)
+    other = ModelWorker("small", settings=load_settings(cache_dir=tmp_path / "elsewhere"), capture_cache=elsewhere)
     assert other.recall(WELCOME_TEXT) is None
     other.adopt(made.record)
     recalled = other.recall(WELCOME_TEXT)

@@ -44,17 +44,19 @@ PATIENCE = 240
 
 
 @pytest.fixture(scope="module")
-def tracer(tiny_model, tmp_path_factory):
+def worker(tiny_model, tmp_path_factory):
     folder = tmp_path_factory.mktemp("server")
-    made = ModelWorker(str(tiny_model), settings=load_settings(cache_dir=folder), shelf=CaptureCache(Store(folder)))
+    made = ModelWorker(
+        str(tiny_model), settings=load_settings(cache_dir=folder), capture_cache=CaptureCache(Store(folder))
+    )
     assert made.loading.wait(PATIENCE)
     yield made
     made.close()
 
 
 @pytest.fixture
-def studies(tracer, tmp_path):
-    made = Studies(tmp_path, lambda _name: tracer, limit=4, most_tokens=100_000, drop=invalidate, chosen=FEW)
+def studies(worker, tmp_path):
+    made = Studies(tmp_path, lambda _name: worker, limit=4, most_tokens=100_000, drop=invalidate, chosen=FEW)
     yield made
     made.close()
     invalidate(ID)
@@ -83,7 +85,7 @@ def same_routes(one, other) -> bool:
     return near and np.array_equal(one.token_t, other.token_t) and (one.ids_tlk == other.ids_tlk).mean() > 0.999
 
 
-def test_a_study_is_captured_analysed_and_read_like_any_other(studies, tracer):
+def test_a_study_is_captured_analysed_and_read_like_any_other(studies, worker):
     job = studies.begin(order(), TEXTS_READ)
     assert job.wait(PATIENCE)
     assert job.phase is Phase.DONE, job.error
@@ -93,7 +95,7 @@ def test_a_study_is_captured_analysed_and_read_like_any_other(studies, tracer):
     source = read_study(ID, folder)
     assert (source.name, source.kind, source.is_cut) == ("hand-made", "corpus", False)
     assert [each.domain for each in source.record.documents] == [each.domain for each in TEXTS_READ]
-    whole = capture_corpus(tracer.model, TEXTS_READ)
+    whole = capture_corpus(worker.model, TEXTS_READ)
     assert same_routes(source.record, whole)
     gini = measure(source, "load_gini")
     assert gini.low is not None  # it was analysed, with intervals
@@ -104,8 +106,8 @@ def test_a_study_is_captured_analysed_and_read_like_any_other(studies, tracer):
 
 
 @pytest.mark.slow
-def test_every_metric_of_a_study_is_analysed_unless_told_otherwise(tracer, tmp_path):
-    made = Studies(tmp_path, lambda _name: tracer, limit=4, most_tokens=100_000)
+def test_every_metric_of_a_study_is_analysed_unless_told_otherwise(worker, tmp_path):
+    made = Studies(tmp_path, lambda _name: worker, limit=4, most_tokens=100_000)
     assert made.begin(order(), TEXTS_READ[:3] + TEXTS_READ[-3:]).wait(PATIENCE)
     done = read_results(tmp_path / ID / ANALYSED / RESULTS)
     skipped = json.loads((tmp_path / ID / ANALYSED / "study.json").read_text())["skipped"]
@@ -121,13 +123,13 @@ def test_what_is_recorded_is_what_was_asked_for(studies, record, has_weights, ha
     assert (found.weight_tlk is not None, found.logit_tle is not None) == (has_weights, has_scores)
 
 
-def test_a_study_that_is_cancelled_keeps_its_blocks_and_goes_on_from_there(studies, tracer, monkeypatch):
+def test_a_study_that_is_cancelled_keeps_its_blocks_and_goes_on_from_there(studies, worker, monkeypatch):
     let = threading.Event()
 
     def captured(*given):
         """A block; the next one waits behind what is in the queue before it."""
         if not let.is_set():
-            tracer.queue.submit("held", lambda _tick: let.wait(PATIENCE), watcher=tracer.name)
+            worker.queue.submit("held", lambda _tick: let.wait(PATIENCE), watcher=worker.name)
         return capture_block(*given)
 
     monkeypatch.setattr("gatescope.server.background.capture_block", captured)
@@ -144,7 +146,7 @@ def test_a_study_that_is_cancelled_keeps_its_blocks_and_goes_on_from_there(studi
     assert studies.go_on(ID).wait(PATIENCE)
     assert read_manifest(studies.folder / ID).state == "done"
     assert kept.items() <= {path: path.stat().st_mtime_ns for path in next(iter(kept)).parent.glob("*.routes")}.items()
-    assert same_routes(read_study(ID, studies.folder / ID).record, capture_corpus(tracer.model, TEXTS_READ))
+    assert same_routes(read_study(ID, studies.folder / ID).record, capture_corpus(worker.model, TEXTS_READ))
 
 
 def test_what_a_study_is_at_is_counted_where_its_worker_begins_before_the_caller_goes_on(studies, monkeypatch):
@@ -180,14 +182,14 @@ def test_a_study_without_a_recipe_yet_is_not_found(studies):
         read_study(ID, studies.folder / ID)
 
 
-def test_a_prompt_waits_for_one_block_and_never_for_a_study(studies, tracer):
+def test_a_prompt_waits_for_one_block_and_never_for_a_study(studies, worker):
     let, at_prompt = threading.Event(), []
-    gate = tracer.queue.submit("gate", lambda _tick: let.wait(PATIENCE), watcher=tracer.name)
+    gate = worker.queue.submit("gate", lambda _tick: let.wait(PATIENCE), watcher=worker.name)
     wait_until(lambda: gate.phase is Phase.RUNNING)
     study = studies.begin(order(), TEXTS_READ)
-    wait_until(lambda: len(tracer.queue._waiting) == 1)  # what the study asks for waits behind the gate
-    prompt = tracer.queue.submit(
-        "prompt", lambda _tick: at_prompt.append(len(finished(studies.folder))), watcher=tracer.name
+    wait_until(lambda: len(worker.queue._waiting) == 1)  # what the study asks for waits behind the gate
+    prompt = worker.queue.submit(
+        "prompt", lambda _tick: at_prompt.append(len(finished(studies.folder))), watcher=worker.name
     )
     let.set()
     assert prompt.wait(PATIENCE)
@@ -197,9 +199,9 @@ def test_a_prompt_waits_for_one_block_and_never_for_a_study(studies, tracer):
     assert study.phase is Phase.DONE
 
 
-def test_studies_run_one_after_another_and_a_waiting_one_can_be_cancelled(studies, tracer):
+def test_studies_run_one_after_another_and_a_waiting_one_can_be_cancelled(studies, worker):
     let = threading.Event()
-    tracer.queue.submit("gate", lambda _tick: let.wait(PATIENCE), watcher=tracer.name)
+    worker.queue.submit("gate", lambda _tick: let.wait(PATIENCE), watcher=worker.name)
     first, second = (studies.begin(order(id), TEXTS_READ[:2]) for id in (ID, OTHER))
     assert studies.queue.position(second) == 1
     studies.cancel(OTHER)
@@ -211,7 +213,7 @@ def test_studies_run_one_after_another_and_a_waiting_one_can_be_cancelled(studie
     assert not (studies.folder / OTHER / CAPTURED).exists()
 
 
-def test_a_study_whose_worker_is_first_shows_how_far_it_is(tracer, tmp_path):
+def test_a_study_whose_worker_is_first_shows_how_far_it_is(worker, tmp_path):
     """The worker runs the whole study before `begin` comes back from the queue."""
 
     class WaitingQueue(JobQueue):
@@ -220,7 +222,7 @@ def test_a_study_whose_worker_is_first_shows_how_far_it_is(tracer, tmp_path):
             wait_until(lambda: finished(tmp_path))
             return job
 
-    made = Studies(tmp_path, lambda _name: tracer, limit=4, most_tokens=100_000, chosen=FEW)
+    made = Studies(tmp_path, lambda _name: worker, limit=4, most_tokens=100_000, chosen=FEW)
     made.queue.close()
     made.queue = WaitingQueue(limit=4)
     made.begin(order(), TEXTS_READ)
@@ -242,7 +244,7 @@ def test_a_study_cancelled_while_its_model_waits_to_load_leaves_the_loading_to_o
     slow = SlowTracer(
         str(tiny_model),
         settings=load_settings(cache_dir=tmp_path / "cache"),
-        shelf=CaptureCache(Store(tmp_path / "cache")),
+        capture_cache=CaptureCache(Store(tmp_path / "cache")),
     )
     made = Studies(tmp_path / "studies", lambda _name: slow, limit=4, most_tokens=100_000, chosen=FEW)
     job = made.begin(order(), TEXTS_READ[:2])
@@ -281,8 +283,10 @@ def test_the_same_study_begun_twice_is_one(studies):
     assert read_manifest(studies.folder / ID).name == "hand-made"
 
 
-def test_a_model_that_cannot_be_loaded_fails_in_three_parts_and_can_be_tried_again(tracer, tmp_path):
-    broken = ModelWorker(str(tmp_path / "nothing"), settings=load_settings(cache_dir=tmp_path), shelf=tracer._shelf)
+def test_a_model_that_cannot_be_loaded_fails_in_three_parts_and_can_be_tried_again(worker, tmp_path):
+    broken = ModelWorker(
+        str(tmp_path / "nothing"), settings=load_settings(cache_dir=tmp_path), capture_cache=worker._capture_cache
+    )
     models = [broken]
     made = Studies(tmp_path / "studies", lambda _name: models[-1], limit=4, most_tokens=100_000)
     job = made.begin(order(), TEXTS_READ[:2])
@@ -291,7 +295,7 @@ def test_a_model_that_cannot_be_loaded_fails_in_three_parts_and_can_be_tried_aga
     said = read_manifest(made.folder / ID)
     assert said.state == "failed"
     assert all((said.error.found, said.error.expected, said.error.do))
-    models.append(tracer)
+    models.append(worker)
     assert made.go_on(ID).wait(PATIENCE)
     after = read_manifest(made.folder / ID)
     assert (after.state, after.error) == ("done", None)
@@ -299,8 +303,8 @@ def test_a_model_that_cannot_be_loaded_fails_in_three_parts_and_can_be_tried_aga
     made.close()
 
 
-def test_a_study_with_more_tokens_than_a_visitor_may_have_is_ended(tracer, tmp_path):
-    made = Studies(tmp_path, lambda _name: tracer, limit=4, most_tokens=300)
+def test_a_study_with_more_tokens_than_a_visitor_may_have_is_ended(worker, tmp_path):
+    made = Studies(tmp_path, lambda _name: worker, limit=4, most_tokens=300)
     assert made.begin(order(), TEXTS_READ).wait(PATIENCE)
     said = read_manifest(tmp_path / ID)
     assert said.state == "failed"
@@ -333,14 +337,14 @@ def captured(model, texts, plan):
     return capture_block(model, texts, plan)
 
 background.capture_block = captured
-shelf = CaptureCache(Store(folder + "/cache"))
-tracer = ModelWorker(model, settings=load_settings(cache_dir=Path(folder) / "cache"), shelf=shelf)
-Studies(Path(folder), lambda name: tracer, limit=4, most_tokens=100_000).go_on(id).wait()
+capture_cache = CaptureCache(Store(folder + "/cache"))
+worker = ModelWorker(model, settings=load_settings(cache_dir=Path(folder) / "cache"), capture_cache=capture_cache)
+Studies(Path(folder), lambda name: worker, limit=4, most_tokens=100_000).go_on(id).wait()
 """
 
 
 @pytest.mark.slow
-def test_a_server_that_is_killed_leaves_a_study_that_goes_on(studies, tiny_model, tracer):
+def test_a_server_that_is_killed_leaves_a_study_that_goes_on(studies, tiny_model, worker):
     folder = studies.folder / ID
     write_texts(folder, TEXTS_READ)
     write_manifest(folder, order(characters=400))
@@ -358,7 +362,7 @@ def test_a_server_that_is_killed_leaves_a_study_that_goes_on(studies, tiny_model
     assert studies.go_on(ID).wait(PATIENCE)
     assert read_manifest(folder).state == "done"
     assert len(finished(studies.folder)) > 2
-    assert same_routes(read_study(ID, folder).record, capture_corpus(tracer.model, TEXTS_READ))
+    assert same_routes(read_study(ID, folder).record, capture_corpus(worker.model, TEXTS_READ))
 
 
 def test_texts_are_kept_to_the_letter(tmp_path):
@@ -393,22 +397,22 @@ def test_a_block_takes_the_model_two_seconds_within_bounds():
     assert (block_characters(1), block_characters(10**9)) == (2_000, 131_072)
 
 
-def test_the_tokens_of_few_texts_are_counted_and_of_many_estimated(tracer):
+def test_the_tokens_of_few_texts_are_counted_and_of_many_estimated(worker):
     few = TEXTS_READ[:5]
-    exact = sum(tracer.model.count_tokens(each.text) for each in few)
-    assert length_of(tracer.model, few) == (exact, 0, 0)
+    exact = sum(worker.model.count_tokens(each.text) for each in few)
+    assert length_of(worker.model, few) == (exact, 0, 0)
     many = probe()
-    whole = sum(tracer.model.count_tokens(each.text) for each in many)
-    found = length_of(tracer.model, many)
+    whole = sum(worker.model.count_tokens(each.text) for each in many)
+    found = length_of(worker.model, many)
     assert 0 < found.off < 0.3 * whole
     assert abs(found.tokens - whole) < 2 * found.off
-    assert length_of(tracer.model, [Document("word " * 5000)]).too_long == 1
-    assert length_of(tracer.model, []) == (0, 0, 0)
+    assert length_of(worker.model, [Document("word " * 5000)]).too_long == 1
+    assert length_of(worker.model, []) == (0, 0, 0)
 
 
-def test_the_estimate_of_time_is_about_what_capturing_takes(tracer, studies):
+def test_the_estimate_of_time_is_about_what_capturing_takes(worker, studies):
     """Within a factor of three: the machine has other work; ten times would be another order."""
-    speed = speed_of(tracer.model, TEXTS_READ, plan_for("weights", "split"))
+    speed = speed_of(worker.model, TEXTS_READ, plan_for("weights", "split"))
     job = studies.begin(order(characters=131_072), TEXTS_READ)
     assert job.wait(PATIENCE)
     done = studies._doing[ID]
@@ -416,11 +420,11 @@ def test_the_estimate_of_time_is_about_what_capturing_takes(tracer, studies):
 
 
 @pytest.mark.slow
-def test_the_time_of_a_pass_is_that_of_the_fastest(tracer, monkeypatch):
+def test_the_time_of_a_pass_is_that_of_the_fastest(worker, monkeypatch):
     """Other work of the machine stalls the first timed pass for long; it says nothing of the model."""
     from gatescope.studies import estimate
 
-    usual = speed_of(tracer.model, TEXTS_READ, plan_for("weights", "split"))
+    usual = speed_of(worker.model, TEXTS_READ, plan_for("weights", "split"))
     captured, calls = estimate.capture_block, []
 
     def stalled(*args):
@@ -430,7 +434,7 @@ def test_the_time_of_a_pass_is_that_of_the_fastest(tracer, monkeypatch):
         return captured(*args)
 
     monkeypatch.setattr(estimate, "capture_block", stalled)
-    found = speed_of(tracer.model, TEXTS_READ, plan_for("weights", "split"))
+    found = speed_of(worker.model, TEXTS_READ, plan_for("weights", "split"))
     assert found.tokens_a_second > usual.tokens_a_second / 4
 
 
@@ -451,8 +455,8 @@ def test_what_is_written_at_the_end_is_told(studies):
 
 
 @pytest.mark.slow
-def test_the_short_pass_tells_room_of_the_size_that_routes_take(tracer, studies):
-    speed = speed_of(tracer.model, TEXTS_READ, plan_for("weights", "split"))
+def test_the_short_pass_tells_room_of_the_size_that_routes_take(worker, studies):
+    speed = speed_of(worker.model, TEXTS_READ, plan_for("weights", "split"))
     assert speed.tokens_a_second > 0
     assert studies.begin(order(), TEXTS_READ).wait(PATIENCE)
     written = StudyFolder.open(studies.folder / ID / CAPTURED)

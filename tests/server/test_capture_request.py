@@ -20,7 +20,9 @@ PATIENCE = 120
 @pytest.fixture
 def worker(tmp_path, tiny_model):
     made = ModelWorker(
-        str(tiny_model), settings=load_settings(cache_dir=tmp_path), shelf=CaptureCache(Store(tmp_path / "captures"))
+        str(tiny_model),
+        settings=load_settings(cache_dir=tmp_path),
+        capture_cache=CaptureCache(Store(tmp_path / "captures")),
     )
     yield made
     made.close()

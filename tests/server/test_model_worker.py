@@ -52,28 +52,28 @@ def settings(tmp_path):
 
 
 @pytest.fixture
-def shelf(tmp_path):
+def capture_cache(tmp_path):
     return CaptureCache(Store(tmp_path))
 
 
 @pytest.fixture
 def start(stage, settings, tiny_model):  # noqa: ARG001 - it stands before the library
-    """Make tracers of the tiny model, ready to ask; all are closed at the end."""
+    """Make workers of the tiny model, ready to ask; all are closed at the end."""
     started = []
 
-    def make(shelf):
-        started.append(ModelWorker(str(tiny_model), settings=settings, shelf=shelf))
+    def make(capture_cache):
+        started.append(ModelWorker(str(tiny_model), settings=settings, capture_cache=capture_cache))
         assert started[-1].loading.wait(PATIENCE)
         return started[-1]
 
     yield make
-    for tracer in started:
-        tracer.close()
+    for worker in started:
+        worker.close()
 
 
 @pytest.fixture
-def tracer(start, shelf):
-    return start(shelf)
+def worker(start, capture_cache):
+    return start(capture_cache)
 
 
 def done(asked: Source | Job) -> Source:
@@ -84,26 +84,26 @@ def done(asked: Source | Job) -> Source:
     return asked.result
 
 
-def test_the_same_text_twice_runs_the_model_once(tracer, stage):
-    first = done(tracer.request("one two three", CaptureOptions(), "a"))
-    second = tracer.request("one two three", CaptureOptions(), "b")
+def test_the_same_text_twice_runs_the_model_once(worker, stage):
+    first = done(worker.request("one two three", CaptureOptions(), "a"))
+    second = worker.request("one two three", CaptureOptions(), "b")
     assert isinstance(second, Source)
     assert (first.id, first.notice, second.notice) == (second.id, "", "")
     assert len(stage.captured) == 1
 
 
-def test_a_text_is_tokenised_once_though_it_is_counted_checked_and_run(tracer, monkeypatch):
-    read, kind = [], type(tracer.model.tokenizer)
+def test_a_text_is_tokenised_once_though_it_is_counted_checked_and_run(worker, monkeypatch):
+    read, kind = [], type(worker.model.tokenizer)
     own = kind.__call__
     monkeypatch.setattr(kind, "__call__", lambda self, text, **options: read.append(text) or own(self, text, **options))
-    tokens = tracer.count_tokens("one two three")
-    made = done(tracer.request("one two three", CaptureOptions(), "a"))
+    tokens = worker.count_tokens("one two three")
+    made = done(worker.request("one two three", CaptureOptions(), "a"))
     assert made.record.tokens == tokens
     assert read == ["one two three"]
 
 
-def test_a_capture_survives_the_server(tracer, stage, start, tmp_path):
-    first = done(tracer.request("one two three", CaptureOptions(), "a"))
+def test_a_capture_survives_the_server(worker, stage, start, tmp_path):
+    first = done(worker.request("one two three", CaptureOptions(), "a"))
     second = start(CaptureCache(Store(tmp_path))).request("one two three", CaptureOptions(), "a")
     assert isinstance(second, Source)
     assert np.array_equal(first.record.ids_tlk, second.record.ids_tlk)
@@ -119,30 +119,30 @@ def test_a_capture_survives_the_server(tracer, stage, start, tmp_path):
         CaptureOptions(max_new_tokens=2, sample=True),
     ],
 )
-def test_other_options_are_another_capture(tracer, other):
-    assert tracer.identify("one two", CaptureOptions()) != tracer.identify("one two", other)
+def test_other_options_are_another_capture(worker, other):
+    assert worker.identify("one two", CaptureOptions()) != worker.identify("one two", other)
 
 
-def test_options_that_change_nothing_do_not_make_another_capture(tracer):
-    assert tracer.identify("one two", CaptureOptions()) == tracer.identify(
+def test_options_that_change_nothing_do_not_make_another_capture(worker):
+    assert worker.identify("one two", CaptureOptions()) == worker.identify(
         "one two", CaptureOptions(temperature=0.5, seed=9)
     )
     greedy = CaptureOptions(max_new_tokens=3)
-    assert tracer.identify("one two", greedy) == tracer.identify("one two", CaptureOptions(max_new_tokens=3, top_p=0.5))
+    assert worker.identify("one two", greedy) == worker.identify("one two", CaptureOptions(max_new_tokens=3, top_p=0.5))
 
 
-def test_other_weights_and_another_number_format_are_another_capture(tracer, tiny_model):
-    before = tracer.identify("one two", CaptureOptions())
+def test_other_weights_and_another_number_format_are_another_capture(worker, tiny_model):
+    before = worker.identify("one two", CaptureOptions())
     half = load_model(tiny_model, dtype="bfloat16")
-    assert identify(half.provenance(), "one two", CaptureOptions(), secret=tracer._secret) != before
-    tracer.model.fingerprint = "other"
-    assert tracer.identify("one two", CaptureOptions()) != before
+    assert identify(half.provenance(), "one two", CaptureOptions(), secret=worker._secret) != before
+    worker.model.fingerprint = "other"
+    assert worker.identify("one two", CaptureOptions()) != before
 
 
-def test_another_version_of_a_library_is_another_capture(tracer, monkeypatch):
-    before = tracer.identify("one two", CaptureOptions())
+def test_another_version_of_a_library_is_another_capture(worker, monkeypatch):
+    before = worker.identify("one two", CaptureOptions())
     monkeypatch.setattr(hooks.loading.model.transformers, "__version__", "0.0.1")
-    assert tracer.identify("one two", CaptureOptions()) != before
+    assert worker.identify("one two", CaptureOptions()) != before
 
 
 @pytest.mark.parametrize(
@@ -155,23 +155,23 @@ def test_another_version_of_a_library_is_another_capture(tracer, monkeypatch):
         ("a b", CaptureOptions(max_new_tokens=6), "3 prompt tokens and 6 new ones"),
     ],
 )
-def test_what_this_server_does_not_take_is_refused_before_it_is_queued(tracer, stage, text, options, found):
+def test_what_this_server_does_not_take_is_refused_before_it_is_queued(worker, stage, text, options, found):
     with pytest.raises(PromptError) as refused:
-        tracer.request(text, options, "a")
+        worker.request(text, options, "a")
     assert refused.value.found == found
     assert stage.captured == []
 
 
-def test_the_models_own_limit_counts_where_it_is_smaller(tracer):
-    assert tracer.prompt_limit == 12
-    tracer.model.model.config.max_position_embeddings = 4
-    assert tracer.prompt_limit == 4
+def test_the_models_own_limit_counts_where_it_is_smaller(worker):
+    assert worker.prompt_limit == 12
+    worker.model.model.config.max_position_embeddings = 4
+    assert worker.prompt_limit == 4
     with pytest.raises(PromptError, match="at most 0 new ones"):
-        tracer.request("a b c", CaptureOptions(max_new_tokens=2), "a")
+        worker.request("a b c", CaptureOptions(max_new_tokens=2), "a")
 
 
-def test_a_damaged_capture_is_set_aside_said_and_captured_again(tracer, stage, start, tmp_path):
-    first = done(tracer.request("one two three", CaptureOptions(), "a"))
+def test_a_damaged_capture_is_set_aside_said_and_captured_again(worker, stage, start, tmp_path):
+    first = done(worker.request("one two three", CaptureOptions(), "a"))
     path = tmp_path / f"{first.id}.gsr"
     path.write_bytes(path.read_bytes()[:-7])
     again = done(start(CaptureCache(Store(tmp_path))).request("one two three", CaptureOptions(), "a"))
@@ -183,60 +183,60 @@ def test_a_damaged_capture_is_set_aside_said_and_captured_again(tracer, stage, s
 
 
 def test_a_capture_the_store_has_no_room_for_is_shown_and_found_again(start, stage, tmp_path):
-    shelf = CaptureCache(Store(tmp_path / "full", quota_bytes=100))
-    tracer = start(shelf)
-    hit = done(tracer.request("a b", CaptureOptions(), "a"))
+    capture_cache = CaptureCache(Store(tmp_path / "full", quota_bytes=100))
+    worker = start(capture_cache)
+    hit = done(worker.request("a b", CaptureOptions(), "a"))
     assert hit.record.tokens == 3
     assert "could not be kept" in hit.notice
-    assert shelf.find(hit.id).record is hit.record
-    assert isinstance(tracer.request("a b", CaptureOptions(), "a"), Source)
+    assert capture_cache.find(hit.id).record is hit.record
+    assert isinstance(worker.request("a b", CaptureOptions(), "a"), Source)
     assert len(stage.captured) == 1
 
 
 def test_memory_holds_the_captures_used_last(tmp_path, make_record):
     record = make_record()
     size = sum(array.nbytes for _, array in record.arrays())
-    shelf = CaptureCache(Store(tmp_path), recent_bytes=2 * size)
+    capture_cache = CaptureCache(Store(tmp_path), recent_bytes=2 * size)
     ids = [letter * 16 for letter in "abc"]
     for id in ids[:2]:
-        shelf.keep(id, record)
-    shelf.find(ids[0])
-    shelf.keep(ids[2], record)
-    assert list(shelf._recent) == [ids[0], ids[2]]
-    assert shelf.find(ids[1]).record.tokens == 3
+        capture_cache.keep(id, record)
+    capture_cache.find(ids[0])
+    capture_cache.keep(ids[2], record)
+    assert list(capture_cache._recent) == [ids[0], ids[2]]
+    assert capture_cache.find(ids[1]).record.tokens == 3
 
 
-def test_an_unknown_capture_is_an_error_of_that_name(shelf):
+def test_an_unknown_capture_is_an_error_of_that_name(capture_cache):
     with pytest.raises(CaptureNotFoundError):
-        shelf.find("a" * 16)
+        capture_cache.find("a" * 16)
 
 
-def test_two_sessions_with_two_texts_each_get_their_own(tracer, stage):
+def test_two_sessions_with_two_texts_each_get_their_own(worker, stage):
     stage.go.clear()
-    jobs = [tracer.request(text, CaptureOptions(), text) for text in ("one two three", "four five")]
+    jobs = [worker.request(text, CaptureOptions(), text) for text in ("one two three", "four five")]
     stage.go.set()
     assert [done(job).record.documents[0].text for job in jobs] == ["one two three", "four five"]
 
 
-def test_a_model_that_does_not_load_says_why_and_may_be_tried_again(stage, start, shelf):
+def test_a_model_that_does_not_load_says_why_and_may_be_tried_again(stage, start, capture_cache):
     stage.load_error = ModelNotFoundError("no folder", expected="a folder", do="name one")
-    tracer = start(shelf)
-    assert (tracer.loading.phase, tracer.loading.error, tracer.model) == (Phase.FAILED, stage.load_error, None)
+    worker = start(capture_cache)
+    assert (worker.loading.phase, worker.loading.error, worker.model) == (Phase.FAILED, stage.load_error, None)
     stage.load_error = None
-    tracer.reload()
-    assert tracer.loading.wait(PATIENCE)
-    assert tracer.model is not None
+    worker.reload()
+    assert worker.loading.wait(PATIENCE)
+    assert worker.model is not None
 
 
-def test_making_a_tracer_does_not_wait_for_the_weights(settings, shelf, monkeypatch, tiny_model):
+def test_making_a_tracer_does_not_wait_for_the_weights(settings, capture_cache, monkeypatch, tiny_model):
     let = threading.Event()
     monkeypatch.setattr(hooks, "load_model", lambda name, **options: let.wait(PATIENCE) and load_model(name, **options))
-    tracer = ModelWorker(str(tiny_model), settings=settings, shelf=shelf)
-    assert not tracer.loading.is_over
-    assert tracer.model is None
+    worker = ModelWorker(str(tiny_model), settings=settings, capture_cache=capture_cache)
+    assert not worker.loading.is_over
+    assert worker.model is None
     let.set()
-    assert tracer.loading.wait(PATIENCE)
-    tracer.close()
+    assert worker.loading.wait(PATIENCE)
+    worker.close()
 
 
 @pytest.mark.parametrize(

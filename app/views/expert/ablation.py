@@ -44,7 +44,7 @@ def _result(page: Page, chosen: Chosen) -> Figure | None:
     if job is None or job.phase is Phase.CANCELLED:
         _offer(page, chosen, texts, was_stopped=job is not None)
     elif not job.is_over:
-        _progress(server().tracer(page.view.model), job)
+        _progress(server().worker(page.view.model), job)
     elif job.error is not None:
         show_error(explained(job.error))
         _offer(page, chosen, texts)
@@ -68,26 +68,26 @@ def _ask(page: Page, chosen: Chosen, texts: list[str]) -> None:
     load_e = page.measure("relative_load").value[chosen.layer]
     experts = [chosen.expert, *as_busy(load_e, chosen.expert)]
     try:
-        tracer = server().tracer(page.view.model)
+        worker = server().worker(page.view.model)
         key = _key(page, chosen)
-        work = _work(tracer, page.source.record.provenance.fingerprint, texts, chosen.layer, experts)
-        st.session_state[JOBS][key] = tracer.queue.submit(key, work, watcher=watcher())
+        work = _work(worker, page.source.record.provenance.fingerprint, texts, chosen.layer, experts)
+        st.session_state[JOBS][key] = worker.queue.submit(key, work, watcher=watcher())
     except GatescopeError as error:
         show_error(error)
 
 
 def _work(
-    tracer: ModelWorker, fingerprint: str, texts: list[str], layer: int, experts: list[int]
+    worker: ModelWorker, fingerprint: str, texts: list[str], layer: int, experts: list[int]
 ) -> Callable[[Tick], Lost]:
     def work(tick: Tick) -> Lost:
         from gatescope.hooks.interventions.ablation import losses_without
 
-        model = tracer.model
+        model = worker.model
         if model is None:
-            raise ModelError(f"{tracer.name} is not loaded", expected="a loaded model", do="read why on the Model page")
+            raise ModelError(f"{worker.name} is not loaded", expected="a loaded model", do="read why on the Model page")
         if model.fingerprint != fingerprint:
             raise OptionError(
-                f"the weights of {tracer.name} are not those of this capture",
+                f"the weights of {worker.name} are not those of this capture",
                 expected="the model that made it",
                 do="choose its model on the Prompt page, or a capture of this one",
             )
@@ -98,19 +98,19 @@ def _work(
 
 
 @st.fragment(run_every=POLL_SECONDS)
-def _progress(tracer: ModelWorker, job: Job[Lost]) -> None:
+def _progress(worker: ModelWorker, job: Job[Lost]) -> None:
     if job.is_over:
         st.rerun()
     st.subheader(QUESTION, anchor=False)
-    before, (done, total) = tracer.queue.position(job), job.progress
+    before, (done, total) = worker.queue.position(job), job.progress
     said = f"Waiting, {before} before you" if before else f"Pass {done} of {total}" if total else "Starting"
     with st.container(horizontal=True, vertical_alignment="center"):
         st.progress(done / max(total, 1), text=plain(said))
-        st.button("Cancel", icon=":material/stop:", on_click=_leave, args=(tracer, job), key="knock-out-cancel")
+        st.button("Cancel", icon=":material/stop:", on_click=_leave, args=(worker, job), key="knock-out-cancel")
 
 
-def _leave(tracer: ModelWorker, job: Job[Lost]) -> None:
-    tracer.queue.leave(job, watcher())
+def _leave(worker: ModelWorker, job: Job[Lost]) -> None:
+    worker.queue.leave(job, watcher())
 
 
 def _key(page: Page, chosen: Chosen) -> str:

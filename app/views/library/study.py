@@ -59,10 +59,10 @@ def show_form(view: View, visitor: str) -> None:
     if texts is None:
         return
     _recording()
-    tracer = server().tracer(st.session_state["study-model"])
-    follow_loading(tracer)
-    if tracer.model is not None and texts.documents:
-        _decide(tracer, texts, visitor)
+    worker = server().worker(st.session_state["study-model"])
+    follow_loading(worker)
+    if worker.model is not None and texts.documents:
+        _decide(worker, texts, visitor)
     elif not texts.documents:
         st.info("No document is chosen.", icon=":material/search_off:")
 
@@ -118,20 +118,20 @@ def _recording() -> None:
         )
 
 
-def _decide(tracer: ModelWorker, texts: Texts, visitor: str) -> None:
+def _decide(worker: ModelWorker, texts: Texts, visitor: str) -> None:
     """What it will take, and Start; or why not."""
     request = Request(
         name=st.session_state["study-name"],
-        model=tracer.name,
+        model=worker.name,
         documents=texts.documents,
         record=st.session_state["study-record"],
         long=st.session_state["study-long"],
         owner=visitor,
     )
-    speed = _speed(tracer, request)
-    if tracer.model is None:
+    speed = _speed(worker, request)
+    if worker.model is None:
         return
-    length = length_of(tracer.model, texts.documents)
+    length = length_of(worker.model, texts.documents)
     estimate = estimated(texts.documents, length, speed if isinstance(speed, Speed) else None)
     st.markdown(plain(said_of(estimate, texts.twice, request.long)))
     if isinstance(speed, Job):
@@ -139,7 +139,7 @@ def _decide(tracer: ModelWorker, texts: Texts, visitor: str) -> None:
     refused = refusal(estimate, settings(), room=server().quota.room())
     if refused is not None:
         show_error(refused)
-    there = _state_of(request, tracer)
+    there = _state_of(request, worker)
     st.button(
         "Start the study",
         type="primary",
@@ -147,17 +147,17 @@ def _decide(tracer: ModelWorker, texts: Texts, visitor: str) -> None:
         key="study-start",
         disabled=refused is not None or there in ("ready", "waiting", "running"),
         on_click=_start,
-        args=(tracer, request, estimate),
+        args=(worker, request, estimate),
     )
     if there:
         st.caption(f"{THERE[there]} It is shown above, and in the list of captures.")
 
 
-def _state_of(request: Request, tracer: ModelWorker) -> str:
+def _state_of(request: Request, worker: ModelWorker) -> str:
     """How this very study stands, if it was begun before."""
-    if tracer.model is None:
+    if worker.model is None:
         return ""
-    id = study_id(request, tracer.model, secret=server_secret(settings().cache_dir))
+    id = study_id(request, worker.model, secret=server_secret(settings().cache_dir))
     order = read_manifest(server().studies_folder / id)
     return "" if order is None else library().state_of(id, order)
 
@@ -182,17 +182,17 @@ def said_of(estimate: Estimate, twice: int, long: str) -> str:
     return said
 
 
-def _speed(tracer: ModelWorker, request: Request) -> Speed | Job[Speed] | None:
+def _speed(worker: ModelWorker, request: Request) -> Speed | Job[Speed] | None:
     """The model's speed, or the short pass that measures it; None where the queue is full or the pass failed."""
-    model = tracer.model
+    model = worker.model
     if model is None:
         return None
     key = (model.fingerprint, model.device, model.dtype, request.record)
     if key in _speeds:
         return _speeds[key]
     try:
-        job: Job[Speed] = tracer.queue.submit(
-            f"speed {key}", lambda _tick: _measured(key, tracer, request), watcher=watcher()
+        job: Job[Speed] = worker.queue.submit(
+            f"speed {key}", lambda _tick: _measured(key, worker, request), watcher=watcher()
         )
     except QueueFullError:
         return None
@@ -203,11 +203,11 @@ def _speed(tracer: ModelWorker, request: Request) -> Speed | Job[Speed] | None:
     return job.result
 
 
-def _measured(key: tuple[str, ...], tracer: ModelWorker, request: Request) -> Speed:
+def _measured(key: tuple[str, ...], worker: ModelWorker, request: Request) -> Speed:
     """The short pass, in the model's queue; its answer is kept for everybody."""
-    if tracer.model is None:
-        raise ModelError(f"{tracer.name} is not loaded", expected="a loaded model", do="wait until it is")
-    _speeds[key] = speed_of(tracer.model, request.documents, plan_for(request.record, request.long))
+    if worker.model is None:
+        raise ModelError(f"{worker.name} is not loaded", expected="a loaded model", do="wait until it is")
+    _speeds[key] = speed_of(worker.model, request.documents, plan_for(request.record, request.long))
     return _speeds[key]
 
 
@@ -219,9 +219,9 @@ def _measuring(job: Job[Speed]) -> None:
     st.caption("Measuring how fast the model reads a few of these texts …")
 
 
-def _start(tracer: ModelWorker, request: Request, estimate: Estimate) -> None:
+def _start(worker: ModelWorker, request: Request, estimate: Estimate) -> None:
     """Begin a study. One that is there already is shown."""
-    model = tracer.model
+    model = worker.model
     if model is None:
         return
     secret = server_secret(settings().cache_dir)

@@ -47,20 +47,20 @@ CLAIMS = {
 CARD = "model-card"
 
 
-def show_report(model: "LoadedModel", tracer: ModelWorker) -> None:
+def show_report(model: "LoadedModel", worker: ModelWorker) -> None:
     """Draw how a loaded model routes, the proof of its recording, and what exactly it is."""
     _routing(model)
     _checks(model.selfcheck)
-    _identity(model, tracer)
-    _card(tracer.name)
+    _identity(model, worker)
+    _card(worker.name)
     st.page_link(
         find_pages()[0].path,
         label="Give this model a text",
         icon=":material/short_text:",
-        query_params=None if tracer.name == settings().offered[0] else {"m": tracer.name},
+        query_params=None if worker.name == settings().offered[0] else {"m": worker.name},
     )
     st.caption("The same report on a command line; its exit code says whether every check passed:")
-    st.code(command(tracer.name), language="bash", wrap_lines=True)
+    st.code(command(worker.name), language="bash", wrap_lines=True)
 
 
 def command(name: str) -> str:
@@ -123,13 +123,13 @@ def _checks(selfcheck: "SelfCheckReport") -> None:
         st.warning(plain(note), icon=":material/info:")
 
 
-def _identity(model: "LoadedModel", tracer: ModelWorker) -> None:
+def _identity(model: "LoadedModel", worker: ModelWorker) -> None:
     st.header("What exactly it is", divider=False)
     made = model.provenance()
     config = model.model.config
-    limit = f"{tracer.token_limit:,} tokens"
-    if tracer.prompt_limit < tracer.token_limit:
-        limit += f", of which this server takes {tracer.prompt_limit:,} as a prompt"
+    limit = f"{worker.token_limit:,} tokens"
+    if worker.prompt_limit < worker.token_limit:
+        limit += f", of which this server takes {worker.prompt_limit:,} as a prompt"
     facts = [
         ("Name", made.model),
         ("Revision", made.revision or "none: read from a folder"),

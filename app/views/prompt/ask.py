@@ -39,7 +39,7 @@ def current_request() -> CaptureRequest:
     return request
 
 
-def ask(tracer: ModelWorker, linked: Document | None) -> None:
+def ask(worker: ModelWorker, linked: Document | None) -> None:
     """Draw the box with everything around it; a reader who follows a link finds the text of its capture in it."""
     st.session_state.setdefault("text", linked.text if linked else "")
     box, beside = st.columns([5, 2], gap="medium")
@@ -59,55 +59,55 @@ def ask(tracer: ModelWorker, linked: Document | None) -> None:
                 icon=":material/play_arrow:",
                 shortcut="ctrl+enter",
                 on_click=run,
-                args=(tracer,),
+                args=(worker,),
             )
             with st.popover("Options", icon=":material/tune:"):
-                _options(tracer)
-            _model_choice(tracer)
-            _count(tracer)
+                _options(worker)
+            _model_choice(worker)
+            _count(worker)
     with beside:
         st.pills(
-            "Or try an example", list(_examples()), key="example", on_change=_take_example, args=(tracer,), wrap=True
+            "Or try an example", list(_examples()), key="example", on_change=_take_example, args=(worker,), wrap=True
         )
 
 
-def run(tracer: ModelWorker) -> None:
+def run(worker: ModelWorker) -> None:
     """Ask for a capture of the text in the box; what was asked before is left."""
-    current_request().submit(tracer, st.session_state.get("text", ""), lambda: _chosen(tracer))
+    current_request().submit(worker, st.session_state.get("text", ""), lambda: _chosen(worker))
 
 
-def leave(tracer: ModelWorker) -> None:
+def leave(worker: ModelWorker) -> None:
     """Stop waiting; the pass ends when nobody else waits for it."""
-    current_request().leave(tracer)
+    current_request().leave(worker)
 
 
-def cancel(tracer: ModelWorker) -> None:
+def cancel(worker: ModelWorker) -> None:
     """Stop waiting because the reader said so."""
     request = current_request()
     job = request.job
-    far = "" if job is None else _how_far(tracer, job)  # the queue knows the job's place until it is left
-    request.leave(tracer)
+    far = "" if job is None else _how_far(worker, job)  # the queue knows the job's place until it is left
+    request.leave(worker)
     if job is not None:
         request.notice = f"Cancelled. {far}."
 
 
-def welcome(tracer: ModelWorker) -> Source | None:
+def welcome(worker: ModelWorker) -> Source | None:
     """The capture a first visitor sees, once its pass has ended where one is needed."""
     request = current_request()
-    found = request.submit_welcome(tracer)
+    found = request.submit_welcome(worker)
     if found is None:
-        follow(tracer)
-        found = None if request.is_busy else request.submit_welcome(tracer)
+        follow(worker)
+        found = None if request.is_busy else request.submit_welcome(worker)
     return found
 
 
-def follow(tracer: ModelWorker) -> None:
+def follow(worker: ModelWorker) -> None:
     """Wait a moment for a pass; show how far it is when it takes longer, and what came of it when it is over."""
     request = current_request()
-    request.resume(tracer, st.session_state.get("text", ""), lambda: _chosen(tracer))
+    request.resume(worker, st.session_state.get("text", ""), lambda: _chosen(worker))
     if not request.settle(QUICK_SECONDS):
         if request.job is not None:
-            _progress(tracer, request.job)
+            _progress(worker, request.job)
         return
     if request.arrived is not None:
         _arrive(request, request.arrived)
@@ -123,45 +123,45 @@ def _arrive(request: CaptureRequest, source: Source) -> None:
 
 
 @st.fragment(run_every=POLL_SECONDS)
-def _progress(tracer: ModelWorker, job: Job[Source]) -> None:
+def _progress(worker: ModelWorker, job: Job[Source]) -> None:
     if job.is_over:
         st.rerun()
     done, total = job.progress
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.progress(done / max(total, 1), text=_how_far(tracer, job))
-        st.button("Cancel", icon=":material/stop:", on_click=cancel, args=(tracer,), key="cancel")
+        st.progress(done / max(total, 1), text=_how_far(worker, job))
+        st.button("Cancel", icon=":material/stop:", on_click=cancel, args=(worker,), key="cancel")
 
 
-def _how_far(tracer: ModelWorker, job: Job[Source]) -> str:
+def _how_far(worker: ModelWorker, job: Job[Source]) -> str:
     """Where a pass is, in words: waiting, reading the prompt, or writing one token after another."""
-    if before := tracer.queue.position(job):
+    if before := worker.queue.position(job):
         return f"Waiting, {before} before you"
-    if tracer.model is None or not job.progress[1]:
+    if worker.model is None or not job.progress[1]:
         return "Starting"
-    layers = len(tracer.model.layers)
+    layers = len(worker.model.layers)
     (step, layer), steps = divmod(max(job.progress[0] - 1, 0), layers), job.progress[1] // layers
     doing = f"Writing token {step} of {steps - 1}" if step else "Reading the text"
     return f"{doing}: layer {layer + 1} of {layers}"
 
 
 @st.fragment
-def _count(tracer: ModelWorker) -> None:
+def _count(worker: ModelWorker) -> None:
     """How long the text is for this model while it is typed, before it is too long."""
     with st.container(gap=None, width="content"):
         text = draft(BOX, text=st.session_state.get("text", ""), key="draft")
-        _length(tracer, text)
+        _length(worker, text)
 
 
-def _length(tracer: ModelWorker, text: str) -> None:
-    if tracer.model is None:
-        st.caption("No model is loaded." if tracer.loading.is_over else "The model is still loading.")
+def _length(worker: ModelWorker, text: str) -> None:
+    if worker.model is None:
+        st.caption("No model is loaded." if worker.loading.is_over else "The model is still loading.")
         return
     most = settings().max_prompt_chars
     if len(text) > most:  # too long to be worth counting on every rerun
         st.caption(f":red[{len(text):,} of {most:,} characters: shorten it]")
         return
-    tokens = tracer.count_tokens(text, chat=bool(st.session_state.get("chat")))
-    limit = tracer.prompt_limit
+    tokens = worker.count_tokens(text, chat=bool(st.session_state.get("chat")))
+    limit = worker.prompt_limit
     said = f"{tokens:,} of {limit:,} tokens"
     if tokens > limit:
         st.caption(f":red[{said}: shorten it by {tokens - limit:,}]")
@@ -171,7 +171,7 @@ def _length(tracer: ModelWorker, text: str) -> None:
         st.caption(said)
 
 
-def _options(tracer: ModelWorker) -> None:
+def _options(worker: ModelWorker) -> None:
     most = settings().max_new_tokens
     new = st.number_input(
         "Tokens to generate", 0, most, 0, key="new_tokens", help=f"0 to {most}.", persist_state="session"
@@ -182,12 +182,12 @@ def _options(tracer: ModelWorker) -> None:
     off = not (new and is_sampled)
     st.number_input("Temperature", 0.1, 5.0, 1.0, 0.1, key="temperature", disabled=off, persist_state="session")
     st.number_input("Seed", 0, 2**31 - 1, 0, key="seed", disabled=off, persist_state="session")
-    if tracer.model is not None and tracer.model.has_chat_template:
+    if worker.model is not None and worker.model.has_chat_template:
         st.toggle("Use the chat template", key="chat", help="Wraps the text as a user's turn.", persist_state="session")
 
 
-def _chosen(tracer: ModelWorker) -> "CaptureOptions":
-    """The options as the widgets say; a widget's limits hold in the browser only, so hooks and tracer check again."""
+def _chosen(worker: ModelWorker) -> "CaptureOptions":
+    """The options as the widgets say; a widget's limits hold in the browser only, so hooks and worker check again."""
     from gatescope.hooks import CaptureOptions
 
     state = st.session_state
@@ -196,17 +196,17 @@ def _chosen(tracer: ModelWorker) -> "CaptureOptions":
         sample=bool(state.get("sample")),
         temperature=state.get("temperature") or 1.0,
         seed=state.get("seed") or 0,
-        chat=bool(state.get("chat")) and tracer.model is not None and tracer.model.has_chat_template,
+        chat=bool(state.get("chat")) and worker.model is not None and worker.model.has_chat_template,
     )
 
 
-def _model_choice(tracer: ModelWorker) -> None:
+def _model_choice(worker: ModelWorker) -> None:
     offered = settings().offered
     if len(offered) == 1:
         return
     st.session_state["model"] = address.current().model
     st.selectbox(
-        "Model", offered, key="model", label_visibility="collapsed", width=260, on_change=_take_model, args=(tracer,)
+        "Model", offered, key="model", label_visibility="collapsed", width=260, on_change=_take_model, args=(worker,)
     )
 
 
@@ -217,11 +217,11 @@ def _take_model(left: ModelWorker) -> None:
     current_request().is_wanted = bool(st.session_state.get("text", "").strip())
 
 
-def _take_example(tracer: ModelWorker) -> None:
+def _take_example(worker: ModelWorker) -> None:
     document = _examples().get(st.session_state["example"] or "")
     if document is not None:
         st.session_state["text"] = document.text
-        run(tracer)
+        run(worker)
 
 
 @st.cache_resource(max_entries=1, show_spinner=False)

@@ -43,10 +43,10 @@ if TYPE_CHECKING:  # torch takes seconds to import
 _figures = MemoCache()
 
 
-def show(source: Source, view: View, tracer: ModelWorker) -> None:
+def show(source: Source, view: View, worker: ModelWorker) -> None:
     """Draw one document of a capture."""
     record = document_of(source, view.document or 0)
-    _header(record, tracer)
+    _header(record, worker)
     _document_choice(source, view)
     picture, aside = st.columns([7, 3], gap="medium")
     with aside, st.container(border=True):  # sent before the picture, which takes longer: a pin is answered by the card
@@ -56,7 +56,7 @@ def show(source: Source, view: View, tracer: ModelWorker) -> None:
     _take_away(source, record, view)
 
 
-def _header(record: RoutingRecord, tracer: ModelWorker) -> None:
+def _header(record: RoutingRecord, worker: ModelWorker) -> None:
     made = record.provenance
     generated = int((record.flag_t & Flag.GENERATED != 0).sum())
     parts = [
@@ -69,7 +69,7 @@ def _header(record: RoutingRecord, tracer: ModelWorker) -> None:
     ]
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.caption(plain(" · ".join(parts)), width="content")
-        model = tracer.model
+        model = worker.model
         if model is not None and model.fingerprint == made.fingerprint:
             _selfcheck(model.selfcheck.checks)
 
