@@ -42,19 +42,21 @@ def analyze(
     counts_only: Annotated[bool, typer.Option(help="Write nothing that holds text or tokens.")] = False,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, mps or spread.")] = None,
     dtype: Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.")] = None,
+    prove_again: Annotated[
+        bool, typer.Option("--prove-again", help="Repeat the proof that what is recorded is what is executed.")
+    ] = False,
 ) -> None:
     """Run a corpus through a model and write every metric of its routing, with nulls and intervals."""
     with errors_shown():
         from gatescope.analysis.registry import OLD_NAMES
         from gatescope.cache.study import StudyFolder, is_study
-        from gatescope.server.settings import load_settings
+        from gatescope.server.settings import settings_with
         from gatescope.studies.compute import Chosen, study_of_folder
         from gatescope.studies.out_folder import check_out
         from gatescope.studies.wholeness import part_of
         from gatescope.studies.write import write_study
 
-        given = {"model": model or None, "device": device, "dtype": dtype}
-        settings = load_settings(**{name: value for name, value in given.items() if value is not None})
+        settings = settings_with(model=model or None, device=device, dtype=dtype, prove_again=prove_again or None)
         for name in _words(metrics):
             if name in OLD_NAMES:
                 stderr.print(f"{name} is now called {OLD_NAMES[name]}; the old name works until 0.3", highlight=False)
@@ -107,7 +109,7 @@ def _run(settings: "Settings", documents: list[Document], chosen: "Chosen", opti
 
     with _progress() as tell:
         tell(f"loading {settings.model}", 0, 0)
-        loaded = load_chosen(settings)
+        loaded = load_chosen(settings, on_stage=lambda stage: tell(stage, 0, 0))
         return study(loaded, documents, chosen, options=CaptureOptions(**options), on_progress=tell)
 
 
@@ -118,5 +120,5 @@ def _progress() -> Iterator[Callable[[str, int, int], None]]:
     with Progress(*columns, console=stderr, transient=True) as progress:
         task = progress.add_task("", total=None)
         yield lambda what, done, total: progress.update(
-            task, description=what[:40], completed=done, total=total or None
+            task, description=what[:90], completed=done, total=total or None
         )

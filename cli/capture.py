@@ -48,12 +48,15 @@ def capture(
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, mps or spread.")] = None,
     dtype: Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.")] = None,
     revision: Annotated[str | None, typer.Option(help="Commit, tag or branch of a hub model.")] = None,
+    prove_again: Annotated[
+        bool, typer.Option("--prove-again", help="Repeat the proof that what is recorded is what is executed.")
+    ] = False,
 ) -> None:
     """Run a corpus through a model and keep its routing. Stopped at any moment, the same command goes on."""
     with errors_shown(), going_on(out):
         from gatescope.cache.study import StudyFolder
         from gatescope.hooks import CaptureOptions
-        from gatescope.server.settings import load_settings
+        from gatescope.server.settings import settings_with
         from gatescope.studies.blocks import Share
         from gatescope.studies.plan import Detail, Long, Plan
 
@@ -61,8 +64,9 @@ def capture(
         _check("engine", engine, ("local", "ray"))
         long_texts: Long = _check("long", long, ("split", "skip", "stop"))
         kept: Detail = _check("detail", detail, ("counts", "ids", "weights"))
-        given = {"model": model or None, "device": device, "dtype": dtype, "revision": revision}
-        settings = load_settings(**{name: value for name, value in given.items() if value is not None})
+        settings = settings_with(
+            model=model or None, device=device, dtype=dtype, revision=revision, prove_again=prove_again or None
+        )
         texts, share = corpus_of(corpus, bad), Share.parse(shard)
         seen = _counted(texts) if not corpus.startswith("hub:") else None
         plan = Plan(
@@ -155,7 +159,8 @@ def _local(settings: "Settings") -> Iterator[_Running]:
     from gatescope.server.settings import load_chosen
     from gatescope.studies.capturing import capture_study
 
-    loaded = load_chosen(settings)
+    with stderr.status("loading") as status:
+        loaded = load_chosen(settings, on_stage=status.update)
     yield _Running(lambda question, *arguments: question(loaded, *arguments), partial(capture_study, loaded))
 
 

@@ -14,7 +14,7 @@ one object is written to stdout, `{"error": {kind, found, expected, do}}` where 
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -85,22 +85,29 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Write one JSON object to stdout.")] = False,
 ) -> None:
     """Load a model, find its routers, and prove that what would be recorded is what is executed."""
-    with errors_shown(as_json), _loading(model):
+    with errors_shown(as_json), _loading(model) as on_stage:
         from gatescope.hooks import load_model
         from gatescope.server.settings import model_source
 
         source = model_source(model)
-        loaded = load_model(source, revision=revision, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
+        loaded = load_model(
+            source,
+            revision=revision,
+            device=device,
+            dtype=dtype,
+            trust_remote_code=trust_remote_code,
+            on_stage=on_stage,
+        )
     report(loaded, as_json=as_json)
 
 
 @contextmanager
-def _loading(name: str) -> Iterator[None]:
-    """How long it has taken so far, on a terminal's stderr."""
+def _loading(name: str) -> Iterator[Callable[[str], None]]:
+    """What is being done and how long it has taken so far, on a terminal's stderr; how to tell what is done."""
     columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
     with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
-        progress.add_task(f"loading {name}")
-        yield
+        task = progress.add_task(f"loading {name}")
+        yield lambda stage: progress.update(task, description=stage)
 
 
 def report(model: "LoadedModel", *, as_json: bool) -> None:

@@ -48,16 +48,20 @@ def trace(
     dtype: Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.")] = None,
     revision: Annotated[str | None, typer.Option(help="Commit, tag or branch of a hub model.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write the outcome as JSON to stdout.")] = False,
+    prove_again: Annotated[
+        bool, typer.Option("--prove-again", help="Repeat the proof that what is recorded is what is executed.")
+    ] = False,
 ) -> None:
     """Run a text through a model and write where every token was routed."""
     if (prompt is None) == (prompt_file is None):
         raise typer.BadParameter("give the text with either --prompt or --prompt-file")
     with errors_shown(as_json):
         from gatescope.hooks import CaptureOptions
-        from gatescope.server.settings import load_settings
+        from gatescope.server.settings import settings_with
 
-        chosen = {"model": model or None, "device": device, "dtype": dtype, "revision": revision}
-        settings = load_settings(**{name: value for name, value in chosen.items() if value is not None})
+        settings = settings_with(
+            model=model or None, device=device, dtype=dtype, revision=revision, prove_again=prove_again or None
+        )
         options = CaptureOptions(
             max_new_tokens=new_tokens,
             sample=sample,
@@ -102,7 +106,7 @@ def _capture(settings: "Settings", text: str, options: "CaptureOptions") -> Trac
     columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn()
     with Progress(*columns, console=stderr, transient=True) as progress:
         task = progress.add_task(f"loading {settings.model}", total=None)
-        model = load_chosen(settings)
+        model = load_chosen(settings, on_stage=lambda stage: progress.update(task, description=stage))
         progress.update(task, description="capturing, layer by layer")
         record = capture(
             model,

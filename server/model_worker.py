@@ -44,6 +44,8 @@ class ModelWorker:
         self.queue = JobQueue(
             limit=settings.queue_limit, is_present=lambda watcher: watcher == name or is_present(watcher)
         )
+        self.stage = ""
+        """What is being done while the model is loaded, in words."""
         self._read_last: tuple[bool, Prompt] | None = None
         self.loading: Job[LoadedModel] = self._load()
 
@@ -179,7 +181,10 @@ class ModelWorker:
     def _read_model(self, _tick: Tick) -> "LoadedModel":
         import_hooks()
         chosen = self._settings
-        return load_chosen(chosen, self.name)
+        return load_chosen(chosen, self.name, on_stage=self._begin)
+
+    def _begin(self, stage: str) -> None:
+        self.stage = stage
 
     def _work(self, id: str, prompt: "Prompt", options: "CaptureOptions", notice: str) -> Callable[[Tick], Source]:
         def work(tick: Tick) -> Source:

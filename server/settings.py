@@ -5,6 +5,7 @@ A setting comes from the environment (`GATESCOPE_MODEL=…`), else from the TOML
 """
 
 import os
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from tomllib import TOMLDecodeError
@@ -24,6 +25,10 @@ from gatescope.routing.errors import OptionError
 
 if TYPE_CHECKING:
     from gatescope.hooks import LoadedModel
+
+
+PROOFS = "proofs"
+"""Of what was found and proven of models, a folder beside the captures."""
 
 
 def default_cache_dir() -> Path:
@@ -51,6 +56,9 @@ class Settings(BaseSettings):
     dtype: str = "auto"
     """Number format of the weights: `auto` (as stored; float32 for small models on a CPU), `float32`, `bfloat16`,
     `float16`."""
+    prove_again: bool = False
+    """Prove at every start that what is recorded is what the model executes. Off: a proof made with the same weights,
+    libraries, device and kernels is kept beside the captures and is enough."""
     cache_dir: Path = Field(default_factory=default_cache_dir)
     """Folder of the captures."""
     quota_bytes: int | None = Field(default=2_000_000_000, ge=1_000_000)
@@ -133,18 +141,36 @@ def load_settings(**given: Any) -> Settings:
         ) from None
 
 
+def settings_with(**given: Any) -> Settings:
+    """The settings in force but for those given; None is not given. Errors: as `load_settings`."""
+    return load_settings(**{name: value for name, value in given.items() if value is not None})
+
+
 @cache
 def settings() -> Settings:
     """The settings of this process, read once."""
     return load_settings()
 
 
-def load_chosen(chosen: Settings, name: str = "") -> "LoadedModel":
-    """An offered model (by default the one shown first), loaded as settings say. Errors: as `hooks.load_model`."""
+def load_chosen(
+    chosen: Settings, name: str = "", *, on_stage: Callable[[str], object] = lambda _stage: None
+) -> "LoadedModel":
+    """An offered model (by default the one shown first), loaded as settings say. Errors: as `hooks.load_model`.
+
+    `on_stage` is told in words what is being done.
+    """
     from gatescope.hooks import load_model  # torch takes seconds to import
 
     source = model_source(name or chosen.model)
-    return load_model(source, revision=chosen.revision, device=chosen.device, dtype=chosen.dtype)
+    return load_model(
+        source,
+        revision=chosen.revision,
+        device=chosen.device,
+        dtype=chosen.dtype,
+        proofs=chosen.cache_dir / PROOFS,
+        prove_again=chosen.prove_again,
+        on_stage=on_stage,
+    )
 
 
 def model_source(name: str) -> str | Path:

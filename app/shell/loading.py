@@ -24,3 +24,5 @@ def _loading(worker: ModelWorker, then: str) -> None:
     if worker.loading.is_over:
         st.rerun()
     st.status(f"Reading the model {plain(worker.name)} and checking its routers.{then}", state="running")
+    if worker.stage:
+        st.caption(plain(worker.stage[:1].upper() + worker.stage[1:] + "."))

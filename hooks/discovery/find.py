@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import torch
@@ -21,8 +21,10 @@ from gatescope.hooks.discovery.families import BYPASSES, DIVIDED, FAMILIES, Fami
 from gatescope.hooks.discovery.search.list_sites import list_sites
 from gatescope.hooks.discovery.search.output_scale import output_scales
 from gatescope.hooks.discovery.search.router_search import router_of
+from gatescope.hooks.discovery.search.silencing import Heard, listen
 from gatescope.hooks.discovery.search.unknown_names import called_with_routes
 from gatescope.hooks.layers.readings import AnswerReading, Call, Reading
+from gatescope.hooks.layers.routes import Routes
 from gatescope.hooks.layers.site import Divider, Site, block_of, stack_of
 from gatescope.routing.errors import DenseModelError, RouterError, RouterOutputError
 
@@ -34,10 +36,14 @@ COMMON = Reading()
 
 
 class Found(NamedTuple):
-    """The MoE layers of a model in the order they ran, and paths of experts that a probing pass did not reach."""
+    """The MoE layers of a model in the order they ran, and paths of experts that a probing pass did not reach.
+
+    `routes` are what the layers did in that pass, before any `output_scale`; none where it was not looked at.
+    """
 
     sites: tuple[Site, ...]
     unreached: tuple[str, ...]
+    routes: tuple[Routes, ...] = ()
 
 
 @dataclass
@@ -49,6 +55,7 @@ class Probe:
     placed: Reading = COMMON
     calls: list[Call] = field(default_factory=list)
     outputs: list[tuple[str, nn.Module, Any]] = field(default_factory=list)
+    given: list[Any] = field(default_factory=list)
 
     @property
     def experts_path(self) -> str:
@@ -69,11 +76,15 @@ class Probe:
         return bool(self.calls if self.experts_path else self.outputs)
 
 
-def find_sites(model: nn.Module, run: Callable[[], object]) -> Found:
+def find_sites(
+    model: nn.Module, run: Callable[[], object], *, again: Callable[[tuple[Site, ...]], object] | None = None
+) -> Found:
     """Every MoE layer of `model`, in the order the model runs them.
 
-    `run` makes one short forward pass. Errors: DenseModelError when no experts module exists, RouterOutputError when
-    one exists but cannot be read, naming the module and what it returned.
+    `run` makes one short forward pass. `again` makes the second one, told where the layers are: the experts are silent
+    in it, and yet every layer gets and puts out what it did in the first. Unset, that is `run` too.
+    Errors: DenseModelError when no experts module exists, RouterOutputError when one exists but cannot be read, naming
+    the module and what it returned.
     """
     _refuse_bypasses(model)
     probes = list(_probes(model)) or [Probe(path, placed=reading) for path, reading in called_with_routes(model, run)]
@@ -82,16 +93,18 @@ def find_sites(model: nn.Module, run: Callable[[], object]) -> Found:
         if not sites:
             raise _nothing_found(model)
         return Found(sites, ())
-    order = _watch(model, probes, run)
+    order, loud = _watch(model, probes, run)
     fired = sorted((probe for probe in probes if probe.has_run), key=lambda probe: order.index(probe.path))
     unreached = [probe.path for probe in probes if not probe.has_run]
     _refuse_silent(model, fired, unreached)
     sites = tuple(_site(model, layer, probe) for layer, probe in enumerate(fired))
-    scales = output_scales(sites, run)
-    sites = tuple(replace(site, output_scale=scales[site.layer]) for site in sites)
     if {site.stack for site in sites} == {"encoder"}:  # an encoder alone is what reads the text
         sites = tuple(replace(site, stack="decoder") for site in sites)
-    return Found(sites, tuple(unreached))
+    heard = [Heard(probe.given, loud.get(site.holder_path, [])) for probe, site in zip(fired, sites, strict=True)]
+    scales = output_scales(sites, heard, run if again is None else partial(again, sites), run)
+    routes = tuple(_routes(probe, site) for probe, site in zip(fired, sites, strict=True))
+    sites = tuple(replace(site, output_scale=scales[site.layer]) for site in sites)
+    return Found(sites, tuple(unreached), routes)
 
 
 def experts_takes_routes(kind: type[nn.Module]) -> bool:
@@ -114,12 +127,17 @@ def _probes(model: nn.Module) -> Iterator[Probe]:
     """Every block of a family with an entry, and every other experts module."""
     claimed: tuple[str, ...] = ()
     for path, module in model.named_modules():
-        family = next((FAMILIES[kind.__name__] for kind in type(module).__mro__ if kind.__name__ in FAMILIES), None)
+        family = family_of(module)
         if family is not None:
             claimed += (f"{path}.",)
             yield Probe(path, family)
         elif experts_takes_routes(type(module)) and not path.startswith(claimed):
             yield Probe(path)
+
+
+def family_of(module: nn.Module) -> Family | None:
+    """The entry of a block's class or of one it is made from, if there is one."""
+    return next((FAMILIES[kind.__name__] for kind in type(module).__mro__ if kind.__name__ in FAMILIES), None)
 
 
 def _refuse_bypasses(model: nn.Module) -> None:
@@ -186,9 +204,13 @@ def _declared(config: Any, key: str) -> int:
     return value if isinstance(value, int) else 0
 
 
-def _watch(model: nn.Module, probes: list[Probe], run: Callable[[], object]) -> list[str]:
-    """Run once with temporary hooks around every layer to be; their paths in the order they were called."""
+def _watch(model: nn.Module, probes: list[Probe], run: Callable[[], object]) -> tuple[list[str], dict[str, list[Any]]]:
+    """Run once with temporary hooks around every layer to be.
+
+    Their paths in the order they were called; and what every module put out that may be a layer's block, by its path.
+    """
     order: list[str] = []
+    loud: dict[str, list[Any]] = {}
     inside = tuple(f"{probe.path}." for probe in probes if probe.family is None)
     with ExitStack() as hooks, torch.no_grad():
         for probe in probes:
@@ -196,10 +218,26 @@ def _watch(model: nn.Module, probes: list[Probe], run: Callable[[], object]) -> 
                 experts = model.get_submodule(probe.experts_path)
                 handle = experts.register_forward_pre_hook(_note_call(probe, order), with_kwargs=True)
                 hooks.callback(handle.remove)
+                probe.given = listen([experts], hooks)
+            for path in _blocks(probe):
+                if path not in loud:
+                    loud[path] = listen([model.get_submodule(path)], hooks)
             for path, module in _answering(model, probe, inside):
                 hooks.callback(module.register_forward_hook(_note_output(probe, path, order)).remove)
         run()
-    return order
+    return order, loud
+
+
+def _blocks(probe: Probe) -> Iterator[str]:
+    """The paths of the modules that may be the block of a layer: the innermost around its experts and its router."""
+    if probe.family is not None:
+        yield probe.path
+        return
+    path = probe.path
+    for _ in range(CLIMB):
+        path = path.rpartition(".")[0]
+        if path:
+            yield path
 
 
 def _answering(model: nn.Module, probe: Probe, inside: tuple[str, ...]) -> Iterator[tuple[str, nn.Module]]:
@@ -246,9 +284,20 @@ def _note_output(probe: Probe, path: str, order: list[str]) -> Callable[..., Non
     return hook
 
 
+def _routes(probe: Probe, site: Site) -> Routes:
+    """What a layer did in the pass that was watched, as its hooks will read it."""
+    answer = next(answer for path, _, answer in probe.outputs if path == site.router_path)
+    if isinstance(site.reading, AnswerReading):
+        return site.reading.routes(site.router, answer)
+    if not isinstance(site.reading, Reading):
+        raise TypeError(f"{site.name} holds its experts as a list: nothing is read of its call")
+    logits_ne = site.reading.logits(answer, site.logits_at)
+    return Routes(logits_ne, *site.reading.ids(probe.calls[0], logits_ne))
+
+
 def _site(model: nn.Module, layer: int, probe: Probe) -> Site:
     """The layer of a probe that ran."""
-    divider, stack_path = _divider(model, probe.path)
+    divider, stack_path = divider_of(model, probe.path)
     at: dict[str, Any] = {
         "layer": layer,
         "block": block_of(probe.path),
@@ -313,7 +362,7 @@ def _holder(experts_path: str, router_path: str) -> str:
     return ".".join(shared)
 
 
-def _divider(model: nn.Module, path: str) -> tuple[Divider | None, str]:
+def divider_of(model: nn.Module, path: str) -> tuple[Divider | None, str]:
     """The block that gives this layer only some of the tokens, if one does, and the path that tells its stack."""
     parts = path.split(".")
     for end in range(len(parts) - 1, 0, -1):

@@ -1,7 +1,7 @@
 """A model from a folder or the hub, onto a device, in a dtype, with its routers found and proven."""
 
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,17 @@ from transformers.utils.logging import disable_progress_bar
 from gatescope.hooks.layers.probing import probe_inputs
 from gatescope.hooks.loading.config_limits import check_config
 from gatescope.hooks.loading.model import LoadedModel
+from gatescope.hooks.loading.proofs import keep, made_with, recall
 from gatescope.hooks.loading.routers import read_routers
 from gatescope.hooks.loading.selfcheck import check
-from gatescope.hooks.loading.weights import check_fingerprint, check_memory, check_weights, fingerprint, resolve
+from gatescope.hooks.loading.weights import (
+    check_fingerprint,
+    check_memory,
+    check_weights,
+    fingerprint,
+    free_memory,
+    resolve,
+)
 from gatescope.routing.errors import ModelMemoryError, ModelNotFoundError, OptionError, WeightsError
 
 SPREAD = "spread"
@@ -25,7 +33,13 @@ disable_progress_bar()  # a library draws no bars on the terminal of the program
 # Held while weights are read: transformers changes what holds for the whole process (dtype, tying of weights, where
 # tensors are made), and of two models read at once each would miss some.
 _reading = threading.Lock()
+Stage = Callable[[str], object]
+READ_SPEED = 200e6  # bytes a second that transformers reads on a small machine with a common disk, roughly
 SMALL = 2 * 2**30  # bytes of float32 weights below which a CPU computes in float32: exact, and no slower
+
+
+def silent(_stage: str) -> None:
+    """Told what is being done where nobody wants to know."""
 
 
 def load_model(
@@ -35,6 +49,9 @@ def load_model(
     device: str = "auto",
     dtype: str = "auto",
     trust_remote_code: bool = False,
+    proofs: Path | None = None,
+    prove_again: bool = False,
+    on_stage: Stage = silent,
 ) -> LoadedModel:
     """Load a causal language model, find its routers, install the hooks and run the self-check.
 
@@ -42,21 +59,45 @@ def load_model(
     `device` is auto, cpu, cuda (or cuda:1 …), mps, or spread (over every device, and beyond that memory and disk).
     `dtype` is auto (as stored; float32 for small models on a CPU), float32, bfloat16 or float16. Code that comes with a
     model is never executed unless `trust_remote_code` is set.
+    `proofs` is a folder where what was found and proven is kept, and where it is looked for first, unless
+    `prove_again`; None: it is found and proven each time. `on_stage` is told in words what is being done.
     Errors: ModelNotFoundError, ModelAccessError, WeightsError, ModelMemoryError, DenseModelError, RouterOutputError.
     """
     place = choose_device(device)
+    on_stage(f"looking for {name}")
     folder = resolve(str(name), revision)
     check_config(folder.path)
     files = check_weights(folder.path)
+    on_stage(f"checking the files of {folder.name}")
     digest = fingerprint(folder.path, files.paths)
     check_fingerprint(folder.path, digest)
     number = choose_dtype(dtype, place, files.parameters, files.stored)
     if device != SPREAD:
         check_memory(files.parameters * number.itemsize, place, folder.name)
+    size = files.parameters * number.itemsize
+    on_stage(_about_to_read(folder.name, files.parameters, size, place))
     with _reading:
         model = _read(folder.path, number, None if device == SPREAD else place, trust_remote_code)
     tokenizer = AutoTokenizer.from_pretrained(folder.path, local_files_only=True, trust_remote_code=trust_remote_code)
-    return attach(model, tokenizer, name=folder.name, revision=folder.revision, digest=digest)
+    named = {"name": folder.name, "revision": folder.revision, "fingerprint": digest}
+    made = made_with(model, digest)
+    kept = None if proofs is None or prove_again else recall(proofs, model, made)
+    if kept is not None:
+        return LoadedModel(**named, model=model, tokenizer=tokenizer, routers=kept[0], selfcheck=kept[1])
+    loaded = attach(model, tokenizer, name=folder.name, revision=folder.revision, digest=digest, on_stage=on_stage)
+    if proofs is not None:
+        keep(proofs, loaded.routers, loaded.selfcheck, made)
+    return loaded
+
+
+def _about_to_read(name: str, parameters: int, size: int, place: torch.device) -> str:
+    """What reading the weights will take, in words."""
+    free, seconds = free_memory(place), size / READ_SPEED
+    about = f"about {seconds / 60:.0f} minutes" if seconds > 90 else f"about {max(seconds, 1):.0f} s"
+    return (
+        f"reading {name}: {parameters / 1e9:.2f} billion weights, {size / 2**30:.1f} GiB of the "
+        f"{free / 2**30:.1f} GiB free, {about}"
+    )
 
 
 def attach(
@@ -67,14 +108,18 @@ def attach(
     revision: str = "",
     digest: str = "",
     inputs: Mapping[str, Any] | None = None,
+    on_stage: Stage = silent,
 ) -> LoadedModel:
     """Find the routers of a model already in memory, install the hooks and run the self-check.
 
     `inputs` are what the model is called with in the probing passes, for models that read more than token ids.
+    `on_stage` is told in words what is being done.
     """
     if inputs is None:
         inputs = probe_inputs(model, vocabulary=len(tokenizer), special=frozenset(tokenizer.all_special_ids))
+    on_stage(f"finding the routers of {name}")
     routers = read_routers(model, inputs)
+    on_stage(f"proving that what is recorded of {name} is what it executes")
     return LoadedModel(
         name=name,
         revision=revision,

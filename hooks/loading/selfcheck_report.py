@@ -14,10 +14,14 @@ class Check:
 
 @dataclass(frozen=True)
 class SelfCheckReport:
-    """All claims checked at load, and what a reader must know beside them."""
+    """All claims checked at load, and what a reader must know beside them.
+
+    `proven_at` says when, in ISO 8601, where that was at an earlier start; it is empty where it was at this one.
+    """
 
     checks: tuple[Check, ...] = ()
     notes: tuple[str, ...] = ()
+    proven_at: str = ""
 
     @property
     def passed(self) -> bool:

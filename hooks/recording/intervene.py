@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gatescope.hooks.layers.probing import forward
-from gatescope.hooks.layers.routes import Routes
+from gatescope.hooks.layers.routes import NO_EXPERT, Routes
 from gatescope.hooks.recording.changing import Intervention
 from gatescope.hooks.recording.recorder import Recorder, Sink
 
@@ -38,15 +38,44 @@ class Reroute:
 
     def change(self, layer: int, routes: Routes) -> tuple[Tensor, Tensor] | None:
         """Called by the recorder; changes one route of one layer."""
+        return _sent(routes, self.row, self.expert) if layer == self.layer_index else None
+
+
+class RerouteText:
+    """Sends one token of one text of a batch to an expert that it does not use, in one layer.
+
+    Texts of `length` tokens stand one behind the other. The token is the one nearest the middle that has a token before
+    it and that the layer gave an expert; `place` is where it stands in its text, None until one was changed.
+    """
+
+    def __init__(self, layer_index: int, *, text: int, length: int, experts: int) -> None:
+        self.layer_index, self.text, self.length, self.experts = layer_index, text, length, experts
+        self.place: int | None = None
+
+    def change(self, layer: int, routes: Routes) -> tuple[Tensor, Tensor] | None:
+        """Called by the recorder; changes one route of one layer."""
         if layer != self.layer_index:
             return None
-        ids_nk, weights_nk = routes.ids_nk.clone(), routes.weights_nk.clone()
-        strongest = int(weights_nk[self.row].argmax())
-        if (ids_nk[self.row] == self.expert).any():
-            weights_nk[self.row, strongest] = 0
-        else:
-            ids_nk[self.row, strongest] = self.expert
-        return ids_nk, weights_nk
+        ids_nk = routes.ids_nk
+        rows_n = torch.arange(len(ids_nk), device=ids_nk.device) if routes.rows_n is None else routes.rows_n
+        is_mine_n = (rows_n // self.length == self.text) & (rows_n % self.length > 0)
+        rows = (is_mine_n & (ids_nk[:, 0] != NO_EXPERT)).nonzero()[:, 0]
+        if not len(rows):
+            return None
+        row = int(rows[len(rows) // 2])
+        self.place = int(rows_n[row]) % self.length
+        return _sent(routes, row, unused_expert(ids_nk[row], self.experts))
+
+
+def _sent(routes: Routes, row: int, expert: int) -> tuple[Tensor, Tensor]:
+    """Routes with a row's strongest expert replaced; its weight set to 0 where every expert is in use."""
+    ids_nk, weights_nk = routes.ids_nk.clone(), routes.weights_nk.clone()
+    strongest = int(weights_nk[row].argmax())
+    if (ids_nk[row] == expert).any():
+        weights_nk[row, strongest] = 0
+    else:
+        ids_nk[row, strongest] = expert
+    return ids_nk, weights_nk
 
 
 class Watch:

@@ -211,8 +211,7 @@ def _dispatch(now: _Pass, site: Site, routes: Routes) -> Changed | None:
     Errors: OptionError for a sink that hands something back; as `changed`.
     """
     weights_nk = routes.weights_nk.detach()
-    weights_nk = weights_nk if site.output_scale == 1.0 else weights_nk * site.output_scale
-    own = Routes(routes.logits_ne.detach(), routes.ids_nk, weights_nk, now.rows.pop(site.layer, None))
+    own = scaled(Routes(routes.logits_ne.detach(), routes.ids_nk, weights_nk, now.rows.pop(site.layer, None)), site)
     routes = changed(now.interventions, now.names, site, own) if now.interventions else own
     told = routes if routes is own else routes._replace(weights_nk=routes.weights_nk.detach())
     for sink in now.sinks:
@@ -220,6 +219,13 @@ def _dispatch(now: _Pass, site: Site, routes: Routes) -> Changed | None:
             raise _not_changed_here(sink)
     is_same = routes.ids_nk is own.ids_nk and routes.weights_nk is own.weights_nk
     return None if is_same or routes.wanted is None else to_execute(routes, routes.wanted, site.output_scale)
+
+
+def scaled(routes: Routes, site: Site) -> Routes:
+    """A layer's routes with their weights in the units of its block's output."""
+    if site.output_scale == 1.0:
+        return routes
+    return routes._replace(weights_nk=routes.weights_nk * site.output_scale)
 
 
 def eagerly(hook: Callable[..., Any]) -> Callable[..., Any]:

@@ -106,7 +106,7 @@ def show_trust(selfcheck: "SelfCheckReport") -> None:
     count = len(selfcheck.checks)
     if selfcheck.passed:
         st.success(
-            f"**Yes: {count} of {count} checks passed.** They ran on this model when it was loaded, with a fixed text.",
+            f"**Yes: {count} of {count} checks passed.** {_when(selfcheck)}",
             icon=":material/verified:",
         )
     elif failed:
@@ -114,6 +114,15 @@ def show_trust(selfcheck: "SelfCheckReport") -> None:
         st.error(f"**Not in full: {len(failed)} of {count} checks failed** ({names}).", icon=":material/warning:")
     else:
         st.error("**Unknown: nothing was checked.**", icon=":material/warning:")
+
+
+def _when(selfcheck: "SelfCheckReport") -> str:
+    if not selfcheck.proven_at:
+        return "They ran on this model when it was loaded, with a fixed text."
+    return (
+        f"They ran with a fixed text on {selfcheck.proven_at[:10]}, with the same weights, libraries, device and "
+        "kernels, and were not repeated at this start."
+    )
 
 
 def _checks(selfcheck: "SelfCheckReport") -> None:

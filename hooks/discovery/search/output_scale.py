@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
-from gatescope.hooks.discovery.search.silencing import Block, Heard, heard_with_and_without
+from gatescope.hooks.discovery.search.silencing import Block, Heard, silence
 from gatescope.hooks.layers.readings import Reading
 from gatescope.hooks.layers.site import Site
 
@@ -12,21 +12,25 @@ MISFIT = 0.05  # share of the change that one factor may leave unexplained; a no
 NEAR_ONE = 0.01
 
 
-def output_scales(sites: Sequence[Site], run: Callable[[], object]) -> list[float]:
+def output_scales(
+    sites: Sequence[Site], heard: Sequence[Heard], again: Callable[[], object], run: Callable[[], object]
+) -> list[float]:
     """For each layer, s in `block output = s × experts output + what does not depend on the experts`.
 
-    The model runs twice more, once with its experts silenced. 1 where the change of the output is no multiple of what
-    the experts gave (it passes a norm or a projection), or where no experts module gives anything.
+    `heard` is, for each layer, what its block and its experts put out in a pass of the model as it is. The model runs
+    once more with its experts silenced, by `again`; where MoE blocks lie inside others, then by `run`. 1 where the
+    change of the output is no multiple of what the experts gave (it passes a norm or a projection), or where no experts
+    module gives anything.
     """
     scales = [1.0] * len(sites)
-    measured = {
+    blocks = {
         site.layer: Block(site.holder_path, site.holder, (site.experts,))
         for site in sites
         if site.experts is not None and isinstance(site.reading, Reading) and site.reading.leading
     }
-    heard = heard_with_and_without(tuple(measured.values()), run)
-    for (layer, block), one in zip(measured.items(), heard, strict=True):
-        scales[layer] = _stated(block.holder, _factor(one))
+    silence(list(blocks.values()), [heard[layer] for layer in blocks], again, run)
+    for layer, block in blocks.items():
+        scales[layer] = _stated(block.holder, _factor(heard[layer]))
     return scales
 
 

@@ -1,11 +1,12 @@
 """What blocks put out with their experts and without: two passes of the whole model, each module run as often as ever.
 
-A block may hold what must not run twice in a pass (attention that writes to a cache, a counter). So nothing is run by
-itself: in the second pass the experts of all blocks are silenced, and each block then hands on what it had put out in
-the first, so that every block gets the same input both times.
+The first pass, in which everything runs as it is, may be one that is made anyhow: `listen` only notes. A block may hold
+what must not run twice in a pass (attention that writes to a cache, a counter). So nothing is run by itself: in the
+second pass the experts of all blocks are silenced, and each block then hands on what it had put out in the first, so
+that every block gets the same input both times.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -41,23 +42,34 @@ class Heard:
 
 def heard_with_and_without(blocks: Sequence[Block], run: Callable[[], object]) -> list[Heard]:
     """Every block in a pass as it is, and in one with its experts silenced; `run` makes one pass."""
-    heard = [Heard() for _ in blocks]
     if not blocks:
-        return heard
+        return []
     with ExitStack() as hooks, torch.no_grad():
-        for block, one in zip(blocks, heard, strict=True):
-            hooks.callback(block.holder.register_forward_hook(_note(one.loud)).remove)
-            for expert in block.experts:
-                hooks.callback(expert.register_forward_hook(_note(one.given)).remove)
+        heard = [Heard(*(listen(each, hooks) for each in (block.experts, (block.holder,)))) for block in blocks]
         run()
-    for numbers in _apart(blocks):
+    silence(blocks, heard, run, run)
+    return heard
+
+
+def listen(modules: Sequence[nn.Module], hooks: ExitStack) -> list[Any]:
+    """What these modules put out, call by call, until `hooks` is closed."""
+    kept: list[Any] = []
+    for module in modules:
+        hooks.callback(module.register_forward_hook(_note(kept)).remove)
+    return kept
+
+
+def silence(
+    blocks: Sequence[Block], heard: Sequence[Heard], first: Callable[[], object], run: Callable[[], object]
+) -> None:
+    """Let `heard` hear every block without its experts: one pass by `first`, one more by `run` for blocks in blocks."""
+    for turn, numbers in enumerate(_apart(blocks) or [[]]):
         with ExitStack() as hooks, torch.no_grad():
             for number in numbers:
                 hooks.callback(blocks[number].holder.register_forward_hook(_hand_on(heard[number])).remove)
                 for expert in blocks[number].experts:
                     hooks.callback(expert.register_forward_hook(_silence).remove)
-            run()
-    return heard
+            (run if turn else first)()
 
 
 def first_tensor(output: Any) -> Tensor | None:
@@ -66,7 +78,7 @@ def first_tensor(output: Any) -> Tensor | None:
     return first if isinstance(first, Tensor) else None
 
 
-def _apart(blocks: Sequence[Block]) -> Iterable[list[int]]:
+def _apart(blocks: Sequence[Block]) -> list[list[int]]:
     """The blocks by number, in as few groups as there must be for none to lie inside another of its group."""
     groups: list[list[int]] = []
     for number, block in enumerate(blocks):
