@@ -238,7 +238,9 @@ def _document(document: Document) -> Mapping[str, object]:
 
 def _provenance(provenance: Provenance) -> Mapping[str, object]:
     """As a dictionary, whatever kind of mapping its options are."""
-    whole = {name: getattr(provenance, name) for name in provenance.__dataclass_fields__}
+    whole: dict[str, object] = {name: getattr(provenance, name) for name in provenance.__dataclass_fields__}
+    if not provenance.threads:  # as records of before say nothing of them
+        del whole["threads"]
     return whole | {"versions": dict(provenance.versions), "options": dict(provenance.options)}
 
 

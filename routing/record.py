@@ -50,7 +50,10 @@ class Document:
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """What a capture was made with: enough to repeat it, and to tell whether two captures may be compared."""
+    """What a capture was made with: enough to repeat it, and to tell whether two captures may be compared.
+
+    `threads` of a CPU are said and make no difference between captures; 0 where it is not known, or was no CPU.
+    """
 
     model: str
     fingerprint: str
@@ -62,6 +65,7 @@ class Provenance:
     engine: str = "hooks"
     versions: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, str | int | float | bool | None] = field(default_factory=dict)
+    threads: int = field(default=0, compare=False)
 
     @property
     def intervention(self) -> str:

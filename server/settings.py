@@ -56,6 +56,9 @@ class Settings(BaseSettings):
     dtype: str = "auto"
     """Number format of the weights: `auto` (as stored; float32 for small models on a CPU), `float32`, `bfloat16`,
     `float16`."""
+    threads: int = Field(default=0, ge=0, le=4096)
+    """Threads that a model computes on where that is a CPU; 0: as many as a short measurement finds best, within the
+    cores and the container's quota, measured again where passes become slow."""
     prove_again: bool = False
     """Prove at every start that what is recorded is what the model executes. Off: a proof made with the same weights,
     libraries, device and kernels is kept beside the captures and is enough."""
@@ -167,6 +170,7 @@ def load_chosen(
         revision=chosen.revision,
         device=chosen.device,
         dtype=chosen.dtype,
+        threads=chosen.threads,
         proofs=chosen.cache_dir / PROOFS,
         prove_again=chosen.prove_again,
         on_stage=on_stage,

@@ -57,7 +57,7 @@ class Plan:
         """What two runs must have in common to be one study. Errors: OptionError for a plan that no text fits."""
         most_tokens(model, self)
         made = asdict(model.provenance(self.options.as_dict()))
-        del made["device"]
+        del made["device"], made["threads"]
         own = ("detail", "scores", "long", "batch_tokens", "longest")
         return {"corpus": corpus, **made, **{name: getattr(self, name) for name in own}}
 

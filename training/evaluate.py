@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 from gatescope.analysis.comparison.saturation import saturation
 from gatescope.corpora import probe
 from gatescope.hooks import LoadedModel, attach, capture_corpus, load_model
+from gatescope.hooks.loading.threads import processors
 from gatescope.models import BUNDLED_MODELS
 from gatescope.models.bundled_captures import history, load_probe_capture
 from gatescope.routing.errors import GatescopeError, ModelNotFoundError
@@ -165,11 +166,11 @@ def main(
     runs: Annotated[Path, typer.Option(help="Folder of runs that gatescope.training.train wrote.")] = RUNS,
     documents: Annotated[int, typer.Option(help="Held-out documents of each domain and language, at most.")] = 12,
     permutations: Annotated[int, typer.Option(help="Random deals of the labels.")] = 2000,
-    threads: Annotated[int, typer.Option(help="CPU threads.")] = 2,
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: all that the machine grants.")] = 0,
 ) -> None:
     """Evaluate a bundled model and write evaluation.json and README.md into its folder."""
     keep_freed_memory()
-    torch.set_num_threads(threads)
+    torch.set_num_threads(threads or processors())
     try:
         folder = BUNDLED_MODELS[architecture(name).name]
         figures = evaluate(name, folder, corpus, runs / name, documents=documents, permutations=permutations)

@@ -18,6 +18,7 @@ from gatescope.cache.schema import encode
 from gatescope.cache.sums import write_sums
 from gatescope.corpora import domains, languages, probe
 from gatescope.hooks import LoadedModel, attach, capture, capture_corpus, load_model
+from gatescope.hooks.loading.threads import processors
 from gatescope.models import BUNDLED_MODELS
 from gatescope.models.bundled_captures import WELCOME_TEXT, Moment, folder_of
 from gatescope.routing.errors import GatescopeError
@@ -93,10 +94,10 @@ def _write(path: Path, record: RoutingRecord) -> Path:
 def main(
     name: Annotated[str, typer.Argument(help="The model: sift-softmax or sift-sigmoid.")],
     runs: Annotated[Path, typer.Option(help="Folder of runs that gatescope.training.train wrote.")] = RUNS,
-    threads: Annotated[int, typer.Option(help="CPU threads.")] = 2,
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: all that the machine grants.")] = 0,
 ) -> None:
     """Capture the welcome text and the probe set with a bundled model, and some of it with its run's kept weights."""
-    torch.set_num_threads(threads)
+    torch.set_num_threads(threads or processors())
     started = time.monotonic()
     try:
         model = load_model(BUNDLED_MODELS[architecture(name).name], device="cpu")

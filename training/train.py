@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from gatescope.hooks.loading.threads import processors
 from gatescope.routing.errors import GatescopeError, OptionError
 from gatescope.training.architecture import Architecture, architecture, fresh_model, routers
 from gatescope.training.balance import RouterTap, batch_load, load_figures
@@ -234,12 +235,12 @@ def main(
     tokens: Annotated[float | None, typer.Option(help="Train on this many tokens instead.")] = None,
     corpus: Annotated[Path, typer.Option(help="Folder that gatescope.training.corpus wrote.")] = DEFAULT_FOLDER,
     runs: Annotated[Path, typer.Option(help="Folder of runs; this one's is named after the model.")] = RUNS,
-    threads: Annotated[int, typer.Option(help="CPU threads.")] = 2,
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: all that the machine grants.")] = 0,
     seed: Annotated[int, typer.Option(help="Seed of the weights and the batches.")] = Recipe.seed,
 ) -> None:
     """Train, or go on training, a bundled model."""
     keep_freed_memory()
-    torch.set_num_threads(threads)
+    torch.set_num_threads(threads or processors())
     try:
         shape = architecture(name)
         recipe = Recipe(minutes=minutes, tokens=int(tokens) if tokens else None, seed=seed)

@@ -20,7 +20,7 @@ def to_bytes(tally: Tally) -> bytes:
         arrays |= {f"group/{name}/{groups.index(group)}": table for group, table in tables.items()}
     about = {
         "layers": [asdict(rule) for rule in tally.layers],
-        "provenance": asdict(tally.provenance),
+        "provenance": {name: value for name, value in asdict(tally.provenance).items() if name != "threads"},
         "units": tally.units,
         "groups": groups,
     }

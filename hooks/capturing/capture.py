@@ -66,7 +66,8 @@ def capture_batch(
         model.routers.learnt, scores=options.scores, logits=options.logits, on_layer=_counter(on_progress, total)
     )
     stacks = {rule.stack for rule in model.layers}
-    with torch.no_grad(), model.recorder.recording(sink):
+    tokens = sum(len(prompt.ids) + new_tokens for prompt in prompts)
+    with torch.no_grad(), model.computing(len(prompts), tokens), model.recorder.recording(sink):
         passes = [
             step.columns | sink.flush(step.keep_n, step.stack)
             for step in _steps(model, prompts, options, side)

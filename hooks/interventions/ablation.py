@@ -59,7 +59,8 @@ def losses_without(
         for at, one in enumerate(silenced):
             if on_progress is not None:
                 on_progress(number * len(silenced) + at, len(texts) * len(silenced))
-            loss_xd[at, number] = _loss(model, one, ids_s) if len(ids_s) > 1 else 0.0
+            with model.computing(1, len(ids_s)):
+                loss_xd[at, number] = _loss(model, one, ids_s) if len(ids_s) > 1 else 0.0
     return loss_xd, tokens_d
 
 

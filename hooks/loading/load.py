@@ -10,12 +10,13 @@ import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
-from gatescope.hooks.layers.probing import probe_inputs
+from gatescope.hooks.layers.probing import PROBE_TOKENS, forward, input_device, probe_inputs
 from gatescope.hooks.loading.config_limits import check_config
 from gatescope.hooks.loading.model import LoadedModel
 from gatescope.hooks.loading.proofs import keep, made_with, recall
 from gatescope.hooks.loading.routers import read_routers
 from gatescope.hooks.loading.selfcheck import check
+from gatescope.hooks.loading.threads import Threads
 from gatescope.hooks.loading.weights import (
     check_fingerprint,
     check_memory,
@@ -51,6 +52,7 @@ def load_model(
     trust_remote_code: bool = False,
     proofs: Path | None = None,
     prove_again: bool = False,
+    threads: int = 0,
     on_stage: Stage = silent,
 ) -> LoadedModel:
     """Load a causal language model, find its routers, install the hooks and run the self-check.
@@ -60,7 +62,8 @@ def load_model(
     `dtype` is auto (as stored; float32 for small models on a CPU), float32, bfloat16 or float16. Code that comes with a
     model is never executed unless `trust_remote_code` is set.
     `proofs` is a folder where what was found and proven is kept, and where it is looked for first, unless
-    `prove_again`; None: it is found and proven each time. `on_stage` is told in words what is being done.
+    `prove_again`; None: it is found and proven each time. `threads` of a CPU to compute on; 0: as many as a short
+    measurement finds best, and again later where passes become slow. `on_stage` is told in words what is being done.
     Errors: ModelNotFoundError, ModelAccessError, WeightsError, ModelMemoryError, DenseModelError, RouterOutputError.
     """
     place = choose_device(device)
@@ -83,8 +86,17 @@ def load_model(
     made = made_with(model, digest)
     kept = None if proofs is None or prove_again else recall(proofs, model, made)
     if kept is not None:
-        return LoadedModel(**named, model=model, tokenizer=tokenizer, routers=kept[0], selfcheck=kept[1])
-    loaded = attach(model, tokenizer, name=folder.name, revision=folder.revision, digest=digest, on_stage=on_stage)
+        return LoadedModel(
+            **named,
+            model=model,
+            tokenizer=tokenizer,
+            routers=kept[0],
+            selfcheck=kept[1],
+            threads=_threads(model, _inputs(model, tokenizer), threads),
+        )
+    loaded = attach(
+        model, tokenizer, name=folder.name, revision=folder.revision, digest=digest, threads=threads, on_stage=on_stage
+    )
     if proofs is not None:
         keep(proofs, loaded.routers, loaded.selfcheck, made)
     return loaded
@@ -108,18 +120,22 @@ def attach(
     revision: str = "",
     digest: str = "",
     inputs: Mapping[str, Any] | None = None,
+    threads: int = 0,
     on_stage: Stage = silent,
 ) -> LoadedModel:
     """Find the routers of a model already in memory, install the hooks and run the self-check.
 
     `inputs` are what the model is called with in the probing passes, for models that read more than token ids.
-    `on_stage` is told in words what is being done.
+    `threads` and `on_stage` are as for `load_model`.
     """
     if inputs is None:
-        inputs = probe_inputs(model, vocabulary=len(tokenizer), special=frozenset(tokenizer.all_special_ids))
-    on_stage(f"finding the routers of {name}")
-    routers = read_routers(model, inputs)
-    on_stage(f"proving that what is recorded of {name} is what it executes")
+        inputs = _inputs(model, tokenizer)
+    chosen = _threads(model, inputs, threads)
+    with chosen.used(1, PROBE_TOKENS):
+        on_stage(f"finding the routers of {name}")
+        routers = read_routers(model, inputs)
+        on_stage(f"proving that what is recorded of {name} is what it executes")
+        report = check(routers)
     return LoadedModel(
         name=name,
         revision=revision,
@@ -127,8 +143,21 @@ def attach(
         model=model,
         tokenizer=tokenizer,
         routers=routers,
-        selfcheck=check(routers),
+        selfcheck=report,
+        threads=chosen,
     )
+
+
+def _inputs(model: Any, tokenizer: Any) -> Mapping[str, Any]:
+    """Inputs of a short pass: ordinary tokens of this tokenizer."""
+    return probe_inputs(model, vocabulary=len(tokenizer), special=frozenset(tokenizer.all_special_ids))
+
+
+def _threads(model: Any, inputs: Mapping[str, Any], number: int) -> Threads:
+    """The threads that passes of a model run on. Errors: OptionError for less than none."""
+    if number < 0:
+        raise OptionError(f"{number} threads", expected="a number of threads, or 0 to measure it", do="give one")
+    return Threads(model, lambda: forward(model, inputs), input_device(model), fixed=number)
 
 
 def choose_device(wanted: str) -> torch.device:

@@ -1,6 +1,7 @@
 """A model ready to be captured: its weights, its tokenizer, its routers and the hooks on them."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +14,7 @@ from gatescope.hooks.layers.probing import input_device
 from gatescope.hooks.layers.site import Site
 from gatescope.hooks.loading.routers import Routers
 from gatescope.hooks.loading.selfcheck_report import SelfCheckReport
+from gatescope.hooks.loading.threads import Threads
 from gatescope.hooks.recording.recorder import Recorder
 from gatescope.hooks.text.tokens import Prompt, tokenise
 from gatescope.routing.record import Provenance
@@ -32,6 +34,7 @@ class LoadedModel:
     tokenizer: Any
     routers: Routers
     selfcheck: SelfCheckReport = field(default_factory=SelfCheckReport)
+    threads: Threads | None = None
 
     @property
     def layers(self) -> tuple[RouterRule, ...]:
@@ -103,6 +106,10 @@ class LoadedModel:
         """How many tokens a prompt has, special and template tokens included."""
         return len(self.tokenise(text, chat=chat).ids)
 
+    def computing(self, texts: int, tokens: int) -> AbstractContextManager[None]:
+        """Passes over so many tokens, in so many texts, on the number of threads that suits them."""
+        return nullcontext() if self.threads is None else self.threads.used(texts, tokens)
+
     def provenance(self, options: Mapping[str, Any] | None = None) -> Provenance:
         """What a capture of this model is made with."""
         config = self.model.config
@@ -116,4 +123,5 @@ class LoadedModel:
             experts_implementation=str(getattr(config, "_experts_implementation", "") or ""),
             versions={each.__name__: str(each.__version__) for each in (torch, transformers, tokenizers)},
             options=dict(options or {}),
+            threads=0 if self.threads is None or self.device != "cpu" else self.threads.count,
         )

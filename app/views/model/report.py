@@ -146,13 +146,18 @@ def _identity(model: "LoadedModel", worker: ModelWorker) -> None:
         ("Class", f"{type(model.model).__name__} ({getattr(config, 'model_type', 'no type')})"),
         ("Parameters", f"{model.parameters:,}"),
         ("Number format", made.dtype),
-        ("Device", made.device),
+        ("Device", made.device + _on_threads(made.threads)),
         ("Experts run by", made.experts_implementation or "not said"),
         ("Attention", made.attention or "not said"),
         ("Longest text", limit),
         ("Versions", ", ".join(f"{name} {version}" for name, version in made.versions.items())),
     ]
     st.html(framed(facts_list(facts)))
+
+
+def _on_threads(number: int) -> str:
+    """How many threads a CPU computes on; nothing of other devices."""
+    return f", on {number} thread{'s' * (number != 1)}" if number else ""
 
 
 def _card(name: str) -> None:
