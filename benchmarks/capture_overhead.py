@@ -30,7 +30,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from benchmarks.subjects import OLMOE_LAYERS, Subject, bundled, olmoe_shaped
-from gatescope.hooks.recording.sink import RouteSink
+from gatescope.hooks.recording.sink import PASSES, RouteSink
 
 WARM_UP = 2
 LEAST_SECONDS = 0.02  # shorter passes are timed several in a row
@@ -77,7 +77,9 @@ def main() -> None:
         print(f"{'':34}{'plain':>10}  {'kind':20}{'ratio':>7}  {'quartiles':13}{'CPU':>7}")
         for rows, reads in product(options.batches, options.passes):
             case = Case(rows, options.tokens, decodes=reads == "decode")
-            _print(case, measure(kinds(subject, case), options.rounds))
+            _print(
+                case, measure(kinds(subject, case), options.rounds, PASSES if case.decodes and case.rows == 1 else 1)
+            )
     print(f"\nload at the end {os.getloadavg()[0]:.1f}")
 
 
@@ -129,10 +131,10 @@ def _forward(model: Any, **inputs: Any) -> Any:
 
 
 def _recorded(subject: Subject, ids_bs: Tensor, case: Case, detail: dict[str, bool]) -> Run:
-    """One pass, its routing handed over as arrays."""
+    """One pass, its routing handed over as arrays; when one token is decoded, with that of the passes around it."""
     run = _pass(subject, subject.hooked, ids_bs, case)
     keep_n = torch.ones(case.rows * (1 if case.decodes else case.length), dtype=torch.bool)
-    sink = RouteSink(subject.routers.learnt, **detail)
+    sink = RouteSink(subject.routers.learnt, **detail, passes=PASSES if case.decodes else 1)
 
     def recorded() -> Any:
         with subject.routers.recorder.recording(sink):
@@ -154,12 +156,12 @@ def _reported(subject: Subject, ids_bs: Tensor, case: Case) -> Run:
     return reported
 
 
-def measure(runs: dict[str, Run], rounds: int) -> dict[str, list[tuple[Spent, Spent]]]:
-    """(plain, own) of every kind but the plain one, a pair for each round."""
+def measure(runs: dict[str, Run], rounds: int, least: int = 1) -> dict[str, list[tuple[Spent, Spent]]]:
+    """(plain, own) of every kind but the plain one, a pair for each round of at least so many passes."""
     plain = runs["plain"]
     for run in list(runs.values()) * WARM_UP:
         run()
-    times = max(1, round(LEAST_SECONDS / timed(plain, 3).wall))
+    times = max(least, round(LEAST_SECONDS / timed(plain, 3).wall))
     order = random.Random(0)
     pairs: dict[str, list[tuple[Spent, Spent]]] = {name: [] for name in runs if name != "plain"}
     for _ in range(rounds):

@@ -12,7 +12,7 @@ from gatescope.hooks.capturing.options import CaptureOptions
 from gatescope.hooks.capturing.prompt import encode
 from gatescope.hooks.capturing.translation import translation_steps
 from gatescope.hooks.loading.model import LoadedModel
-from gatescope.hooks.recording.sink import RouteSink, alike, interventions
+from gatescope.hooks.recording.sink import PASSES, RouteSink, alike, interventions
 from gatescope.hooks.text.pieces import pieces
 from gatescope.hooks.text.tokens import Prompt
 from gatescope.routing.errors import OptionError
@@ -63,17 +63,23 @@ def capture_batch(
     side = _padding_side(padding_side, options, lengths={len(prompt.ids) for prompt in prompts})
     total = len(model.layers) * (1 + new_tokens)
     sink = RouteSink(
-        model.routers.learnt, scores=options.scores, logits=options.logits, on_layer=_counter(on_progress, total)
+        model.routers.learnt,
+        scores=options.scores,
+        logits=options.logits,
+        passes=PASSES if new_tokens else 1,
+        on_layer=_counter(on_progress, total),
     )
     stacks = {rule.stack for rule in model.layers}
     tokens = sum(len(prompt.ids) + new_tokens for prompt in prompts)
     with torch.no_grad(), model.computing(len(prompts), tokens), model.recorder.recording(sink):
         passes = [
-            step.columns | sink.flush(step.keep_n, step.stack)
+            (step.columns, sink.flush(step.keep_n, step.stack))
             for step in _steps(model, prompts, options, side)
             if step.stack in stacks
         ]
-    return _record(model, documents, options.as_dict() | interventions(sink), _joined(passes))
+        sink.settle()
+    columns = _joined([tokens | routes for tokens, routes in passes])
+    return _record(model, documents, options.as_dict() | interventions(sink), columns)
 
 
 def _document(text: str | Document | Prompt) -> Document:

@@ -20,7 +20,7 @@ from gatescope.hooks.live.rows.book import Book
 from gatescope.hooks.live.rows.followed import core_of, followed_model
 from gatescope.hooks.live.rows.sequences import Text, gathered
 from gatescope.hooks.loading.model import LoadedModel
-from gatescope.hooks.recording.sink import RouteSink, interventions
+from gatescope.hooks.recording.sink import PASSES, RouteSink, interventions
 from gatescope.hooks.text.pieces import pieces
 from gatescope.routing.errors import OptionError, RouterOutputError
 from gatescope.routing.record import Document, Flag, Provenance, RoutingRecord
@@ -53,6 +53,7 @@ class Recording:
         texts = [text for text in self._book.texts if text.links]
         if not texts:
             raise _nothing(self.passes)
+        self._sink.settle()
         columns = gathered(texts)
         is_special_t = np.isin(columns["token_t"], getattr(tokenizer, "all_special_ids", []))
         columns["flag_t"] = (columns["flag_t"] | is_special_t * np.uint8(Flag.SPECIAL)).astype(np.uint8)
@@ -78,6 +79,7 @@ class Recording:
             )
         if not self.passes:
             raise _nothing(0)
+        self._sink.settle()
 
     def _stated(self) -> Provenance:
         options = dict(self._provenance.options) | {"recorded": "forward passes"} | interventions(self._sink)
@@ -98,7 +100,7 @@ def record(
     wrapped = model.model if isinstance(model, LoadedModel) else model
     core = core_of(wrapped)
     followed = followed_model(core, model if isinstance(model, LoadedModel) else None, inputs)
-    sink = RouteSink(followed.learnt, scores=scores, logits=logits)
+    sink = RouteSink(followed.learnt, scores=scores, logits=logits, passes=PASSES)
     book = Book(sink, tuple(one.rule for one in followed.learnt), getattr(core, "config", None))
     stated = model.provenance() if isinstance(model, LoadedModel) else _provenance(core)
     recording = Recording(book, followed.learnt, stated, sink)

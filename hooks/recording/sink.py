@@ -1,9 +1,14 @@
-"""The sink of a capture: every layer's routing held while the model runs, handed over as arrays after each pass."""
+"""The sink of a capture: every layer's routing held while the model runs, handed over as arrays afterwards.
 
-from collections.abc import Callable, Sequence
+One token at a time, reducing a pass costs as much as it does for hundreds of tokens. So passes that are alike may wait,
+copied, until there are many of them, and are then reduced as one.
+"""
+
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -15,6 +20,7 @@ from gatescope.routing.record import EMPTY8, empty_slot
 from gatescope.routing.router import RouterRule, Stack
 
 HELD = 1 << 21  # router scores held before they are reduced, so that long passes take no more memory than short ones
+PASSES = 64  # of generation that are reduced together
 Columns = dict[str, NDArray[Any]]
 SCORES = ("margin_tl", "entropy_tl", "lse_tl")
 
@@ -43,12 +49,29 @@ class _Group(NamedTuple):
     is_changed: bool
 
 
+class _Kind(NamedTuple):
+    """Layers of a pass that are reduced together, and what they have in common."""
+
+    key: Hashable
+    layers: tuple[int, ...]
+
+
+class _Waiting(NamedTuple):
+    """A pass that is over and not yet reduced: a copy of what each kind of layers did, and where its arrays will be."""
+
+    kinds: tuple[_Kind, ...]
+    routes: tuple[Routes, ...]
+    keep_n: Tensor
+    columns: Columns
+
+
 class RouteSink:
     """Collects one forward pass at a time; `flush` empties it. `on_layer` is called after each MoE layer.
 
-    With `scores`, margin, entropy, log-sum-exp and the first rejected expert are kept; with `logits`, every score.
-    Where an intervention was open, what the router itself chose is kept too; `changed_by` names the interventions met.
-    While the model runs, nothing waits for its device, and next to nothing is computed.
+    Up to `passes` of them are reduced together: what `flush` returned is complete after `settle`. With `scores`, the
+    margin, entropy, log-sum-exp and first rejected expert are kept; with `logits`, every score. Where an intervention
+    was open, what the router itself chose is kept too; `changed_by` names the interventions met. While the model runs,
+    nothing waits for its device, and next to nothing is computed.
     """
 
     def __init__(
@@ -57,9 +80,12 @@ class RouteSink:
         *,
         scores: bool = True,
         logits: bool = False,
+        passes: int = 1,
         on_layer: Callable[[], None] = nothing,
     ) -> None:
-        self._learnt, self._on_layer = learnt, on_layer
+        self._learnt, self._on_layer, self._passes = learnt, on_layer, passes
+        self._waiting: list[_Waiting] = []
+        self._waiting_size = 0
         self._keeps_scores, self._keeps_logits = scores, logits
         self.changed_by: tuple[str, ...] = ()
         self._kinds = _numbered([kind_of(one) for one in learnt])
@@ -98,23 +124,63 @@ class RouteSink:
     def flush(self, keep_n: Tensor, stack: Stack = "decoder") -> Columns:
         """The arrays of one stack's pass for the rows in `keep_n` (bool, all rows of the batch).
 
-        Padding is what is not kept. Layers of other stacks get empty slots, and keep what they have seen.
+        Padding is what is not kept. Layers of other stacks get empty slots, and keep what they have seen. Where passes
+        are reduced together, the arrays come with `settle`.
         Errors: RouterOutputError for a layer that did not run, or whose numbers are none, named.
         """
         own = [rule for rule in self._rules if rule.stack == stack]
         missing = [rule for rule in own if rule.layer not in self._rows and not rule.empty_when]
         if missing or not own:
             raise _uneven((missing or self._rules)[0], "did not run in this forward pass")
+        may_wait = self._passes > 1 and len(own) == len(self._rules) and not self._groups
+        if may_wait and all(held.routes.rows_n is None and held.routes.wanted is None for held in self._held):
+            return self._wait(keep_n)
+        self.settle()
         self._reduce()
         own_groups = [group for group in self._groups if group.rules[0].stack == stack]
         self._groups = [group for group in self._groups if group.rules[0].stack != stack]
         for rule in own:
             self._rows.pop(rule.layer, None)
-        return self._arrays.of(own_groups, keep_n.cpu().numpy())
+        columns = self._arrays.of(own_groups, keep_n.cpu().numpy())
+        self._arrays.check(columns)
+        return columns
 
-    def _reduce(self) -> None:
-        """Reduce what is held, layers that route alike together."""
-        alike: dict[object, list[_Held]] = {}
+    def settle(self) -> None:
+        """Fill in the arrays of the passes that wait. Errors: RouterOutputError for numbers that are none."""
+        waiting, self._waiting, self._waiting_size = self._waiting, [], 0
+        if not waiting:
+            return
+        keep_n = torch.cat([each.keep_n for each in waiting]).cpu().numpy()
+        groups = []
+        for number, kind in enumerate(waiting[0].kinds):
+            routes = _of_all([each.routes[number] for each in waiting], len(kind.layers))
+            groups.append(self._group(kind.layers, routes))
+        columns = self._arrays.of(groups, keep_n)
+        bounds = np.cumsum([np.count_nonzero(each) for each in np.split(keep_n, len(waiting))])
+        for each, start, end in zip(waiting, (0, *bounds), bounds, strict=False):
+            each.columns.update({name: array[start:end] for name, array in columns.items()})
+            self._arrays.check(each.columns)
+
+    def _wait(self, keep_n: Tensor) -> Columns:
+        """Copy what the layers of this pass did, to be reduced with the next ones; its arrays, once that is done."""
+        alike = self._alike()
+        for group in alike.values():
+            self._check_unwritten(group)
+        kinds = tuple(_Kind(key, tuple(held.layer for held in group)) for key, group in alike.items())
+        if self._waiting and self._waiting[0].kinds != kinds:
+            self.settle()
+        copies = tuple(_one_behind_the_other([held.routes for held in group]) for group in alike.values())
+        columns: Columns = {}
+        self._waiting.append(_Waiting(kinds, copies, keep_n, columns))
+        self._waiting_size += self._held_size
+        self.clear()
+        if len(self._waiting) >= self._passes or self._waiting_size > HELD:
+            self.settle()
+        return columns
+
+    def _alike(self) -> dict[Hashable, list[_Held]]:
+        """What is held, by what layers must have in common to be reduced together."""
+        alike: dict[Hashable, list[_Held]] = {}
         for held in self._held:
             logits_ne, ids_nk, weights_nk = held.routes[:3]
             alone = None if held.routes.rows_n is None else held.layer
@@ -122,17 +188,27 @@ class RouteSink:
             is_changed = held.routes.wanted is not None
             kind = self._kinds[held.layer], logits_ne.shape, logits_ne.device, dtypes, alone, is_changed
             alike.setdefault(kind, []).append(held)
-        self._groups += [self._reduced(group) for group in alike.values()]
+        return alike
+
+    def _reduce(self) -> None:
+        """Reduce what is held, layers that route alike together."""
+        self._groups += [self._reduced(group) for group in self._alike().values()]
         self._held, self._held_size = [], 0
 
     def _reduced(self, group: Sequence[_Held]) -> _Group:
+        self._check_unwritten(group)
+        return self._group([held.layer for held in group], [held.routes for held in group])
+
+    def _check_unwritten(self, group: Sequence[_Held]) -> None:
         for held in group:
             if held.versions and held.versions != _versions(held.routes):
                 raise _uneven(self._rules[held.layer], "had its routing overwritten after its experts were called")
-        layers = Layers([self._learnt[held.layer] for held in group], [held.routes for held in group])
+
+    def _group(self, layer_l: Sequence[int], routes: Sequence[Routes]) -> _Group:
+        layers = Layers([self._learnt[layer] for layer in layer_l], routes)
         reduced = reduce(layers, scores=self._keeps_scores, logits=self._keeps_logits)
-        first = group[0].routes
-        rules = tuple(self._rules[held.layer] for held in group)
+        first = routes[0]
+        rules = tuple(self._rules[layer] for layer in layer_l)
         return _Group(rules, reduced, first.rows_n, first.wanted is not None)
 
 
@@ -152,6 +228,28 @@ def with_what_was_wanted(columns: Columns) -> Columns:
     """The columns with what the router itself chose: what ran, where nothing else is said."""
     ran = {"wanted_ids_tlk": columns["ids_tlk"].copy(), "wanted_weight_tlk": columns["weight_tlk"].copy()}
     return ran | columns
+
+
+def _one_behind_the_other(layers: Sequence[Routes]) -> Routes:
+    """A copy of what several layers did, with the rows of all of them."""
+    return Routes(
+        torch.cat([each.logits_ne for each in layers]),
+        torch.cat([each.ids_nk for each in layers]),
+        torch.cat([each.weights_nk for each in layers]),
+    )
+
+
+def _of_all(passes: Sequence[Routes], layers: int) -> list[Routes]:
+    """What each layer did in all passes, one behind the other: each pass holds its layers so."""
+    logits, ids, weights = (
+        torch.stack(each).unflatten(1, (layers, -1)).transpose(0, 1).flatten(1, 2).unbind()
+        for each in (
+            [one.logits_ne for one in passes],
+            [one.ids_nk for one in passes],
+            [one.weights_nk for one in passes],
+        )
+    )
+    return [Routes(*each) for each in zip(logits, ids, weights, strict=True)]
 
 
 def _numbered(kinds: Sequence[object]) -> list[int]:
@@ -183,17 +281,20 @@ class _Arrays:
         self._empty = empty_slot(self._dtype)
 
     def of(self, groups: Sequence[_Group], keep_n: NDArray[np.bool_]) -> Columns:
-        """The arrays of the rows kept. Errors: RouterOutputError for a weight that is no number."""
+        """The arrays of the rows kept."""
         if len(groups) == 1 and len(groups[0].rules) == len(self._rules) and groups[0].rows_n is None:
             columns = self._own(groups[0], keep_n)
         else:
             columns = self._blank(int(np.count_nonzero(keep_n)), with_wanted=any(group.is_changed for group in groups))
             for group in groups:
                 self._fill(columns, group, keep_n)
+        return columns
+
+    def check(self, columns: Columns) -> None:
+        """Errors: RouterOutputError for a weight of a pass that is no number."""
         for name in ("weight_tlk", "wanted_weight_tlk"):
             if name in columns:
                 self._check_finite(columns[name], "combine weight")
-        return columns
 
     def _own(self, group: _Group, keep_n: NDArray[np.bool_]) -> Columns:
         """The arrays of one group's layers alone, for the rows kept of those they saw."""

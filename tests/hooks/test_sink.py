@@ -135,3 +135,76 @@ def test_a_layer_runs_exactly_once_in_a_pass():
         sink.flush(KEEP_ALL)
     sink.clear()
     assert sink.rows("decoder") == 0
+
+
+def of_passes(passes, together, **kept):
+    """The arrays of several passes, in a sink that reduces so many of them together."""
+    sink = RouteSink(LEARNT, passes=together, **kept)
+    found = []
+    for given, keep_n in passes:
+        for layer, one in enumerate(given):
+            sink.layer(layer, one)
+        found.append(sink.flush(keep_n))
+    sink.settle()
+    return found
+
+
+def drawn(rows, seed):
+    """What three layers did with some rows, at random."""
+    generator = torch.Generator().manual_seed(seed)
+    made = []
+    for one in routes():
+        options, k = one.logits_ne.shape[1], one.ids_nk.shape[1]
+        logits_ne = torch.randn(rows, options, generator=generator)
+        weights_nk, ids_nk = logits_ne.softmax(-1).topk(k)
+        made.append(Routes(logits_ne, ids_nk, weights_nk))
+    return made
+
+
+@pytest.mark.parametrize("logits", [False, True])
+@pytest.mark.parametrize("together", [2, 3, 64])
+def test_passes_reduced_together_are_what_each_is_alone(together, logits):
+    sizes = [5, 1, 1, 1, 1, 2, 1, 1]  # a prompt, then tokens of one text, or of two
+    passes = [(drawn(rows, seed), torch.ones(rows, dtype=torch.bool)) for seed, rows in enumerate(sizes)]
+    passes[5] = passes[5][0], torch.tensor([False, True])
+    alone, merged = (of_passes(passes, number, logits=logits) for number in (1, together))
+    for one, other in zip(alone, merged, strict=True):
+        assert one.keys() == other.keys()
+        for name, array in one.items():
+            np.testing.assert_array_equal(array, other[name], err_msg=name)
+
+
+def test_what_a_pass_overwrites_afterwards_does_not_reach_those_that_wait():
+    given = [drawn(1, seed) for seed in range(2)]
+    kept = [[one._replace(logits_ne=one.logits_ne.clone()) for one in each] for each in given]
+    sink, found = RouteSink(LEARNT, passes=8), []
+    for each in given:
+        for layer, one in enumerate(each):
+            sink.layer(layer, one)
+        found.append(sink.flush(torch.ones(1, dtype=torch.bool)))
+        for one in each:  # a captured graph writes the next pass into the same memory
+            one.logits_ne.fill_(7.0)
+    sink.settle()
+    expected = of_passes([(each, torch.ones(1, dtype=torch.bool)) for each in kept], 1)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one["entropy_tl"], other["entropy_tl"])
+
+
+def test_passes_that_wait_are_bounded_by_what_they_hold(monkeypatch):
+    monkeypatch.setattr("gatescope.hooks.recording.sink.HELD", 100)
+    sink = RouteSink(LEARNT, passes=10**6)
+    most = 0
+    for seed in range(40):
+        for layer, one in enumerate(drawn(1, seed)):
+            sink.layer(layer, one)
+        sink.flush(torch.ones(1, dtype=torch.bool))
+        most = max(most, sink._waiting_size)
+    assert most <= 100
+
+
+def test_a_number_that_is_none_is_named_with_its_own_pass():
+    bad = drawn(2, 1)
+    bad[1].weights_nk[1, 0] = float("nan")
+    passes = [(drawn(2, 0), KEEP_ALL), (bad, KEEP_ALL)]
+    with pytest.raises(RouterOutputError, match=r"layer 1 .* gave token 1 of this pass"):
+        of_passes(passes, 8)
