@@ -62,7 +62,7 @@ def test_a_pass_is_waited_for_and_cancelled_by_its_reader_alone(visit):
     capture = run(two, SECRET_TWO)
     begin_a_long_pass(one, SECRET_ONE + " and so on " * 20)
     two.received.clear()
-    for name in PATHS:
+    for name in ("layers", "library", "prompt"):  # few, so that the pass outlasts them
         go_to(two, name)
         assert two.get_by_role("button", name="Cancel").count() == 0
         assert f"c={capture}" in two.url
