@@ -9,12 +9,18 @@ from numpy.typing import NDArray
 
 from gatescope.analysis.labels.composition import checked_documents, of_ids
 from gatescope.analysis.labels.words import ById, by_id
-from gatescope.analysis.statistics.information import ExcessInformation, against_null, dealt, mutual_information_bits
+from gatescope.analysis.statistics.information import (
+    ExcessInformation,
+    against_null,
+    dealt,
+    mutual_information_bits,
+    of_deals,
+)
 from gatescope.analysis.statistics.jit import jit
-from gatescope.analysis.statistics.shares import ratio, shares
+from gatescope.analysis.statistics.shares import ratio
 
 _LEAST_BITS = 1e-9
-_CHUNK_CELLS = 4_000_000
+_CHUNK_CELLS = 1 << 16
 
 
 class CommonSupport(NamedTuple):
@@ -220,35 +226,25 @@ def _by_label(count_dle: NDArray[np.float64], design: _Design) -> NDArray[np.flo
 
 def _even_bits(count_ge: NDArray[np.float64]) -> NDArray[np.float64]:
     """Information of labels that count alike; a label without assignments is left out."""
-    return mutual_information_bits(np.nan_to_num(shares(count_ge)))
+    total_g1 = count_ge.sum(axis=-1, keepdims=True)
+    return mutual_information_bits(count_ge / np.where(total_g1 > 0, total_g1, 1.0))
 
 
 def _raw(count_dle: NDArray[np.float64], design: _Design) -> list[ExcessInformation]:
     """What experts tell of the label, against labels dealt to documents, layer by layer."""
-    observed_l = _even_bits(_summed(count_dle, design.group_d[None], design.groups)[0])
-    step = max(1, _CHUNK_CELLS // max(1, design.groups * count_dle[:1].size))
-    chunks = (design.dealt_bd[start : start + step] for start in range(0, len(design.dealt_bd), step))
-    null_bl = np.concatenate([_even_bits(_summed(count_dle, dealt_bd, design.groups)) for dealt_bd in chunks])
+    every_bd = np.concatenate([design.group_d[None], design.dealt_bd])
+    bits_bl = of_deals(count_dle, every_bd, design.groups, _even_bits)
     filled_dl = count_dle.sum(axis=2)
     return [
         against_null(
-            float(observed),
-            null_bl[:, layer],
+            float(bits_bl[0, layer]),
+            bits_bl[1:, layer],
             label_entropy_bits=float(np.log2(design.groups)) if filled_dl[:, layer].any() else float("nan"),
             documents=int(np.count_nonzero(filled_dl[:, layer])),
             assignments=int(filled_dl[:, layer].sum()),
         )
-        for layer, observed in enumerate(observed_l)
+        for layer in range(count_dle.shape[1])
     ]
-
-
-def _summed(count_dle: NDArray[np.float64], group_bd: NDArray[np.integer], groups: int) -> NDArray[np.float64]:
-    """Counts summed over the documents of each label: (deals, layers, labels, experts)."""
-    documents, layers, experts = count_dle.shape
-    onehot_bgd = (group_bd[:, None] == np.arange(groups)[:, None]).astype(np.float64)
-    sums = onehot_bgd.reshape(len(group_bd) * groups, documents) @ count_dle.reshape(documents, layers * experts)
-    count_blge: NDArray[np.float64] = sums.reshape(len(group_bd), groups, layers, experts).swapaxes(1, 2)
-    return count_blge
 
 
 def _standardised(
@@ -317,18 +313,21 @@ def _depart(
             filled, free = filled_g.sum(), _freedom(filled_g, weight_g)
             alone += (filled_g * weight_g).sum() if free == 0.0 else 0.0
             for group in range(groups if filled > 0 else 0):
-                predicted_ge[group] += weight_g[group] * filled_g[group] * count_e / filled
+                for expert in range(experts):
+                    predicted_ge[group, expert] += weight_g[group] * filled_g[group] * count_e[expert] / filled
             while start < stop:
                 document, own = document_p[start], 0.0
                 own_e[:] = 0.0
                 while start < stop and document_p[start] == document:
                     own += _count(ids_pk[start], own_e)
                     start += 1
-                group = group_d[document]
-                profile_ge[group] += weight_g[group] * own_e
+                group, scale = group_d[document], 0.0
                 if own < filled:
                     scale = weight_g[group] * np.sqrt(free / (1.0 - own / filled))
-                    moved_de[document] += scale * (own_e - own / filled * count_e)
+                for expert in range(experts):
+                    profile_ge[group, expert] += weight_g[group] * own_e[expert]
+                    if own < filled:
+                        moved_de[document, expert] += scale * (own_e[expert] - own / filled * count_e[expert])
     return alone
 
 

@@ -1,14 +1,13 @@
 """How much of what experts tell about a document's label the words alone explain, and what is left at the same word."""
 
-from collections.abc import Iterator
 from functools import partial
-from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gatescope.analysis.labels.words import ById, bad, by_id, check_flat, n_log_n_of, n_log_n_table
+from gatescope.analysis.labels.dealt_words import dealt_sums
+from gatescope.analysis.labels.words import ById, bad, by_id, check_flat
 from gatescope.analysis.statistics.information import ExcessInformation, against_null, dealt, excess_information
 from gatescope.analysis.statistics.jit import jit
 
@@ -230,29 +229,23 @@ def _one_label(table: ById, deals: _Dealt) -> NDArray[np.float64]:
 def _given_words(table: ById, deals: _Dealt, least: int) -> list[ExcessInformation]:
     """Information about the label at the same id, over the ids that the true labels cover."""
     table = of_ids(table, _covered_x(table, deals, least))
-    group_bp = _covers(table, deals.dealt_bd, deals.groups, least)
-    sums_blc = np.zeros((1 + len(deals.dealt_bd), len(table.ids_lpk), 5))
-    n_log_n = n_log_n_table(table.ids_lpk.swapaxes(0, 1))
-    own_p = next(_covers(table, deals.group_d[None], deals.groups, least))
-    for group_p, sums_lc in zip(chain([own_p], group_bp), sums_blc, strict=True):
-        _tally(table.ids_lpk, group_p, table.start_x, deals.groups, table.experts, n_log_n, sums_lc)
+    sums = dealt_sums(table, np.concatenate([deals.group_d[None], deals.dealt_bd]), deals.groups, least)
+    own_p = _label_where_often(table, deals, least)
     filled_lp = (table.ids_lpk < table.experts).any(axis=2) & (own_p >= 0)
     documents_l = [len(np.unique(table.document_p[filled_p])) for filled_p in filled_lp]
-    return [_conditional(sums_blc[:, layer], documents) for layer, documents in enumerate(documents_l)]
+    return [_conditional(*layer, documents=documents) for *layer, documents in zip(*sums, documents_l, strict=True)]
 
 
-def _conditional(sums_bc: NDArray[np.float64], documents: int) -> ExcessInformation:
-    """One layer's conditional information from its sums of n log2 n, those of the true labels first.
-
-    Columns: (id, label, expert), (id, label), (id, expert), id, and the number of assignments.
-    """
-    joint_b, label_b, expert_b, alone_b, total_b = sums_bc.T
-    bits_b = np.maximum((joint_b + alone_b - label_b - expert_b) / np.maximum(total_b, 1.0), 0.0)
+def _conditional(
+    inner_b: NDArray[np.float64], outer_b: NDArray[np.float64], total_b: NDArray[np.float64], *, documents: int
+) -> ExcessInformation:
+    """One layer's conditional information from its sums of n log2 n, those of the true labels first."""
+    bits_b = np.maximum((inner_b + outer_b) / np.maximum(total_b, 1.0), 0.0)
     told = total_b[0] > 0
     return against_null(
         float(bits_b[0]) if told else float("nan"),
         bits_b[1:] if told else np.full(len(bits_b) - 1, np.nan),
-        label_entropy_bits=float((alone_b[0] - label_b[0]) / total_b[0]) if told else float("nan"),
+        label_entropy_bits=float(outer_b[0] / total_b[0]) if told else float("nan"),
         documents=documents,
         assignments=int(total_b[0]),
     )
@@ -262,8 +255,8 @@ def _covered_x(table: ById, deals: _Dealt, least: int) -> NDArray[np.bool_]:
     """Which ids occur often enough under at least two of the true labels."""
     if not len(table.document_p):
         return np.zeros(0, dtype=bool)
-    group_p = next(_covers(table, deals.group_d[None], deals.groups, least))
-    return np.maximum.reduceat(group_p, table.start_x[:-1]) >= 0
+    label_p = _label_where_often(table, deals, least)
+    return np.asarray(np.maximum.reduceat(label_p, table.start_x[:-1]) >= 0)
 
 
 def of_ids(table: ById, chosen_x: NDArray[np.bool_]) -> ById:
@@ -278,70 +271,15 @@ def of_ids(table: ById, chosen_x: NDArray[np.bool_]) -> ById:
     )
 
 
-def _covers(table: ById, group_bd: NDArray[np.int64], groups: int, least: int) -> Iterator[NDArray[np.int64]]:
-    """Each place's label, -1 where its id is not covered or is too rare under that label; one array per deal."""
-    for group_d in group_bd:
-        group_p = group_d[table.document_p]
-        _drop_rare(table.start_x, groups, least, group_p)
-        yield group_p
-
-
-@jit
-def _drop_rare(
-    start_x: NDArray[np.integer], groups: int, least: int, group_p: NDArray[np.integer]
-) -> None:  # pragma: no cover
-    """Strike the labels under which an id is too rare, and all of them where fewer than two are left."""
-    count_g = np.zeros(groups, np.int64)
-    for run in range(len(start_x) - 1):
-        count_g[:] = 0
-        for place in range(start_x[run], start_x[run + 1]):
-            count_g[group_p[place]] += 1
-        often = 0
-        for group in range(groups):
-            often += count_g[group] >= least
-        for place in range(start_x[run], start_x[run + 1]):
-            if often < 2 or count_g[group_p[place]] < least:
-                group_p[place] = -1
-
-
-@jit
-def _tally(
-    ids_lpk: NDArray[np.unsignedinteger],
-    group_p: NDArray[np.integer],
-    start_x: NDArray[np.integer],
-    groups: int,
-    experts: int,
-    n_log_n: NDArray[np.float64],
-    sums_lc: NDArray[np.float64],
-) -> None:  # pragma: no cover
-    """The sums that `_conditional` reads, per layer; counts return to 0 after each id."""
-    layers, _, slots = ids_lpk.shape
-    count_ge, count_g, count_e = (
-        np.zeros((groups, experts), np.int64),
-        np.zeros(groups, np.int64),
-        np.zeros(experts, np.int64),
-    )
-    for layer in range(layers):
-        for run in range(len(start_x) - 1):
-            filled = 0
-            for place in range(start_x[run], start_x[run + 1]):
-                for slot in range(slots if group_p[place] >= 0 else 0):
-                    expert = ids_lpk[layer, place, slot]
-                    if expert < experts:
-                        count_ge[group_p[place], expert] += 1
-                        count_g[group_p[place]] += 1
-                        count_e[expert] += 1
-                        filled += 1
-            for place in range(start_x[run], start_x[run + 1]):
-                for slot in range(slots if group_p[place] >= 0 else 0):
-                    expert = ids_lpk[layer, place, slot]
-                    if expert < experts:
-                        sums_lc[layer, 0] += n_log_n_of(count_ge[group_p[place], expert], n_log_n)
-                        sums_lc[layer, 1] += n_log_n_of(count_g[group_p[place]], n_log_n)
-                        sums_lc[layer, 2] += n_log_n_of(count_e[expert], n_log_n)
-                        count_ge[group_p[place], expert] = count_g[group_p[place]] = count_e[expert] = 0
-            sums_lc[layer, 3] += n_log_n_of(filled, n_log_n)
-            sums_lc[layer, 4] += filled
+def _label_where_often(table: ById, deals: _Dealt, least: int) -> NDArray[np.int64]:
+    """Each place's true label, -1 where its id is too rare under it, or often enough under no other."""
+    group_p = deals.group_d[table.document_p]
+    run_p = np.repeat(np.arange(len(table.start_x) - 1), np.diff(table.start_x))
+    often_xg = np.zeros((len(table.start_x) - 1, deals.groups), np.int64)
+    np.add.at(often_xg, (run_p, group_p), 1)
+    is_often_xg = often_xg >= least
+    is_often_xg &= is_often_xg.sum(axis=1, keepdims=True) >= 2
+    return np.where(is_often_xg[run_p, group_p], group_p, -1)
 
 
 def checked_documents(

@@ -1,7 +1,7 @@
 """How many bits an expert's choice tells about a document's label, beyond what the same documents tell by chance."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +12,8 @@ from gatescope.routing.errors import OptionError
 
 EXACT = 64.0
 TINY = 1e-17
-_CHUNK_CELLS = 4_000_000
+_CHUNK_CELLS = 1 << 16
+"""Cells of the tables that are looked at together: as many as stay in the processor's cache."""
 _TIE_BITS = 1e-9
 
 
@@ -76,8 +77,8 @@ def excess_information(
     counts_dle = counts_dle[used_d].astype(np.float64)
     _, group_d = np.unique(labels_d[used_d], return_inverse=True)
     deals = dealt(group_d, strata_d[used_d], permutations, np.random.default_rng(seed))
-    observed_lge = _by_group(counts_dle, group_d[None])[0]
-    null_bl = np.concatenate([mutual_information_bits(sums) for sums in _null_sums(counts_dle, deals)])
+    observed_lge = sums_by_label(counts_dle, group_d)
+    null_bl = of_deals(counts_dle, deals, len(observed_lge[0]) if len(observed_lge) else 1, mutual_information_bits)
     documents_l = np.count_nonzero(counts_dle.sum(axis=2), axis=0)
     return tuple(
         _layer(observed_lge[layer], null_bl[:, layer], int(documents_l[layer])) for layer in range(len(observed_lge))
@@ -226,22 +227,46 @@ def dealt(
     return dealt_bd
 
 
-def _null_sums(counts_dle: NDArray[np.number], dealt_bd: NDArray[np.intp]) -> Iterator[NDArray[np.float64]]:
-    """Tables by dealt label, a bounded number of permutations at a time."""
-    cells = max(1, counts_dle[0].size if len(counts_dle) else 1) * (int(dealt_bd.max(initial=0)) + 1)
-    step = max(1, _CHUNK_CELLS // cells)
-    for start in range(0, len(dealt_bd), step):
-        yield _by_group(counts_dle, dealt_bd[start : start + step])
+def of_deals(
+    counts_dle: NDArray[np.number],
+    group_bd: NDArray[np.integer],
+    groups: int,
+    statistic: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+) -> NDArray[np.float64]:
+    """A statistic of the counts of each group and expert, one number for each deal and layer: (deals, layers).
 
-
-def _by_group(counts_dle: NDArray[np.number], group_bd: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Counts (permutations, layers, groups, experts) summed over the documents of each group: one matrix product."""
+    `statistic` takes (deals, groups, experts) of a layer. Sums over documents are matrix products, of some deals and a
+    layer at a time, so that no table leaves the cache.
+    """
     documents, layers, experts = counts_dle.shape
-    groups = int(group_bd.max(initial=0)) + 1
-    onehot_bgd = (group_bd[:, None, :] == np.arange(groups)[:, None]).astype(np.float64)
-    sums = onehot_bgd.reshape(len(group_bd) * groups, documents) @ counts_dle.reshape(documents, layers * experts)
-    counts_blge: NDArray[np.float64] = sums.reshape(len(group_bd), groups, layers, experts).swapaxes(1, 2)
-    return counts_blge
+    count_lde = np.ascontiguousarray(counts_dle.swapaxes(0, 1), _floats_for(counts_dle))
+    value_bl = np.empty((len(group_bd), layers))
+    step = max(1, _CHUNK_CELLS // max(1, groups * max(experts, documents)))
+    for start in range(0, len(group_bd), step):
+        some_bd = group_bd[start : start + step]
+        onehot_bgd = (some_bd[:, None, :] == np.arange(groups)[:, None]).astype(count_lde.dtype)
+        onehot_xd = onehot_bgd.reshape(len(some_bd) * groups, documents)
+        for layer, count_de in enumerate(count_lde):
+            sums_bge = (onehot_xd @ count_de).astype(np.float64).reshape(len(some_bd), groups, experts)
+            value_bl[start : start + step, layer] = statistic(sums_bge)
+    return value_bl
+
+
+def sums_by_label(counts_dle: NDArray[np.number], group_d: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Counts summed over the documents of each group: (layers, groups, experts)."""
+    documents, layers, experts = counts_dle.shape
+    groups = int(group_d.max(initial=0)) + 1
+    onehot_gd = (group_d == np.arange(groups)[:, None]).astype(np.float64)
+    sums = onehot_gd @ counts_dle.reshape(documents, layers * experts)
+    counts_lge: NDArray[np.float64] = sums.reshape(groups, layers, experts).swapaxes(0, 1)
+    return counts_lge
+
+
+def _floats_for(counts_dle: NDArray[np.number]) -> type[np.floating]:
+    """Floats of 4 bytes where they hold any sum over documents exactly, as they do whole numbers below 2 ** 24."""
+    is_whole = counts_dle.dtype.kind in "iub" or bool((counts_dle == np.rint(counts_dle)).all())
+    is_small = bool(counts_dle.sum(axis=0).max(initial=0) < 1 << np.finfo(np.float32).nmant)
+    return np.float32 if is_whole and is_small else np.float64
 
 
 def _checked(

@@ -1,5 +1,6 @@
 """Loops that numpy cannot say, compiled at their first call and kept on the disk for the next process."""
 
+import os
 import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -28,6 +29,13 @@ def jit(loop: Loop) -> Loop:
     except RuntimeError:  # numba found no folder that it may write to
         made = numba.njit(loop, nogil=True)
     return made
+
+
+def threads() -> int:
+    """How many threads loops may have: one a processor, unless NUMBA_NUM_THREADS or OMP_NUM_THREADS says fewer."""
+    first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    most = int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
+    return min(most, max(int(first), 1)) if first.isdigit() else most
 
 
 def cache_compiled(package: str) -> int:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from gatescope.analysis.statistics.jit import threads
+
 ROOT = Path(__file__).parents[2]
 SECONDS = 290
 """After which a process never ends: on a quiet machine each takes three to five, on one with much else to do many."""
@@ -66,3 +68,10 @@ def _run(script: Path, **environment: str) -> str:
         timeout=SECONDS,
     )
     return found.stdout.strip()
+
+
+@pytest.mark.parametrize(("said", "expected"), [("1", 1), ("2,1", 2), ("", 8), ("0", 1), ("64", 8), ("many", 8)])
+def test_loops_have_no_more_threads_than_is_said(said, expected, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", said)
+    monkeypatch.setattr("numba.config.NUMBA_NUM_THREADS", 8)
+    assert threads() == expected
