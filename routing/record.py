@@ -18,6 +18,8 @@ from gatescope.routing.router import RouterRule
 
 EMPTY8 = np.uint8(255)
 EMPTY16 = np.uint16(65535)
+SIMULATION = "simulation"
+"""The engine of routes that were drawn at random: no model made them."""
 
 
 class Flag(IntFlag):
@@ -67,6 +69,11 @@ class Provenance:
     def intervention(self) -> str:
         """What changed the routes before the experts ran, by name; empty where they are the model's own."""
         return str(self.options.get("intervention") or "")
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether no model made the routes: they were drawn at random."""
+        return self.engine == SIMULATION
 
 
 def empty_slot(dtype: np.dtype | type) -> int:
