@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from gatescope.routing.errors import RecordError
 from gatescope.routing.router import RouterRule
+from gatescope.routing.slots import extremes, has_twice, is_falling
 
 EMPTY8 = np.uint8(255)
 EMPTY16 = np.uint16(65535)
@@ -292,6 +293,8 @@ def _check_ids(record: RoutingRecord, ids_tlk: NDArray[np.unsignedinteger]) -> N
     empty = record.empty
     if record.experts > empty:
         raise _broken(f"{ids_tlk.dtype} ids for {record.experts} experts", "uint16 ids above 255 experts")
+    if _are_full(record, ids_tlk) and not has_twice(ids_tlk):
+        return
     for rule in record.layers:
         ids_tk = ids_tlk[:, rule.layer]
         filled_tk = ids_tk != empty
@@ -302,6 +305,14 @@ def _check_ids(record: RoutingRecord, ids_tlk: NDArray[np.unsignedinteger]) -> N
         for apart in range(1, rule.k):  # several times faster than to sort
             twice_tk[:, apart:] |= (ids_tk[:, apart:] == ids_tk[:, :-apart]) & filled_tk[:, apart:]
         _raise_at(twice_tk, ids_tk, rule, "each expert at most once per token")
+
+
+def _are_full(record: RoutingRecord, ids_tlk: NDArray[np.unsignedinteger]) -> bool:
+    """Whether every slot of every layer holds one of the layer's experts."""
+    is_all = all(rule.k == ids_tlk.shape[2] for rule in record.layers)
+    return is_all and all(
+        greatest < rule.experts for greatest, rule in zip(extremes(ids_tlk).greatest_l, record.layers, strict=True)
+    )
 
 
 def _raise_at(bad_tk: NDArray[np.bool_], value_tk: NDArray[np.number], rule: RouterRule, expected: str) -> None:
@@ -324,7 +335,7 @@ def _check_weights(
     record: RoutingRecord, ids_tlk: NDArray[np.unsignedinteger], weight_tlk: NDArray[np.float16] | None
 ) -> None:
     """Finite weights in decreasing order, 0 exactly where the slot is empty."""
-    if weight_tlk is None:
+    if weight_tlk is None or (_are_full(record, ids_tlk) and is_falling(weight_tlk)):
         return
     for rule in record.layers:
         weight_tk = weight_tlk[:, rule.layer]
