@@ -199,7 +199,7 @@ def _order(rank_tlk: NDArray[np.float16 | np.bool_]) -> NDArray[np.intp]:
     unsigned_zeros_tlk = rank_tlk.astype(np.float16) + np.float16(0)
     bits_tlk = unsigned_zeros_tlk.view(np.int16)
     rising_tlk = (bits_tlk ^ (bits_tlk >> 15 & 0x7FFF)).astype(np.int32)  # as the half floats do, below 0 too
-    key_tlk = (rising_tlk << 16) + np.arange(rank_tlk.shape[2], dtype=np.int32)
+    key_tlk = (rising_tlk << 16) | np.arange(rank_tlk.shape[2], dtype=np.int32)
     key_tlk.sort(axis=2)
     order_tlk: NDArray[np.intp] = (key_tlk & 0xFFFF).astype(np.intp)
     return order_tlk
