@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.memory import forget_peak, resident
+from benchmarks.process import forget_peak, resident
 from gatescope.analysis.counting import tally
 from gatescope.analysis.tally.files import to_bytes
 from gatescope.cache.schema import encode

@@ -13,8 +13,8 @@ import sys
 import time
 from importlib.metadata import version
 from itertools import product
-from pathlib import Path
 
+from benchmarks.process import forget_peak, resident
 from gatescope.corpora import probe
 from gatescope.hooks import CaptureOptions, LoadedModel, capture_corpus, load_model, stream_corpus
 from gatescope.hooks.capturing.corpus import BATCH_TOKENS
@@ -73,17 +73,6 @@ def texts(model: LoadedModel, tokens: int) -> list[Document]:
         taken.append(document)
         tokens -= model.count_tokens(document.text)
     return taken
-
-
-def resident(name: str) -> float:
-    """Megabytes this process holds (VmRSS) or has held at most since the last `forget_peak` (VmHWM)."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:")) * 1024 / 1e6
-
-
-def forget_peak() -> None:
-    """Let the peak start from what is held now."""
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
 if __name__ == "__main__":

@@ -80,9 +80,9 @@ def routes(tokens: int, *, seed: int) -> RoutingRecord:
 
 def bincount(record: RoutingRecord) -> np.ndarray:
     """The same counts by flat keys, made anew as they would have to be."""
-    layer_l1 = np.arange(LAYERS)[:, None]
-    key_tlk = (record.document_t[:, None, None] * LAYERS + layer_l1) * EXPERTS + record.ids_tlk
-    return np.bincount(key_tlk.ravel(), minlength=len(record.documents) * LAYERS * EXPERTS)
+    layers, experts = len(record.layers), record.experts
+    key_tlk = (record.document_t[:, None, None] * layers + np.arange(layers)[:, None]) * experts + record.ids_tlk
+    return np.bincount(key_tlk.ravel(), minlength=len(record.documents) * layers * experts)
 
 
 def frame(record: RoutingRecord) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from gatescope.cli.corpus import commands as corpus_commands
 from gatescope.cli.import_routes import import_trace
 from gatescope.cli.output import stdout
 from gatescope.cli.serve import serve
+from gatescope.cli.simulate import simulate
 from gatescope.cli.trace import trace
 
 app = typer.Typer(
@@ -28,6 +29,7 @@ app.command()(trace)
 app.command()(capture)
 app.command("capture-from")(capture_from)
 app.command("import")(import_trace)
+app.command()(simulate)
 app.command()(analyze)
 app.command()(check)
 app.add_typer(corpus_commands, name="corpus")

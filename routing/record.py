@@ -15,9 +15,12 @@ from numpy.typing import NDArray
 
 from gatescope.routing.errors import RecordError
 from gatescope.routing.router import RouterRule
+from gatescope.routing.slots import extremes, has_twice, is_falling
 
 EMPTY8 = np.uint8(255)
 EMPTY16 = np.uint16(65535)
+SIMULATION = "simulation"
+"""The engine of routes that were drawn at random: no model made them."""
 
 
 class Flag(IntFlag):
@@ -71,6 +74,11 @@ class Provenance:
     def intervention(self) -> str:
         """What changed the routes before the experts ran, by name; empty where they are the model's own."""
         return str(self.options.get("intervention") or "")
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether no model made the routes: they were drawn at random."""
+        return self.engine == SIMULATION
 
 
 def empty_slot(dtype: np.dtype | type) -> int:
@@ -289,6 +297,8 @@ def _check_ids(record: RoutingRecord, ids_tlk: NDArray[np.unsignedinteger]) -> N
     empty = record.empty
     if record.experts > empty:
         raise _broken(f"{ids_tlk.dtype} ids for {record.experts} experts", "uint16 ids above 255 experts")
+    if _are_full(record, ids_tlk) and not has_twice(ids_tlk):
+        return
     for rule in record.layers:
         ids_tk = ids_tlk[:, rule.layer]
         filled_tk = ids_tk != empty
@@ -299,6 +309,14 @@ def _check_ids(record: RoutingRecord, ids_tlk: NDArray[np.unsignedinteger]) -> N
         for apart in range(1, rule.k):  # several times faster than to sort
             twice_tk[:, apart:] |= (ids_tk[:, apart:] == ids_tk[:, :-apart]) & filled_tk[:, apart:]
         _raise_at(twice_tk, ids_tk, rule, "each expert at most once per token")
+
+
+def _are_full(record: RoutingRecord, ids_tlk: NDArray[np.unsignedinteger]) -> bool:
+    """Whether every slot of every layer holds one of the layer's experts."""
+    is_all = all(rule.k == ids_tlk.shape[2] for rule in record.layers)
+    return is_all and all(
+        greatest < rule.experts for greatest, rule in zip(extremes(ids_tlk).greatest_l, record.layers, strict=True)
+    )
 
 
 def _raise_at(bad_tk: NDArray[np.bool_], value_tk: NDArray[np.number], rule: RouterRule, expected: str) -> None:
@@ -321,7 +339,7 @@ def _check_weights(
     record: RoutingRecord, ids_tlk: NDArray[np.unsignedinteger], weight_tlk: NDArray[np.float16] | None
 ) -> None:
     """Finite weights in decreasing order, 0 exactly where the slot is empty."""
-    if weight_tlk is None:
+    if weight_tlk is None or (_are_full(record, ids_tlk) and is_falling(weight_tlk)):
         return
     for rule in record.layers:
         weight_tk = weight_tlk[:, rule.layer]

@@ -319,8 +319,10 @@ def _said_of_study(folder: Path, order: StudyManifest | None) -> dict[str, Any]:
 
 
 def _recorded(partial: PartialRecord) -> str:
-    """What is known of every token, in words, and whether an intervention was open."""
-    return _columns_in_words(partial) + (", under an intervention" if partial.provenance.intervention else "")
+    """What is known of every token, in words, and whether an intervention was open, or no model made it."""
+    made = partial.provenance
+    simulated, changed = ", simulated" * made.is_simulated, ", under an intervention" * bool(made.intervention)
+    return _columns_in_words(partial) + simulated + changed
 
 
 def _columns_in_words(partial: PartialRecord) -> str:

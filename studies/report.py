@@ -61,11 +61,12 @@ def report(study: Study, about: Mapping[str, Any]) -> str:
 
 def _head(about: Mapping[str, Any]) -> str:
     made, tokens = about["provenance"], about["tokens"]
-    changed = Provenance(**made).intervention
+    changed, is_simulated = Provenance(**made).intervention, Provenance(**made).is_simulated
     labels = "; ".join(_counted(name, counts) for name, counts in about["labels"].items())
     facts = {
         **({"preset": about["preset"]} if about["preset"] else {}),
         "model": f"{made['model']} · {made['fingerprint']} · {made['dtype']} · {made['device']}",
+        **({"simulated": "no model made these routes: they were drawn at random"} if is_simulated else {}),
         **({"intervention": f"the routes are not the model's own: {changed}"} if changed else {}),
         "corpus": f"{about['corpus']}: {about['documents']:,} documents, {sum(tokens.values()):,} tokens "
         f"({tokens['prompt']:,} prompt, {tokens['generated']:,} generated, {tokens['format']:,} special or template)",

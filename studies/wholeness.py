@@ -8,6 +8,9 @@ from gatescope.routing.errors import StoreError
 MOST_NAMED = 5
 """Faults that are named; of more, only their number."""
 
+AGAIN = {"imported": "import the trace", "simulated": "run the simulation"}
+"""By an entry of the recipe, what makes the missing blocks; a capture has neither."""
+
 
 def check_whole(folder: StudyFolder, *, name: str = "", do: str = "") -> None:
     """Errors: StoreError where a study lacks blocks of its corpus, or is still being captured.
@@ -16,7 +19,8 @@ def check_whole(folder: StudyFolder, *, name: str = "", do: str = "") -> None:
     """
     if not (lacks := folder.lacking()):
         return
-    again = "import the trace" if "imported" in folder.recipe() else "run the capture"
+    said = folder.recipe()
+    again = next((words for key, words in AGAIN.items() if key in said), "run the capture")
     raise StoreError(
         f"the study {name or folder.folder} is not whole: {shortly(lacks)}",
         expected="every block of its corpus, as it was written",

@@ -16,6 +16,7 @@ PACKAGES = (
     "corpora",
     "analysis",
     "engines",
+    "simulation",
     "models",
     "training",
     "studies",

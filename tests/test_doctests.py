@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 MODULES = sorted(
     ".".join(("gatescope", *path.relative_to(ROOT).with_suffix("").parts))
-    for package in ("routing", "hooks", "analysis", "cache", "corpora", "engines", "studies", "server", "app", "cli")
+    for package in "routing hooks analysis cache corpora engines simulation studies server app cli".split()
     for path in (ROOT / package).rglob("*.py")
     if ">>>" in path.read_text(encoding="utf-8")
 )

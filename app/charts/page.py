@@ -101,4 +101,6 @@ def headline(source: Source) -> str:
 
 def captured_by(made: Provenance) -> str:
     """By which engine a capture was made, and whether its routes are the model's own."""
+    if made.is_simulated:
+        return "simulated, by no model"
     return f"recorded by {made.engine}" + (" under an intervention" if made.intervention else "")

@@ -65,12 +65,16 @@ def open_page(question: str, *, wants: Literal["corpus", "text"]) -> Page | None
 
 
 def changed_words(made: Provenance, which: str = "This capture") -> str:
-    """That routes were changed while they were captured, and by what, in a sentence; nothing where they were not.
+    """That routes were changed while they were captured, and by what, or that no model made them; else nothing.
 
     >>> made = Provenance(model="m", fingerprint="f", dtype="float32", device="cpu", options={"intervention": "Halved"})
     >>> changed_words(made)
     "This capture was made under an intervention (Halved): its routes are not the model's own."
     """
+    if made.is_simulated:
+        return (
+            f"{which} is simulated: its routes were drawn at random, with effects planted in them. No model made them."
+        )
     if not made.intervention:
         return ""
     name = clean_name(made.intervention) or "not named"
@@ -78,7 +82,7 @@ def changed_words(made: Provenance, which: str = "This capture") -> str:
 
 
 def changed_notices(source: Source, reference: Source | None) -> tuple[str, ...]:
-    """What must be said of captures whose routes were changed while they were made; nothing of others."""
+    """What must be said of captures whose routes are not a model's own; nothing of others."""
     other = "" if reference is None else changed_words(reference.record.provenance, "Capture B")
     return tuple(filter(None, (changed_words(source.record.provenance), other)))
 

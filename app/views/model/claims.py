@@ -46,7 +46,7 @@ def show_claims(view: View, model: "LoadedModel") -> None:
 def corpus_for(view: View, model: "LoadedModel") -> Source | None:
     """The corpus looked at, where this model read it, else the one that ships with the model; None without any.
 
-    Routes that an intervention changed say nothing of the model.
+    Routes that an intervention changed, or that were simulated, say nothing of the model.
     """
     fingerprint = model.provenance().fingerprint
     for id in filter(None, (view.capture, corpus_of(view.model))):
@@ -55,7 +55,7 @@ def corpus_for(view: View, model: "LoadedModel") -> Source | None:
         except CaptureNotFoundError:
             continue
         made = source.record.provenance
-        if source.kind == "corpus" and made.fingerprint == fingerprint and not made.intervention:
+        if source.kind == "corpus" and made.fingerprint == fingerprint and not (made.intervention or made.is_simulated):
             return source
     return None
 

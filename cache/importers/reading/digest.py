@@ -2,11 +2,12 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from gatescope.cache.importers.importer import Given
 from gatescope.cache.importers.reading.npz import explained
-from gatescope.routing.record import Provenance
+from gatescope.routing.record import SIMULATION, Provenance
 
 
 def provenance_of(
@@ -17,6 +18,8 @@ def provenance_of(
     The fingerprint is the model's where it is known; otherwise a digest of the files, marked as such.
     """
     files, told = list(files), dict(said or {})
+    if told.get("engine") == SIMULATION:  # whatever model is named, it did not make these routes
+        given = replace(given, model="", fingerprint="")
     return Provenance(
         model=given.model or told.get("model", "") or files[0].stem,
         fingerprint=given.fingerprint or told.get("fingerprint", "") or digest(files),

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from gatescope.cache.importers.importer import Given, Report
 from gatescope.routing.record import Document, Flag, Provenance, RoutingRecord
 from gatescope.routing.router import RouterRule
+from gatescope.routing.slots import extremes, has_twice, is_falling
 
 ABSENT = -1  # no expert in this slot, in the rows of a trace
 CELLS = 2**22  # routes (and logits) of one record
@@ -129,25 +130,33 @@ def _places(rows: Rows) -> NDArray[np.int64]:
 
 def _faults(rows: Rows, layers: Sequence[RouterRule]) -> Iterator[_Fault]:
     """Every way in which a single row can be wrong."""
-    experts_l, k_l = (np.array([getattr(rule, name) for rule in layers]) for name in ("experts", "k"))
-    ids_tlk = rows.ids_tlk
-    outside_tlk = (ids_tlk < ABSENT) | (ids_tlk >= experts_l[:, None])
-    yield "an id that is no expert of its layer", f"ids below {_spoken(experts_l)}", outside_tlk.any((1, 2))
-    filled_tlk = ids_tlk != ABSENT
-    yield "more experts than a layer keeps", f"at most {_spoken(k_l)}", (filled_tlk.sum(2) > k_l).any(1)
-    sorted_tlk = np.sort(ids_tlk, axis=2)
-    twice_tlk = (sorted_tlk[..., 1:] == sorted_tlk[..., :-1]) & (sorted_tlk[..., 1:] != ABSENT)
-    yield "one expert twice in a layer", "each expert at most once", twice_tlk.any((1, 2))
-    if rows.weight_tlk is not None:
-        wrong_tlk = filled_tlk & ~_fits_half(rows.weight_tlk)
+    yield from _faults_of_ids(rows.ids_tlk, layers)
+    if rows.weight_tlk is not None and not _fits_half(rows.weight_tlk).all():
+        wrong_tlk = (rows.ids_tlk != ABSENT) & ~_fits_half(rows.weight_tlk)
         yield "a weight that is no number", "finite numbers below 65,504", wrong_tlk.any((1, 2))
     if rows.logit_tle is not None:
-        own_le = np.arange(rows.logit_tle.shape[2]) < experts_l[:, None]
+        own_le = np.arange(rows.logit_tle.shape[2]) < np.array([rule.experts for rule in layers])[:, None]
         yield "a score that is no number", "finite numbers", (own_le & ~_fits_half(rows.logit_tle)).any((1, 2))
     for name, least, most in _RANGES:
         value_t = getattr(rows, f"{name}_t")
         wrong_t = (value_t < least) | (value_t > most)
         yield f"a {name} out of range", f"{least} to {most}", wrong_t
+
+
+def _faults_of_ids(ids_tlk: NDArray[np.integer], layers: Sequence[RouterRule]) -> Iterator[_Fault]:
+    """Every way in which a row's ids can be wrong; nothing is gone through twice where the whole is right."""
+    experts_l, k_l = (np.array([getattr(rule, name) for rule in layers]) for name in ("experts", "k"))
+    least_l, greatest_l = extremes(ids_tlk)
+    if (least_l < ABSENT).any() or (greatest_l >= experts_l).any():
+        outside_tlk = (ids_tlk < ABSENT) | (ids_tlk >= experts_l[:, None])
+        yield "an id that is no expert of its layer", f"ids below {_spoken(experts_l)}", outside_tlk.any((1, 2))
+    if (k_l < ids_tlk.shape[2]).any():
+        filled_tlk = ids_tlk != ABSENT
+        yield "more experts than a layer keeps", f"at most {_spoken(k_l)}", (filled_tlk.sum(2) > k_l).any(1)
+    if has_twice(ids_tlk):
+        sorted_tlk = np.sort(ids_tlk, axis=2)
+        twice_tlk = (sorted_tlk[..., 1:] == sorted_tlk[..., :-1]) & (sorted_tlk[..., 1:] != ABSENT)
+        yield "one expert twice in a layer", "each expert at most once", twice_tlk.any((1, 2))
 
 
 def _spoken(number_l: NDArray[np.integer]) -> str:
@@ -157,7 +166,11 @@ def _spoken(number_l: NDArray[np.integer]) -> str:
 
 def _fits_half(number_tlx: NDArray[np.floating]) -> NDArray[np.bool_]:
     """Where a number is finite also in half precision; NaN is not."""
-    fits_tlx: NDArray[np.bool_] = np.abs(number_tlx) < np.float32(65_520)
+    fits_tlx: NDArray[np.bool_]
+    if number_tlx.dtype == np.float16:  # by its exponent: arithmetic with half floats is slow
+        fits_tlx = (number_tlx.view(np.uint16) & 0x7C00) != 0x7C00
+    else:
+        fits_tlx = np.abs(number_tlx) < np.float32(65_520)
     return fits_tlx
 
 
@@ -165,19 +178,38 @@ def _in_order(
     ids_tlk: NDArray[np.integer], weight_tlk: NDArray[np.floating] | None
 ) -> tuple[NDArray[np.integer], NDArray[np.float16] | None]:
     """Slots by decreasing weight (as they stand where weights are equal or unknown), empty ones last."""
+    is_full = (extremes(ids_tlk).least_l > ABSENT).all()
+    if is_full and weight_tlk is None:
+        return ids_tlk, None
+    if is_full and weight_tlk is not None and is_falling(as_they_stand := weight_tlk.astype(np.float16, copy=False)):
+        return ids_tlk, as_they_stand
     empty_tlk = ids_tlk == ABSENT
     half_tlk = None if weight_tlk is None else np.where(empty_tlk, 0, weight_tlk).astype(np.float16)
     rank_tlk = empty_tlk if half_tlk is None else np.where(empty_tlk, np.float16(np.inf), -half_tlk)
-    if (rank_tlk[..., 1:] >= rank_tlk[..., :-1]).all():
-        return ids_tlk, half_tlk
-    order_tlk = np.argsort(rank_tlk, axis=2, kind="stable")
+    order_tlk = _order(rank_tlk)
     sorted_tlk = None if half_tlk is None else np.take_along_axis(half_tlk, order_tlk, 2)
     return np.take_along_axis(ids_tlk, order_tlk, 2), sorted_tlk
+
+
+def _order(rank_tlk: NDArray[np.float16 | np.bool_]) -> NDArray[np.intp]:
+    """The slots of each token and layer by rising rank, those of equal rank as they stand: sorted as whole numbers.
+
+    The upper half of each number is its rank, the lower its slot.
+    """
+    unsigned_zeros_tlk = rank_tlk.astype(np.float16) + np.float16(0)
+    bits_tlk = unsigned_zeros_tlk.view(np.int16)
+    rising_tlk = (bits_tlk ^ (bits_tlk >> 15 & 0x7FFF)).astype(np.int32)  # as the half floats do, below 0 too
+    key_tlk = (rising_tlk << 16) | np.arange(rank_tlk.shape[2], dtype=np.int32)
+    key_tlk.sort(axis=2)
+    order_tlk: NDArray[np.intp] = (key_tlk & 0xFFFF).astype(np.intp)
+    return order_tlk
 
 
 def _narrow(ids_tlk: NDArray[np.integer], layers: Sequence[RouterRule]) -> NDArray[np.unsignedinteger]:
     """Ids in the narrowest type that also has room for an empty slot."""
     kind = np.uint8 if max(rule.experts for rule in layers) <= 255 else np.uint16
+    if (extremes(ids_tlk).least_l > ABSENT).all():
+        return ids_tlk.astype(kind)
     return np.where(ids_tlk == ABSENT, np.iinfo(kind).max, ids_tlk).astype(kind)
 
 
