@@ -218,7 +218,7 @@ def _compose(found: Study, own: RoutingRecord, by: str, steps: _Steps) -> None:
     steps.begin(f"Composition against context, by {by}")
     layers = composition(*arrays, **settings)
     found.composition[by] = int(np.count_nonzero(labels_d[own.document_t] >= 0)), layers
-    steps.begin(f"Every two {by}s under one mix of words")
+    steps.begin(f"Every two {by}s with the same words equally often")
     pairs = support_of_pairs(*arrays, **settings) if len(names) > 2 else ()
-    steps.begin(f"All {by}s under one mix of words")
+    steps.begin(f"All {by}s with the same words equally often")
     found.common_support[by] = Supported(names, common_support(*arrays, **settings), pairs)

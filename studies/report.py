@@ -258,7 +258,7 @@ def _words(study: Study) -> str:
             if words
         )
         parts.append(f"<details><summary>Layer {escape(name)}</summary><table>{rows}</table></details>")
-    said = "The words that are most surely each expert's own, by shrunken log-odds; not what the expert is for."
+    said = "The words most characteristic of each expert, by shrunken log-odds; not what the expert is for."
     return f"<h2>Words of the experts</h2><p class=soft>{said}</p>{''.join(parts)}" if parts else ""
 
 

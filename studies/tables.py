@@ -59,7 +59,7 @@ COLUMNS: dict[str, str] = {
     "second": "its place along the second",
     "token_id": "id of a word in the model's vocabulary",
     "token": "that word, as a JSON string",
-    "z": "how surely the word is the expert's own: shrunken log-odds over their deviation",
+    "z": "how characteristic the word is of the expert: shrunken log-odds over their deviation",
     "here": "tokens of the word that the expert worked on",
     "tokens": "tokens of the word in all",
     "ids": "words that every label has ten times or more",

@@ -80,7 +80,7 @@ def evidence(record: RoutingRecord, questions: dict[str, Question], *, permutati
         "loss": losses(record),
         "information": information(record, questions, permutations=permutations),
         "load": load(record),
-        "specialists": leanings(record),
+        "specialists": differences(record),
     }
 
 
@@ -178,7 +178,7 @@ def load(record: RoutingRecord) -> dict[str, list[float]]:
     return load_figures(expert_counts(record))._asdict()
 
 
-def leanings(record: RoutingRecord) -> dict[str, list[Figures]]:
+def differences(record: RoutingRecord) -> dict[str, list[Figures]]:
     """For each domain and each language the expert that leans most towards it."""
     count_dle = counts_by_document(record).filled(0)
     return {

@@ -57,17 +57,17 @@ def taker_stop(capture: str, found: Taker | None) -> Stop | None:
     )
 
 
-def leaning_stop(
-    capture: str, leaning: Result, share: Result, words: pd.DataFrame | None, *, group: str = "code"
+def specialization_stop(
+    capture: str, difference: Result, share: Result, words: pd.DataFrame | None, *, group: str = "code"
 ) -> Stop | None:
-    """Whether one domain routes differently: the expert that leans on it most, and what of that the words explain.
+    """Whether one domain routes differently: the expert used for it most, and what of that the words explain.
 
     `words` is the table of the composition by domain. None where no expert surely leans on it.
     """
-    if group not in leaning.groups or leaning.q is None:
+    if group not in difference.groups or difference.q is None:
         return None
-    at = leaning.groups.index(group)
-    sure_le = np.where(leaning.q[at] <= SURE, leaning.value[at], np.nan)
+    at = difference.groups.index(group)
+    sure_le = np.where(difference.q[at] <= SURE, difference.value[at], np.nan)
     if np.isnan(sure_le).all():
         return None
     layer, expert = (int(each) for each in np.unravel_index(np.nanargmax(sure_le), sure_le.shape))
@@ -75,7 +75,7 @@ def leaning_stop(
     return Stop(
         question=f"Does {group} route differently?",
         says=f"{_strength(words)}Most of all, expert {expert} of layer {layer} works on {here:.0%} of the tokens of "
-        f"{group}, {points:.0f} points more than of other texts (q = {leaning.q[at, layer, expert]:.2g})."
+        f"{group}, {points:.0f} points more than of other texts (q = {difference.q[at, layer, expert]:.2g})."
         f"{_by_words(words, layer)}",
         page="domains",
         parts={"capture": capture, "by": "domain", "layer": layer, "expert": expert},
@@ -94,7 +94,7 @@ def _by_words(words: pd.DataFrame | None, layer: int) -> str:
     share = np.nan if words is None else words.loc[words["layer"] == layer, "share_excess"].mean()
     if np.isnan(share):
         return ""
-    return f" The mix of words alone gives {share:.0%} of what that layer tells about the domain."
+    return f" The choice of words alone gives {share:.0%} of what that layer tells about the domain."
 
 
 def _of(shared: int, slots: int) -> str:

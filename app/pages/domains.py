@@ -10,15 +10,15 @@ from gatescope.app.views.domains.by_group import choose_groups, show_if_computed
 from gatescope.app.views.domains.decoding_figure import decoding, support
 from gatescope.app.views.domains.divergence import show_apart, show_languages
 from gatescope.app.views.domains.groups_figure import PLURALS
-from gatescope.app.views.domains.specialization import show_leaning
-from gatescope.app.views.domains.told_figure import split, told
+from gatescope.app.views.domains.mutual_information_figure import split, told
+from gatescope.app.views.domains.specialization import show_usage_difference
 from gatescope.app.views.domains.word_tables import split_table, support_table
 from gatescope.routing.errors import GatescopeError
 
 PAGE = {
     "title": "Domains",
     "icon": ":material/category:",
-    "help": "Whether domain or language changes routing beyond the words themselves, and which experts lean where.",
+    "help": "Whether domain or language changes routing beyond the words, and which experts specialize in what.",
     "order": 60,
     "group": "Measure",
 }
@@ -45,7 +45,7 @@ def main() -> None:
             key="compute-split",
         )
     st.header("Expert specialization", divider="gray", anchor=False)
-    show_leaning(groups)
+    show_usage_difference(groups)
     st.header("How far apart", divider="gray", anchor=False)
     show_apart(groups)
     if groups.by == "language":

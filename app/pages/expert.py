@@ -14,7 +14,7 @@ from gatescope.routing.errors import GatescopeError
 PAGE = {
     "title": "Expert",
     "icon": ":material/person_search:",
-    "help": "One expert: its load, its words and texts, what it leans to, and the experts around it.",
+    "help": "One expert: its load, its words and texts, what it is used for, and the experts around it.",
     "order": 30,
     "group": "Look",
 }

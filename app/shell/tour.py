@@ -6,7 +6,7 @@ import streamlit as st
 
 from gatescope.analysis.claims.tour import digits, surest_taker, widest_parting
 from gatescope.app.charts.token_heatmap import views
-from gatescope.app.charts.tour import Stop, leaning_stop, parting_stop, taker_stop
+from gatescope.app.charts.tour import Stop, parting_stop, specialization_stop, taker_stop
 from gatescope.app.components.links import linked
 from gatescope.app.shell import address
 from gatescope.app.shell.messages import plain, show_error
@@ -82,11 +82,11 @@ def questions(found: tuple[Stop, ...], *, is_brief: bool = False) -> str:
 
 def _stops(model: str) -> tuple[Stop, ...]:
     text, corpus = server().find_source(f"welcome.{model}"), server().find_source(f"probe.{model}")
-    leaning, share = (measure(corpus, name, by="domain") for name in ("usage_difference", "token_share_of_group"))
+    difference, share = (measure(corpus, name, by="domain") for name in ("usage_difference", "token_share_of_group"))
     every = (
         parting_stop(text.id, text.record, widest_parting(text.record)),
         taker_stop(corpus.id, surest_taker(corpus.record, digits(corpus.record))),
-        leaning_stop(corpus.id, leaning, share, table(corpus, "composition.domain")),
+        specialization_stop(corpus.id, difference, share, table(corpus, "composition.domain")),
     )
     return tuple(stop for stop in every if stop is not None)
 

@@ -40,20 +40,20 @@ from gatescope.app.views.domains.groups_figure import (
     NO_INTERVAL,
     composition_frame,
     deviation,
+    differences,
+    information_frame,
+    information_plot,
+    information_takeaway,
+    is_significant,
     is_split_sure,
-    is_surely_told,
-    leaning_counts,
-    leaning_frame,
-    leaning_takeaway,
-    leanings,
+    specialized_counts,
     split_frame,
     split_notes,
     split_plot,
     split_population,
     split_takeaway,
-    told_frame,
-    told_plot,
-    told_takeaway,
+    usage_difference_frame,
+    usage_difference_takeaway,
 )
 from gatescope.routing.record import Document
 from tests.records import build_record
@@ -85,13 +85,13 @@ def split(**columns) -> pd.DataFrame:
 
 
 def test_bits_are_said_as_they_are_drawn_beside_those_of_chance():
-    assert told_takeaway(TOLD, NAMES, "domain") == (
+    assert information_takeaway(TOLD, NAMES, "domain") == (
         "One choice of an expert tells 0.3 (layer 0) to 0.6 bits (layer 1) of the domain, where shuffled labels tell "
         "0.05 (layer 0) to 0.1 (layer 1): significantly above chance (q ≤ 0.05) in 1 of 2 layers."
     )
-    assert not is_surely_told(TOLD)
-    assert is_surely_told(Result(value=TOLD.value, q=np.array([0.05, NAN])))
-    assert not is_surely_told(Result(value=TOLD.value)), "what is not tested is not sure"
+    assert not is_significant(TOLD)
+    assert is_significant(Result(value=TOLD.value, q=np.array([0.05, NAN])))
+    assert not is_significant(Result(value=TOLD.value)), "what is not tested is not sure"
 
 
 def test_the_spread_of_chance_is_the_excess_over_its_number_of_deviations():
@@ -101,10 +101,10 @@ def test_the_spread_of_chance_is_the_excess_over_its_number_of_deviations():
 
 
 def test_the_line_of_bits_holds_chance_as_well():
-    frame = told_frame(TOLD, NAMES, np.array([0.02, 0.01]))
+    frame = information_frame(TOLD, NAMES, np.array([0.02, 0.01]))
     assert frame["bits"].tolist() == pytest.approx([0.3, 0.6])
     assert frame["chance_bits"].tolist() == [0.05, 0.1]
-    shown = told_plot(TOLD, NAMES, np.array([0.02, 0.01]), Result(value=np.array([0.1]), null=np.array([0.1])))
+    shown = information_plot(TOLD, NAMES, np.array([0.02, 0.01]), Result(value=np.array([0.1]), null=np.array([0.1])))
     lines = {trace.name: list(trace.y) for trace in shown.data if trace.name}
     assert lines["A"] == pytest.approx([0.3, 0.6]) and lines["B"] == pytest.approx([0.2])
     band = [list(trace.y) for trace in shown.data if not trace.name]
@@ -197,24 +197,25 @@ SHARE = Result(value=np.full((2, 1, 3), 0.6), low=np.full((2, 1, 3), 0.5), high=
 
 
 def test_leanings_are_experts_by_groups_and_faint_where_chance_may_do_it():
-    grid = leanings(LEANING, 0, 2)
+    grid = differences(LEANING, 0, 2)
     assert grid.values_eg.tolist() == [[0.5, -0.5], [-0.25, 0.25]]
     assert grid.faded_eg.tolist() == [[False, False], [True, True]], "an untested cell is no finding either"
     assert (grid.scale.low, grid.scale.null, grid.scale.high) == (-0.5, 0.0, 0.5)
-    flat = leanings(Result(value=np.zeros((1, 1, 2)), groups=("code",)), 0, 2)
+    flat = differences(Result(value=np.zeros((1, 1, 2)), groups=("code",)), 0, 2)
     assert flat.scale.high == 0.05 and flat.faded_eg.all()
 
 
 def test_the_strongest_leaning_is_named_with_its_q():
-    assert leaning_takeaway(LEANING, 0, NAMES, "domain") == (
-        "Layer 0: expert 0 leans most, +0.50 for code (q = 0.01). 3 of 4 cells lean beyond chance (q ≤ 0.05)."
+    assert usage_difference_takeaway(LEANING, 0, NAMES, "domain") == (
+        "Layer 0: the largest usage difference is expert 0's, +0.50 for code (q = 0.01). "
+        "3 of 4 cells are significant (q ≤ 0.05)."
     )
     nothing = Result(value=np.full((1, 1, 2), NAN), groups=("code",))
-    assert "Nothing leans in layer 0" in leaning_takeaway(nothing, 0, NAMES, "domain")
+    assert "No specialization in layer 0" in usage_difference_takeaway(nothing, 0, NAMES, "domain")
 
 
 def test_the_table_of_leanings_has_intervals_and_leaves_out_what_is_undefined():
-    frame = leaning_frame(LEANING, SHARE, 0, "domain")
+    frame = usage_difference_frame(LEANING, SHARE, 0, "domain")
     assert list(frame["domain"]) == ["code"] * 3 + ["law"] * 2
     assert frame.columns.tolist() == [
         "domain",
@@ -232,10 +233,10 @@ def test_the_table_of_leanings_has_intervals_and_leaves_out_what_is_undefined():
 
 
 def test_leanings_are_counted_among_those_tested():
-    counts = leaning_counts(LEANING)
+    counts = specialized_counts(LEANING)
     assert counts.shape == (1, 2)
     assert counts[0].tolist() == pytest.approx([2 / 3, 1.0])
-    assert np.isnan(leaning_counts(Result(value=np.zeros((1, 1, 2)), groups=("code",)))).all()
+    assert np.isnan(specialized_counts(Result(value=np.zeros((1, 1, 2)), groups=("code",)))).all()
 
 
 def distances() -> Result:
@@ -326,7 +327,7 @@ def test_nothing_is_claimed_of_few_words_or_little_text(words, share, said):
 def test_languages_share_experts_or_have_their_own():
     reach = Result(value=np.array([[0.9, 0.0, 0.5, NAN]]))
     assert reach_takeaway(reach) == (
-        "Of 3 experts, 1 surely do more than their share in nine of ten languages, 1 in none."
+        "Of 3 experts, 1 do significantly more than an even share in nine of ten languages, 1 in none."
     )
     own = Result(value=np.array([[0.0, 0.125], [0.0, 0.0]]), groups=("de", "ja"))
     assert exclusive_takeaway(own, NAMES) == (
@@ -353,7 +354,7 @@ def test_telling_documents_is_held_against_words_and_chance():
     assert lines["from words"] == pytest.approx([0.4, 0.4]) and lines["chance"] == [0.25, 0.25]
 
 
-CELL = Cell(layer=0, expert=3, group="<b>law</b>", share=0.6, low=0.5, high=0.7, leaning=0.5, q=0.01)
+CELL = Cell(layer=0, expert=3, group="<b>law</b>", share=0.6, low=0.5, high=0.7, difference=0.5, q=0.01)
 
 
 def test_a_cell_is_said_with_its_interval_and_what_others_do():
@@ -362,7 +363,7 @@ def test_a_cell_is_said_with_its_interval_and_what_others_do():
     )
     assert cell_sentence(CELL._replace(low=NAN, q=NAN)).endswith("use it, 10 % of all others: +0.500, not tested.")
     found = cell_of(LEANING, SHARE, 0, 1, 0)
-    assert (found.leaning, found.share, found.low, found.q) == (-0.25, 0.6, 0.5, 0.2)
+    assert (found.difference, found.share, found.low, found.q) == (-0.25, 0.6, 0.5, 0.2)
 
 
 def parts() -> WordParts:

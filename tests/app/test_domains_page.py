@@ -97,8 +97,8 @@ def test_a_pinned_expert_has_documents_and_words_behind_it(opened):
     assert "Click a cell to see the documents and the words behind it." in words(opened(l="3"))
     page = opened(l="3", e="9")
     assert "Click a cell to see" not in words(page)
-    leaning = measure(read_shipped(PROBE), "usage_difference", by="domain").value[:, 3, 9]
-    group = measure(read_shipped(PROBE), "usage_difference", by="domain").groups[abs(leaning).argmax()]
+    difference = measure(read_shipped(PROBE), "usage_difference", by="domain").value[:, 3, 9]
+    group = measure(read_shipped(PROBE), "usage_difference", by="domain").groups[abs(difference).argmax()]
     assert buttons(page)["See the layers on these documents alone"].click().run().query_params["s"] in (
         f"domain:{group}",
         [f"domain:{group}"],
@@ -120,7 +120,7 @@ def test_all_layers_can_be_looked_at_together(opened):
     page = opened()
     page.button_group(key="leaning-view").set_value("All layers").run()
     assert not page.exception
-    assert "In which layers do experts lean towards which domain?" in words(page)
+    assert "In which layers do experts specialize in which domain?" in words(page)
 
 
 @pytest.mark.parametrize(

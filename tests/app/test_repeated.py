@@ -69,7 +69,7 @@ def of_pairs(what: str):
     return mean
 
 
-def leaning_share(_frame: pd.DataFrame, made: dict[str, object]) -> np.ndarray:
+def specialized_share(_frame: pd.DataFrame, made: dict[str, object]) -> np.ndarray:
     """Of each layer and group, the share of the experts that were tested whose q is small."""
     q_gle = made[f"usage_difference_by_{by_of(made)}"].q
     with np.errstate(invalid="ignore"):
@@ -79,7 +79,7 @@ def leaning_share(_frame: pd.DataFrame, made: dict[str, object]) -> np.ndarray:
 
 def share_of_experts(frame: pd.DataFrame, made: dict[str, object]) -> np.ndarray:
     if "exclusive_experts_by_language" not in made:
-        return leaning_share(frame, made)
+        return specialized_share(frame, made)
     value_gl = made["exclusive_experts_by_language"].value
     return value_gl[np.isfinite(value_gl)]
 

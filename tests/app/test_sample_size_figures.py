@@ -68,7 +68,8 @@ def test_the_sentence_counts_the_layers_for_which_there_is_enough():
 
 
 def test_what_alike_tokens_cost_and_how_others_would_agree_is_said():
-    assert effect_sentence(HAND).startswith("2.0 to 4.0 of them, by layer, say as much as one independent token: 250 ")
+    said = effect_sentence(HAND)
+    assert said.startswith("2.0 to 4.0 of them, by layer, carry the information of one independent token: 250 ")
     assert "0.50 to 0.75" in reliability_sentence(HAND)
     unknown = HAND._replace(effect_l=np.array([NAN, NAN]), reliability_l=np.array([NAN, NAN]))
     assert "one document" in effect_sentence(unknown)

@@ -13,7 +13,7 @@ from gatescope.analysis.claims.tour import Parting, Taker
 from gatescope.analysis.labels.verdict import Evidence, left_of_columns, strength
 from gatescope.analysis.metrics import METRICS
 from gatescope.analysis.registry import MetricOptions, Result
-from gatescope.app.charts.tour import leaning_stop, parting_stop, taker_stop
+from gatescope.app.charts.tour import parting_stop, specialization_stop, taker_stop
 from gatescope.app.shell.session import server
 from gatescope.app.shell.tour import stops
 from gatescope.app.views.domains.groups_figure import split_frame, split_takeaway
@@ -43,18 +43,18 @@ def test_a_taker_is_told_with_its_interval():
 
 def test_the_greatest_leaning_that_is_sure_is_shown():
     value, q = np.array([[[0.2, 0.6]], [[0.1, 0.0]]]), np.array([[[0.01, 0.5]], [[0.01, 0.9]]])
-    leaning = Result(value=value, q=q, groups=("code", "law"))
+    difference = Result(value=value, q=q, groups=("code", "law"))
     share = Result(value=np.array([[[0.35, 0.9]], [[0.5, 0.5]]]), groups=("code", "law"))
     told = {"given_words_excess_bits": [0.09], "given_words_null_mean_bits": [0.1], "given_words_p_value": [0.01]}
     words = pd.DataFrame({"layer": [0], "share_excess": [0.4], "covered": [0.3], **told})
-    stop = leaning_stop("probe.m", leaning, share, words)
+    stop = specialization_stop("probe.m", difference, share, words)
     assert stop.parts == {"capture": "probe.m", "by": "domain", "layer": 0, "expert": 0}, "expert 1 is not sure"
     assert "35% of the tokens of code, 20 points more" in stop.says and "q = 0.01" in stop.says
     assert "alone gives 40%" in stop.says
     assert stop.says.startswith("Real but slight: at the same word, experts tell the domain in 1 of 1 layers")
-    assert "alone gives" not in leaning_stop("probe.m", leaning, share, None).says
-    assert leaning_stop("probe.m", replace(leaning, q=q + 0.05), share, words) is None
-    assert leaning_stop("probe.m", leaning, share, words, group="news") is None
+    assert "alone gives" not in specialization_stop("probe.m", difference, share, None).says
+    assert specialization_stop("probe.m", replace(difference, q=q + 0.05), share, words) is None
+    assert specialization_stop("probe.m", difference, share, words, group="news") is None
 
 
 @pytest.mark.parametrize("model", BUNDLED_MODELS)

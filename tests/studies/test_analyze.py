@@ -151,7 +151,7 @@ def test_every_step_is_told_as_it_begins_and_can_be_the_last(corpus, tiny_model)
     assert {total for *_, total in told} == {len(steps)}
     assert end[:2] == ("computed", len(steps))
     assert [what for what, *_ in steps][-3 - len(record.layers) : -1 - len(record.layers)] == [
-        "Every two languages under one mix of words", "All languages under one mix of words",
+        "Every two languages with the same words equally often", "All languages with the same words equally often",
     ]  # fmt: skip
 
     def cancel(what, _done, _total):

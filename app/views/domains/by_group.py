@@ -42,8 +42,8 @@ def choose_groups(page: Page) -> Groups | None:
     _guessed(page, by)
     layer = page.view.layer
     if layer is None:
-        told_l = page.measure("mutual_information", by=by).value
-        layer = int(np.nanargmax(told_l)) if np.isfinite(told_l).any() else 0
+        bits_l = page.measure("mutual_information", by=by).value
+        layer = int(np.nanargmax(bits_l)) if np.isfinite(bits_l).any() else 0
     is_asked = (page.source.id, by, page.scope) in st.session_state.get(ASKED, set())
     return Groups(page=page, by=by, layer=layer, is_asked=is_asked)
 

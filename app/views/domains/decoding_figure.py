@@ -1,4 +1,4 @@
-"""Whether a document's group can be told from its routing or its words; and what is left under one mix of words."""
+"""Decoding a document's group from its routing or its words; and what remains with the same words equally often."""
 
 from collections.abc import Sequence
 
@@ -25,11 +25,11 @@ COLUMNS = {
     "shared_words": ("shared words", "localized"),
     "text_share": ("share of the text", "percent"),
     "plain_beyond_chance_bits": ("bits beyond chance, as they are", "%.4f"),
-    "one_mix_beyond_chance_bits": ("bits beyond chance, one mix of words", "%.4f"),
+    "one_mix_beyond_chance_bits": ("bits beyond chance, same words equally often", "%.4f"),
     "share_left": ("share that is left", "percent"),
     "p": ("p", "%.4f"),
 }
-"""Labels and formats of what is left under one mix of words."""
+"""Labels and formats of what remains when every group uses the same words equally often."""
 
 
 def decoding_takeaway(routing: Result, words: Result, over: Result, names: Sequence[str], by: str) -> str:
@@ -67,8 +67,8 @@ def _decoded(whose: str, what: str, found: Result, names: Sequence[str]) -> pd.D
 
 
 def decoding_plot(routing: Result, words: Result, names: Sequence[str], other: Result | None = None) -> go.Figure:
-    """Share of documents told right by layer: from experts with its interval, from words, by chance; `other` is B."""
-    shown = plot("layer", "documents told right")
+    """Share of documents predicted correctly by layer: from experts with interval, words, chance; `other` is B."""
+    shown = plot("layer", "documents predicted correctly")
     x = np.arange(len(names))
     if routing.null is not None:
         add_line(shown, x, np.broadcast_to(routing.null, len(names)), name="chance", ink=NULL)
@@ -173,7 +173,7 @@ def support(groups: Groups, table: pd.DataFrame) -> Figure:
         badge="beyond null" if is_support_sure(rows) else "observed",
         says=(
             (
-                "One mix of words",
+                "Same words equally often",
                 f"choices are weighed so that the words which all {PLURALS[groups.by]} have often are equally "
                 "frequent in all of them. With many groups, these may be commas and digits: read it with the share "
                 "of the text.",

@@ -161,7 +161,7 @@ def _pair_row(support: pd.DataFrame | None, layer: int, pair: set[str]) -> str |
         return None
     row = rows.iloc[0]
     if row["reason"]:
-        return f"Under one mix of words nothing is known: {row['reason']}."
+        return f"With the same words equally often, nothing is known: {row['reason']}."
     return (
         f"Under one mix of the {int(row['ids']):,} words that both have often "
         f"({percent(float(row['covered']))} of the text), "
@@ -171,12 +171,13 @@ def _pair_row(support: pd.DataFrame | None, layer: int, pair: set[str]) -> str |
 
 
 def reach_takeaway(found: Result) -> str:
-    """How many experts nearly all languages lean on, and how many none does."""
+    """How many experts nearly all languages use more than an even share, and how many none does."""
     value_le = found.value
     known_le = np.isfinite(value_le)
     shared, none = int((value_le[known_le] >= 0.9).sum()), int((value_le[known_le] == 0).sum())
     return (
-        f"Of {int(known_le.sum()):,} experts, {shared:,} surely do more than their share in nine of ten languages, "
+        f"Of {int(known_le.sum()):,} experts, {shared:,} do significantly more than an even share "
+        "in nine of ten languages, "
         f"{none:,} in none."
     )
 
@@ -294,7 +295,7 @@ def reach(groups: Groups) -> Figure:
         key="reach",
         takeaway=reach_takeaway(found),
         population=page.population,
-        unit="share of the languages in which the expert surely does more than an even share",
+        unit="share of the languages in which the expert does significantly more than an even share",
         badge="observed",
         metric="language_reach",
         body=(drawn,),

@@ -47,23 +47,23 @@ class Cell(NamedTuple):
     share: float
     low: float
     high: float
-    leaning: float
+    difference: float
     q: float
 
     @property
     def others(self) -> float:
         """Share of all other documents' tokens that use the expert."""
-        return self.share - self.leaning
+        return self.share - self.difference
 
 
-def cell_of(leaning: Result, share: Result, layer: int, expert: int, group: int) -> Cell:
+def cell_of(difference: Result, share: Result, layer: int, expert: int, group: int) -> Cell:
     """The numbers of one cell."""
 
     def at(values: NDArray[np.float64] | None) -> float:
         return float("nan") if values is None else float(values[group, layer, expert])
 
     ends = at(share.value), at(share.low), at(share.high)
-    return Cell(layer, expert, leaning.groups[group], *ends, at(leaning.value), at(leaning.q))
+    return Cell(layer, expert, difference.groups[group], *ends, at(difference.value), at(difference.q))
 
 
 def cell_sentence(cell: Cell) -> str:
@@ -71,7 +71,7 @@ def cell_sentence(cell: Cell) -> str:
     ends = "" if np.isnan(cell.low) else f" (95 % interval {percent(cell.low)} to {percent(cell.high)})"
     return (
         f"{percent(cell.share)} of the tokens of {cell.group} use it{ends}, {percent(cell.others)} of all others: "
-        f"{cell.leaning:+.3f}, {chance_words('q', cell.q)}."
+        f"{cell.difference:+.3f}, {chance_words('q', cell.q)}."
     )
 
 

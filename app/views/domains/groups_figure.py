@@ -26,7 +26,7 @@ LEAST_REACH = 0.05
 """The colours of leanings reach at least this far, so that noise is not painted as a finding."""
 
 
-def told_takeaway(found: Result, names: Sequence[str], by: str) -> str:
+def information_takeaway(found: Result, names: Sequence[str], by: str) -> str:
     """How much one choice tells of the group, and in how many layers that is more than chance."""
     null_l = np.zeros(len(names)) if found.null is None else found.null
     said = f"One choice of an expert tells {over_layers(found.value + null_l, names, 'bits')} of the {by}"
@@ -38,7 +38,7 @@ def told_takeaway(found: Result, names: Sequence[str], by: str) -> str:
     return f"{said}: significantly above chance (q ≤ {SURE}) {sure}."
 
 
-def is_surely_told(found: Result) -> bool:
+def is_significant(found: Result) -> bool:
     """Whether every layer that was tested tells more than chance."""
     return found.q is not None and bool(np.isfinite(found.q).any()) and float(np.nanmax(found.q)) <= SURE
 
@@ -56,20 +56,22 @@ def _deviation(split: pd.DataFrame, part: str) -> NDArray[np.float64]:
     return deviation_l
 
 
-def told_frame(
+def information_frame(
     found: Result, names: Sequence[str], spread_l: NDArray[np.float64] | None, other: Result | None = None
 ) -> pd.DataFrame:
     """One row for each layer of A, then of B: bits in all, of chance with 95 of 100 shuffles, beyond it, p and q."""
-    rows = _told_rows(found, names, "A")
+    rows = _information_rows(found, names, "A")
     if spread_l is not None:
         reach_l = NORMAL_95 * spread_l
         rows = rows.assign(chance_low=rows["chance_bits"] - reach_l, chance_high=rows["chance_bits"] + reach_l)
     if other is None:
         return rows
-    return pd.concat([rows, _told_rows(other, [str(at) for at in range(len(other.value))], "B")], ignore_index=True)
+    return pd.concat(
+        [rows, _information_rows(other, [str(at) for at in range(len(other.value))], "B")], ignore_index=True
+    )
 
 
-def _told_rows(found: Result, names: Sequence[str], whose: str) -> pd.DataFrame:
+def _information_rows(found: Result, names: Sequence[str], whose: str) -> pd.DataFrame:
     null_l = np.full(len(names), np.nan) if found.null is None else found.null
     rows: dict[str, object] = {"capture": whose, "layer": names, "bits": found.value + null_l, "chance_bits": null_l}
     rows["beyond_chance_bits"] = found.value
@@ -78,7 +80,7 @@ def _told_rows(found: Result, names: Sequence[str], whose: str) -> pd.DataFrame:
     )
 
 
-def told_plot(
+def information_plot(
     found: Result, names: Sequence[str], spread_l: NDArray[np.float64] | None, other: Result | None = None
 ) -> go.Figure:
     """Bits in all by layer, over what shuffled labels tell and 95 of 100 shuffles; `other` is capture B."""
@@ -239,7 +241,7 @@ class Leanings(NamedTuple):
     scale: Scale
 
 
-def leanings(found: Result, layer: int, experts: int) -> Leanings:
+def differences(found: Result, layer: int, experts: int) -> Leanings:
     """The leanings of one layer's experts, faint where q is not small."""
     values_eg = found.value[:, layer, :experts].T
     q_eg = np.full(values_eg.shape, np.nan) if found.q is None else found.q[:, layer, :experts].T
@@ -255,22 +257,23 @@ def leanings(found: Result, layer: int, experts: int) -> Leanings:
     return Leanings(values_eg, ~(q_eg <= SURE), scale)
 
 
-def leaning_takeaway(found: Result, layer: int, names: Sequence[str], by: str) -> str:
-    """The strongest leaning of a layer, and how many there are."""
+def usage_difference_takeaway(found: Result, layer: int, names: Sequence[str], by: str) -> str:
+    """The largest usage difference of a layer, and how many there are."""
     value_ge = found.value[:, layer]
     if not np.isfinite(value_ge).any():
-        return f"Nothing leans in layer {names[layer]}: no {by} can be held against others."
+        return f"No specialization in layer {names[layer]}: no {by} can be compared with others."
     g, expert = np.unravel_index(int(np.nanargmax(np.abs(value_ge))), value_ge.shape)
     q_ge = np.full(value_ge.shape, np.nan) if found.q is None else found.q[:, layer]
     sure, tested = int((q_ge <= SURE).sum()), int(np.isfinite(q_ge).sum())
     return (
-        f"Layer {names[layer]}: expert {expert} leans most, {value_ge[g, expert]:+.2f} for {found.groups[g]} "
-        f"({chance_words('q', float(q_ge[g, expert]))}). {sure} of {tested} cells lean beyond chance (q ≤ {SURE})."
+        f"Layer {names[layer]}: the largest usage difference is expert {expert}'s, "
+        f"{value_ge[g, expert]:+.2f} for {found.groups[g]} "
+        f"({chance_words('q', float(q_ge[g, expert]))}). {sure} of {tested} cells are significant (q ≤ {SURE})."
     )
 
 
-def leaning_frame(found: Result, share: Result, layer: int, by: str) -> pd.DataFrame:
-    """One row for each group and expert of a layer: its share and the leaning, each with its interval; null, p, q."""
+def usage_difference_frame(found: Result, share: Result, layer: int, by: str) -> pd.DataFrame:
+    """One row for each group and expert of a layer: its share and usage difference, with intervals; null, p, q."""
     groups, experts = found.value[:, layer].shape
     blank = np.full((groups, experts), np.nan)
     columns = {"share": share.value, "share_low": share.low, "share_high": share.high, "leaning": found.value}
@@ -284,14 +287,14 @@ def leaning_frame(found: Result, share: Result, layer: int, by: str) -> pd.DataF
 
 
 def counts_frame(share_lg: NDArray[np.float64], found: Result, names: Sequence[str], by: str) -> pd.DataFrame:
-    """One row for each layer and group: the share of its experts that lean."""
+    """One row for each layer and group: the share of its experts that are specialized."""
     layer_n, group_n = np.nonzero(np.isfinite(share_lg))
     rows = {"layer": np.array(names, object)[layer_n], by: np.array(found.groups, object)[group_n]}
     return pd.DataFrame(rows | {"share_of_experts": share_lg[layer_n, group_n]})
 
 
-def leaning_counts(found: Result) -> NDArray[np.float64]:
-    """Share of each layer's experts that lean to or from a group beyond chance, layers × groups; NaN if not tested."""
+def specialized_counts(found: Result) -> NDArray[np.float64]:
+    """Share of each layer's experts that a group significantly changes, layers × groups; NaN if not tested."""
     q_gle = np.full(found.value.shape, np.nan) if found.q is None else found.q
     tested_gl = np.isfinite(q_gle).sum(axis=2)
     share_gl = (q_gle <= SURE).sum(axis=2) / np.maximum(tested_gl, 1)

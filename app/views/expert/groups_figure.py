@@ -67,7 +67,12 @@ def groups_figure(frame: pd.DataFrame, by: str, whole: float, population: str) -
         null=f"{whole:.0%}: share of all tokens, what a router gives that does not see the {by}; q: labels shuffled",
         badge="observed" if sure.empty and away.empty else "beyond null",
         metric="token_share_of_group",
-        says=(("Hollow", "its leaning against all other documents is not beyond shuffled labels, q > 0.05."),),
+        says=(
+            (
+                "Hollow",
+                "its usage difference to all other documents is not significant against shuffled labels, q > 0.05.",
+            ),
+        ),
         body=(Chart(groups_plot(frame, whole)),),
         frame=lambda: frame,
     )

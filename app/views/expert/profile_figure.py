@@ -1,4 +1,4 @@
-"""One expert at a glance: how busy, how heavily weighted, what it leans to, beside the others of its layer."""
+"""One expert at a glance: how busy, how heavily weighted, what it is used for, beside the others of its layer."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -55,7 +55,7 @@ def chosen_of(page: Page) -> Chosen:
 
 @dataclass(frozen=True)
 class Lean:
-    """The group an expert leans to most: by how much larger the share of its tokens is, and how sure that is."""
+    """The group an expert is used for most: by how much larger the share of its tokens is, and how sure that is."""
 
     group: str
     more: float
@@ -88,7 +88,7 @@ def by_load(load_e: NDArray[np.float64]) -> list[int]:
 
 
 def lean_of(found: Result, layer: int, expert: int) -> Lean | None:
-    """The group an expert leans to most; None where none is known."""
+    """The group an expert is used for most; None where none is known."""
     more_g = found.value[:, layer, expert]
     if found.q is None or not np.isfinite(more_g).any():
         return None
@@ -98,7 +98,7 @@ def lean_of(found: Result, layer: int, expert: int) -> Lean | None:
 
 
 def glance(page: Page, chosen: Chosen) -> Figure:
-    """How busy an expert is and what it leans to."""
+    """How busy an expert is and what it is used for."""
     layer, expert = chosen.layer, chosen.expert
     load, state = (page.measure(name) for name in ("relative_load", "expert_state"))
     mass, leans = page.if_known("relative_gate_mass"), {by: _lean(page, by, chosen) for by in LABELS}
@@ -112,7 +112,7 @@ def glance(page: Page, chosen: Chosen) -> Figure:
 
 
 def _lean(page: Page, by: str, chosen: Chosen) -> Lean | None:
-    """What it leans to, None where the texts have no such label."""
+    """What it is used for, None where the texts have no such label."""
     found = page.if_known("usage_difference", by=by)
     return None if found is None else lean_of(found, chosen.layer, chosen.expert)
 
@@ -124,14 +124,14 @@ def glance_words(
     order = by_load(load.value[at])
     value = load.value[at, expert]
     sure = [f"for {lean.group}" for lean in leans.values() if lean is not None and lean.is_sure and lean.more > 0]
-    leaning = f" It is used more often {' and '.join(sure)}." if sure else ""
+    difference = f" It is used more often {' and '.join(sure)}." if sure else ""
     called = f", and is {STATES[int(state)]}" if np.isfinite(state) and state else ""
     return Figure(
         key="glance",
         takeaway=(
             f"Expert {expert} of layer {layer} does {value:.2f} times an even share of the work"
             f"{_range(load, at, expert)}, the {ranked(order.index(expert) + 1)} of {len(order)}"
-            f"{called}.{leaning}"
+            f"{called}.{difference}"
         ),
         population=population,
         unit="multiple of an even share",
@@ -139,7 +139,10 @@ def glance_words(
         badge="observed",
         metric="relative_load",
         says=(
-            ("State", "hot: surely above twice an even share; cold: surely below a tenth; dead: never chosen, surely."),
+            (
+                "State",
+                "hot: significantly above twice an even share; cold: significantly below a tenth; dead: never chosen.",
+            ),
             ("Leans to", "the group with the largest share of its tokens beyond all other documents, if q ≤ 0.05."),
             ("Not this", "a label. Which words a group has is part of it: see the words below, and Domains."),
         ),
@@ -179,7 +182,7 @@ def tiles(
             "not recorded" if mass is None else f"{mass.value[layer, expert]:.2f} ×",
             _ends(mass, layer, expert),
         ),
-        *(_leaning(by, lean) for by, lean in leans.items()),
+        *(_difference(by, lean) for by, lean in leans.items()),
     ]
     items = "".join(
         f"<div><dt>{escape(name)}</dt><dd>{escape(value)}<small>{escape(more)}</small></dd></div>"
@@ -194,12 +197,12 @@ def _ends(found: Result | None, layer: int, expert: int) -> str:
     return f"95 %: {found.low[layer, expert]:.2f} to {found.high[layer, expert]:.2f}"
 
 
-def _leaning(by: str, lean: Lean | None) -> tuple[str, str, str]:
+def _difference(by: str, lean: Lean | None) -> tuple[str, str, str]:
     name = f"Leans to ({by})"
     if lean is None:
         return name, "not labelled", ""
     if not lean.is_sure or lean.more <= 0:
-        return name, "none surely", f"most: {lean.group}, q = {lean.q:.2g}"
+        return name, "none significantly", f"most: {lean.group}, q = {lean.q:.2g}"
     return name, lean.group, f"+{100 * lean.more:.1f} points of tokens, q = {lean.q:.2g}"
 
 

@@ -22,8 +22,8 @@ from gatescope.routing.router import RouterRule
 
 MARKS = (
     Mark("×", "dead: never chosen"),
-    Mark("▽", "cold: surely below a tenth of an even share"),
-    Mark("●", "hot: surely above twice an even share"),
+    Mark("▽", "cold: significantly below a tenth of an even share"),
+    Mark("●", "hot: significantly above twice an even share"),
 )
 STATES = {-2: "dead", -1: "cold", 0: "neither", 1: "hot"}
 LEAST_REACH = 1.0

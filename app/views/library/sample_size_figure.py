@@ -68,7 +68,7 @@ def effect_sentence(found: Enough) -> str:
     if not len(known):
         return "Not known for one document: its tokens are taken for independent, which they are not."
     return (
-        f"{known.min():,.1f} to {known.max():,.1f} of them, by layer, say as much as one independent token: "
+        f"{known.min():,.1f} to {known.max():,.1f} of them, by layer, carry the information of one independent token: "
         f"{np.min(found.tokens_l) / known.max():,.0f} effective tokens in the worst layer."
     )
 

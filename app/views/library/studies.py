@@ -54,7 +54,7 @@ def _progress(ids: tuple[str, ...]) -> None:
             with st.container(horizontal=True, vertical_alignment="center"):
                 st.progress(doing.share, text=plain(how_far(doing, before=studies.queue.position(job))))
                 st.button("Cancel", icon=":material/stop:", key=f"cancel-{id}", on_click=_cancel, args=(id,))
-    st.caption("You may leave this page: a study goes on, and is shown here when you come back.")
+    st.caption("You may leave this page: a study continues, and is shown here when you come back.")
 
 
 def how_far(doing: StudyProgress, *, before: int) -> str:
@@ -124,7 +124,7 @@ def _unfinished(entry: Entry) -> None:
             st.markdown(f"**{plain(order.name)}** failed; {done}.")
             show_error(error)
         else:
-            st.markdown(f"**{plain(order.name)}** was stopped; {done}, and it goes on from there.")
+            st.markdown(f"**{plain(order.name)}** was stopped; {done}, and it resumes from there.")
         with st.container(horizontal=True):
             label, icon = ("Retry", "refresh") if entry.state == "failed" else ("Continue", "play_arrow")
             st.button(label, icon=f":material/{icon}:", key=f"continue-{entry.id}", on_click=_go_on, args=(entry.id,))

@@ -29,7 +29,7 @@ THERE = {
     "ready": "This study is done already.",
     "waiting": "This study waits for its turn.",
     "running": "This study is under way.",
-    "stopped": "This study was begun before and goes on from where it stopped.",
+    "stopped": "This study was begun before and resumes where it stopped.",
     "failed": "This study was begun before and failed.",
 }
 POLL_SECONDS = 0.7

@@ -219,7 +219,7 @@ def margin_figure(record: RoutingRecord, firm: Firmness) -> Figure:
             f"float16; {lower} are closer calls than the median token of this text."
         ),
         population=f"N = 1 token, beside the median of {record.tokens:,}",
-        unit="units of the selection score, on a logarithmic scale",
+        unit="difference of selection scores, on a logarithmic scale",
         null="no chance line: an even router has no margin to speak of",
         badge="observed",
         says=(

@@ -8,16 +8,16 @@ from gatescope.app.charts.figure import Chart, Figure
 from gatescope.app.charts.page import of_b, population
 from gatescope.app.views.domains.groups_figure import (
     deviation,
+    information_frame,
+    information_plot,
+    information_takeaway,
+    is_significant,
     is_split_sure,
-    is_surely_told,
     split_frame,
     split_notes,
     split_plot,
     split_population,
     split_takeaway,
-    told_frame,
-    told_plot,
-    told_takeaway,
 )
 from gatescope.app.views.domains.word_tables import Groups, split_table
 from gatescope.routing.errors import OptionError
@@ -35,14 +35,14 @@ def told(groups: Groups) -> Figure:
     null = f"dotted: labels shuffled among documents of one {OTHER[by]}, mean"
     return Figure(
         key="told",
-        takeaway=told_takeaway(found, groups.names, by),
+        takeaway=information_takeaway(found, groups.names, by),
         population=population(page),
         unit="bits of one choice",
         null=null if spread_l is None else f"{null} and 95 of 100 shuffles",
-        badge="beyond null" if is_surely_told(found) else "observed",
+        badge="beyond null" if is_significant(found) else "observed",
         metric="mutual_information",
-        body=(Chart(told_plot(found, groups.names, spread_l, beside)),),
-        frame=lambda: told_frame(found, groups.names, spread_l, beside),
+        body=(Chart(information_plot(found, groups.names, spread_l, beside)),),
+        frame=lambda: information_frame(found, groups.names, spread_l, beside),
         notes=found.warnings,
     )
 

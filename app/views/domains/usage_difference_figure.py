@@ -1,4 +1,4 @@
-"""Experts × groups of one layer, and layers × groups: which experts lean where."""
+"""Experts × groups of one layer, and layers × groups: which experts specialize in what."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,23 +10,23 @@ from gatescope.app.components import Pick, Scale
 from gatescope.app.views.domains.groups_figure import (
     PLURALS,
     counts_frame,
-    leaning_counts,
-    leaning_frame,
-    leaning_takeaway,
-    leanings,
+    differences,
+    specialized_counts,
+    usage_difference_frame,
+    usage_difference_takeaway,
 )
 from gatescope.app.views.domains.word_tables import Groups
 
 
-def one_layer(groups: Groups, leaning: Result, pinned: Pick | None) -> Figure:
+def one_layer(groups: Groups, difference: Result, pinned: Pick | None) -> Figure:
     """Experts × groups of the layer that is looked at."""
     page, layer, by = groups.page, groups.layer, groups.by
     share = page.measure("token_share_of_group", by=by)
-    grid = leanings(leaning, layer, page.source.record.layers[layer].experts)
+    grid = differences(difference, layer, page.source.record.layers[layer].experts)
     drawn = Matrix(
         values_rc=grid.values_eg,
         rows=None,
-        columns=list(leaning.groups),
+        columns=list(difference.groups),
         scale=grid.scale,
         pinned=pinned,
         key=f"leaning-{by}",
@@ -39,52 +39,53 @@ def one_layer(groups: Groups, leaning: Result, pinned: Pick | None) -> Figure:
     )
     return Figure(
         key="leaning",
-        takeaway=leaning_takeaway(leaning, layer, groups.names, by),
+        takeaway=usage_difference_takeaway(difference, layer, groups.names, by),
         population=page.population,
         unit="share of the group's tokens that use the expert, minus the same share of all other groups",
         null="0; shuffled labels give nearly that",
         badge="observed",
         metric="usage_difference",
         body=(drawn,),
-        frame=lambda: leaning_frame(leaning, share, layer, by),
-        notes=leaning.warnings,
+        frame=lambda: usage_difference_frame(difference, share, layer, by),
+        notes=difference.warnings,
         at={"layer": layer},
     )
 
 
-def all_layers(groups: Groups, leaning: Result, pinned: Pick | None) -> Figure:
-    """Layers × groups: what share of a layer's experts leans."""
-    share_lg = leaning_counts(leaning)
+def all_layers(groups: Groups, difference: Result, pinned: Pick | None) -> Figure:
+    """Layers × groups: what share of a layer's experts is specialized."""
+    share_lg = specialized_counts(difference)
     drawn = Matrix(
         values_rc=share_lg,
         rows=groups.names,
-        columns=list(leaning.groups),
-        scale=Scale("experts that lean", low=0.0, high=1.0, unit="share of the experts", null=0.0),
+        columns=list(difference.groups),
+        scale=Scale("specialized experts", low=0.0, high=1.0, unit="share of the experts", null=0.0),
         pinned=pinned,
         key=f"leaning-all-{groups.by}",
         options={"column_noun": groups.by},
     )
     return Figure(
         key="leaning-all",
-        question=f"In which layers do experts lean towards which {groups.by}?",
-        takeaway=_all_takeaway(share_lg, leaning, groups),
+        question=f"In which layers do experts specialize in which {groups.by}?",
+        takeaway=_all_takeaway(share_lg, difference, groups),
         population=groups.page.population,
-        unit=f"share of the layer's experts that lean to or from the {groups.by} (q ≤ {SURE})",
+        unit=f"share of the layer's experts used significantly more or less often for the {groups.by} (q ≤ {SURE})",
         null=f"at most {SURE:.0%} of what is called so is expected to be chance".replace("%", " %"),
         badge="observed",
         metric="usage_difference",
         body=(drawn,),
-        frame=lambda: counts_frame(share_lg, leaning, groups.names, groups.by),
-        notes=leaning.warnings,
+        frame=lambda: counts_frame(share_lg, difference, groups.names, groups.by),
+        notes=difference.warnings,
     )
 
 
-def _all_takeaway(share_lg: NDArray[np.float64], leaning: Result, groups: Groups) -> str:
+def _all_takeaway(share_lg: NDArray[np.float64], difference: Result, groups: Groups) -> str:
     if not np.isfinite(share_lg).any():
         return f"No {groups.by} could be tested: each has one document, or none to be shuffled with."
     layer, group = np.unravel_index(int(np.nanargmax(share_lg)), share_lg.shape)
     mean = float(np.nanmean(share_lg))
     return (
-        f"Most experts lean in layer {groups.names[layer]} for {leaning.groups[group]}: {share_lg[layer, group]:.0%}; "
+        f"Layer {groups.names[layer]} has most specialized experts for {difference.groups[group]}: "
+        f"{share_lg[layer, group]:.0%}; "
         f"on average over layers and {PLURALS[groups.by]}, {mean:.0%}."
     ).replace("%", " %")
