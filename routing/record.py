@@ -18,6 +18,7 @@ from gatescope.routing.router import RouterRule
 
 EMPTY8 = np.uint8(255)
 EMPTY16 = np.uint16(65535)
+_INFINITE16 = 0x7C00  # bits of a float16
 
 
 class Flag(IntFlag):
@@ -160,6 +161,8 @@ class RoutingRecord:
 
     def take(self, rows_t: slice | NDArray[np.integer | np.bool_]) -> "RoutingRecord":
         """The same record for some of its tokens, in their order; documents keep their numbers."""
+        if isinstance(rows_t, np.ndarray) and rows_t.dtype == bool and len(rows_t) == self.tokens and rows_t.all():
+            return self
         taken: dict[str, Any] = {name: array[rows_t].copy() for name, array in self.arrays()}
         return replace(self, **taken)
 
@@ -287,6 +290,8 @@ def _check_ids(record: RoutingRecord, ids_tlk: NDArray[np.unsignedinteger]) -> N
         raise _broken(f"{ids_tlk.dtype} ids for {record.experts} experts", "uint16 ids above 255 experts")
     for rule in record.layers:
         ids_tk = ids_tlk[:, rule.layer]
+        if _is_full(np.ascontiguousarray(ids_tk.T), rule, empty):
+            continue
         filled_tk = ids_tk != empty
         _raise_at(filled_tk & (ids_tk >= rule.experts), ids_tk, rule, f"an expert below {rule.experts}")
         _raise_at(filled_tk[:, 1:] & ~filled_tk[:, :-1], ids_tk[:, 1:], rule, "empty slots after the filled ones")
@@ -295,6 +300,14 @@ def _check_ids(record: RoutingRecord, ids_tlk: NDArray[np.unsignedinteger]) -> N
         for apart in range(1, rule.k):  # several times faster than to sort
             twice_tk[:, apart:] |= (ids_tk[:, apart:] == ids_tk[:, :-apart]) & filled_tk[:, apart:]
         _raise_at(twice_tk, ids_tk, rule, "each expert at most once per token")
+
+
+def _is_full(ids_kt: NDArray[np.unsignedinteger], rule: RouterRule, empty: int) -> bool:
+    """Whether every token has k experts of the layer's own, each once: what most layers have, and seen fast."""
+    own_kt = ids_kt[: rule.k]
+    if own_kt.max(initial=0) >= rule.experts or (ids_kt[rule.k :] != empty).any():
+        return False
+    return not any((own_kt[at] == own_kt[:at]).any() for at in range(1, rule.k))
 
 
 def _raise_at(bad_tk: NDArray[np.bool_], value_tk: NDArray[np.number], rule: RouterRule, expected: str) -> None:
@@ -322,10 +335,23 @@ def _check_weights(
     for rule in record.layers:
         weight_tk = weight_tlk[:, rule.layer]
         empty_tk = ids_tlk[:, rule.layer] == record.empty
+        if not empty_tk.any() and _are_positive_and_fall(weight_tk):
+            continue
         _raise_at(~np.isfinite(weight_tk), weight_tk, rule, "a finite weight")
         _raise_at(empty_tk & (weight_tk != 0), weight_tk, rule, "weight 0 in an empty slot")
         rises_tk = (weight_tk[:, 1:] > weight_tk[:, :-1]) & ~empty_tk[:, 1:]
         _raise_at(rises_tk, weight_tk[:, 1:], rule, "slots in order of decreasing weight")
+
+
+def _are_positive_and_fall(weight_tk: NDArray[np.float16]) -> bool:
+    """Whether all weights are finite, above 0 and in decreasing order; seen fast, by their bits."""
+    bits_kt = np.ascontiguousarray(weight_tk.T).view(np.uint16)  # of numbers above 0 the order of bits is theirs
+    first_t, last_t = bits_kt[0], bits_kt[-1]
+    return bool(
+        first_t.max(initial=0) < _INFINITE16
+        and last_t.min(initial=1) > 0
+        and all((bits_kt[at] <= bits_kt[at - 1]).all() for at in range(1, len(bits_kt)))
+    )
 
 
 def _check_documents(record: RoutingRecord) -> None:
