@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from gatescope.analysis.labels.composition import checked_documents, of_ids
 from gatescope.analysis.labels.words import ById, by_id
 from gatescope.analysis.statistics.information import (
+    Deals,
     ExcessInformation,
     against_null,
     dealt,
     mutual_information_bits,
     of_deals,
-    sums_of_deals,
 )
 from gatescope.analysis.statistics.jit import jit
 from gatescope.analysis.statistics.load import count_by
@@ -279,7 +279,7 @@ def _turned(
     step = max(1, _CHUNK_CELLS // max(1, predicted_ge.size))
     for start in range(0, len(design.sign_bd), step):
         sign_bd = design.sign_bd[start : start + step]
-        moved_bge = sums_of_deals(moved_de, np.broadcast_to(design.group_d, sign_bd.shape), design.groups, sign_bd)
+        moved_bge = Deals(np.broadcast_to(design.group_d, sign_bd.shape), design.groups).sums(moved_de, sign_bd)
         yield np.maximum(predicted_ge + moved_bge - moved_bge.mean(axis=1, keepdims=True), 0.0)
 
 

@@ -1,7 +1,8 @@
 """How many bits an expert's choice tells about a document's label, beyond what the same documents tell by chance."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,8 @@ from gatescope.routing.errors import OptionError
 
 EXACT = 64.0
 TINY = 1e-17
+_FEW = 4
+"""Groups up to which a matrix product adds rows up faster than one row after another."""
 _SMALL = 1024
 """Counts whose n ln n is looked up."""
 _CHUNK_CELLS = 1 << 16
@@ -250,33 +253,55 @@ def of_deals(
     layers, experts = counts_dle.shape[1:]
     count_lde = np.ascontiguousarray(counts_dle.swapaxes(0, 1), floats_for(counts_dle))
     value_bl = np.empty((len(group_bd), layers))
-    step = max(1, _CHUNK_CELLS // max(1, groups * experts))
-    for start in range(0, len(group_bd), step):
-        some_bd = group_bd[start : start + step]
+    for rows, deals in in_parts(group_bd, groups, experts):
         for layer, count_de in enumerate(count_lde):
-            value_bl[start : start + step, layer] = statistic(sums_of_deals(count_de, some_bd, groups))
+            value_bl[rows, layer] = statistic(deals.sums(count_de))
     return value_bl
 
 
-def sums_of_deals(
-    count_dx: NDArray[np.floating],
-    group_bd: NDArray[np.integer],
-    groups: int,
-    sign_bd: NDArray[np.floating] | None = None,
-) -> NDArray[np.float64]:
-    """Rows of documents added up by the group that each deal gives them, or taken away where its sign is negative.
+def in_parts(group_bd: NDArray[np.integer], groups: int, cells: int) -> Iterator[tuple[slice, "Deals"]]:
+    """Deals, as many at a time as leave their sums of so many cells in the processor's cache."""
+    step = max(1, _CHUNK_CELLS // max(1, groups * cells))
+    for start in range(0, len(group_bd), step):
+        yield slice(start, start + step), Deals(group_bd[start : start + step], groups)
 
-    Shapes      (documents, cells) and (deals, documents) to (deals, groups, cells). A negative group is left out.
 
-    >>> sums_of_deals(np.array([[1.0], [2.0], [4.0]]), np.array([[0, 1, 0], [1, 1, -1]]), 2)[:, :, 0].tolist()
-    [[5.0, 2.0], [0.0, 3.0]]
-    """
-    sums_bgx = np.zeros((len(group_bd), groups, count_dx.shape[1]), count_dx.dtype)
-    if sign_bd is None:
-        _add_rows(np.ascontiguousarray(count_dx), np.ascontiguousarray(group_bd), sums_bgx)
-    else:
-        _add_signed(np.ascontiguousarray(count_dx), np.ascontiguousarray(group_bd), sign_bd, sums_bgx)
-    return sums_bgx.astype(np.float64, copy=False)
+class Deals:
+    """Groups that documents are dealt to, (deals, documents), for sums over each; a negative group is none."""
+
+    def __init__(self, group_bd: NDArray[np.integer], groups: int) -> None:
+        self._group_bd, self._groups = np.ascontiguousarray(group_bd), groups
+
+    @cached_property
+    def _is_own_xd(self) -> NDArray[np.float32] | None:
+        """Whose documents each group's are, but the last group's, which has the rest; None for many groups."""
+        deals, documents = self._group_bd.shape
+        if self._groups > _FEW or self._group_bd.min(initial=0) < 0:
+            return None
+        is_own_bgd = self._group_bd[:, None, :] == np.arange(self._groups - 1)[:, None]
+        return np.asarray(is_own_bgd.reshape(deals * (self._groups - 1), documents), np.float32)
+
+    def sums(self, count_dx: NDArray[np.floating], sign_bd: NDArray[np.floating] | None = None) -> NDArray[np.float64]:
+        """Rows of documents added up by group, or taken away where their sign is negative: (deals, groups, cells).
+
+        Floats of 4 bytes must be whole numbers whose sums are exact (`floats_for`).
+
+        >>> deals = Deals(np.array([[0, 1, 0], [1, 1, -1]]), 2)
+        >>> deals.sums(np.array([[1.0], [2.0], [4.0]]))[:, :, 0].tolist()
+        [[5.0, 2.0], [0.0, 3.0]]
+        """
+        shape = (len(self._group_bd), self._groups, count_dx.shape[1])
+        if sign_bd is None and count_dx.dtype == np.float32 and self._is_own_xd is not None:
+            sums_bgx = np.empty(shape)
+            sums_bgx[:, :-1] = (self._is_own_xd @ count_dx).reshape(shape[0], shape[1] - 1, shape[2])
+            np.subtract(count_dx.sum(axis=0, dtype=np.float64), sums_bgx[:, :-1].sum(axis=1), out=sums_bgx[:, -1])
+            return sums_bgx
+        sums_bgx = np.zeros(shape, count_dx.dtype)
+        if sign_bd is None:
+            _add_rows(np.ascontiguousarray(count_dx), self._group_bd, sums_bgx)
+        else:
+            _add_signed(np.ascontiguousarray(count_dx), self._group_bd, sign_bd, sums_bgx)
+        return sums_bgx.astype(np.float64, copy=False)
 
 
 @jit
