@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +19,14 @@ if TYPE_CHECKING:  # torch takes seconds to import
     from gatescope.studies.compute import Chosen, Study
 
 PROBE = "probe"
+
+
+class Csv(StrEnum):
+    """Which tables are written as CSV, beside Parquet."""
+
+    SMALL = "small"
+    ALL = "all"
+    NONE = "none"
 
 
 def analyze(
@@ -39,6 +48,9 @@ def analyze(
     partial: Annotated[
         bool, typer.Option("--partial", help="Of a captured study that is not whole: analyse the blocks that are.")
     ] = False,
+    csv: Annotated[
+        Csv, typer.Option(help="Which tables are written as CSV beside Parquet: those of 50,000 rows or fewer, or all.")
+    ] = Csv.SMALL,
     counts_only: Annotated[bool, typer.Option(help="Write nothing that holds text or tokens.")] = False,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, mps or spread.")] = None,
     dtype: Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.")] = None,
@@ -80,7 +92,9 @@ def analyze(
         else:
             found = _run(settings, _documents(corpus, limit), chosen, {"max_new_tokens": new_tokens, "logits": logits})
             named = {"model": settings.model, "corpus": corpus}
-        files = write_study(found, out, counts_only=counts_only, model=named["model"], corpus=named["corpus"])
+        files = write_study(
+            found, out, counts_only=counts_only, csv=csv.value, model=named["model"], corpus=named["corpus"]
+        )
         whole = found.tally
         stdout.print(f"{whole.documents:,} documents, {int(whole.table('tokens').sum()):,} tokens; {len(files)} tables")
         stdout.print(f"report   {out / 'report.html'}", highlight=False, markup=False)

@@ -21,7 +21,7 @@ from gatescope.analysis.tally.tally import Tally
 from gatescope.server.memo_cache import MemoCache
 from gatescope.server.sources import FACETS, WHOLE, Scope, Source, counted, facet_mask
 from gatescope.studies.results import NAME as RESULTS
-from gatescope.studies.results import TALLY, Results, read_results, read_table, read_tally
+from gatescope.studies.results import TALLY, StoredResults, read_results, read_table, read_tally
 
 Answer = TypeVar("Answer")
 LIVE_RESAMPLES = 200
@@ -94,7 +94,7 @@ def measure(source: Source, name: str, *, by: str = "", scope: Scope = WHOLE, th
     `then` is Python of what the figure makes of it (see `Reading`).
     Errors: OptionError where the capture lacks what the metric needs; found, expected and do say what.
     """
-    before = _analysed(source).get((name, by)) if scope == WHOLE else None
+    before = _stored(source, name, by) if scope == WHOLE else None
     found = _measured(source, name, by, scope) if before is None else before
     note(Reading(source=source, scope=scope, metric=name, by=by, is_stored=before is not None, then=then))
     return found
@@ -121,10 +121,20 @@ def call(
     return _results.get(key, lambda: function(record, *arguments, is_counted_t=mask_t))
 
 
-def _analysed(source: Source) -> Results:
-    """The results that were computed before, by name and label."""
+def _stored(source: Source, name: str, by: str) -> Result | None:
+    """A result that was computed before; a large one is read when it is first asked for."""
+    found = _analysed(source)
+    if found is None or (name, by) not in found:
+        return None
+    if not found.is_apart((name, by)):
+        return found[name, by]
+    return _results.get((*source.key, "analysed", name, by), lambda: found[name, by])
+
+
+def _analysed(source: Source) -> StoredResults | None:
+    """The results that were computed before."""
     if source.analysis is None:
-        return {}
+        return None
     file = source.analysis / RESULTS
     return _results.get((*source.key, "analysed"), lambda: read_results(file))
 
@@ -164,7 +174,7 @@ class Size(NamedTuple):
 
 def size_of(source: Source, scope: Scope) -> Size:
     """How much a scope has: of a study that was analysed whole, all of it, not only the routes at hand."""
-    analysed = _analysed(source).get(("load_gini", "")) if source.is_cut and scope == WHOLE else None
+    analysed = _stored(source, "load_gini", "") if source.is_cut and scope == WHOLE else None
     if analysed is not None:
         return Size(analysed.tokens, analysed.documents, is_all=True)
     documents = 1 if scope.span else len(scope.documents or source.record.documents)

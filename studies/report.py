@@ -1,5 +1,12 @@
-"""A study as one page of HTML that needs nothing but itself: what was measured, on what, with figures."""
+"""A study as one page of HTML that needs nothing but itself: what was measured, on what, with figures.
 
+Figures, the library that draws them and the words of experts are packed into one script of the page, which is a tenth
+of their size; each figure is drawn when it comes into sight.
+"""
+
+import base64
+import gzip
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from html import escape
@@ -7,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
+import plotly.io
 from numpy.typing import NDArray
 from plotly.offline import get_plotlyjs
 
@@ -29,6 +37,7 @@ table { border-collapse: collapse; width: 100%; font-size: .9rem; } .scroll { ov
 th, td { text-align: left; padding: .3rem .7rem .3rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 .contents { columns: 17rem; column-gap: 2rem; font-size: .9rem; padding-left: 1.1rem; }
 .contents li { break-inside: avoid; overflow-wrap: anywhere; } a { color: inherit; }
+.figure { height: 380px; }
 .warning { background: var(--mark); padding: .5rem .8rem; border-radius: .4rem; margin: .4rem 0; }
 """
 CONFIG = {"displaylogo": False, "responsive": True}
@@ -39,23 +48,75 @@ ENOUGH = 0.1
 """Share of a label's assignments that shared words must cover before the page speaks of them."""
 
 
+LOADER = """
+(async () => {
+  const packed = document.getElementById("packed").textContent.trim();
+  const bytes = Uint8Array.from(atob(packed), (letter) => letter.charCodeAt(0));
+  const plain = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const page = JSON.parse(await new Response(plain).text());
+  const library = document.createElement("script");
+  library.textContent = page.library;
+  document.head.append(library);
+  const draw = (place) => {
+    sight.unobserve(place);
+    const { data, layout } = page.figures[Number(place.dataset.figure)];
+    Plotly.newPlot(place, data, { ...layout, template: page.template }, page.config);
+  };
+  const sight = new IntersectionObserver(
+    (seen) => seen.filter((each) => each.isIntersecting).forEach((each) => draw(each.target)),
+    { rootMargin: "600px" },
+  );
+  const places = [...document.querySelectorAll("[data-figure]")];
+  places.forEach((place) => sight.observe(place));
+  addEventListener("beforeprint", () => places.filter((place) => !place.childElementCount).forEach(draw));
+  for (const part of document.querySelectorAll("[data-words]"))
+    part.addEventListener("toggle", () => {
+      const table = part.querySelector("table");
+      if (part.open && !table.rows.length) table.innerHTML = page.words[Number(part.dataset.words)];
+    });
+})();
+"""
+
+
+class _Packed:
+    """What a page shows when it is looked at: figures, and the words of layers as rows of a table."""
+
+    def __init__(self) -> None:
+        self.figures: list[Mapping[str, Any]] = []
+        self.words: list[str] = []
+
+    def script(self) -> str:
+        """All of it, with the library that draws, as text that a browser unpacks."""
+        said = {
+            "library": get_plotlyjs(),
+            "template": plotly.io.templates[plotly.io.templates.default].to_plotly_json(),
+            "config": CONFIG,
+            "figures": self.figures,
+            "words": self.words,
+        }
+        packed = gzip.compress(json.dumps(said).encode(), compresslevel=6, mtime=0)
+        return f'<script id="packed" type="application/gzip">{base64.b64encode(packed).decode()}</script>'
+
+
 def report(study: Study, about: Mapping[str, Any]) -> str:
     """The whole page."""
+    packed = _Packed()
     body = [
         _head(about),
         _warned(study),
         _composition(study),
         _contents(study),
-        _near(study),
-        *_figures(study),
-        _words(study),
+        _near(study, packed),
+        *_figures(study, packed),
+        _words(study, packed),
         _skipped(about),
     ]
     title = f"{about['model']} on {about['corpus']}"
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style>'
-        f"<script>{get_plotlyjs()}</script></head><body>{''.join(body)}</body></html>"
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head><body>'
+        f"<noscript><p class=warning>The figures of this page need JavaScript.</p></noscript>{''.join(body)}"
+        f"{packed.script()}<script>{LOADER}</script></body></html>"
     )
 
 
@@ -95,7 +156,7 @@ def _warned(study: Study) -> str:
     return f"<h2>Before you read on</h2>{shown}"
 
 
-def _figures(study: Study) -> Iterator[str]:
+def _figures(study: Study, packed: _Packed) -> Iterator[str]:
     for (name, by), result in study.results.items():
         metric = METRICS[name]
         zero = np.where(np.isfinite(result.value), 0.0, np.nan)
@@ -105,7 +166,9 @@ def _figures(study: Study) -> Iterator[str]:
         unit = "" if metric.unit == "1" else f" In {metric.unit}."
         said = f"{metric.meaning}{unit}{null} N = {result.tokens:,} tokens, {result.documents:,} documents."
         warned = "".join(f'<div class="warning">{escape(text)}</div>' for text in result.warnings)
-        drawn = "<p class=soft>Too many places to draw: see its table.</p>" if figure is None else _drawn(figure)
+        drawn = (
+            "<p class=soft>Too many places to draw: see its table.</p>" if figure is None else _drawn(figure, packed)
+        )
         source = f"<small>{escape(metric.source)}</small>"
         yield f'<h2 id="{name}-{by}">{escape(title)}</h2><p class=soft>{escape(said)}</p>{warned}{drawn}{source}'
 
@@ -120,7 +183,8 @@ def _contents(study: Study) -> str:
     return f"<h2>Figures</h2><ul class=contents>{links}</ul>"
 
 
-def _drawn(figure: go.Figure) -> str:
+def _drawn(figure: go.Figure, packed: _Packed) -> str:
+    """A place for a figure, which is packed without its template."""
     figure.update_layout(
         height=380,
         margin={"l": 60, "r": 20, "t": 20, "b": 50},
@@ -131,7 +195,10 @@ def _drawn(figure: go.Figure) -> str:
     )
     figure.update_xaxes(gridcolor="rgba(127,135,148,.2)", zeroline=False)
     figure.update_yaxes(gridcolor="rgba(127,135,148,.2)", zeroline=False)
-    return str(figure.to_html(full_html=False, include_plotlyjs=False, config=CONFIG))
+    shown = json.loads(figure.to_json())
+    shown["layout"].pop("template", None)
+    packed.figures.append(shown)
+    return f'<div class=figure data-figure="{len(packed.figures) - 1}"></div>'
 
 
 def _figure(study: Study, axes: str, result: Result) -> go.Figure | None:
@@ -140,9 +207,9 @@ def _figure(study: Study, axes: str, result: Result) -> go.Figure | None:
     if axes == "l":
         return _lines(names[: len(result.value)], {"": result.value}, result)
     if axes == "le":
-        return go.Figure(go.Heatmap(z=result.value, y=names, colorscale="Viridis", hoverongaps=False)).update_layout(
-            xaxis_title="expert", yaxis_title="layer"
-        )
+        return go.Figure(
+            go.Heatmap(z=_small(result.value), y=names, colorscale="Viridis", hoverongaps=False)
+        ).update_layout(xaxis_title="expert", yaxis_title="layer")
     if len(axes) == 2 and axes[0] == "l":
         labels = result.labels.get(axes[1]) or (result.groups if axes[1] in "gh" else ())
         if axes[1] in "gc" and labels:
@@ -154,14 +221,21 @@ def _figure(study: Study, axes: str, result: Result) -> go.Figure | None:
     return None
 
 
+def _small(value: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Numbers as exact as a picture shows them."""
+    return np.asarray(value, np.float32)
+
+
 def _lines(places: list[str], values: dict[str, NDArray[np.float64]], result: Result | None) -> go.Figure:
     """One line for each name; with a result, its interval as a band and its null as a dotted line."""
     figure = go.Figure()
     if result is not None and result.low is not None and result.high is not None:
-        figure.add_scatter(x=places, y=result.high, mode="lines", line_width=0, showlegend=False, hoverinfo="skip")
+        figure.add_scatter(
+            x=places, y=_small(result.high), mode="lines", line_width=0, showlegend=False, hoverinfo="skip"
+        )
         figure.add_scatter(
             x=places,
-            y=result.low,
+            y=_small(result.low),
             mode="lines",
             fill="tonexty",
             line_width=0,
@@ -169,10 +243,10 @@ def _lines(places: list[str], values: dict[str, NDArray[np.float64]], result: Re
             fillcolor="rgba(59,111,182,.25)",
         )
     for name, value in values.items():
-        figure.add_scatter(x=places, y=value, mode="lines+markers", name=name or "value")
+        figure.add_scatter(x=places, y=_small(value), mode="lines+markers", name=name or "value")
     if result is not None and result.null is not None:
         null = np.broadcast_to(result.null, result.value.shape)
-        figure.add_scatter(x=places, y=null, name="chance", line={"dash": "dot", "color": INK})
+        figure.add_scatter(x=places, y=_small(null), name="chance", line={"dash": "dot", "color": INK})
     return figure.update_layout(xaxis_title="layer", xaxis_type="category")
 
 
@@ -223,7 +297,7 @@ def _left(known: list[CommonSupport]) -> str:
     )
 
 
-def _near(study: Study) -> str:
+def _near(study: Study, packed: _Packed) -> str:
     """Documents on a plane by their routing, and whose neighbours bear their label."""
     if study.near is None:
         return ""
@@ -243,12 +317,12 @@ def _near(study: Study) -> str:
     return (
         f"<h2>Who is near whom</h2><p class=soft>Documents by how they spread over the experts of all layers, along "
         f"the two directions in which they differ most. Below, how many of the ten nearest neighbours from other "
-        f"documents bear the same label: read domain, language and word beside each other.</p>{_drawn(figure)}"
+        f"documents bear the same label: read domain, language and word beside each other.</p>{_drawn(figure, packed)}"
         f"<div class=scroll><table><tr>{heads}</tr>{rows}</table></div>"
     )
 
 
-def _words(study: Study) -> str:
+def _words(study: Study, packed: _Packed) -> str:
     """The words of every expert, layer by layer, folded up."""
     parts = []
     for name, experts in zip(layer_names(study.tally.layers), study.words, strict=False):
@@ -257,7 +331,9 @@ def _words(study: Study) -> str:
             for expert, words in enumerate(experts)
             if words
         )
-        parts.append(f"<details><summary>Layer {escape(name)}</summary><table>{rows}</table></details>")
+        packed.words.append(rows)
+        numbered = f"data-words={len(packed.words) - 1}"
+        parts.append(f"<details {numbered}><summary>Layer {escape(name)}</summary><table></table></details>")
     said = "The words most characteristic of each expert, by shrunken log-odds; not what the expert is for."
     return f"<h2>Words of the experts</h2><p class=soft>{said}</p>{''.join(parts)}" if parts else ""
 

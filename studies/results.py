@@ -5,9 +5,10 @@ Its files are read with their checksums (see `cache.sums`); a folder of an older
 
 import io
 import json
+import re
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from gatescope.analysis.registry import Result, current_name
+from gatescope.analysis.tally.files import archive
 from gatescope.analysis.tally.files import from_bytes as tally_from_bytes
 from gatescope.analysis.tally.tally import Tally
 from gatescope.cache.sums import NAME as SUMS
@@ -24,6 +27,10 @@ from gatescope.cache.sums import has, read_checked
 from gatescope.routing.errors import RecordError, StoreError
 
 NAME, TALLY, ABOUT = "results.npz", "tally.npz", "study.json"
+APART = "results"
+"""Folder of the large results, a file each, so that who opens a study for others does not read them."""
+MOST_TOGETHER = 1 << 20
+"""Bytes of one result's numbers up to which it lies in `results.npz` with the others."""
 AGAIN = "analyse the study again"
 ARRAYS = ("value", "low", "high", "null", "p", "q", "places")
 
@@ -35,33 +42,103 @@ Results = Mapping[tuple[str, str], Result]
 """By name of the metric, and by what groups are told: domain, language or nothing."""
 
 
-def to_bytes(results: Results) -> bytes:
-    """All results as one compressed archive."""
-    about, arrays = [], dict[str, Any]()
+class StoredResults:
+    """Results as they are read: those that lie together at once, a large one whenever it is asked for."""
+
+    def __init__(self, folder: Path, together: Results, apart: Mapping[tuple[str, str], str]) -> None:
+        self._folder, self._together, self._apart = folder, together, apart
+
+    def __getitem__(self, key: tuple[str, str]) -> Result:
+        """One result. Errors: KeyError where there is none; StoreError where its file is not what was written."""
+        if key in self._together:
+            return self._together[key]
+        return _read(self._folder / self._apart[key])[0][key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._together or key in self._apart
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return iter([*self._together, *self._apart])
+
+    def __len__(self) -> int:
+        return len(self._together) + len(self._apart)
+
+    def keys(self) -> list[tuple[str, str]]:
+        """Name and label of each."""
+        return list(self)
+
+    def items(self) -> Iterator[tuple[tuple[str, str], Result]]:
+        """Each with its name and label, read one after another."""
+        return ((key, self[key]) for key in self)
+
+    def get(self, key: tuple[str, str]) -> Result | None:
+        """One result, or None. Errors: as where one is asked for that is there."""
+        if key not in self:
+            return None
+        return self[key]
+
+    def is_apart(self, key: tuple[str, str]) -> bool:
+        """Whether it is read anew each time it is asked for."""
+        return key in self._apart
+
+
+def write_results(results: Results, folder: Path) -> None:
+    """All results of a study: `results.npz`, and in a folder beside it each large one by itself."""
+    together, apart = dict[tuple[str, str], Result](), dict[tuple[str, str], str]()
+    for (name, by), result in results.items():
+        size = sum(held.nbytes for what in ARRAYS if (held := getattr(result, what)) is not None)
+        if size <= MOST_TOGETHER:
+            together[name, by] = result
+            continue
+        (folder / APART).mkdir(exist_ok=True)
+        apart[name, by] = f"{APART}/{f'{name}.{by}' if by else name}.npz"
+        (folder / apart[name, by]).write_bytes(to_bytes({(name, by): result}))
+    (folder / NAME).write_bytes(to_bytes(together, apart))
+
+
+def to_bytes(results: Results, apart: Mapping[tuple[str, str], str] | None = None) -> bytes:
+    """All results as one compressed archive; of those that lie `apart`, in which file."""
+    about, arrays = list[dict[str, Any]](), dict[str, NDArray[Any]]()
     for number, ((name, by), result) in enumerate(results.items()):
         said = {each.name: getattr(result, each.name) for each in fields(result) if each.name not in ARRAYS}
         about.append({"name": name, "by": by, **said})
         arrays |= {f"{number}/{what}": getattr(result, what) for what in ARRAYS if getattr(result, what) is not None}
-    file = io.BytesIO()
-    np.savez_compressed(file, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays)
-    return file.getvalue()
+    about += [{"name": name, "by": by, "file": file} for (name, by), file in (apart or {}).items()]
+    return archive({"about": np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays})
 
 
-def read_results(path: Path) -> dict[tuple[str, str], Result]:
-    """The results that `to_bytes` wrote, under the names that metrics have now.
+def read_results(path: Path) -> StoredResults:
+    """The results that `write_results` wrote, or `to_bytes`, under the names that metrics have now.
 
     Errors: StoreError where the file is not what was written.
     """
-    content = read_checked(path.parent, path.name, do=AGAIN)
+    together, apart = _read(path)
+    return StoredResults(path.parent, together, apart)
+
+
+def _read(path: Path) -> tuple[dict[tuple[str, str], Result], dict[tuple[str, str], str]]:
+    """What one file holds, and what it says of files beside it."""
+    folder = path.parent if path.name == NAME or path.parent.name != APART else path.parent.parent
+    content = read_checked(folder, path.relative_to(folder).as_posix(), do=AGAIN)
+    together, apart = dict[tuple[str, str], Result](), dict[tuple[str, str], str]()
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            about = json.loads(file["about"].tobytes())
-            return {
-                (current_name(each["name"]), each["by"]): _result(file, number, each)
-                for number, each in enumerate(about)
-            }
+            for number, each in enumerate(json.loads(file["about"].tobytes())):
+                key = (current_name(each["name"]), each["by"])
+                if "file" in each:
+                    apart[key] = _beside(each["file"])
+                else:
+                    together[key] = _result(file, number, each)
     except _UNREADABLE as error:
         raise _damaged(path, error) from error
+    return together, apart
+
+
+def _beside(name: str) -> str:
+    """A file that a study may name: one of its own."""
+    if not re.fullmatch(rf"{APART}/[\w.]+\.npz", name):
+        raise ValueError(f"{name!r} is no file of a study's results")
+    return name
 
 
 def read_tally(path: Path) -> Tally:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from gatescope.analysis.counting import without_words
 from gatescope.analysis.tally.files import to_bytes
@@ -14,6 +15,10 @@ from gatescope.studies.out_folder import replacing
 from gatescope.studies.report import report
 from gatescope.studies.tables import about, names_tokens, tables
 
+MOST_CSV_ROWS = 50_000
+"""Rows of a table up to which it is written as CSV as well, where nothing else is asked for."""
+Csv = Literal["small", "all", "none"]
+
 
 def write_study(
     study: Study,
@@ -22,10 +27,12 @@ def write_study(
     model: str,
     corpus: str,
     counts_only: bool,
+    csv: Csv = "small",
     on_file: Callable[[str], None] = lambda _name: None,
 ) -> list[str]:
     """All files of a study, complete or not at all; the names of its tables. `on_file` is told each before it is made.
 
+    Every table is written as Parquet, and as CSV where it is small, or for `all`.
     Errors: StorageFullError, StoreError.
     """
 
@@ -35,12 +42,13 @@ def write_study(
         on_file("tables")
         for name, frame in tables(study, counts_only=counts_only):
             on_file(f"table {name}")
-            write_csv(frame, partial / "tables" / f"{name}.csv")
-            frame.to_parquet(partial / "tables" / f"{name}.parquet", index=False)
+            frame.to_parquet(partial / "tables" / f"{name}.parquet", index=False, compression="zstd")
+            if csv == "all" or (csv == "small" and len(frame) <= MOST_CSV_ROWS):
+                write_csv(frame, partial / "tables" / f"{name}.csv")
             names.append(name)
         (partial / "study.json").write_text(json.dumps(said, indent=1, default=str), encoding="utf-8")
         kept = {key: one for key, one in study.results.items() if not (counts_only and names_tokens(one))}
-        (partial / results.NAME).write_bytes(results.to_bytes(kept))
+        results.write_results(kept, partial)
         (partial / results.TALLY).write_bytes(to_bytes(without_words(study.tally) if counts_only else study.tally))
         on_file("report")
         (partial / "report.html").write_text(report(study, said), encoding="utf-8")

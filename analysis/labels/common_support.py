@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from gatescope.analysis.labels.composition import checked_documents, of_ids
 from gatescope.analysis.labels.words import ById, by_id
 from gatescope.analysis.statistics.information import (
+    Deals,
     ExcessInformation,
     against_null,
     dealt,
@@ -17,6 +18,7 @@ from gatescope.analysis.statistics.information import (
     of_deals,
 )
 from gatescope.analysis.statistics.jit import jit
+from gatescope.analysis.statistics.load import count_by
 from gatescope.analysis.statistics.shares import ratio
 
 _LEAST_BITS = 1e-9
@@ -211,10 +213,9 @@ def _counts(
     table: ById, ids_pk: NDArray[np.unsignedinteger], chosen_p: NDArray[np.bool_] | slice = slice(None)
 ) -> NDArray[np.float64]:
     """Assignments of every document at one layer, over chosen places: (documents, experts)."""
-    expert_pk = np.minimum(ids_pk[chosen_p].astype(np.int64), table.experts)
-    cell_pk = table.document_p[chosen_p, None] * (table.experts + 1) + expert_pk
-    shape = (len(table.met_d), table.experts + 1)
-    return np.bincount(cell_pk.ravel(), minlength=shape[0] * shape[1]).reshape(shape)[:, :-1].astype(np.float64)
+    return count_by(ids_pk[chosen_p][:, None], table.document_p[chosen_p], len(table.met_d), table.experts)[
+        :, 0
+    ].astype(np.float64)
 
 
 def _by_label(count_dle: NDArray[np.float64], design: _Design) -> NDArray[np.float64]:
@@ -275,11 +276,10 @@ def _turned(
     predicted_ge: NDArray[np.float64], moved_de: NDArray[np.float64], design: _Design
 ) -> Iterator[NDArray[np.float64]]:
     """Profiles with every document's departure added or taken away, a bounded number of deals at a time."""
-    onehot_gd = (design.group_d == np.arange(design.groups)[:, None]).astype(np.float64)
-    step = max(1, _CHUNK_CELLS // max(1, predicted_ge.size + onehot_gd.size))
+    step = max(1, _CHUNK_CELLS // max(1, predicted_ge.size))
     for start in range(0, len(design.sign_bd), step):
-        signed_bgd = design.sign_bd[start : start + step, None] * onehot_gd
-        moved_bge = signed_bgd @ moved_de
+        sign_bd = design.sign_bd[start : start + step]
+        moved_bge = Deals(np.broadcast_to(design.group_d, sign_bd.shape), design.groups).sums(moved_de, sign_bd)
         yield np.maximum(predicted_ge + moved_bge - moved_bge.mean(axis=1, keepdims=True), 0.0)
 
 

@@ -1,6 +1,6 @@
 """How groups of documents (domains, languages) use the experts: profiles, how far apart they lie, what chance gives."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from gatescope.analysis.registry import MetricOptions
 from gatescope.analysis.statistics.bootstrap import bootstrap
-from gatescope.analysis.statistics.information import dealt, mutual_information_bits
+from gatescope.analysis.statistics.information import Deals, dealt, floats_for, in_parts, mutual_information_bits
 from gatescope.analysis.statistics.shares import ratio, shares
 from gatescope.analysis.tally.tally import Tally, label_numbers
 from gatescope.routing.errors import OptionError
@@ -128,35 +128,37 @@ def against_deals(units: Labelled, measure: Measure, *, deals: int, seed: int, e
     if deals < 1:
         raise OptionError(f"{deals} deals", expected="at least 1", do="ask for more resamples, 1000 for a figure")
     dealt_bu = dealt(units.group_u, units.strata_u, deals, np.random.default_rng(seed))
-    onehot_bgu = _onehot(units, np.concatenate([units.group_u[None], dealt_bu]))
-    layers = [_layer(units, measure, onehot_bgu, layer, either_side) for layer in range(units.count_ule.shape[1])]
+    parts = _parts(units, np.concatenate([units.group_u[None], dealt_bu]))
+    layers = [_layer(units, measure, parts, layer, either_side) for layer in range(units.count_ule.shape[1])]
     return Tested(*(np.concatenate(parts) for parts in zip(*layers, strict=True)))
 
 
 def observed(units: Labelled, measure: Measure) -> NDArray[np.float64]:
     """A measure of the labels as they are."""
-    onehot_bgu = _onehot(units, units.group_u[None])
-    layers = [_draws(units, measure, onehot_bgu, layer) for layer in range(units.count_ule.shape[1])]
+    parts = _parts(units, units.group_u[None])
+    layers = [_draws(units, measure, parts, layer) for layer in range(units.count_ule.shape[1])]
     value: NDArray[np.float64] = np.concatenate(layers, axis=1)[0]
     return value
 
 
-def _onehot(units: Labelled, group_bu: NDArray[np.intp]) -> NDArray[np.float64]:
-    onehot_bgu: NDArray[np.float64] = (group_bu[:, None] == np.arange(len(units.names))[:, None]).astype(np.float64)
-    return onehot_bgu
+def _draws(units: Labelled, measure: Measure, parts: Sequence[Deals], layer: int) -> NDArray[np.float64]:
+    """The measure of one layer (draws, 1, …), some draws at a time."""
+    own_ue, tokens_u1 = units.count_ule[:, layer], units.tokens_u[:, None].astype(np.float64)
+    count_ue: NDArray[np.floating] = own_ue.astype(floats_for(own_ue))
+    return np.concatenate(
+        [measure(deals.sums(count_ue)[:, :, None], deals.sums(tokens_u1)[:, :, 0]) for deals in parts]
+    )
 
 
-def _draws(units: Labelled, measure: Measure, onehot_bgu: NDArray[np.float64], layer: int) -> NDArray[np.float64]:
-    """The measure of one layer (draws, 1, …)."""
-    sums_bge = onehot_bgu @ units.count_ule[:, layer].astype(np.float64)
-    return measure(sums_bge[:, :, None], onehot_bgu @ units.tokens_u)
+def _parts(units: Labelled, group_bu: NDArray[np.intp]) -> list[Deals]:
+    return [deals for _, deals in in_parts(group_bu, len(units.names), units.count_ule.shape[2])]
 
 
 def _layer(
-    units: Labelled, measure: Measure, onehot_bgu: NDArray[np.float64], layer: int, either_side: bool
+    units: Labelled, measure: Measure, parts: Sequence[Deals], layer: int, either_side: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Value, mean over the deals, and p; a deal that is undefined counts as larger."""
-    draw_b = _draws(units, measure, onehot_bgu, layer)
+    draw_b = _draws(units, measure, parts, layer)
     value, mean = draw_b[0], np.nan_to_num(draw_b[1:]).mean(axis=0)
     far_b = np.abs(draw_b - np.nan_to_num(draw_b).mean(axis=0)) if either_side else draw_b
     larger = np.count_nonzero(~(far_b < far_b[0] - _TIE), axis=0)  # the true labels are one of the deals

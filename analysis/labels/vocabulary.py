@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.stats import binom
 
 from gatescope.analysis.registry import MetricOptions
+from gatescope.analysis.statistics.jit import jit
 from gatescope.analysis.statistics.load import count_by
 from gatescope.analysis.tally.tally import Facet, Reading, Tally, statistic
 from gatescope.routing import RoutingRecord, empty_slot
@@ -304,40 +305,56 @@ def _level(number: int) -> int:
 def _simulated(rate_e: NDArray[np.float64], largest: int) -> NDArray[np.float64]:
     """Mean share of the commonest expert in 1, 2, … tokens that each take a systematic sample of shuffled experts."""
     generator = np.random.default_rng(0)
-    routes = [_systematic(rate_e[order], order, generator) for order in _orders(len(rate_e), largest, generator)]
-    token_of = np.concatenate([np.repeat(np.arange(_RUNS) + _RUNS * n, r[1]) for n, r in enumerate(routes)])
-    expert_of = np.concatenate([route[0] for route in routes])
-    place_t = generator.permutation(_RUNS * largest)[token_of]
-    count_re, share_n = np.zeros((_RUNS, len(rate_e)), np.int64), np.empty(largest)
-    order = np.argsort(place_t // _RUNS, kind="stable")
-    ends = np.searchsorted(place_t[order] // _RUNS, np.arange(largest + 1))
-    for n in range(largest):
-        chosen = order[ends[n] : ends[n + 1]]
-        count_re[place_t[chosen] % _RUNS, expert_of[chosen]] += 1
-        share_n[n] = count_re.max(axis=1).mean() / (n + 1)
-    return share_n
+    order_ne = np.array(_orders(len(rate_e), largest, generator))
+    offset_nt = generator.random((largest, _RUNS))
+    place_t = generator.permutation(_RUNS * largest)
+    return _most_so_far(rate_e, order_ne, offset_nt, place_t) / _RUNS / np.arange(1, largest + 1)
 
 
 def _orders(experts: int, number: int, generator: np.random.Generator) -> list[NDArray[np.intp]]:
     return [generator.permutation(experts) for _ in range(number)]
 
 
-def _systematic(
-    rate_e: NDArray[np.float64], order_e: NDArray[np.intp], generator: np.random.Generator
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Experts of `_RUNS` tokens, one after another, and how many each has: each expert at exactly its rate."""
-    end_e = np.cumsum(rate_e)
-    offset_t = generator.random(_RUNS)
-    number_t = np.ceil(end_e[-1] - offset_t).astype(np.intp).clip(0)
-    token_n = np.repeat(np.arange(_RUNS), number_t)
-    first_t = np.cumsum(number_t) - number_t
-    mark_n = offset_t[token_n] + (np.arange(len(token_n)) - first_t[token_n])
-    return order_e[np.minimum(np.searchsorted(end_e, mark_n, side="right"), len(rate_e) - 1)], number_t
+@jit
+def _most_so_far(
+    rate_e: NDArray[np.float64],
+    order_ne: NDArray[np.integer],
+    offset_nt: NDArray[np.float64],
+    place_t: NDArray[np.integer],
+) -> NDArray[np.float64]:  # pragma: no cover
+    """Tokens of the commonest expert after 1, 2, … tokens, over all runs; a place is a token's number and its run.
+
+    Tokens of one order take the experts on which marks one apart fall: each expert at exactly its rate.
+    """
+    largest, runs = offset_nt.shape
+    experts = len(rate_e)
+    most = int(np.ceil(rate_e.sum())) + 1
+    chosen_tk, number_t = np.empty((len(place_t), most), np.int64), np.zeros(len(place_t), np.int64)
+    for n in range(largest):
+        end_e = np.cumsum(rate_e[order_ne[n]])
+        for token in range(runs):
+            at, mark, place = 0, offset_nt[n, token], place_t[n * runs + token]
+            for own in range(int(max(np.ceil(end_e[-1] - mark), 0))):
+                while at < experts - 1 and end_e[at] <= mark + own:
+                    at += 1
+                chosen_tk[place, own] = order_ne[n, at]
+                number_t[place] = own + 1
+    count_re, most_r, total_n = np.zeros((runs, experts), np.int64), np.zeros(runs, np.int64), np.empty(largest)
+    for n in range(largest):
+        for run in range(runs):
+            for own in range(number_t[n * runs + run]):
+                expert = chosen_tk[n * runs + run, own]
+                count_re[run, expert] += 1
+                most_r[run] = max(most_r[run], count_re[run, expert])
+        total_n[n] = most_r.sum()
+    return total_n
 
 
 def _largest(tokens: int, rate_e: NDArray[np.float64]) -> float:
     """Expected largest of independent binomials over their number of trials: the sum of its tail."""
     middle, spread = tokens * rate_e[0], _REACH * (np.sqrt(tokens * rate_e[0]) + 1)
     start, stop = max(0, int(middle - spread)), min(tokens, int(middle + spread))
+    below_e = binom.cdf(start, tokens, rate_e)
+    rate_e = rate_e[below_e < 1]  # the others never have more
     below = np.prod(binom.cdf(np.arange(start, stop)[:, None], tokens, rate_e), axis=1)
     return float((start + (1 - below).sum()) / tokens)

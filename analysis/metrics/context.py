@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from gatescope.analysis.labels.vocabulary import TAKEN, Sampled, sample_of
 from gatescope.analysis.registry import MetricOptions, Result, metric
+from gatescope.analysis.statistics.jit import jit
 from gatescope.analysis.statistics.shares import ratio
 from gatescope.analysis.tally.tally import Tally
 
@@ -120,19 +121,41 @@ def overlaps(sample: Sampled, k_l: NDArray[np.integer]) -> Overlaps:
 
 def _pairs(ids_nlk: NDArray[np.unsignedinteger], group_n: NDArray[np.integer]) -> NDArray[np.float64]:
     """Per layer: experts in common and number of ordered pairs of different tokens of one group, (layers, 2)."""
-    found = np.zeros((ids_nlk.shape[1], 2))
-    groups = int(group_n.max(initial=-1)) + 1
-    for layer in range(len(found)):
-        ids_nk = ids_nlk[:, layer].astype(np.int64)
-        filled_nk = ids_nlk[:, layer] != np.iinfo(ids_nlk.dtype).max
-        if not filled_nk.any():
-            continue
-        place_n, slots_n = group_n.astype(np.int64), filled_nk.sum(axis=1)
-        experts = int(ids_nk[filled_nk].max()) + 1
-        number = np.unique((place_n[:, None] * experts + ids_nk)[filled_nk], return_counts=True)[1]
-        size_g = np.bincount(place_n[slots_n > 0], minlength=groups).astype(np.float64)
-        found[layer] = (number.astype(np.float64) ** 2).sum() - slots_n.sum(), (size_g**2).sum() - size_g.sum()
+    order_n = np.argsort(group_n, kind="stable")
+    is_last_n = np.diff(group_n[order_n], append=-1) != 0
+    ids_lnk = np.ascontiguousarray(ids_nlk[order_n].swapaxes(0, 1))
+    experts = int(ids_lnk.max(initial=0, where=ids_lnk != np.iinfo(ids_lnk.dtype).max)) + 1
+    found = np.zeros((len(ids_lnk), 2))
+    _count_pairs(ids_lnk, is_last_n, experts, found)
     return found
+
+
+@jit
+def _count_pairs(
+    ids_lnk: NDArray[np.unsignedinteger], is_last_n: NDArray[np.bool_], experts: int, found: NDArray[np.float64]
+) -> None:  # pragma: no cover
+    """Squares of how often a group's tokens have an expert, and of how many they are, less each with itself."""
+    layers, tokens, slots = ids_lnk.shape
+    count_e = np.zeros(experts, np.int64)
+    for layer in range(layers):
+        first, size, shared, pairs = 0, 0, 0, 0
+        for token in range(tokens):
+            filled = 0
+            for slot in range(slots):
+                expert = ids_lnk[layer, token, slot]
+                if expert < experts:
+                    shared += 2 * count_e[expert]  # with each token before
+                    count_e[expert] += 1
+                    filled += 1
+            pairs += 2 * size if filled else 0
+            size += filled > 0
+            if is_last_n[token]:
+                for own in range(first, token + 1):
+                    for slot in range(slots):
+                        if ids_lnk[layer, own, slot] < experts:
+                            count_e[ids_lnk[layer, own, slot]] = 0
+                first, size = token + 1, 0
+        found[layer, 0], found[layer, 1] = shared, pairs
 
 
 def _per_slot(shared_lc: NDArray[np.float64], k_l: NDArray[np.integer]) -> NDArray[np.float64]:

@@ -5,16 +5,24 @@ them for independent is far too narrow. Tables hold one row per unit. Drawing un
 method here (and in `permutation` and `sufficiency`) is a matrix product followed by the statistic, some at a time.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gatescope.analysis.statistics.jit import jit
 from gatescope.routing.errors import OptionError
 
-_CHUNK_CELLS = 4_000_000
+_CHUNK_CELLS = 1 << 19
+"""Cells of the sums that are looked at together: few enough for the processor's caches."""
+_HELD_CELLS = 1 << 24
+"""Cells of a table up to which it is held as floats, rather than turned into floats for each draw anew."""
+_FEW = 64
+"""Draws that an end of an interval leaves out, up to which it is found without putting all in order."""
 
 Tables = NDArray[np.number] | tuple[NDArray[np.number], ...]
 Statistic = Callable[..., NDArray[np.float64]]
@@ -87,10 +95,19 @@ class Units:
             every_b[rows] = part_b
         return every_b
 
+    @cached_property
+    def _flat(self) -> tuple[NDArray[np.number], ...]:
+        """The tables as (units, cells), of floats where they are few enough."""
+        flat = [table.reshape(len(table), math.prod(table.shape[1:])) for table in self.tables]
+        return tuple(each.astype(np.float64, copy=False) if each.size <= _HELD_CELLS else each for each in flat)
+
     def sums(self, weight: Weights) -> list[NDArray[np.float64]]:
         """Each table summed over units with weights (…, units), masked where no unit has a cell."""
         flat_xu = np.asarray(weight, np.float64).reshape(int(np.prod(weight.shape[:-1])), len(self))
-        sums = [_product(flat_xu, table).reshape(*weight.shape[:-1], *table.shape[1:]) for table in self.tables]
+        sums = [
+            _product(flat_xu, flat_uc).reshape(*weight.shape[:-1], *table.shape[1:])
+            for flat_uc, table in zip(self._flat, self.tables, strict=True)
+        ]
         return [
             total if absent is False else np.ma.MaskedArray(total, mask=np.broadcast_to(absent, total.shape))
             for total, absent in zip(sums, self.absent, strict=True)
@@ -202,13 +219,10 @@ def bad(found: str, expected: str) -> OptionError:
 
 def percentiles(draws_b: NDArray[np.float64], level: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Ends of the middle `level` of the draws, rounded outwards; NaN where more are undefined than it leaves out."""
-    sorted_b = np.sort(draws_b, axis=0)  # NaN last
-    known = np.count_nonzero(~np.isnan(sorted_b), axis=0)[None]
-    last = np.maximum(known - 1, 0)
-    low_at, high_at = np.floor((1 - level) / 2 * last), np.ceil((1 + level) / 2 * last)
-    low, high = (np.take_along_axis(sorted_b, at.astype(np.intp), axis=0)[0] for at in (low_at, high_at))
-    sparse = known[0] < level * len(draws_b)
-    return np.where(sparse, np.nan, low), np.where(sparse, np.nan, high)
+    flat_bc = np.asarray(draws_b, np.float64).reshape(len(draws_b), math.prod(draws_b.shape[1:]))
+    low, high = (np.empty(flat_bc.shape[1]) for _ in range(2))
+    _ends(np.ascontiguousarray(flat_bc), level, low, high)
+    return low.reshape(draws_b.shape[1:]), high.reshape(draws_b.shape[1:])
 
 
 def mean_of_known(draws_b: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -246,14 +260,64 @@ def _drawn(stratum_u: NDArray[np.intp], resamples: int, generator: np.random.Gen
     return drawn_bu
 
 
-def _product(weight_xu: NDArray[np.float64], table: NDArray[np.number]) -> NDArray[np.float64]:
-    """Weighted sums of rows, as floats a block of units at a time."""
-    flat_uc = table.reshape(len(table), int(np.prod(table.shape[1:])))
-    step = max(1, _CHUNK_CELLS // max(flat_uc.shape[1], 1))
+def _product(weight_xu: NDArray[np.float64], flat_uc: NDArray[np.number]) -> NDArray[np.float64]:
+    """Weighted sums of rows, where they are no floats yet a block of units at a time."""
+    if flat_uc.dtype == np.float64:
+        return np.asarray(weight_xu @ flat_uc, np.float64)
+    step = max(1, _HELD_CELLS // max(flat_uc.shape[1], 1))
     sums_xc = np.zeros((len(weight_xu), flat_uc.shape[1]))
-    for start in range(0, len(table), step):
+    for start in range(0, len(flat_uc), step):
         sums_xc += weight_xu[:, start : start + step] @ flat_uc[start : start + step].astype(np.float64)
     return sums_xc
+
+
+@jit
+def _ends(
+    draws_bc: NDArray[np.float64], level: float, low_c: NDArray[np.float64], high_c: NDArray[np.float64]
+) -> None:  # pragma: no cover
+    """Both ends of each column's middle `level`, by the few draws that lie beyond them."""
+    draws, columns = draws_bc.shape
+    block = 64
+    some_cb = np.empty((block, draws))
+    least, most = np.empty(_FEW), np.empty(_FEW)
+    for first in range(0, columns, block):
+        size = min(block, columns - first)
+        for draw in range(draws):
+            for column in range(size):
+                some_cb[column, draw] = draws_bc[draw, first + column]
+        for column in range(size):
+            known = 0
+            for draw in range(draws):
+                known += not np.isnan(some_cb[column, draw])
+            if known < level * draws or not known:
+                low_c[first + column] = high_c[first + column] = np.nan
+                continue
+            below = int(np.floor((1 - level) / 2 * (known - 1)))
+            above = known - 1 - int(np.ceil((1 + level) / 2 * (known - 1)))
+            if max(below, above) >= _FEW:
+                ordered = np.sort(some_cb[column])  # NaN last
+                low_c[first + column], high_c[first + column] = ordered[below], ordered[known - 1 - above]
+                continue
+            held_least = held_most = 0
+            for draw in range(draws):
+                value = some_cb[column, draw]
+                if np.isnan(value):
+                    continue
+                if held_least <= below or value < least[below]:
+                    at = held_least if held_least <= below else below
+                    while at > 0 and least[at - 1] > value:
+                        least[at] = least[at - 1]
+                        at -= 1
+                    least[at] = value
+                    held_least = min(held_least + 1, below + 1)
+                if held_most <= above or value > most[above]:
+                    at = held_most if held_most <= above else above
+                    while at > 0 and most[at - 1] < value:
+                        most[at] = most[at - 1]
+                        at -= 1
+                    most[at] = value
+                    held_most = min(held_most + 1, above + 1)
+            low_c[first + column], high_c[first + column] = least[below], most[above]
 
 
 def _answer(statistic: Statistic, sums: list[NDArray[np.float64]], draws: int) -> NDArray[np.float64]:

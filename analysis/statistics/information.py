@@ -1,7 +1,8 @@
 """How many bits an expert's choice tells about a document's label, beyond what the same documents tell by chance."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,10 @@ from gatescope.routing.errors import OptionError
 
 EXACT = 64.0
 TINY = 1e-17
+_FEW = 4
+"""Groups up to which a matrix product adds rows up faster than one row after another."""
+_SMALL = 1024
+"""Counts whose n ln n is looked up."""
 _CHUNK_CELLS = 1 << 16
 """Cells of the tables that are looked at together: as many as stay in the processor's cache."""
 _TIE_BITS = 1e-9
@@ -140,17 +145,26 @@ def _shuffled(rows_g: NDArray[np.integer], columns_e: NDArray[np.integer]) -> fl
         nats -= row * np.log(row) if row else 0.0
     for column in columns_e:
         nats -= column * np.log(column) if column else 0.0
-    for row in rows_g:
-        for column in columns_e:
+    n_ln_n = np.zeros(_SMALL)
+    for n in range(2, _SMALL):
+        n_ln_n[n] = n * np.log(n)
+    factorials = math.lgamma(total + 1.0)
+    row_g = np.array([math.lgamma(row + 1.0) + math.lgamma(total - row + 1.0) for row in rows_g])
+    column_e = np.array([math.lgamma(column + 1.0) + math.lgamma(total - column + 1.0) for column in columns_e])
+    for g in range(len(rows_g)):
+        for e in range(len(columns_e)):
+            row, column = float(rows_g[g]), float(columns_e[e])
             if row and column:
-                nats += _cell(float(row), float(column), float(total))
+                nats += _cell(row, column, float(total), row_g[g] + column_e[e] - factorials, n_ln_n)
     bits: float = max(nats / total / np.log(2), 0.0)
     return bits
 
 
 @jit
-def _cell(row: float, column: float, total: float) -> float:  # pragma: no cover
-    """Expected n ln n of one cell, which is hypergeometric."""
+def _cell(
+    row: float, column: float, total: float, margins: float, n_ln_n: NDArray[np.float64]
+) -> float:  # pragma: no cover
+    """Expected n ln n of one cell, which is hypergeometric; `margins` is what factorials of those add to its chance."""
     mean = row * column / total
     if mean > EXACT:
         spread = mean * (total - row) * (total - column) / total / (total - 1)
@@ -159,20 +173,19 @@ def _cell(row: float, column: float, total: float) -> float:  # pragma: no cover
         return nats
     mode = np.floor((row + 1) * (column + 1) / (total + 2))
     top = (
-        math.lgamma(row + 1) - math.lgamma(mode + 1) - math.lgamma(row - mode + 1)
-        + math.lgamma(total - row + 1) - math.lgamma(column - mode + 1) - math.lgamma(total - row - column + mode + 1)
-        - math.lgamma(total + 1) + math.lgamma(column + 1) + math.lgamma(total - column + 1)
+        margins - math.lgamma(mode + 1) - math.lgamma(row - mode + 1)
+        - math.lgamma(column - mode + 1) - math.lgamma(total - row - column + mode + 1)
     )  # fmt: skip
     summed, chance, n = 0.0, math.exp(top), mode
     while chance > TINY:  # upwards from the commonest
-        summed += chance * n * np.log(n) if n > 1 else 0.0
+        summed += chance * (n_ln_n[int(n)] if n < _SMALL else n * np.log(n))
         chance *= (row - n) * (column - n) / (n + 1) / (total - row - column + n + 1)
         n += 1
     chance, n = math.exp(top), mode
     while chance > TINY and n > 2:
         chance *= n * (total - row - column + n) / (row - n + 1) / (column - n + 1)
         n -= 1
-        summed += chance * n * np.log(n)
+        summed += chance * n_ln_n[int(n)] if n < _SMALL else chance * n * np.log(n)
     return summed
 
 
@@ -235,21 +248,88 @@ def of_deals(
 ) -> NDArray[np.float64]:
     """A statistic of the counts of each group and expert, one number for each deal and layer: (deals, layers).
 
-    `statistic` takes (deals, groups, experts) of a layer. Sums over documents are matrix products, of some deals and a
-    layer at a time, so that no table leaves the cache.
+    `statistic` takes (deals, groups, experts) of a layer, some deals at a time, so that no table leaves the cache.
     """
-    documents, layers, experts = counts_dle.shape
-    count_lde = np.ascontiguousarray(counts_dle.swapaxes(0, 1), _floats_for(counts_dle))
+    layers, experts = counts_dle.shape[1:]
+    count_lde = np.ascontiguousarray(counts_dle.swapaxes(0, 1), floats_for(counts_dle))
     value_bl = np.empty((len(group_bd), layers))
-    step = max(1, _CHUNK_CELLS // max(1, groups * max(experts, documents)))
-    for start in range(0, len(group_bd), step):
-        some_bd = group_bd[start : start + step]
-        onehot_bgd = (some_bd[:, None, :] == np.arange(groups)[:, None]).astype(count_lde.dtype)
-        onehot_xd = onehot_bgd.reshape(len(some_bd) * groups, documents)
+    for rows, deals in in_parts(group_bd, groups, experts):
         for layer, count_de in enumerate(count_lde):
-            sums_bge = (onehot_xd @ count_de).astype(np.float64).reshape(len(some_bd), groups, experts)
-            value_bl[start : start + step, layer] = statistic(sums_bge)
+            value_bl[rows, layer] = statistic(deals.sums(count_de))
     return value_bl
+
+
+def in_parts(group_bd: NDArray[np.integer], groups: int, cells: int) -> Iterator[tuple[slice, "Deals"]]:
+    """Deals, as many at a time as leave their sums of so many cells in the processor's cache."""
+    step = max(1, _CHUNK_CELLS // max(1, groups * cells))
+    for start in range(0, len(group_bd), step):
+        yield slice(start, start + step), Deals(group_bd[start : start + step], groups)
+
+
+class Deals:
+    """Groups that documents are dealt to, (deals, documents), for sums over each; a negative group is none."""
+
+    def __init__(self, group_bd: NDArray[np.integer], groups: int) -> None:
+        self._group_bd, self._groups = np.ascontiguousarray(group_bd), groups
+
+    @cached_property
+    def _is_own_xd(self) -> NDArray[np.float32] | None:
+        """Whose documents each group's are, but the last group's, which has the rest; None for many groups."""
+        deals, documents = self._group_bd.shape
+        if self._groups > _FEW or self._group_bd.min(initial=0) < 0:
+            return None
+        is_own_bgd = self._group_bd[:, None, :] == np.arange(self._groups - 1)[:, None]
+        return np.asarray(is_own_bgd.reshape(deals * (self._groups - 1), documents), np.float32)
+
+    def sums(self, count_dx: NDArray[np.floating], sign_bd: NDArray[np.floating] | None = None) -> NDArray[np.float64]:
+        """Rows of documents added up by group, or taken away where their sign is negative: (deals, groups, cells).
+
+        Floats of 4 bytes must be whole numbers whose sums are exact (`floats_for`).
+
+        >>> deals = Deals(np.array([[0, 1, 0], [1, 1, -1]]), 2)
+        >>> deals.sums(np.array([[1.0], [2.0], [4.0]]))[:, :, 0].tolist()
+        [[5.0, 2.0], [0.0, 3.0]]
+        """
+        shape = (len(self._group_bd), self._groups, count_dx.shape[1])
+        if sign_bd is None and count_dx.dtype == np.float32 and self._is_own_xd is not None:
+            sums_bgx = np.empty(shape)
+            sums_bgx[:, :-1] = (self._is_own_xd @ count_dx).reshape(shape[0], shape[1] - 1, shape[2])
+            np.subtract(count_dx.sum(axis=0, dtype=np.float64), sums_bgx[:, :-1].sum(axis=1), out=sums_bgx[:, -1])
+            return sums_bgx
+        sums_bgx = np.zeros(shape, count_dx.dtype)
+        if sign_bd is None:
+            _add_rows(np.ascontiguousarray(count_dx), self._group_bd, sums_bgx)
+        else:
+            _add_signed(np.ascontiguousarray(count_dx), self._group_bd, sign_bd, sums_bgx)
+        return sums_bgx.astype(np.float64, copy=False)
+
+
+@jit
+def _add_rows(
+    count_dx: NDArray[np.floating], group_bd: NDArray[np.integer], sums_bgx: NDArray[np.floating]
+) -> None:  # pragma: no cover
+    for deal in range(len(group_bd)):
+        for document in range(len(count_dx)):
+            if group_bd[deal, document] >= 0:
+                sums_x, count_x = sums_bgx[deal, group_bd[deal, document]], count_dx[document]
+                for cell in range(len(count_x)):
+                    sums_x[cell] += count_x[cell]
+
+
+@jit
+def _add_signed(
+    count_dx: NDArray[np.floating],
+    group_bd: NDArray[np.integer],
+    sign_bd: NDArray[np.floating],
+    sums_bgx: NDArray[np.floating],
+) -> None:  # pragma: no cover
+    for deal in range(len(sign_bd)):
+        for document in range(len(count_dx)):
+            if group_bd[deal, document] >= 0:
+                sums_x, count_x = sums_bgx[deal, group_bd[deal, document]], count_dx[document]
+                sign = sign_bd[deal, document]
+                for cell in range(len(count_x)):
+                    sums_x[cell] += sign * count_x[cell]
 
 
 def sums_by_label(counts_dle: NDArray[np.number], group_d: NDArray[np.integer]) -> NDArray[np.float64]:
@@ -262,7 +342,7 @@ def sums_by_label(counts_dle: NDArray[np.number], group_d: NDArray[np.integer]) 
     return counts_lge
 
 
-def _floats_for(counts_dle: NDArray[np.number]) -> type[np.floating]:
+def floats_for(counts_dle: NDArray[np.number]) -> type[np.floating]:
     """Floats of 4 bytes where they hold any sum over documents exactly, as they do whole numbers below 2 ** 24."""
     is_whole = counts_dle.dtype.kind in "iub" or bool((counts_dle == np.rint(counts_dle)).all())
     is_small = bool(counts_dle.sum(axis=0).max(initial=0) < 1 << np.finfo(np.float32).nmant)

@@ -1,5 +1,6 @@
 """Intervals: every draw counted where they can be, and how often they hold the truth of simulated routers."""
 
+import math
 import time
 from itertools import product
 
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from gatescope.analysis.statistics.bootstrap import bootstrap, over_layers
+from gatescope.analysis.statistics.bootstrap import bootstrap, over_layers, percentiles
 from gatescope.analysis.statistics.information import mutual_information_bits
 from gatescope.analysis.statistics.load import max_violation
 from gatescope.routing.errors import OptionError
@@ -237,3 +238,21 @@ def test_a_large_study_takes_seconds():
     started = time.perf_counter()
     bootstrap(counts_dle, over_layers(max_violation), bias_corrected=True)
     assert time.perf_counter() - started < 10
+
+
+@pytest.mark.parametrize("level", [0.05, 0.5, 0.9, 0.95])
+@pytest.mark.parametrize("draws", [1, 2, 7, 100, 1000])
+def test_ends_of_the_middle_are_those_of_the_draws_in_order(draws, level):
+    generator = np.random.default_rng(draws)
+    draws_bc = generator.integers(0, 20, (draws, 70)) / 7  # many ties
+    draws_bc[generator.random(draws_bc.shape) < 0.03] = np.nan
+    draws_bc[:, 3], draws_bc[:, 4] = np.inf, np.nan
+    found = percentiles(draws_bc.reshape(draws, 7, 10), level)
+    for column, (low, high) in enumerate(zip(*(each.ravel() for each in found), strict=True)):
+        known = sorted(draws_bc[~np.isnan(draws_bc[:, column]), column])
+        if not known or len(known) < level * draws:
+            assert np.isnan([low, high]).all()
+        else:
+            last = len(known) - 1
+            expected = known[math.floor((1 - level) / 2 * last)], known[math.ceil((1 + level) / 2 * last)]
+            assert (low, high) == expected

@@ -95,16 +95,18 @@ def test_no_word_at_all_gives_sums_of_nothing():
     assert [each.tolist() for each in dealt_sums(table, np.zeros((2, 0), int), 1, 10)] == [[[0, 0], [0, 0]]] * 3
 
 
+@pytest.mark.parametrize("groups", [2, 4, 9])
 @pytest.mark.parametrize("kind", [np.int64, np.uint8, np.float64])
 @pytest.mark.parametrize("largest", [9, 1 << 23])
-def test_sums_by_dealt_label_are_exact_whatever_floats_hold_them(kind, largest):
+def test_sums_by_dealt_label_are_exact_whatever_floats_hold_them(kind, largest, groups):
     generator = np.random.default_rng(5)
     count_dle = generator.integers(0, min(largest, np.iinfo(np.uint8).max if kind is np.uint8 else largest), (20, 2, 3))
     count_dle[0, 0, 0] = 1
-    group_bd = generator.integers(0, 4, (50, 20))
-    found = of_deals(count_dle.astype(kind), group_bd, 4, lambda sums_bge: sums_bge[:, 1, 2])
-    expected = [[count_dle[group_d == 1, layer, 2].sum() for layer in range(2)] for group_d in group_bd]
-    assert found.tolist() == expected
+    group_bd = generator.integers(0, groups, (50, 20))
+    for group in (0, groups - 1):
+        found = of_deals(count_dle.astype(kind), group_bd, groups, lambda sums_bge, own=group: sums_bge[:, own, 2])
+        expected = [[count_dle[group_d == group, layer, 2].sum() for layer in range(2)] for group_d in group_bd]
+        assert found.tolist() == expected
 
 
 def test_sums_of_predicted_counts_keep_their_fractions():

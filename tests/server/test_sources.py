@@ -8,7 +8,7 @@ import pytest
 from gatescope.analysis.counting import tally
 from gatescope.analysis.metrics import METRICS
 from gatescope.analysis.registry import MetricOptions, Result
-from gatescope.analysis.tally.files import to_bytes
+from gatescope.analysis.tally.files import from_bytes
 from gatescope.routing import Document, Flag
 from gatescope.routing.errors import CaptureNotFoundError, OptionError
 from gatescope.server.document_ranges import slice_of
@@ -116,9 +116,13 @@ def test_captures_that_differ_in_one_route_are_never_taken_for_each_other():
 def test_what_ships_analysed_is_what_its_routes_give(model):
     shipped = read_shipped(f"probe.{model}")
     again = tally(shipped.record)
-    assert to_bytes(again) == (shipped.analysis / TALLY).read_bytes(), (
-        "run `python -m gatescope.training.ship_analysis`"
-    )
+    kept, do = from_bytes((shipped.analysis / TALLY).read_bytes()), "run `python -m gatescope.training.ship_analysis`"
+    assert (kept.units, kept.layers, kept.provenance) == (again.units, again.layers, again.provenance), do
+    assert kept.by_unit.keys() == again.by_unit.keys() and kept.by_group.keys() == again.by_group.keys(), do
+    assert all(np.array_equal(kept.by_unit[name], table) for name, table in again.by_unit.items()), do
+    for name, tables_g in again.by_group.items():
+        assert tables_g.keys() == kept.by_group[name].keys(), do
+        assert all(np.array_equal(kept.by_group[name][group], table) for group, table in tables_g.items()), do
     for name, by in (("relative_load", ""), ("load_gini", ""), ("token_share_of_group", "domain")):
         found = METRICS[name](again, MetricOptions(by=by, resamples=0))
         np.testing.assert_allclose(measure(shipped, name, by=by).value, found.value, rtol=1e-12, err_msg=name)

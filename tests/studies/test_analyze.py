@@ -1,6 +1,9 @@
 """`gatescope analyze`: from a corpus file to tables, a page and a tally, all saying what they speak of."""
 
+import base64
+import gzip
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -100,10 +103,24 @@ def test_results_read_back_give_the_tables_again(made):
 
 def test_the_page_needs_nothing_but_itself(made):
     page = (made[0] / "report.html").read_text(encoding="utf-8")
-    own = page[: page.index("<script>")] + page[page.index("</script>") :]
+    own = re.sub(r'<script id="packed".*?</script>', "", page, flags=re.DOTALL)
+    assert len(own) < 200_000
     assert "src=" not in own and "<link" not in own and "Relative load" in own and "12 documents" in own
     assert "Is it the domain, or its words?" in own
     assert "All 2 domains share too few words" in own
+
+
+def test_figures_and_words_of_the_page_are_packed_in_it(made):
+    page = (made[0] / "report.html").read_text(encoding="utf-8")
+    places = [int(number) for number in re.findall(r'data-figure="(\d+)"', page)]
+    packed = re.search(r'<script id="packed"[^>]*>([^<]*)</script>', page)[1]
+    shown = json.loads(gzip.decompress(base64.b64decode(packed)))
+    assert places == list(range(len(shown["figures"]))) and len(places) > 40
+    assert "Plotly" in shown["library"] and shown["template"]["layout"]
+    assert all(figure["data"] and "template" not in figure["layout"] for figure in shown["figures"])
+    assert page.count("data-words=") == len(shown["words"]) > 0
+    assert all(rows.startswith("<tr><td>") for rows in shown["words"])
+    assert len(page) < 5_000_000
 
 
 def test_with_counts_only_nothing_holds_text(corpus, tiny_model, tmp_path):
