@@ -2,6 +2,7 @@
 
 import io
 import json
+import zipfile
 from dataclasses import asdict
 from typing import Any
 
@@ -10,6 +11,9 @@ from numpy.typing import NDArray
 
 from gatescope.analysis.tally.tally import Facet, Group, Tally, Unit
 from gatescope.routing import Provenance, RouterRule
+
+COMPRESSION = 2
+"""Of 1 to 9: four times faster than what numpy does (6), for a tenth more bytes."""
 
 
 def to_bytes(tally: Tally) -> bytes:
@@ -26,7 +30,10 @@ def to_bytes(tally: Tally) -> bytes:
     }
     file = io.BytesIO()
     written: dict[str, Any] = {"about": np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays}
-    np.savez_compressed(file, **written)
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=COMPRESSION) as archive:
+        for name, table in written.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, table, allow_pickle=False)
     return file.getvalue()
 
 
