@@ -1,12 +1,17 @@
 """How long a reader waits in the dashboard: the first picture, a change of page, a pin; bytes and blocked moments.
 
-python -m benchmarks.pages
+    python -m benchmarks.pages
+    python -m benchmarks.pages --like qwen3-30b --tokens 120000 --documents 300 [--times 3]
 
 A server of its own, Chromium, and two captures: what a fresh clone shows, and 8,192 tokens in 96 layers on the Prompt
 page, routed at random: these measure the display and nothing else. Times are of the browser's own clock, from the click
 to the last change; the server has seen every page once before, the browser has its files.
+
+With `--like`, every page on a simulated study of a model's shape instead: its first opening, which is the server's
+first, then a median of some more and the worst of them, bytes of a view, and the most memory that the server held.
 """
 
+import argparse
 import os
 import re
 import socket
@@ -25,16 +30,21 @@ from typing import Any, NamedTuple
 import numpy as np
 from playwright.sync_api import Page, sync_playwright
 
+from benchmarks.process import resident
 from gatescope.app.shell.navigation import PageFile, find_pages
 from gatescope.cache.store import Store
 from gatescope.routing import Document, Provenance, RouterRule, RoutingRecord
+from gatescope.server.quota import STUDIES
+from gatescope.server.sources import ANALYSED, CAPTURED
+from gatescope.simulation import GEOMETRIES
+from gatescope.studies.manifest import ORDER, StudyManifest, write_manifest
 
 ROOT = Path(__file__).parents[1]
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
 TIMES = 5
 TOKENS, LAYERS, EXPERTS, SLOTS = 8192, 96, 64, 8
-LARGE = "randomroutesaaaa"
+LARGE, STUDY = "randomroutesaaaa", "simulatedroutesa"
 
 WATCH = """
 window.longest = 0;
@@ -88,6 +98,10 @@ class Reader:
         waited = self.page.wait_for_function(until, arg=argument).json_value()
         return Seen(waited, self._bytes, self.page.evaluate("window.longest"))
 
+    def opens(self, address: str, question: str) -> Seen:
+        """Go to an address until the page stands; the clock is the browser's, from when the page was asked for."""
+        return self.stands(lambda: self.page.goto(address), question)
+
     def stands(self, act: Callable[[], Any], question: str | None = None) -> Seen:
         """Do something and wait until the page stands, the question over it if one is given."""
         return self.view(act, STANDS, [question, STEADY_MS])
@@ -95,7 +109,20 @@ class Reader:
 
 def main() -> None:
     """Print one table."""
-    with tempfile.TemporaryDirectory() as folder, _server(Path(folder)) as address, sync_playwright() as driver:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--like", choices=list(GEOMETRIES), help="the shape of a simulated study")
+    parser.add_argument("--tokens", type=int, default=120_000)
+    parser.add_argument("--documents", type=int, default=300)
+    parser.add_argument("--times", type=int, default=TIMES)
+    parser.add_argument("--folder", type=Path, help="where the study lies, or is made (default: a temporary folder)")
+    options = parser.parse_args()
+    if options.like:
+        with tempfile.TemporaryDirectory() as made:
+            folder = options.folder or Path(made)
+            _simulate(folder, options.like, options.tokens, options.documents)
+            _every_page(folder, options.times)
+        return
+    with tempfile.TemporaryDirectory() as folder, _server(Path(folder)) as (address, _), sync_playwright() as driver:
         Store(Path(folder)).put(LARGE, random_routes())
         chromium = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         reader = Reader(chromium.new_context(viewport={"width": 1400, "height": 1000}).new_page())
@@ -103,6 +130,38 @@ def main() -> None:
         print(f"{'':<62} {'wait':>11} {'WebSocket':>14} {'longest task':>11}")
         _bundled(reader, address)
         _large(reader, address)
+        chromium.close()
+
+
+def _simulate(folder: Path, like: str, tokens: int, documents: int) -> None:
+    """A simulated study, analysed, where the server looks for studies; one that is there already is left."""
+    study = folder / STUDIES / STUDY
+    if (study / ORDER).exists():
+        return
+    gatescope = [sys.executable, "-m", "gatescope"]
+    made = ["simulate", "--like", like, "--tokens", str(tokens), "--documents", str(documents)]
+    subprocess.run([*gatescope, *made, "--out", str(study / CAPTURED)], check=True, cwd=ROOT)
+    subprocess.run([*gatescope, "analyze", study / CAPTURED, "--out", study / ANALYSED], check=True, cwd=ROOT)
+    order = StudyManifest(
+        id=STUDY, name=f"simulated {like}", model="", documents=documents, tokens=tokens, state="done"
+    )
+    write_manifest(study, order)
+
+
+def _every_page(folder: Path, times: int) -> None:
+    with _server(folder) as (address, process), sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        reader = Reader(chromium.new_context(viewport={"width": 1400, "height": 1000}).new_page())
+        print(f"{times} times at a load of {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; milliseconds")
+        print(f"{'':<24} {'first':>9} {'median':>9} {'worst':>9} {'WebSocket':>14} {'longest task':>13} {'server':>9}")
+        for page in find_pages():
+            link = f"{address}{page.address}?c={STUDY}"
+            first, *later = [reader.opens(link, question_of(page)) for _ in range(times + 1)]
+            wait, worst = median(one.wait_ms for one in later), max(one.wait_ms for one in later)
+            size, longest = median(one.size_bytes for one in later), max(one.longest_ms for one in later)
+            held = resident("VmHWM", process)
+            said = f"{first.wait_ms:9,.0f} {wait:9,.0f} {worst:9,.0f} {size:12,.0f} B {longest:10,.0f} ms"
+            print(f"{page.title:<24} {said} {held:6,.0f} MB", flush=True)
         chromium.close()
 
 
@@ -206,8 +265,8 @@ def random_routes() -> RoutingRecord:
 
 
 @contextmanager
-def _server(folder: Path) -> Iterator[str]:
-    """A dashboard of its own on a free port."""
+def _server(folder: Path) -> Iterator[tuple[str, int]]:
+    """A dashboard of its own on a free port: its address and its process."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{probe.getsockname()[1]}/"
@@ -216,7 +275,7 @@ def _server(folder: Path) -> Iterator[str]:
     server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         _wait_for(f"{address}_stcore/health")
-        yield address
+        yield address, server.pid
     finally:
         server.terminate()
         server.wait(20)

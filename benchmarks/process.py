@@ -3,9 +3,9 @@
 from pathlib import Path
 
 
-def resident(name: str) -> float:
-    """Megabytes this process holds (VmRSS) or has held at most since the last `forget_peak` (VmHWM)."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+def resident(name: str, process: int | str = "self") -> float:
+    """Megabytes a process holds (VmRSS) or has held at most since the last `forget_peak` (VmHWM)."""
+    lines = Path(f"/proc/{process}/status").read_text(encoding="ascii", errors="replace").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:")) * 1024 / 1e6
 
 

@@ -1,4 +1,4 @@
-"""A capture made under an intervention is never taken for the model's own routing: each place that names it says so."""
+"""A capture made under an intervention, or by no model, is never taken for a model's own: each place says so."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -18,13 +18,14 @@ from gatescope.app.shell.session import FRAME, library
 from gatescope.app.views.model import claims
 from gatescope.cache.store import Store
 from gatescope.routing.errors import RecordError
+from gatescope.routing.record import SIMULATION
 from gatescope.server.server import Server
 from gatescope.server.settings import settings
 from gatescope.server.sources import Source, read_shipped
 from gatescope.server.view import View
 from tests.records import build_record
 
-PLAIN, CHANGED = "plaincaptureaaaa", "changedcaptureaa"
+PLAIN, CHANGED, SIMULATED = "plaincaptureaaaa", "changedcaptureaa", "simulatedaaaaaaa"
 NAME = "Silenced(layer_index=0, expert=1)"
 SENTENCE = f"was made under an intervention ({NAME}): its routes are not the model's own."
 PAGES = ("prompt", "token", "expert", "layers", "pairs", "domains", "locality", "map", "compare")
@@ -34,15 +35,20 @@ def changed(record, name=NAME):
     return replace(record, provenance=replace(record.provenance, options={"intervention": name}))
 
 
+def simulated(record):
+    return replace(record, provenance=replace(record.provenance, engine=SIMULATION, model="simulated small"))
+
+
 @pytest.fixture
 def kept(monkeypatch, tmp_path):
-    """A server with one text captured twice, once under an intervention."""
+    """A server with one text captured twice, once under an intervention, and the same routes as if simulated."""
     monkeypatch.setenv("GATESCOPE_CACHE_DIR", str(tmp_path / "captures"))
     settings.cache_clear()
     st.cache_resource.clear()
     store, record = Store(settings().cache_dir), build_record(["a", " few", " words"] * 4)
     store.put(PLAIN, record)
     store.put(CHANGED, changed(record))
+    store.put(SIMULATED, simulated(record))
     yield record
     monkeypatch.undo()
     settings.cache_clear()
@@ -78,6 +84,15 @@ def test_capture_b_is_said_to_be_changed_and_a_plain_one_is_not(kept, subtests):
             assert "recorded by hooks under" not in captions
 
 
+def test_a_simulated_capture_is_called_so(kept, subtests):  # noqa: ARG001
+    for address in ("prompt", "layers", "expert"):
+        with subtests.test(address):
+            warnings, captions = warned(address, c=SIMULATED)
+            assert "This capture is simulated" in warnings and "No model made them" in warnings
+            assert "simulated small" in captions and "simulated, by no model" in captions
+    assert library().entry_of(SIMULATED, "", ()).recorded == "experts, weights, margins, simulated"
+
+
 def test_the_library_s_row_says_so(kept):  # noqa: ARG001
     assert library().entry_of(CHANGED, "", ()).recorded == "experts, weights, margins, under an intervention"
     assert library().entry_of(PLAIN, "", ()).recorded == "experts, weights, margins"
@@ -109,6 +124,7 @@ def test_counts_keep_it_and_are_not_added_to_the_model_s_own():
 def test_no_claim_about_a_model_is_judged_by_changed_routes(monkeypatch):
     shipped = read_shipped("probe.sift-softmax")
     model = SimpleNamespace(provenance=lambda: shipped.record.provenance)
-    other = replace(shipped, record=changed(shipped.record))
-    monkeypatch.setattr(Server, "find_source", lambda _server, id: other if id == CHANGED else shipped)
-    assert claims.corpus_for(View(model="sift-softmax", capture=CHANGED, quantity=""), model) is shipped
+    for change in (changed, simulated):
+        other = replace(shipped, record=change(shipped.record))
+        monkeypatch.setattr(Server, "find_source", lambda _server, id, other=other: other if id == CHANGED else shipped)
+        assert claims.corpus_for(View(model="sift-softmax", capture=CHANGED, quantity=""), model) is shipped
