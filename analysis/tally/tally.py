@@ -63,6 +63,7 @@ class Reading(NamedTuple):
     document_t, facet_t   of each token
     group_t               number of each token's group in `groups`
     start_d               where each document's tokens begin, and the end: (documents + 1,)
+    memo                  what one statistic has found that another will ask for
     """
 
     record: RoutingRecord
@@ -70,6 +71,7 @@ class Reading(NamedTuple):
     group_t: NDArray[np.intp]
     groups: tuple[Group, ...]
     start_d: NDArray[np.intp]
+    memo: dict[str, Any]
 
 
 Take = Callable[[Reading], NDArray[np.integer] | None]
