@@ -1,6 +1,6 @@
 """`gatescope analyze`: a corpus through a model, and every metric of it as tables and one page."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from itertools import islice
@@ -11,14 +11,16 @@ import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from gatescope.cli.output import errors_shown, stderr, stdout
-from gatescope.routing.errors import OptionError
 from gatescope.routing.record import Document
 
 if TYPE_CHECKING:  # torch takes seconds to import
+    from gatescope.cache.study import StudyFolder
     from gatescope.server.settings import Settings
-    from gatescope.studies.compute import Chosen, Study
 
+Tell = Callable[[str, int, int], None]
 PROBE = "probe"
+CAPTURING = ".gatescope-capture-"
+"""How the folder is called, beside the output, that texts are captured into while they are analysed."""
 
 
 class Csv(StrEnum):
@@ -61,7 +63,7 @@ def analyze(
     """Run a corpus through a model and write every metric of its routing, with nulls and intervals."""
     with errors_shown():
         from gatescope.analysis.registry import OLD_NAMES
-        from gatescope.cache.study import StudyFolder, is_study
+        from gatescope.cache.study import is_study
         from gatescope.server.settings import settings_with
         from gatescope.studies.compute import Chosen, study_of_folder
         from gatescope.studies.out_folder import check_out
@@ -81,20 +83,20 @@ def analyze(
             words=not counts_only,
         )
         check_out(out)
-        if is_study(corpus):
-            folder = StudyFolder.open(corpus)
-            recipe = folder.recipe()
-            with _progress() as tell:
-                found = study_of_folder(folder, chosen, partial=partial, on_progress=tell)
+        options = {"max_new_tokens": new_tokens, "logits": logits}
+        with _progress() as tell, _captured(corpus, out, limit, settings, options, tell) as folder:
+            found = study_of_folder(folder, chosen, partial=partial, on_progress=tell)
+            named = folder.recipe()["corpus"]
             if found.lacks:
                 stderr.print(part_of(found.lacks), highlight=False, markup=False)
-            named = {"model": found.tally.provenance.model, "corpus": Path(str(recipe["corpus"])).name}
-        else:
-            found = _run(settings, _documents(corpus, limit), chosen, {"max_new_tokens": new_tokens, "logits": logits})
-            named = {"model": settings.model, "corpus": corpus}
-        files = write_study(
-            found, out, counts_only=counts_only, csv=csv.value, model=named["model"], corpus=named["corpus"]
-        )
+            files = write_study(
+                found,
+                out,
+                counts_only=counts_only,
+                csv=csv.value,
+                model=found.tally.provenance.model if is_study(corpus) else settings.model,
+                corpus=Path(str(named)).name if is_study(corpus) else corpus,
+            )
         whole = found.tally
         stdout.print(f"{whole.documents:,} documents, {int(whole.table('tokens').sum()):,} tokens; {len(files)} tables")
         stdout.print(f"report   {out / 'report.html'}", highlight=False, markup=False)
@@ -104,31 +106,67 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
-def _documents(corpus: str, limit: int) -> list[Document]:
-    """The texts, all in memory."""
+@contextmanager
+def _captured(
+    corpus: str,
+    out: Path,
+    limit: int,
+    settings: "Settings",
+    options: dict[str, Any],
+    tell: Callable[[str, int, int], None],
+) -> Iterator["StudyFolder"]:
+    """The captured study of that name; or the texts of that name, captured into a folder that goes at the end."""
+    from gatescope.cache.study import StudyFolder, is_study
+    from gatescope.cache.temporary import sweep_folders, working_folder
+
+    if is_study(corpus):
+        yield StudyFolder.open(corpus)
+        return
+    out.parent.mkdir(parents=True, exist_ok=True)
+    sweep_folders(out.parent, prefix=CAPTURING)
+    with working_folder(out.parent, prefix=CAPTURING, name=out.name) as place:
+        yield _run(settings, _documents(corpus, limit), place / "capture", corpus, options, tell)
+
+
+def _documents(corpus: str, limit: int) -> Iterable[Document]:
+    """The texts, one at a time."""
     from gatescope.corpora import open_corpus, probe
 
     found = probe() if corpus == PROBE else open_corpus(corpus)
-    documents = list(islice(found, limit) if limit else found)
-    if not documents:
-        raise OptionError(f"no documents in {corpus}", expected="at least one", do="check the corpus, or --limit")
-    return documents
+    return islice(found, limit) if limit else found
 
 
-def _run(settings: "Settings", documents: list[Document], chosen: "Chosen", options: dict[str, Any]) -> "Study":
-    """Load the model and study, with progress on stderr."""
+def _run(
+    settings: "Settings",
+    documents: Iterable[Document],
+    place: Path,
+    corpus: str,
+    options: dict[str, Any],
+    tell: Tell,
+) -> "StudyFolder":
+    """Load the model and capture; texts that were cut or left out are named on stderr."""
     from gatescope.hooks import CaptureOptions
     from gatescope.server.settings import load_chosen
-    from gatescope.studies.compute import study
+    from gatescope.studies.capturing import capture_texts
 
-    with _progress() as tell:
-        tell(f"loading {settings.model}", 0, 0)
-        loaded = load_chosen(settings, on_stage=lambda stage: tell(stage, 0, 0))
-        return study(loaded, documents, chosen, options=CaptureOptions(**options), on_progress=tell)
+    tell(f"loading {settings.model}", 0, 0)
+    model = load_chosen(settings, on_stage=lambda stage: tell(stage, 0, 0))
+    folder = capture_texts(
+        model,
+        documents,
+        place,
+        CaptureOptions(**options),
+        corpus=corpus,
+        on_progress=lambda done: tell(f"capturing: {done.seen.documents:,} documents, {done.tokens:,} tokens", 0, 0),
+    )
+    for block in folder.finished().values():
+        for name, why in (*block.left_out, *block.was_cut):
+            stderr.print(f"{name}: {why}", highlight=False, markup=False)
+    return folder
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[str, int, int], None]]:
+def _progress() -> Iterator[Tell]:
     """A bar on stderr, and how to tell it what is done."""
     columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn()
     with Progress(*columns, console=stderr, transient=True) as progress:

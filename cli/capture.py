@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
@@ -138,10 +137,9 @@ def _fitted(
     model: "LoadedModel", plan: "Plan", corpus: str, first: Sequence[Document]
 ) -> "tuple[Plan, Mapping[str, Any], tuple[RouterRule, ...]]":
     """A plan as it fits the model, the recipe of a study made so, and the layers there are."""
-    from gatescope.studies.plan import batch_tokens_for, longest_text
+    from gatescope.studies.plan import fitted
 
-    batch_tokens = plan.batch_tokens or batch_tokens_for(model, first)
-    plan = replace(plan, batch_tokens=batch_tokens, longest=longest_text(model, plan.long))
+    plan = fitted(model, plan, first)
     return plan, plan.recipe(model, corpus), model.layers
 
 

@@ -1,20 +1,24 @@
 """A corpus through a model into a study's folder: block by block, counted as they pass, from where it stopped."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from itertools import chain, islice
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from gatescope.cache.study import StudyFolder
-from gatescope.routing.errors import PromptError
+from gatescope.routing.errors import OptionError, PromptError
 from gatescope.routing.record import Document, RoutingRecord
 from gatescope.studies.blocks import WHOLE, Seen, Share, Texts, cut, halves, name_of
 from gatescope.studies.packing import Skipped
-from gatescope.studies.plan import CHARACTERS_A_TOKEN, Plan, most_tokens
+from gatescope.studies.plan import CHARACTERS_A_TOKEN, Plan, fitted, most_tokens
 from gatescope.studies.run_blocks import Progress, beside_writing, run_blocks
 
 if TYPE_CHECKING:  # torch takes seconds to import
-    from gatescope.hooks import LoadedModel
+    from gatescope.hooks import CaptureOptions, LoadedModel
 
+TRIED = 256
+"""Documents with which the size of a batch is found."""
 MOST_CUT_OFF = 128
 """Tokens that the end of a text may have more when it is cut there than when it goes on."""
 
@@ -41,6 +45,29 @@ def capture_study(
     )
     blocks = cut(documents, seen, plan.longest)
     return run_blocks(blocks, folder, strategy, seen=seen, share=share, on_progress=on_progress)
+
+
+def capture_texts(
+    model: "LoadedModel",
+    documents: Iterable[Document],
+    place: Path,
+    options: "CaptureOptions",
+    *,
+    corpus: str,
+    on_progress: Callable[[Progress], None] = lambda _progress: None,
+) -> StudyFolder:
+    """Documents through a model into a new study's folder, each text that is too long cut into parts.
+
+    Errors: as `capture_study`; OptionError where there are no documents.
+    """
+    texts = iter(documents)
+    first = list(islice(texts, TRIED))
+    if not first:
+        raise OptionError(f"no documents in {corpus}", expected="at least one", do="check the corpus, or --limit")
+    plan = fitted(model, Plan(options=options, batch_tokens=0), first)
+    folder = StudyFolder.create(place, plan.recipe(model, corpus))
+    capture_study(model, chain(first, texts), folder, plan, on_progress=on_progress)
+    return folder
 
 
 def capture_block(model: "LoadedModel", texts: Texts, plan: Plan) -> tuple[RoutingRecord | None, Skipped]:

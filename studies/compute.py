@@ -1,14 +1,13 @@
 """From documents and a model to results: capture, tally and compute, one batch at a time."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from gatescope.analysis.counting import tally
 from gatescope.analysis.labels.common_support import CommonSupport, PairSupport, common_support, support_of_pairs
 from gatescope.analysis.labels.composition import Composition, composition
 from gatescope.analysis.labels.profiles import OTHER
@@ -16,16 +15,16 @@ from gatescope.analysis.labels.vocabulary import Word, token_table
 from gatescope.analysis.metrics import METRICS
 from gatescope.analysis.quality.data_warnings import DataWarning, lint
 from gatescope.analysis.registry import Metric, MetricOptions, Result, current_name
-from gatescope.analysis.tally.tally import Tally, label_numbers, merge_all, should_merge
+from gatescope.analysis.tally.tally import Tally, label_numbers
 from gatescope.cache.study import StudyFolder
 from gatescope.routing.errors import GatescopeError, OptionError
-from gatescope.routing.record import Document, Flag, RoutingRecord, joined
+from gatescope.routing.record import Flag, RoutingRecord
 from gatescope.studies.adding_up import first_routes, whole_tally
 from gatescope.studies.neighbours import Near, near
 from gatescope.studies.presets import Preset, preset
 
 if TYPE_CHECKING:  # torch takes seconds to import
-    from gatescope.hooks import CaptureOptions, LoadedModel
+    pass
 
 Progress = Callable[[str, int, int], None]
 KEPT_TOKENS = 200_000
@@ -96,35 +95,6 @@ class Study:
         return found
 
 
-def study(
-    model: "LoadedModel",
-    documents: Sequence[Document],
-    chosen: Chosen,
-    *,
-    options: "CaptureOptions | None" = None,
-    on_progress: Progress = lambda _what, _done, _total: None,
-) -> Study:
-    """Capture the documents, count them, and compute what was chosen.
-
-    Errors: as `hooks.stream_corpus`. A metric that this corpus or this capture cannot give is skipped, with the reason.
-    """
-    from gatescope.hooks import stream_corpus
-
-    tallies: list[Tally] = []
-    kept: list[RoutingRecord] = []
-    done = kept_tokens = 0
-    for index_d, record in stream_corpus(model, documents, options):
-        tallies.append(tally(record))
-        if kept_tokens < KEPT_TOKENS:
-            kept.append(record)
-            kept_tokens += record.tokens
-        if should_merge(tallies, 32):
-            tallies = [merge_all(tallies)]
-        done += len(index_d)
-        on_progress("capturing", done, len(documents))
-    return computed(merge_all(tallies), joined(kept), chosen, on_progress=on_progress)
-
-
 def study_of_folder(
     folder: StudyFolder,
     chosen: Chosen,
@@ -132,7 +102,7 @@ def study_of_folder(
     partial: bool = False,
     on_progress: Progress = lambda _what, _done, _total: None,
 ) -> Study:
-    """The same of a corpus that was captured before; if `partial`, of its blocks that are whole, saying what it lacks.
+    """Everything chosen of a captured corpus; if `partial`, of its blocks that are whole, saying what it lacks.
 
     Errors: StoreError for a study that is not whole; CaptureDamagedError; OptionError for a folder of none.
     """

@@ -1,7 +1,7 @@
 """How a corpus is captured: what two runs must have in common to be one study."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from gatescope.routing.errors import OptionError
@@ -82,6 +82,12 @@ def batch_tokens_for(model: "LoadedModel", documents: Sequence[Document]) -> int
     few = [each for each in documents if each.text.strip() and len(each.text) <= most][:64]
     fits = [each for each in few if model.count_tokens(each.text) <= model.max_tokens]
     return find_batch_tokens(model, fits) if fits else 1024
+
+
+def fitted(model: "LoadedModel", plan: Plan, first: Sequence[Document]) -> Plan:
+    """A plan as it fits the model, tried with some documents: places in a batch, unless it says them, and lengths."""
+    batch_tokens = plan.batch_tokens or batch_tokens_for(model, first)
+    return replace(plan, batch_tokens=batch_tokens, longest=longest_text(model, plan.long))
 
 
 def longest_text(model: "LoadedModel", long: Long) -> int:

@@ -264,3 +264,27 @@ def test_chance_that_is_taken_off_already_is_not_in_the_column_of_what_values_ar
     assert result_frame(rules, "mutual_information", found)["taken_off"].tolist() == [0.1, 0.1]
     assert "null" not in result_frame(rules, "mutual_information", found)
     assert result_frame(rules, "load_gini", found)["null"].tolist() == [0.1, 0.1]
+
+
+def test_a_text_that_is_too_long_is_cut_and_named_and_nothing_is_left_beside_the_output(tiny_model, tmp_path):
+    rows = [{"text": "word " * 1500, "id": "long one"}, {"text": "A short one.", "id": "short"}]
+    (tmp_path / "texts.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    ran = analyze(tmp_path / "texts.jsonl", tmp_path / "out" / "study", tiny_model, "--resamples", "0")
+    assert ran.exit_code == 0, ran.output
+    assert re.search(r"long one: captured in \d+ parts", ran.output)
+    assert sorted(each.name for each in (tmp_path / "out").iterdir()) == ["study"]
+
+
+def test_a_study_and_its_texts_give_the_same_numbers(made, corpus, tiny_model, tmp_path):
+    out, _ = made
+    captured = CliRunner().invoke(
+        app, ["capture", str(corpus), "--out", str(tmp_path / "captured"), "--model", str(tiny_model)]
+    )
+    assert captured.exit_code == 0, captured.output
+    ran = analyze(tmp_path / "captured", tmp_path / "again", tiny_model, "--resamples", "20")
+    assert ran.exit_code == 0, ran.output
+    one, two = (
+        {file.name: file.read_bytes() for file in (each / "tables").iterdir()} for each in (out, tmp_path / "again")
+    )
+    assert one.keys() == two.keys()
+    assert [name for name in one if one[name] != two[name]] == []
