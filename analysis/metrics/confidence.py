@@ -185,7 +185,7 @@ QUANTITIES = (
     Quantity(
         "selection_margin",
         "Selection margin",
-        "units of the selection score",
+        "difference of selection scores",
         "How far the last chosen expert is ahead of the best one left out.",
         column("margin_tl"),
         source="k-th less (k+1)-th selection score",

@@ -37,6 +37,7 @@ class Quantity:
 
     `null` gives a layer's value for an indifferent router, named by `null_words`; None or NaN where there is no such
     value in closed form. `extreme` is the end worth looking for first, `needs` the array of the record it is read from.
+    `lead` begins a sentence of which "by" and a number are the end; where there is none, the title and the unit do.
     """
 
     slug: str
@@ -51,6 +52,7 @@ class Quantity:
     values: Values
     null: Callable[[RouterRule], float] | None = None
     null_words: str = ""
+    lead: str = ""
 
     def is_available(self, record: RoutingRecord) -> bool:
         """Whether the record holds what this quantity is read from."""
@@ -75,6 +77,7 @@ class _Words(TypedDict):
     not_this: str
     null: NotRequired[Callable[[RouterRule], float]]
     null_words: NotRequired[str]
+    lead: NotRequired[str]
 
 
 QUANTITIES: dict[str, Quantity] = {}
@@ -93,7 +96,8 @@ def _quantity(slug: str, **words: Unpack[_Words]) -> Callable[[Values], Values]:
 @_quantity(
     "margin",
     title="selection margin",
-    unit="units of the selection score",
+    unit="difference of selection scores",
+    lead="The last expert chosen beat the next",
     low="a close call: a small change of number format or wording can swap an expert",
     high="a clear choice",
     extreme="low",
@@ -247,11 +251,20 @@ def takeaway(record: RoutingRecord, quantity: Quantity) -> str:
     ties = int(np.count_nonzero(values_tl == value))
     counted = int(np.isfinite(values_tl).any(axis=1).sum())
     where = f"{'first ' if ties > 1 else ''}at {_place(record, row)} in {_layer(record, layer)}"
-    number = f"{value:.3g}" + (f" ({ties:,} times)" if ties > 1 else "")
+    number = in_decimals(value) + (f" ({ties:,} times)" if ties > 1 else "")
     end = "lowest" if quantity.extreme == "low" else "highest"
     return (
         f"{_layers(record, quantity, values_tl)}; {end} {where}, {number}. N = {counted:,} token{'s' * (counted != 1)}."
     )
+
+
+def in_decimals(value: float) -> str:
+    """A number of at most three digits that count, without an exponent.
+
+    >>> in_decimals(0.1849), in_decimals(0.0000137), in_decimals(12.0), in_decimals(0.0)
+    ('0.185', '0.0000137', '12', '0')
+    """
+    return np.format_float_positional(float(f"{value:.3g}"), trim="-")
 
 
 def extreme_cell(record: RoutingRecord, quantity: Quantity) -> tuple[int, int] | None:
@@ -279,8 +292,13 @@ def _layers(record: RoutingRecord, quantity: Quantity, values_tl: NDArray[np.flo
     mean_l = np.divide(total_l, count_l, out=np.full(len(count_l), np.nan), where=count_l > 0)
     layer = int(np.nanargmin(mean_l) if quantity.extreme == "low" else np.nanargmax(mean_l))
     null = quantity.null_l(record)[layer]
+    mean = f"{in_decimals(mean_l[layer])} on average"
+    if quantity.lead:
+        end = "smallest" if quantity.extreme == "low" else "largest"
+        where = "" if len(record.layers) == 1 else f" in {_layer(record, layer)}, where it is {end}"
+        return f"{quantity.lead} by {mean}{where}"
     words = quantity.unit if np.isnan(null) else f"{quantity.unit}; {quantity.null_words}: {null:.3g}"
-    title, mean = quantity.title[0].upper() + quantity.title[1:], f"{mean_l[layer]:.3g} on average ({words})"
+    title, mean = quantity.title[0].upper() + quantity.title[1:], f"{mean} ({words})"
     if len(record.layers) == 1:
         return f"{title} is {mean}"
     end = "lowest" if quantity.extreme == "low" else "highest"

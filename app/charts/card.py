@@ -11,6 +11,7 @@ from html import escape
 import numpy as np
 from numpy.typing import NDArray
 
+from gatescope.analysis.token.routing_trace import in_decimals
 from gatescope.routing.groups import layer_names
 from gatescope.routing.record import Flag, RoutingRecord
 
@@ -106,7 +107,7 @@ def _layers(record: RoutingRecord, token: int, layer: int | None, href: Href | N
     rows = "".join(_row(record, token, rule.layer, href, is_pinned=rule.layer == layer) for rule in record.layers)
     return (
         '<div class="scroll" tabindex="0" role="region" aria-label="Experts by layer"><table>'
-        "<caption>Every layer: its experts by weight, and the first one it rejected</caption>"
+        "<caption>Every layer: its experts by weight, and the runner-up that was not chosen</caption>"
         '<thead><tr><th scope="col">Layer</th><th scope="col">Expert and weight</th></tr></thead>'
         f"<tbody>{rows}</tbody></table></div>"
     )
@@ -183,9 +184,9 @@ def _expert(expert: str, weight_k: NDArray[np.float64] | None, slot: int) -> str
 
 
 def _rejected(record: RoutingRecord, token: int, layer: int, href: Href | None) -> list[str]:
-    """The best expert that was not chosen and by how much it missed, if that was recorded."""
+    """The runner-up, the best expert that was not chosen, and by how much it missed, if that was recorded."""
     if record.rejected_tl is None or record.rejected_tl[token, layer] == record.empty:
         return []
-    gap = "" if record.margin_tl is None else f" by {record.margin_tl[token, layer]:.2g}"
+    gap = "" if record.margin_tl is None else f" by {in_decimals(record.margin_tl[token, layer])}"
     expert = _link(str(record.rejected_tl[token, layer]), href, layer, int(record.rejected_tl[token, layer]))
-    return [f'<span class="expert rejected">{expert} <small>rejected{gap}</small></span>']
+    return [f'<span class="expert rejected">{expert} <small>runner-up{gap}</small></span>']

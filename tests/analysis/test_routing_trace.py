@@ -117,7 +117,7 @@ def test_the_takeaway_names_the_layer_the_token_and_how_many_were_counted(record
     margin_tl = np.array([[0.5, 0.25], [0.125, 0.5], [0.375, 0.0625]], np.float16)
     record = records(ROUTES, experts=4, margin_tl=margin_tl, pieces={2: " cat\n"})
     assert takeaway(record, QUANTITIES["margin"]) == (
-        "Selection margin is lowest in layer 1, 0.271 on average (units of the selection score); "
+        "The last expert chosen beat the next by 0.271 on average in layer 1, where it is smallest; "
         "lowest at token 2 “ cat↵” in layer 1, 0.0625. N = 3 tokens."
     )
 
@@ -150,7 +150,9 @@ def test_the_takeaway_names_the_block_and_the_document_where_there_is_a_choice(r
 def test_a_layer_without_values_does_not_disturb_the_others(records):
     margin_tl = np.array([[np.nan, 0.5], [np.nan, 0.25], [np.nan, np.nan]], np.float16)
     sentence = takeaway(records(ROUTES, experts=4, margin_tl=margin_tl), QUANTITIES["margin"])
-    assert sentence.startswith("Selection margin is lowest in layer 1, 0.375") and sentence.endswith("N = 2 tokens.")
+    assert sentence.startswith(
+        "The last expert chosen beat the next by 0.375 on average in layer 1, where it is smallest;"
+    ) and sentence.endswith("N = 2 tokens.")
 
 
 def test_consecutive_choices_of_real_routes_agree_with_the_independent_figures(gptoss, realdata):

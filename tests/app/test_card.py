@@ -49,8 +49,8 @@ def test_the_last_token_has_nothing_after_it(make_record):
 
 def test_every_layer_lists_its_experts_by_weight_and_the_first_rejected(make_record):
     words = plain(card(make_record(layers=2, experts=4, k=2), 0, None))
-    assert "0 0 0.75 1 0.25 2 rejected by 0.5" in words
-    assert "1 1 0.75 2 0.25 3 rejected by 0.5" in words
+    assert "0 0 0.75 1 0.25 2 runner-up by 0.5" in words
+    assert "1 1 0.75 2 0.25 3 runner-up by 0.5" in words
 
 
 def test_the_pinned_layer_comes_first_and_is_marked_in_the_table(make_record):
@@ -73,7 +73,7 @@ def test_a_dropped_token_says_so(make_record):
 def test_what_was_not_recorded_is_left_out(make_record):
     bare = make_record(weight_tlk=None, rejected_tl=None, margin_tl=None, loss_t=None, predicted_t=None)
     words = plain(card(bare, 0, None))
-    assert "rejected by" not in words
+    assert "runner-up by" not in words
     assert "Expected next" not in words
     assert "nan" not in words
 
