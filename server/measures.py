@@ -141,9 +141,9 @@ def _analysed(source: Source) -> StoredResults | None:
 
 def tally_of(source: Source, name: str, scope: Scope = WHOLE) -> Tally:
     """What a metric needs of a scope's routes. The whole of a study was counted when it was analysed."""
-    if scope.is_whole and (file := source.counts) is not None:
-        return _tallies.get((*source.key, TALLY), lambda: read_tally(file))
     needs = METRICS[name].needs
+    if scope.is_whole and (file := source.counts) is not None:
+        return _tallies.get((*source.key, TALLY, needs), lambda: read_tally(file, only=needs))
     key = (*source.key, needs, replace(scope, facet="own"))
     return _tallies.get(key, lambda: tally(counted(source, scope), only=needs))
 

@@ -8,16 +8,17 @@ import json
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from gatescope.analysis.quality.data_warnings import DataWarning
 from gatescope.analysis.registry import Result, current_name
 from gatescope.analysis.tally.files import archive
 from gatescope.analysis.tally.files import from_bytes as tally_from_bytes
@@ -38,6 +39,7 @@ _UNREADABLE = (
     OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, MemoryError,
     NotImplementedError, RecursionError, RuntimeError, zipfile.BadZipFile, zlib.error, StoreError, RecordError,
 )  # fmt: skip
+Said = TypeVar("Said")
 Results = Mapping[tuple[str, str], Result]
 """By name of the metric, and by what groups are told: domain, language or nothing."""
 
@@ -141,11 +143,11 @@ def _beside(name: str) -> str:
     return name
 
 
-def read_tally(path: Path) -> Tally:
-    """The tally of a study. Errors: StoreError where the file is not what was written."""
+def read_tally(path: Path, *, only: Collection[str] | None = None) -> Tally:
+    """The tally of a study, or `only` some of its statistics. Errors: StoreError where the file is not as written."""
     content = read_checked(path.parent, path.name, do=AGAIN)
     try:
-        return tally_from_bytes(content)
+        return tally_from_bytes(content, only=only)
     except _UNREADABLE as error:
         raise _damaged(path, error) from error
 
@@ -169,11 +171,21 @@ def is_analysed(folder: Path) -> bool:
 
 def lacked(folder: Path) -> tuple[str, ...]:
     """What the study lacked of its corpus when it was analysed. Errors: as `read_results`."""
+    return _about(folder, lambda said: tuple(map(str, said.get("lacks", ())))) or ()
+
+
+def read_warnings(folder: Path) -> tuple[DataWarning, ...] | None:
+    """What the study was found to mislead by when it was analysed; None of one that does not say. Errors: likewise."""
+    return _about(folder, lambda said: tuple(DataWarning(**each) for each in said["warnings"]))
+
+
+def _about(folder: Path, take: Callable[[dict[str, Any]], Said]) -> Said | None:
+    """A part of what the study says of itself; None where it says nothing."""
     if not has(folder, ABOUT):
-        return ()
+        return None
     try:
-        return tuple(map(str, json.loads(read_checked(folder, ABOUT, do=AGAIN)).get("lacks", ())))
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        return take(json.loads(read_checked(folder, ABOUT, do=AGAIN)))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _damaged(folder / ABOUT, error) from error
 
 

@@ -3,7 +3,7 @@
 import io
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -40,16 +40,21 @@ def archive(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     return file.getvalue()
 
 
-def from_bytes(content: bytes) -> Tally:
-    """The tally that `to_bytes` wrote."""
+def from_bytes(content: bytes, *, only: Collection[str] | None = None) -> Tally:
+    """The tally that `to_bytes` wrote; of its statistics all, or `only` those named, the others left packed."""
     with np.load(io.BytesIO(content), allow_pickle=False) as file:
         about = json.loads(file["about"].tobytes())
         groups = [Group(domain, language, Facet(facet)) for domain, language, facet in about["groups"]]
-        by_unit = {name.removeprefix("unit/"): file[name] for name in file.files if name.startswith("unit/")}
-        by_group: dict[str, dict[Group, NDArray[np.int64]]] = {}
-        for path in (name for name in file.files if name.startswith("group/")):
-            _, name, number = path.split("/")
-            by_group.setdefault(name, {})[groups[int(number)]] = file[path]
+        by_unit, by_group = dict[str, NDArray[np.int64]](), dict[str, dict[Group, NDArray[np.int64]]]()
+        for path in file.files:
+            per, _, name = path.partition("/")
+            name, _, number = name.partition("/")
+            if not name or (only is not None and name not in only):
+                continue
+            if per == "unit":
+                by_unit[name] = file[path]
+            else:
+                by_group.setdefault(name, {})[groups[int(number)]] = file[path]
     return Tally(
         layers=tuple(RouterRule(**rule) for rule in about["layers"]),
         provenance=Provenance(**about["provenance"]),

@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from gatescope.analysis.registry import METRICS, Metric
+from gatescope.app.charts.folding import fold_layers
 from gatescope.app.components import Pick, Scale
 from gatescope.app.components.heatmap.component import Options
 from gatescope.server.sources import Source
@@ -91,7 +92,7 @@ Part = Chart | Matrix | Html | Text | Table | Columns
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Figure:
-    """All that a figure shows. Plain text: nothing in it is taken for markup.
+    """All that a figure shows. Plain text: nothing in it is taken for markup; lists of layers are folded into ranges.
 
     key         of its widgets and its files
     question    the title, where it is not the question that `show` asks
@@ -133,6 +134,8 @@ class Figure:
             object.__setattr__(self, "unit", metric.unit if metric else "")
         if self.null is None:
             object.__setattr__(self, "null", chance_words(metric) if metric else "")
+        object.__setattr__(self, "notes", tuple(map(fold_layers, self.notes)))
+        object.__setattr__(self, "says", tuple((name, fold_layers(text)) for name, text in self.says))
 
     @property
     def foot(self) -> str:

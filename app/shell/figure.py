@@ -17,6 +17,7 @@ import streamlit as st
 from gatescope.analysis.registry import METRICS
 from gatescope.app.charts.exported import Export, Origin
 from gatescope.app.charts.figure import BADGES, Chart, Columns, Figure, Html, Matrix, Part, Table, Text
+from gatescope.app.charts.folding import fold_layers
 from gatescope.app.components import Pick, matrix, token_matrix
 from gatescope.app.components.heatmap.component import Options
 from gatescope.app.components.image_export import picture
@@ -71,7 +72,8 @@ def show(
     except GatescopeError as error:
         with st.container(border=True):
             st.subheader(plain(question), anchor=False)
-            st.markdown(f"**Not shown:** {plain(error.found)}. This needs {plain(error.expected)}: {plain(error.do)}.")
+            found = plain(fold_layers(error.found))
+            st.markdown(f"**Not shown:** {found}. This needs {plain(error.expected)}: {plain(error.do)}.")
         return None
     return figure
 

@@ -87,8 +87,21 @@ def test_every_figure_stands_on_the_probe_set(opened):
         assert question in said
     assert "Of 192 experts 0 are dead" in said
     assert said.count("N = 110,552 tokens of 552 documents") >= 8
-    assert "Not shown:** Not known in layers 0, 1, 2, 3, 4, 5" in said  # the gate's kept share: no raw scores
+    assert "Not shown:** Not known in layers 0–5: " in said  # the gate's kept share: no raw scores
     assert "no prompt tokens, or no generated ones" in said
+
+
+def test_what_to_watch_out_for_in_a_corpus_is_what_was_found_when_it_was_analysed(opened, monkeypatch):
+    """No tally is read for it; that shares stand beside shares is no matter of texts."""
+
+    def refuse(*asked):
+        raise AssertionError(f"a tally was read: {asked}")
+
+    monkeypatch.setattr("gatescope.app.views.layers.warnings.tally_of", refuse)
+    page = opened()
+    assert "2 things to watch out for in these texts" in [each.label for each in page.expander]
+    said = words(page)
+    assert "1,662 of 7,732 token ids (21.5 %) occur once" in said and "stand beside shares" not in said
 
 
 def test_the_layer_shown_first_is_the_least_even_one(opened):

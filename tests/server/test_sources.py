@@ -12,7 +12,7 @@ from gatescope.analysis.tally.files import from_bytes
 from gatescope.routing import Document, Flag
 from gatescope.routing.errors import CaptureNotFoundError, OptionError
 from gatescope.server.document_ranges import slice_of
-from gatescope.server.measures import measure, own_tokens, table
+from gatescope.server.measures import measure, own_tokens, table, tally_of
 from gatescope.server.memo_cache import invalidate
 from gatescope.server.sources import (
     ANALYSED,
@@ -127,6 +127,18 @@ def test_what_ships_analysed_is_what_its_routes_give(model):
         found = METRICS[name](again, MetricOptions(by=by, resamples=0))
         np.testing.assert_allclose(measure(shipped, name, by=by).value, found.value, rtol=1e-12, err_msg=name)
     assert len(table(shipped, "composition.domain")) == len(shipped.record.layers)
+
+
+def test_of_a_tally_that_was_kept_what_a_metric_needs_is_read():
+    shipped = read_shipped("probe.sift-softmax")
+    whole = results.read_tally(shipped.analysis / TALLY)
+    for name in ("relative_load", "transition_information", "prompt_against_generated"):
+        found, needs = tally_of(shipped, name), set(METRICS[name].needs)
+        assert {*found.by_unit, *found.by_group} == needs < {*whole.by_unit, *whole.by_group}
+        assert (found.units, found.layers, found.provenance) == (whole.units, whole.layers, whole.provenance)
+        one, other = (METRICS[name](each, MetricOptions(resamples=20)) for each in (found, whole))
+        for what in results.ARRAYS:
+            np.testing.assert_array_equal(getattr(one, what), getattr(other, what), err_msg=f"{name} {what}")
 
 
 def test_every_shipped_id_can_be_read_and_no_other():

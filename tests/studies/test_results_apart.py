@@ -1,10 +1,13 @@
 """Large results lie in files of their own: who opens a study for others does not read them; and how CSV is chosen."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from gatescope.analysis.counting import tally
+from gatescope.analysis.quality.data_warnings import DataWarning
 from gatescope.analysis.registry import METRICS, Result
 from gatescope.routing.errors import StoreError
 from gatescope.studies import results
@@ -83,3 +86,14 @@ def test_every_table_is_parquet_and_csv_where_it_is_small_or_asked_for(csv, expe
     assert np.array_equal(whole["value"], found[LARGE].value.ravel())
     assert (tmp_path / "out" / "report.html").stat().st_size < 5_000_000
     assert METRICS["coactivation_lift"].axes == "lef"
+
+
+def test_what_was_found_to_beware_of_is_read_as_it_was_written(tmp_path):
+    found = DataWarning("few_texts", "1 of 2 groups has few.", "Add texts.")
+    assert results.read_warnings(tmp_path) is None
+    (tmp_path / results.ABOUT).write_text(json.dumps({"warnings": [found._asdict()]}), "utf-8")
+    assert results.read_warnings(tmp_path) == (found,) and results.lacked(tmp_path) == ()
+    for said in ("{}", '{"warnings": [{"rule": 1}]}', '{"warnings": 7}', "[]", "torn"):
+        (tmp_path / results.ABOUT).write_text(said, "utf-8")
+        with pytest.raises(StoreError, match=r"study\.json cannot be read"):
+            results.read_warnings(tmp_path)

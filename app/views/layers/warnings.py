@@ -2,12 +2,13 @@
 
 import streamlit as st
 
-from gatescope.analysis.quality.data_warnings import DataWarning, lint
+from gatescope.analysis.quality.data_warnings import RULES, DataWarning, lint
 from gatescope.app.charts.page import Page
 from gatescope.app.shell.messages import plain
 from gatescope.server.measures import tally_of
 from gatescope.server.memo_cache import MemoCache
-from gatescope.server.sources import FACETS, counted
+from gatescope.server.sources import FACETS, WHOLE, counted
+from gatescope.studies.results import read_warnings
 
 _WARNINGS = MemoCache()
 """What was found to beware of, by source and scope."""
@@ -26,5 +27,10 @@ def show_warnings(page: Page) -> None:
 
 
 def _looked_for(page: Page) -> tuple[DataWarning, ...]:
+    """Of a whole study what was found when it was analysed; what its tables might mislead by is no matter of texts."""
+    analysed = page.source.analysis if page.scope == WHOLE else None
+    found = None if analysed is None else read_warnings(analysed)
+    if found is not None:
+        return tuple(each for each in found if each.rule not in RULES or "results" not in RULES[each.rule].needs)
     tally = tally_of(page.source, "relative_load", page.scope)
     return lint(tally, None, counted(page.source, page.scope), facets=FACETS[page.scope.facet])
