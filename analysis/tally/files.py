@@ -17,14 +17,19 @@ from gatescope.routing import Provenance, RouterRule
 def to_bytes(tally: Tally) -> bytes:
     """A tally as a compressed archive of its tables; no text of any document is in it."""
     arrays = {f"unit/{name}": table for name, table in tally.by_unit.items()}
-    groups = tally.groups
+    groups, stacks = tally.groups, dict[str, list[int]]()
+    number_of = {group: number for number, group in enumerate(groups)}
     for name, tables in tally.by_group.items():
-        arrays |= {f"group/{name}/{groups.index(group)}": table for group, table in tables.items()}
+        for kind in sorted({table.dtype.str for table in tables.values()}):  # tables of one width as one: they are many
+            own = sorted(number_of[group] for group, table in tables.items() if table.dtype.str == kind)
+            stacks[f"{name}/{kind[1:]}"] = own
+            arrays[f"stack/{name}/{kind[1:]}"] = np.stack([tables[groups[number]] for number in own])
     about = {
         "layers": [asdict(rule) for rule in tally.layers],
         "provenance": {name: value for name, value in asdict(tally.provenance).items() if name != "threads"},
         "units": tally.units,
         "groups": groups,
+        "stacks": stacks,
     }
     return archive({"about": np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays})
 
@@ -47,9 +52,12 @@ def from_bytes(content: bytes) -> Tally:
         groups = [Group(domain, language, Facet(facet)) for domain, language, facet in about["groups"]]
         by_unit = {name.removeprefix("unit/"): file[name] for name in file.files if name.startswith("unit/")}
         by_group: dict[str, dict[Group, NDArray[np.int64]]] = {}
-        for path in (name for name in file.files if name.startswith("group/")):
+        for path in (name for name in file.files if name.startswith("group/")):  # as they were written before
             _, name, number = path.split("/")
             by_group.setdefault(name, {})[groups[int(number)]] = file[path]
+        for stack, numbers in about.get("stacks", {}).items():
+            own = by_group.setdefault(stack.split("/")[0], {})
+            own |= {groups[number]: table for number, table in zip(numbers, file[f"stack/{stack}"], strict=True)}
     return Tally(
         layers=tuple(RouterRule(**rule) for rule in about["layers"]),
         provenance=Provenance(**about["provenance"]),
