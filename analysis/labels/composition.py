@@ -6,9 +6,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gatescope.analysis.labels.dealt_words import dealt_sums
+from gatescope.analysis.labels.turned_words import turned_sums
 from gatescope.analysis.labels.words import ById, bad, by_id, check_flat
-from gatescope.analysis.statistics.information import ExcessInformation, against_null, dealt, excess_information
+from gatescope.analysis.statistics.information import ExcessInformation, against_null, excess_information
 from gatescope.analysis.statistics.jit import jit
 
 _LEAST_BITS = 1e-9
@@ -40,17 +40,6 @@ class Composition(NamedTuple):
     covered: float
 
 
-class _Dealt(NamedTuple):
-    """Documents of each group, as labelled (d) and as dealt (bd)."""
-
-    group_d: NDArray[np.int64]
-    dealt_bd: NDArray[np.int64]
-
-    @property
-    def groups(self) -> int:
-        return int(self.group_d.max(initial=0)) + 1
-
-
 def composition(
     ids_tlk: NDArray[np.unsignedinteger],
     token_t: NDArray[np.integer],
@@ -74,23 +63,28 @@ def composition(
     labels or more, in those labels (`covered`). It is not `label` minus `words` and can exceed both: experts may move
     with the label at every word in ways that cancel in the sum.
 
-    A deal permutes the labels over the documents and computes everything anew; `words`, `label` and `given_words` see
-    the same deals. Only the ids that `given_words` looks at stay those of the true labels: dealt labels would bring
-    ids of one label in, which are the frequent ones, less biased, so that no routing by label would seem to be some.
+    `label` and `words` are held against labels permuted over the documents. For `given_words` such labels are no null:
+    true labels have words of their own, in which permuted ones would share, and words that are frequent enough under
+    two of the true labels are often too rare under permuted ones. Chance tells most at rare words, so that it would
+    tell another number of bits. Instead every label keeps its documents and they their words, and a draw turns, or does
+    not, the sign of all in which a document departs from what its words do in its stratum. How far labels are apart is
+    chi-squared there, which signs leave undistorted where counts are small, in as many bits as the observed one is.
 
     Shapes      ids_tlk (tokens, layers, slots) as in a record; token_t, document_t (tokens,); labels_d and strata_d
                 (documents,). One result per layer. A negative label leaves its document out. With strata, labels move
-                only within a stratum.
+                only within a stratum, and a document departs from what its words do there.
     Units       Bits, and shares from 0 to 1; `share` and `share_excess` can pass 1, and the latter fall below 0.
     Undefined   NaN where a layer has no assignments; `given_words` where no id is covered; `share` where the experts
                 tell nothing, `share_excess` where they tell no more than chance (and noise where label.p_value is
-                large); `top_k_agreement` where either table is independent. A deal that covers no id tells 0 bits.
+                large); `agreement` where either table is independent.
     Not this    A causal share: a router does not see the id but a hidden state, which holds the text before it. Nor a
                 property of an expert. With n documents the prediction leans away from a document's own label by about
                 1/n: where every id occurs once under each label (translations side by side), `words` is all lean,
-                large, and `top_k_agreement` negative.
-    Source      Direct standardisation by token id, left-one-document-out; conditional mutual information, Shannon 1948;
-                p as in `excess_information`.
+                large, and `agreement` negative. Where a label has a word in n documents, `given_words` keeps about
+                1 - 1/n of what it tells there: of one document alone it cannot be told from the document's own ways.
+    Source      Direct standardisation by token id, left-one-document-out; conditional mutual information, Shannon 1948.
+                Signs by document as in the wild cluster bootstrap, Cameron, Gelbach and Miller 2008, with departures
+                scaled as in MacKinnon and White 1985 (HC2); p as in `excess_information`.
 
     Experts that follow the word, labels that prefer one word each: the words explain all of it.
 
@@ -105,14 +99,16 @@ def composition(
     table = by_id(ids_tlk[rows_t], np.asarray(token_t)[rows_t], np.asarray(document_t)[rows_t])
     labels_d, strata_d = labels_d[table.met_d], strata_d[table.met_d]
     _, group_d = np.unique(labels_d, return_inverse=True)
-    deals = _Dealt(group_d, dealt(group_d, strata_d, permutations, np.random.default_rng(seed)))
+    sign_bd = np.random.default_rng(seed).choice(np.array([-1, 1], np.int8), (permutations, len(group_d)))
     count_dle, predicted_dle, alone_dl = _profiles(table)
     ask = partial(excess_information, labels_d=group_d, permutations=permutations, seed=seed, strata_d=strata_d)
-    parts = zip(ask(count_dle), ask(predicted_dle), _given_words(table, deals, least_tokens), strict=True)
+    parts = zip(
+        ask(count_dle), ask(predicted_dle), _given_words(table, group_d, strata_d, sign_bd, least_tokens), strict=True
+    )
     agreement_l = [
-        _cosine_similarity(*_tables(layer, count_dle, predicted_dle, deals)) for layer in range(ids_tlk.shape[1])
+        _cosine_similarity(*_tables(layer, count_dle, predicted_dle, group_d)) for layer in range(ids_tlk.shape[1])
     ]
-    one_label_l = _one_label(table, deals)
+    one_label_l = _one_label(table, group_d)
     return tuple(
         _layer(label, words, given, agreement_l[layer], float(alone_dl[:, layer].sum()), float(one_label_l[layer]))
         for layer, (label, words, given) in enumerate(parts)
@@ -195,10 +191,10 @@ def _elsewhere(
 
 
 def _tables(
-    layer: int, count_dle: NDArray[np.float64], predicted_dle: NDArray[np.float64], deals: _Dealt
+    layer: int, count_dle: NDArray[np.float64], predicted_dle: NDArray[np.float64], group_d: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Executed and predicted counts of one layer by true label."""
-    onehot_gd = (deals.group_d == np.arange(deals.groups)[:, None]).astype(np.float64)
+    onehot_gd = (group_d == np.arange(_groups(group_d))[:, None]).astype(np.float64)
     return onehot_gd @ count_dle[:, layer], onehot_gd @ predicted_dle[:, layer]
 
 
@@ -215,48 +211,46 @@ def _departures(count_ge: NDArray[np.float64]) -> NDArray[np.float64]:
     return departure_ge
 
 
-def _one_label(table: ById, deals: _Dealt) -> NDArray[np.float64]:
+def _one_label(table: ById, group_d: NDArray[np.int64]) -> NDArray[np.float64]:
     """Assignments, per layer, of ids that occur under one label only."""
     if not len(table.document_p):
         return np.zeros(len(table.ids_lpk))
-    group_p, starts = deals.group_d[table.document_p], table.start_x[:-1]
+    group_p, starts = group_d[table.document_p], table.start_x[:-1]
     alike_x = np.minimum.reduceat(group_p, starts) == np.maximum.reduceat(group_p, starts)
     filled_lp = (table.ids_lpk < table.experts).sum(axis=2)
     alike_l: NDArray[np.float64] = filled_lp @ np.repeat(alike_x, np.diff(table.start_x)).astype(np.float64)
     return alike_l
 
 
-def _given_words(table: ById, deals: _Dealt, least: int) -> list[ExcessInformation]:
-    """Information about the label at the same id, over the ids that the true labels cover."""
-    table = of_ids(table, _covered_x(table, deals, least))
-    sums = dealt_sums(table, np.concatenate([deals.group_d[None], deals.dealt_bd]), deals.groups, least)
-    own_p = _label_where_often(table, deals, least)
+def _given_words(
+    table: ById,
+    group_d: NDArray[np.int64],
+    strata_d: NDArray[np.integer],
+    sign_bd: NDArray[np.int8],
+    least: int,
+) -> list[ExcessInformation]:
+    """Information about the label at the same id, over ids that are often enough under two labels or more."""
+    sums = turned_sums(table, group_d, strata_d, sign_bd, _groups(group_d), least)
+    own_p = _label_where_often(table, group_d, least)
     filled_lp = (table.ids_lpk < table.experts).any(axis=2) & (own_p >= 0)
     documents_l = [len(np.unique(table.document_p[filled_p])) for filled_p in filled_lp]
     return [_conditional(*layer, documents=documents) for *layer, documents in zip(*sums, documents_l, strict=True)]
 
 
 def _conditional(
-    inner_b: NDArray[np.float64], outer_b: NDArray[np.float64], total_b: NDArray[np.float64], *, documents: int
+    bits: float, entropy: float, total: float, squares: float, turned_b: NDArray[np.float64], *, documents: int
 ) -> ExcessInformation:
-    """One layer's conditional information from its sums of n log2 n, those of the true labels first."""
-    bits_b = np.maximum((inner_b + outer_b) / np.maximum(total_b, 1.0), 0.0)
-    told = total_b[0] > 0
+    """One layer's conditional information; the null's chi-squared in bits, as many as the observed one's is."""
+    told, nan = total > 0, float("nan")
+    observed = max(bits / total, 0.0) if told else nan
+    bits_of_square = observed / squares if squares > _LEAST_BITS * total else 1 / (2 * np.log(2) * max(total, 1.0))
     return against_null(
-        float(bits_b[0]) if told else float("nan"),
-        bits_b[1:] if told else np.full(len(bits_b) - 1, np.nan),
-        label_entropy_bits=float(outer_b[0] / total_b[0]) if told else float("nan"),
+        float(observed),
+        turned_b * bits_of_square if told else np.full(len(turned_b), np.nan),
+        label_entropy_bits=float(entropy / total) if told else nan,
         documents=documents,
-        assignments=int(total_b[0]),
+        assignments=int(total),
     )
-
-
-def _covered_x(table: ById, deals: _Dealt, least: int) -> NDArray[np.bool_]:
-    """Which ids occur often enough under at least two of the true labels."""
-    if not len(table.document_p):
-        return np.zeros(0, dtype=bool)
-    label_p = _label_where_often(table, deals, least)
-    return np.asarray(np.maximum.reduceat(label_p, table.start_x[:-1]) >= 0)
 
 
 def of_ids(table: ById, chosen_x: NDArray[np.bool_]) -> ById:
@@ -271,11 +265,15 @@ def of_ids(table: ById, chosen_x: NDArray[np.bool_]) -> ById:
     )
 
 
-def _label_where_often(table: ById, deals: _Dealt, least: int) -> NDArray[np.int64]:
+def _groups(group_d: NDArray[np.int64]) -> int:
+    return int(group_d.max(initial=0)) + 1
+
+
+def _label_where_often(table: ById, group_d: NDArray[np.int64], least: int) -> NDArray[np.int64]:
     """Each place's true label, -1 where its id is too rare under it, or often enough under no other."""
-    group_p = deals.group_d[table.document_p]
+    group_p = group_d[table.document_p]
     run_p = np.repeat(np.arange(len(table.start_x) - 1), np.diff(table.start_x))
-    often_xg = np.zeros((len(table.start_x) - 1, deals.groups), np.int64)
+    often_xg = np.zeros((len(table.start_x) - 1, _groups(group_d)), np.int64)
     np.add.at(often_xg, (run_p, group_p), 1)
     is_often_xg = often_xg >= least
     is_often_xg &= is_often_xg.sum(axis=1, keepdims=True) >= 2

@@ -17,14 +17,19 @@ from gatescope.routing import Provenance, RouterRule
 def to_bytes(tally: Tally) -> bytes:
     """A tally as a compressed archive of its tables; no text of any document is in it."""
     arrays = {f"unit/{name}": table for name, table in tally.by_unit.items()}
-    groups = tally.groups
+    groups, stacks = tally.groups, dict[str, list[int]]()
+    number_of = {group: number for number, group in enumerate(groups)}
     for name, tables in tally.by_group.items():
-        arrays |= {f"group/{name}/{groups.index(group)}": table for group, table in tables.items()}
+        for kind in sorted({table.dtype.str for table in tables.values()}):  # tables of one width as one: they are many
+            own = sorted(number_of[group] for group, table in tables.items() if table.dtype.str == kind)
+            stacks[f"{name}/{kind[1:]}"] = own
+            arrays[f"stack/{name}/{kind[1:]}"] = np.stack([tables[groups[number]] for number in own])
     about = {
         "layers": [asdict(rule) for rule in tally.layers],
         "provenance": {name: value for name, value in asdict(tally.provenance).items() if name != "threads"},
         "units": tally.units,
         "groups": groups,
+        "stacks": stacks,
     }
     return archive({"about": np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays})
 
@@ -53,8 +58,13 @@ def from_bytes(content: bytes, *, only: Collection[str] | None = None) -> Tally:
                 continue
             if per == "unit":
                 by_unit[name] = file[path]
-            else:
+            elif per == "group":  # as they were written before
                 by_group.setdefault(name, {})[groups[int(number)]] = file[path]
+        for stack, numbers in about.get("stacks", {}).items():
+            name = stack.split("/")[0]
+            if only is None or name in only:
+                own = by_group.setdefault(name, {})
+                own |= {groups[number]: table for number, table in zip(numbers, file[f"stack/{stack}"], strict=True)}
     return Tally(
         layers=tuple(RouterRule(**rule) for rule in about["layers"]),
         provenance=Provenance(**about["provenance"]),

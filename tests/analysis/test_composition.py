@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import kstest
 
 from gatescope.analysis.labels.composition import composition
-from gatescope.analysis.statistics.information import dealt, excess_information
+from gatescope.analysis.statistics.information import excess_information
 from gatescope.analysis.statistics.load import counts_by_document
 from gatescope.routing import EMPTY8, EMPTY16
 from gatescope.routing.errors import OptionError
@@ -188,10 +188,24 @@ def test_agrees_with_counting_by_dictionaries(tokens, labels):
         assert np.isnan([layer.given_words.observed_bits, layer.given_words.null_mean_bits]).all()
         return
     assert layer.given_words.observed_bits == pytest.approx(given_words, abs=1e-9)
-    met = sorted({d for *_, d, _ in pairs})
-    deals = dealt(np.array(labels)[met], np.zeros(len(met)), 3, np.random.default_rng(4))
-    null = [conditional_by_dictionaries(pairs, dict(zip(met, deal, strict=True)), 2, covered)[0] for deal in deals]
-    assert layer.given_words.null_mean_bits == pytest.approx(np.mean(null), abs=1e-9)
+
+
+def test_by_hand_a_half_of_the_null_of_four_documents_is_of_one_sign():
+    """One token each. Of 16 signs, 2 part the labels by 4/3 of what is observed, 8 by a third of it, 6 not at all."""
+    layer = one([0, 0, 1, 1], np.zeros(4, int), np.arange(4), [0, 0, 1, 1], permutations=1999)
+    given_words = layer.given_words
+    assert given_words.observed_bits == 1.0 and given_words.documents == given_words.assignments == 4
+    assert given_words.null_mean_bits == pytest.approx(1 / 3, abs=0.03)
+    assert given_words.p_value == pytest.approx(1 / 8, abs=0.03)
+
+
+def test_one_document_of_each_label_tells_nothing():
+    """They differ as far as can be, but so may any two: half of the signs part them further, by twice as much."""
+    document_t = np.arange(24) // 12
+    given_words = one(document_t, np.zeros(24, int), document_t, [0, 1], permutations=1999).given_words
+    assert given_words.observed_bits == pytest.approx(1.0)
+    assert given_words.null_mean_bits == pytest.approx(1.0, abs=0.07)
+    assert given_words.p_value == pytest.approx(0.5, abs=0.04)
 
 
 def test_p_values_are_uniform_when_routing_follows_word_and_document_but_not_label():
