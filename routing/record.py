@@ -4,11 +4,11 @@ Array names end in their axes: `t` token, `l` MoE layer, `k` slot, `e` routed ex
 documents append. A record that breaks a rule cannot be constructed; one that exists is read-only.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from enum import IntFlag
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -211,31 +211,68 @@ class RoutingRecord:
         return self.pieces.get(int(token_id), f"<{int(token_id)}>")
 
 
-def joined(records: Sequence[RoutingRecord]) -> RoutingRecord:
+def joined(records: Iterable[RoutingRecord], *, tokens: int = 0, any_device: bool = False) -> RoutingRecord:
     """The records of several runs of one model as one: documents one after another, nothing else changed.
 
+    `tokens` is how many they have together, where that is known before they are read: each is then let go when it is
+    copied. With `any_device` they may be of several devices, and all of these are named.
     Errors      RecordError when there are none, or when they differ in layers, provenance or the arrays they hold.
     """
-    if not records:
-        raise _broken("no records to join", "at least one")
-    first = records[0]
-    for other in records[1:]:
-        for what in ("layers", "provenance"):
-            if getattr(other, what) != getattr(first, what):
-                raise _broken(f"records of different {what}", f"the same {what} in all of them")
-        if [name for name, _ in other.arrays()] != [name for name, _ in first.arrays()]:
-            raise _broken("records that hold different arrays", "the same arrays in all of them")
-    start_r = np.cumsum([0] + [len(record.documents) for record in records[:-1]])
-    columns: dict[str, Any] = {
-        name: np.concatenate([getattr(record, name) for record in records]) for name, _ in first.arrays()
-    }
-    shifted = [record.document_t + start for record, start in zip(records, start_r, strict=True)]
-    columns["document_t"] = np.concatenate(shifted).astype(np.int32)
-    pieces: dict[int, str] = {}
+    if not tokens:
+        records = list(records)
+        tokens = sum(record.tokens for record in records)
+    columns, documents, pieces = dict[str, NDArray[Any]](), list[Document](), dict[int, str]()
+    devices, start = set[str](), 0
+    first: _Kind | None = None
     for record in records:
+        devices.add(record.provenance.device)
+        own = _Kind(
+            record.layers,
+            replace(record.provenance, device="") if any_device else record.provenance,
+            tuple(name for name, _ in record.arrays()),
+        )
+        first = first or own
+        _check_same(own, first)
+        for name, array in record.arrays():
+            shifted = array + np.int32(len(documents)) if name == "document_t" else array
+            columns[name] = _put(columns.get(name), shifted, start, tokens)
+        start += record.tokens
+        documents += record.documents
         pieces |= record.pieces
-    documents = tuple(document for record in records for document in record.documents)
-    return replace(first, **columns, documents=documents, pieces=pieces)
+        del record  # before the next is read
+    if first is None:
+        raise _broken("no records to join", "at least one")
+    made = replace(first.provenance, device=", ".join(sorted(devices))) if any_device else first.provenance
+    whole: dict[str, Any] = {"weight_tlk": None} | {name: column[:start] for name, column in columns.items()}
+    return RoutingRecord(**whole, documents=tuple(documents), layers=first.layers, provenance=made, pieces=pieces)
+
+
+class _Kind(NamedTuple):
+    """What records that are joined have in common."""
+
+    layers: tuple[RouterRule, ...]
+    provenance: Provenance
+    arrays: tuple[str, ...]
+
+
+def _check_same(one: _Kind, first: _Kind) -> None:
+    for what in ("layers", "provenance"):
+        if getattr(one, what) != getattr(first, what):
+            raise _broken(f"records of different {what}", f"the same {what} in all of them")
+    if one.arrays != first.arrays:
+        raise _broken("records that hold different arrays", "the same arrays in all of them")
+
+
+def _put(column: NDArray[Any] | None, part: NDArray[Any], start: int, tokens: int) -> NDArray[Any]:
+    """A column with one record's part in its place; a column of its own where there is none yet, or too short a one."""
+    kind = part.dtype if column is None else np.result_type(column, part)
+    end = max(tokens, start + len(part))
+    if column is None or kind != column.dtype or end > len(column):
+        before = column
+        column = np.empty((end, *part.shape[1:]), kind)
+        column[:start] = 0 if before is None else before[:start]
+    column[start : start + len(part)] = part
+    return column
 
 
 _DTYPES: dict[str, tuple[type, ...]] = {

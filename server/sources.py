@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from gatescope.analysis.registry import BOTH
@@ -35,6 +36,9 @@ from gatescope.studies.wholeness import part_of, shortly
 Kind = Literal["text", "corpus"]
 CAPTURED, ANALYSED = "capture", "analysis"
 """The two parts of a study's folder: the routes, and the results."""
+
+AT_HAND_BYTES = 200_000_000
+"""About how many bytes of a study's routes are held for its pages; what it was analysed for is of all of them."""
 
 _routes = MemoCache()
 """What was computed last. Keys are sources' keys, names and scopes, never arrays: no capture is taken for another."""
@@ -145,7 +149,8 @@ def read_study(id: str, folder: Path) -> Source:
         raise CaptureNotFoundError(f"no study {id}", expected="one of this server's", do="open the Library")
     version = _version(folder)  # before anything is read: what changes meanwhile is of no later version
     captured = StudyFolder.open(folder / CAPTURED)
-    record = first_routes(captured, KEPT_TOKENS)
+    record = first_routes(captured, KEPT_TOKENS, most_bytes=AT_HAND_BYTES)
+    pa.default_memory_pool().release_unused()  # what the blocks were unpacked in
     if record is None:
         raise StoreError(f"study {id} holds no routes", expected="routes of its tokens", do="capture it again")
     documents = sum(block.documents for block in captured.finished().values())

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import accumulate
 
 from gatescope.analysis.tally.files import from_bytes
 from gatescope.analysis.tally.tally import Tally, merge_all, should_merge
@@ -57,13 +58,19 @@ def merged(tallies: Sequence[Tally]) -> Tally:
     return replace(whole, provenance=replace(whole.provenance, device=", ".join(sorted(devices))))
 
 
-def first_routes(folder: StudyFolder, tokens: int) -> RoutingRecord | None:
-    """The routing of the first blocks, about so many tokens; None where a study keeps counts only."""
-    kept: Sequence[RoutingRecord] = []
-    for block in folder.finished().values():
-        if ROUTES in block.parts and sum(each.tokens for each in kept) < tokens:
-            kept = [*kept, folder.routes(block)]
-    if not kept:
+def first_routes(folder: StudyFolder, tokens: int, *, most_bytes: int | None = None) -> RoutingRecord | None:
+    """The routing of the first blocks, about so many tokens, and no more than make about `most_bytes` of numbers.
+
+    None where a study keeps counts only. One block after another is read, copied and let go.
+    """
+    blocks = [block for block in folder.finished().values() if ROUTES in block.parts]
+    if not blocks:
         return None
-    devices = ", ".join(sorted({each.provenance.device for each in kept}))
-    return joined([replace(each, provenance=replace(each.provenance, device=devices)) for each in kept])
+    held = [folder.routes(blocks[0])]
+    if most_bytes is not None:
+        size = sum(array.nbytes for _, array in held[0].arrays())
+        tokens = min(tokens, most_bytes * held[0].tokens // max(size, 1))
+    before = accumulate((block.tokens for block in blocks), initial=0)
+    chosen = [block for block, count in zip(blocks, before, strict=False) if count < max(tokens, 1)]
+    routes = (held.pop() if held else folder.routes(block) for block in chosen)
+    return joined(routes, tokens=sum(block.tokens for block in chosen), any_device=True)

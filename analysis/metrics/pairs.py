@@ -85,7 +85,7 @@ def coactivation_lift(tally: Tally, ask: MetricOptions) -> Result:
     found, rare = _of_pairs(tally, ask, read)
     warnings = found.warnings
     if rare:
-        warnings += (f"{rare} pairs are expected in fewer than {ENOUGH} tokens: their lift is mostly noise.",)
+        warnings += (f"{rare:,} pairs are expected in fewer than {ENOUGH} tokens: their lift is mostly noise.",)
     if any(rule.groups_kept < rule.groups for rule in tally.layers):
         warnings += ("The router chooses groups first: experts of one group meet by its rule alone.",)
     return replace(found, warnings=warnings)

@@ -13,6 +13,8 @@ A, B, NULL = "#2b7bba", "#d55e00", "#8a8f98"
 
 DASH = {A: "solid", B: "dash", NULL: "dot"}
 HEIGHT = 300
+MOST_MARKED = 100
+"""Points of a line up to which each has a mark that is seen; marks of more would run into one thick band."""
 
 
 def plot(x: str, y: str, *, height: int = HEIGHT, is_legend_shown: bool = True) -> go.Figure:
@@ -56,8 +58,13 @@ def add_line(
         name=escape(name),
         mode="lines" if ink == NULL else "lines+markers",
         line={"color": ink, "dash": DASH.get(ink, "solid"), "width": 2},
-        marker={"color": ink, "size": 6, "symbol": "diamond" if ink == B else "circle"},
+        marker=mark(ink, len(y), "diamond" if ink == B else "circle"),
     )
+
+
+def mark(ink: str, points: int, symbol: str) -> dict[str, object]:
+    """The mark at each of so many points of a line; where they are many it can be pointed at, and is not seen."""
+    return {"color": ink, "size": 6, "symbol": symbol} | ({} if points <= MOST_MARKED else {"opacity": 0})
 
 
 def faint(ink: str) -> str:

@@ -14,6 +14,7 @@ from gatescope.app.charts.context import STYLE as CONTEXT_STYLE
 from gatescope.app.charts.context import context
 from gatescope.app.charts.figure import Chart, Figure, Html
 from gatescope.app.charts.plots import NULL, A, add_line, plot
+from gatescope.app.charts.strokes import named_layer_axis
 from gatescope.routing.groups import layer_names
 from gatescope.routing.record import RoutingRecord
 
@@ -126,7 +127,7 @@ def same_plot(record: RoutingRecord, found: SameWord) -> go.Figure:
     names = layer_names(record.layers)
     add_line(shown, names, found.other_l, name="other words", ink=NULL)
     add_line(shown, names, found.same_l, name="the same word", ink=A)
-    shown.update_xaxes(type="category")
+    named_layer_axis(shown, names)
     shown.update_yaxes(range=[0, 1.02], tickformat=".0%")
     return shown
 

@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from gatescope.app.charts.plots import faint
+from gatescope.app.charts.plots import faint, mark
 
 WORDS, OTHER = "#8250a6", "#1a7f5a"
 """Inks of what a text's words alone give, and of a further line; each has a dash of its own."""
@@ -22,6 +22,14 @@ def layer_axis(found: go.Figure, names: Sequence[str]) -> None:
         found.update_xaxes(tickvals=list(range(len(names))), ticktext=[name.partition(" ")[0] for name in names])
     else:
         found.update_xaxes(tickformat="d", nticks=MOST_NAMED)
+
+
+def named_layer_axis(found: go.Figure, names: Sequence[str]) -> None:
+    """Of layers that are drawn at their names, give the numbers of as many as have room."""
+    shown = names[:: max(1, -(-len(names) // MOST_NAMED))]
+    found.update_xaxes(
+        type="category", tickangle=0, tickvals=list(shown), ticktext=[name.partition(" ")[0] for name in shown]
+    )
 
 
 def add_stroke(
@@ -42,7 +50,7 @@ def add_stroke(
         name=escape(name),
         mode="lines+markers",
         line={"color": ink, "dash": dash, "width": 2},
-        marker={"color": ink, "size": 6, "symbol": symbol},
+        marker=mark(ink, len(y), symbol),
         **more,
     )
 

@@ -1,6 +1,6 @@
 """A record keeps its rules: what cannot be true cannot be constructed."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -151,6 +151,22 @@ def test_joined_records_keep_every_document_apart():
     assert whole.token_t.tolist() == [5, 6, 5, 5, 6]
     assert whole.ids_tlk[3:].tolist() == first.ids_tlk[:2].tolist()
     assert len(whole.documents) == 4 and whole.pieces == first.pieces
+
+
+def test_records_read_one_after_another_are_joined_as_those_at_hand():
+    """However many tokens they were said to have; those of several devices name all of them."""
+    first = RoutingRecord(**fields())
+    made = Provenance(**asdict(first.provenance) | {"device": "cuda:1"})
+    parts = [first, replace(first.take(slice(0, 2)), provenance=made), first]
+    wanted = joined([replace(part, provenance=first.provenance) for part in parts])
+    for said in (1, wanted.tokens, 100):
+        whole = joined(iter(parts), tokens=said, any_device=True)
+        assert whole.provenance.device == "cpu, cuda:1"
+        assert whole.documents == wanted.documents and whole.pieces == wanted.pieces
+        for (name, array), (_, other) in zip(whole.arrays(), wanted.arrays(), strict=True):
+            assert array.dtype == other.dtype and array.tolist() == other.tolist(), name
+    with pytest.raises(RecordError, match="different provenance"):
+        joined(parts)
 
 
 @pytest.mark.parametrize(

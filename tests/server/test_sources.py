@@ -29,6 +29,7 @@ from gatescope.server.sources import (
 )
 from gatescope.server.view import Span, View
 from gatescope.studies import results
+from gatescope.studies.adding_up import first_routes
 from tests.records import build_record
 from tests.small_studies import captured, write
 
@@ -187,3 +188,15 @@ def test_results_that_were_written_anew_are_read_anew(tmp_path, make_record):
         assert measure(after, "relative_load").tokens == 2
     finally:
         invalidate("anew")
+
+
+def test_of_a_large_study_as_many_blocks_are_at_hand_as_fit(tmp_path, make_record):
+    """Blocks of 4, 5 and 4 tokens: the last block that begins within the limit is the last one read."""
+    study = captured(tmp_path / "study", make_record)
+    whole = first_routes(study, 100)
+    assert whole.tokens == 13 and [document.text for document in whole.documents[:3]] == ["0 law", "0 code", "1 law"]
+    a_token = sum(array.nbytes for _, array in whole.arrays()) // 13
+    for most, tokens in ((0, 4), (4 * a_token, 4), (5 * a_token, 9), (9 * a_token, 9), (100 * a_token, 13)):
+        assert first_routes(study, 100, most_bytes=most).tokens == tokens
+    assert first_routes(study, 5).tokens == first_routes(study, 5, most_bytes=100 * a_token).tokens == 9
+    assert np.array_equal(first_routes(study, 5).ids_tlk, whole.ids_tlk[:9])

@@ -149,9 +149,10 @@ function paintNamesAcross(context, scene) {
   for (const [column, x] of tickedColumns(scene, inWords ? 1 : niceStep(tickRoom(context, model) / width))) {
     tick(context, x, y);
     const text = model.pieces && inWords ? visible(model.pieces[column]) : nameOf(model.columns, column);
-    const beyond = x + context.measureText(text).width / 2 - (box.x + box.width);
+    const half = context.measureText(text).width / 2, beyond = x + half - (box.x + box.width);
+    const before = Math.max(0, box.x - 2 - (x - half)); // into the name of what the columns are
     if (inWords) context.fillText(cut(context, text, width - 4), x, y + 8);
-    else if (beyond < 16) context.fillText(text, x - Math.max(0, beyond), y + 8);
+    else if (beyond < 16) context.fillText(text, x + before - Math.max(0, beyond), y + 8);
   }
   context.textAlign = "right";
   context.fillText(cut(context, model.columns.noun, box.x - 8), box.x - 8, y + 8);

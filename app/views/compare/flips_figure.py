@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from gatescope.analysis.comparison.compare import FEWEST, Cascade, Flips
 from gatescope.app.charts.figure import Chart, Figure
 from gatescope.app.charts.plots import NULL, A, B, add_line, plot
+from gatescope.app.charts.strokes import named_layer_axis
 
 
 def margin_figure(found: Flips, *, population: str, whose: str) -> Figure:
@@ -148,6 +149,6 @@ def cascade_plot(found: Cascade, names: list[str]) -> go.Figure:
     add_line(shown, names, found.after_l, name="after a change", ink=A, low=found.after_low_l, high=found.after_high_l)
     add_line(shown, names, found.else_l, name="after none", ink=B)
     add_line(shown, names, found.first_l, name="first change here", ink=NULL)
-    shown.update_xaxes(type="category")
+    named_layer_axis(shown, names)
     shown.update_yaxes(rangemode="tozero", tickformat=".0%")
     return shown

@@ -13,6 +13,7 @@ from gatescope.analysis.comparison.saturation import Agreement
 from gatescope.app.charts.card import visible
 from gatescope.app.charts.figure import Chart, Figure, Html, Matrix
 from gatescope.app.charts.plots import NULL, A, add_line, plot
+from gatescope.app.charts.strokes import named_layer_axis
 from gatescope.app.components import Pick, Scale
 from gatescope.routing.record import RoutingRecord
 
@@ -243,7 +244,7 @@ def overlap_plot(line: Line) -> go.Figure:
         )
     add_line(shown, line.names, line.share_l, name="A and B", ink=A, low=line.low_l, high=line.high_l)
     shown.update_yaxes(range=[0, 1.04], tickformat=".0%")
-    shown.update_xaxes(type="category")
+    named_layer_axis(shown, line.names)
     return shown
 
 

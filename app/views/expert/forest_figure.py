@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 
 from gatescope.app.charts.plots import NULL, A, plot
 
-ROW = 24
-"""Height of one row."""
+ROW, AROUND = 24, 110
+"""Height of one row, and of the axis and the legend."""
+LEAST_SPREAD = 1e-3
+"""Of the largest value, how far apart values must lie for an axis of their own."""
 
 
 def forest(
@@ -29,7 +31,7 @@ def forest(
 
     `null` is one line for all, or a cross for each.
     """
-    shown = plot(x, "", height=90 + ROW * len(names), is_legend_shown=True)
+    shown = plot(x, "", height=AROUND + ROW * len(names), is_legend_shown=True)
     rows = [escape(name) for name in names]
     sure_n = np.ones(len(rows), bool) if is_sure_n is None else is_sure_n
     if null is not None and np.ndim(null) == 0:
@@ -44,8 +46,17 @@ def forest(
             _dots(shown, rows, np.asarray(value_n), low_n, high_n, is_kind_n, name=name, is_hollow=name != "A")
     shown.update_yaxes(autorange="reversed", categoryorder="array", categoryarray=rows, type="category", title=None)
     shown.update_xaxes(tickformat=".0%" if percent else None)
+    if _is_one_value(*(each for each in (value_n, null, low_n, high_n) if each is not None)):
+        shown.update_xaxes(rangemode="tozero")
     shown.update_layout(hovermode="closest")
     return shown
+
+
+def _is_one_value(*drawn: float | NDArray[np.floating]) -> bool:
+    """Whether all that is drawn lies in one place, so that an axis around it would have ticks of many digits."""
+    value_n = np.concatenate([np.ravel(each) for each in drawn])
+    value_n = value_n[np.isfinite(value_n)]
+    return bool(value_n.size) and bool(np.ptp(value_n) <= LEAST_SPREAD * np.abs(value_n).max())
 
 
 def _dots(

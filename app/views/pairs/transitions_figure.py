@@ -1,5 +1,6 @@
 """From layer to layer: where the tokens of one expert go next, and how many paths through all layers count."""
 
+import math
 from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
@@ -18,6 +19,8 @@ from gatescope.app.components import Scale
 from gatescope.routing.errors import OptionError
 from gatescope.routing.router import RouterRule
 
+MOST_DECADES = 8
+"""Powers of ten that are written beside an axis."""
 SHOWN = 8
 """Next experts with a band of their own; the others go together."""
 PAD, MARGIN = 10, 8
@@ -197,8 +200,16 @@ def same_plot(lines: Sequence[tuple[str, Result]]) -> go.Figure:
         add_line(shown, x, _above_zero(found.value), name=name, ink=ink)
     shown.update_layout(legend_traceorder="normal")
     shown.update_xaxes(tickformat="d", dtick=1 if max(x) <= 12 else None)
-    shown.update_yaxes(type="log", exponentformat="power", dtick=1)
+    shown.update_yaxes(type="log", exponentformat="power", dtick=_decades_a_tick(shown))
     return shown
+
+
+def _decades_a_tick(shown: go.Figure) -> int:
+    """Every how many powers of ten one is written, so that they do not touch."""
+    drawn = np.concatenate([np.asarray(line.y, np.float64) for line in shown.data] or [np.ones(1)])
+    drawn = drawn[drawn > 0]
+    decades = float(np.log10(drawn.max() / drawn.min())) if drawn.size else 0.0
+    return max(1, math.ceil(decades / MOST_DECADES))
 
 
 def _above_zero(values: NDArray[np.float64]) -> NDArray[np.float64]:

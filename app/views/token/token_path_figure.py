@@ -13,6 +13,7 @@ from gatescope.analysis.token.near_tie import steps
 from gatescope.app.charts.figure import Chart, Figure, Html
 from gatescope.app.charts.page import Page
 from gatescope.app.charts.plots import NULL, A, B, add_line, plot
+from gatescope.app.charts.strokes import named_layer_axis
 from gatescope.routing.errors import OptionError
 from gatescope.routing.groups import layer_names
 from gatescope.routing.record import RoutingRecord
@@ -251,7 +252,7 @@ def margin_plot(record: RoutingRecord, firm: Firmness) -> go.Figure:
     add_line(shown, names, _drawn(firm.margin_l, floor), name="this token", ink=A)
     shown.data[-2].update(line={"dash": "longdashdot"}, marker={"symbol": "square"})
     _mark_ties(shown, names, firm.margin_l, floor)
-    shown.update_xaxes(type="category")
+    named_layer_axis(shown, names)
     shown.update_yaxes(type="log")
     return shown
 
