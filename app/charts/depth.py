@@ -17,6 +17,8 @@ from gatescope.routing.groups import layer_names
 
 HEIGHT = 240
 MOST_NAMED = 12
+MOST_IN_FULL = 1e12
+RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 CAPTURE_AGAIN = "choose other tokens in the side column, or capture again with the router's raw scores"
 
 
@@ -62,11 +64,14 @@ def over_zero(line: ByLayer) -> ByLayer:
 
 
 def number(value: float) -> str:
-    """A value as a sentence says it: three digits that count.
+    """A value as a sentence says it: three digits that count; of a very large one two, and its power of ten.
 
-    >>> number(31.5580), number(0.00042), number(14999.6), number(0.0)
-    ('31.6', '0.00042', '15,000', '0')
+    >>> number(31.5580), number(0.00042), number(14999.6), number(0.0), number(1.0272e197)
+    ('31.6', '0.00042', '15,000', '0', '1.0 × 10¹⁹⁷')
     """
+    if MOST_IN_FULL <= abs(value) < np.inf:
+        digits, _, power = f"{value:.1e}".partition("e+")
+        return f"{digits} × 10{power.translate(RAISED)}"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 

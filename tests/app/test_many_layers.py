@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from gatescope.analysis.registry import Result
+from gatescope.app.charts.depth import number
 from gatescope.app.charts.plots import MOST_MARKED, add_line, plot
 from gatescope.app.charts.similarity import same_plot as same_word_plot
 from gatescope.app.charts.strokes import MOST_NAMED, add_stroke, named_layer_axis
@@ -42,12 +43,23 @@ def test_marks_of_a_line_of_256_points_are_not_seen_but_there_to_be_chosen():
 
 
 def test_an_axis_of_many_powers_of_ten_names_some_of_them():
-    deep = Result(value=np.array([1e-1, 1e-39]), null=np.array([1e-2, np.nan]), labels={"w": ("2 layers", "all 58")})
+    deep = Result(value=np.array([1e-1, 1e-37]), null=np.array([1e-2, np.nan]), labels={"w": ("2 layers", "all 58")})
     flat = Result(value=np.array([1e-1, 1e-3]), labels={"w": ("2 layers", "all 58")})
-    assert 38 / same_plot([("A", deep)]).layout.yaxis.dtick <= MOST_DECADES
+    assert 36 / same_plot([("A", deep)]).layout.yaxis.dtick <= MOST_DECADES
     assert same_plot([("A", flat)]).layout.yaxis.dtick == 1
     nothing = Result(value=np.array([0.0, np.nan]), labels={"w": ("2 layers", "all 58")})
     assert same_plot([("A", nothing)]).layout.yaxis.dtick == 1
+
+
+def test_chances_below_what_is_drawn_are_left_out_and_said_in_powers_of_ten():
+    """Through 94 layers of 128 experts two paths are the same once in 128 to the power 94: 1.2 × 10^198."""
+    found = Result(
+        value=np.array([1e-2, 4e-7]), null=np.array([1 / 128, 128.0**-94]), labels={"w": ("1 layer", "all 94")}
+    )
+    null, own = same_plot([("A", found)]).data
+    assert np.isfinite(null.y).tolist() == [True, False] and np.isfinite(own.y).all()
+    assert number(128.0**94) == "1.2 × 10¹⁹⁸" and number(-2.5e12) == "-2.5 × 10¹²"
+    assert number(999_999_999_999) == "999,999,999,999" and number(np.inf) == "inf"
 
 
 def test_values_in_one_place_have_an_axis_from_zero():

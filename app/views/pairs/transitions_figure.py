@@ -213,8 +213,8 @@ def _decades_a_tick(shown: go.Figure) -> int:
 
 
 def _above_zero(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What has a logarithm; NaN elsewhere."""
-    return np.where(values > 0, values, np.nan)
+    """What has a logarithm as a number of 32 bits, which is what is drawn; NaN elsewhere."""
+    return np.where(values > np.finfo(np.float32).tiny, values, np.nan)
 
 
 def same_frame(lines: Sequence[tuple[str, Result]]) -> pd.DataFrame:
