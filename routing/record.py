@@ -4,11 +4,11 @@ Array names end in their axes: `t` token, `l` MoE layer, `k` slot, `e` routed ex
 documents append. A record that breaks a rule cannot be constructed; one that exists is read-only.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from enum import IntFlag
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,6 @@ EMPTY8 = np.uint8(255)
 EMPTY16 = np.uint16(65535)
 SIMULATION = "simulation"
 """The engine of routes that were drawn at random: no model made them."""
-_INFINITE16 = 0x7C00  # bits of a float16
 
 
 class Flag(IntFlag):
@@ -184,7 +183,7 @@ class RoutingRecord:
         Errors      RecordError for a number that no document has, or that comes twice.
         """
         if len(set(numbers)) != len(numbers) or not set(numbers) <= set(range(len(self.documents))):
-            raise _broken(f"the documents {list(numbers)[:8]}", f"some of 0 to {len(self.documents) - 1}, each once")
+            raise broken(f"the documents {list(numbers)[:8]}", f"some of 0 to {len(self.documents) - 1}, each once")
         new_d = np.full(len(self.documents), -1, np.int32)
         new_d[list(numbers)] = np.arange(len(numbers), dtype=np.int32)
         rows_t = np.flatnonzero(new_d[self.document_t] >= 0)
@@ -211,70 +210,6 @@ class RoutingRecord:
         return self.pieces.get(int(token_id), f"<{int(token_id)}>")
 
 
-def joined(records: Iterable[RoutingRecord], *, tokens: int = 0, any_device: bool = False) -> RoutingRecord:
-    """The records of several runs of one model as one: documents one after another, nothing else changed.
-
-    `tokens` is how many they have together, where that is known before they are read: each is then let go when it is
-    copied. With `any_device` they may be of several devices, and all of these are named.
-    Errors      RecordError when there are none, or when they differ in layers, provenance or the arrays they hold.
-    """
-    if not tokens:
-        records = list(records)
-        tokens = sum(record.tokens for record in records)
-    columns, documents, pieces = dict[str, NDArray[Any]](), list[Document](), dict[int, str]()
-    devices, start = set[str](), 0
-    first: _Kind | None = None
-    for record in records:
-        devices.add(record.provenance.device)
-        own = _Kind(
-            record.layers,
-            replace(record.provenance, device="") if any_device else record.provenance,
-            tuple(name for name, _ in record.arrays()),
-        )
-        first = first or own
-        _check_same(own, first)
-        for name, array in record.arrays():
-            shifted = array + np.int32(len(documents)) if name == "document_t" else array
-            columns[name] = _put(columns.get(name), shifted, start, tokens)
-        start += record.tokens
-        documents += record.documents
-        pieces |= record.pieces
-        del record  # before the next is read
-    if first is None:
-        raise _broken("no records to join", "at least one")
-    made = replace(first.provenance, device=", ".join(sorted(devices))) if any_device else first.provenance
-    whole: dict[str, Any] = {"weight_tlk": None} | {name: column[:start] for name, column in columns.items()}
-    return RoutingRecord(**whole, documents=tuple(documents), layers=first.layers, provenance=made, pieces=pieces)
-
-
-class _Kind(NamedTuple):
-    """What records that are joined have in common."""
-
-    layers: tuple[RouterRule, ...]
-    provenance: Provenance
-    arrays: tuple[str, ...]
-
-
-def _check_same(one: _Kind, first: _Kind) -> None:
-    for what in ("layers", "provenance"):
-        if getattr(one, what) != getattr(first, what):
-            raise _broken(f"records of different {what}", f"the same {what} in all of them")
-    if one.arrays != first.arrays:
-        raise _broken("records that hold different arrays", "the same arrays in all of them")
-
-
-def _put(column: NDArray[Any] | None, part: NDArray[Any], start: int, tokens: int) -> NDArray[Any]:
-    """A column with one record's part in its place; a column of its own where there is none yet, or too short a one."""
-    kind = part.dtype if column is None else np.result_type(column, part)
-    end = max(tokens, start + len(part))
-    if column is None or kind != column.dtype or end > len(column):
-        before = column
-        column = np.empty((end, *part.shape[1:]), kind)
-        column[:start] = 0 if before is None else before[:start]
-    column[start : start + len(part)] = part
-    return column
-
-
 _DTYPES: dict[str, tuple[type, ...]] = {
     "ids_tlk": (np.uint8, np.uint16),
     "rejected_tl": (np.uint8, np.uint16),
@@ -294,7 +229,8 @@ _DTYPES: dict[str, tuple[type, ...]] = {
 }
 
 
-def _broken(found: str, expected: str) -> RecordError:
+def broken(found: str, expected: str) -> RecordError:
+    """The error of a record that is none."""
     return RecordError(
         found, expected=expected, do="capture again; if it repeats, the writer of this record is at fault"
     )
@@ -307,28 +243,26 @@ def _check_shapes(record: RoutingRecord) -> None:
     for name, array in record.arrays():
         if array.dtype.type not in _DTYPES[name]:
             wanted = " or ".join(np.dtype(kind).name for kind in _DTYPES[name])
-            raise _broken(f"{name} is {array.dtype}", f"{name} to be {wanted}")
+            raise broken(f"{name} is {array.dtype}", f"{name} to be {wanted}")
         expected = tuple(size[axis] for axis in name.rsplit("_", 1)[1])
         if array.shape != expected:
-            raise _broken(
-                f"{name} has shape {array.shape}", f"{expected}, to agree with ids_tlk {record.ids_tlk.shape}"
-            )
+            raise broken(f"{name} has shape {array.shape}", f"{expected}, to agree with ids_tlk {record.ids_tlk.shape}")
     for name, ids in (("rejected_tl", record.rejected_tl), ("wanted_ids_tlk", record.wanted_ids_tlk)):
         if ids is not None and ids.dtype != record.ids_tlk.dtype:
-            raise _broken(f"{name} is {ids.dtype}", f"the dtype of ids_tlk, {record.ids_tlk.dtype}")
+            raise broken(f"{name} is {ids.dtype}", f"the dtype of ids_tlk, {record.ids_tlk.dtype}")
 
 
 def _axes_of_ids(record: RoutingRecord) -> tuple[int, int, int]:
     shape = record.ids_tlk.shape
     if not record.layers:
-        raise _broken("a record of 0 layers", "at least one MoE layer")
+        raise broken("a record of 0 layers", "at least one MoE layer")
     if len(shape) != 3 or shape[1] != len(record.layers):
-        raise _broken(f"ids_tlk has shape {shape} for {len(record.layers)} layers", "(tokens, layers, slots)")
+        raise broken(f"ids_tlk has shape {shape} for {len(record.layers)} layers", "(tokens, layers, slots)")
     numbers = [rule.layer for rule in record.layers]
     if numbers != list(range(len(numbers))):
-        raise _broken(f"layers are numbered {numbers}", "0, 1, 2 … in order (`block` holds the absolute index)")
+        raise broken(f"layers are numbered {numbers}", "0, 1, 2 … in order (`block` holds the absolute index)")
     if shape[2] != max(rule.k for rule in record.layers):
-        raise _broken(f"ids_tlk has {shape[2]} slots", f"the largest k, {max(rule.k for rule in record.layers)}")
+        raise broken(f"ids_tlk has {shape[2]} slots", f"the largest k, {max(rule.k for rule in record.layers)}")
     return shape
 
 
@@ -336,7 +270,7 @@ def _check_ids(record: RoutingRecord, ids_tlk: NDArray[np.unsignedinteger]) -> N
     """Ids within the layer's experts, each at most once per token, empty slots last."""
     empty = record.empty
     if record.experts > empty:
-        raise _broken(f"{ids_tlk.dtype} ids for {record.experts} experts", "uint16 ids above 255 experts")
+        raise broken(f"{ids_tlk.dtype} ids for {record.experts} experts", "uint16 ids above 255 experts")
     if _are_full(record, ids_tlk) and not has_twice(ids_tlk):
         return
     for rule in record.layers:
@@ -363,7 +297,7 @@ def _raise_at(bad_tk: NDArray[np.bool_], value_tk: NDArray[np.number], rule: Rou
     if bad_tk.any():
         token, slot = np.argwhere(bad_tk)[0]
         where = f"token {token}, layer {rule.layer} ({rule.module}), slot {slot}"
-        raise _broken(f"{value_tk[token, slot]} at {where}", expected)
+        raise broken(f"{value_tk[token, slot]} at {where}", expected)
 
 
 def _check_wanted(record: RoutingRecord) -> None:
@@ -372,7 +306,7 @@ def _check_wanted(record: RoutingRecord) -> None:
         _check_ids(record, record.wanted_ids_tlk)
         _check_weights(record, record.wanted_ids_tlk, record.wanted_weight_tlk)
     elif record.wanted_weight_tlk is not None:
-        raise _broken("wanted_weight_tlk without wanted_ids_tlk", "both or neither")
+        raise broken("wanted_weight_tlk without wanted_ids_tlk", "both or neither")
 
 
 def _check_weights(
@@ -384,23 +318,10 @@ def _check_weights(
     for rule in record.layers:
         weight_tk = weight_tlk[:, rule.layer]
         empty_tk = ids_tlk[:, rule.layer] == record.empty
-        if not empty_tk.any() and _are_positive_and_fall(weight_tk):
-            continue
         _raise_at(~np.isfinite(weight_tk), weight_tk, rule, "a finite weight")
         _raise_at(empty_tk & (weight_tk != 0), weight_tk, rule, "weight 0 in an empty slot")
         rises_tk = (weight_tk[:, 1:] > weight_tk[:, :-1]) & ~empty_tk[:, 1:]
         _raise_at(rises_tk, weight_tk[:, 1:], rule, "slots in order of decreasing weight")
-
-
-def _are_positive_and_fall(weight_tk: NDArray[np.float16]) -> bool:
-    """Whether all weights are finite, above 0 and in decreasing order; seen fast, by their bits."""
-    bits_kt = np.ascontiguousarray(weight_tk.T).view(np.uint16)  # of numbers above 0 the order of bits is theirs
-    first_t, last_t = bits_kt[0], bits_kt[-1]
-    return bool(
-        first_t.max(initial=0) < _INFINITE16
-        and last_t.min(initial=1) > 0
-        and all((bits_kt[at] <= bits_kt[at - 1]).all() for at in range(1, len(bits_kt)))
-    )
 
 
 def _check_documents(record: RoutingRecord) -> None:
@@ -409,11 +330,11 @@ def _check_documents(record: RoutingRecord) -> None:
     if record.tokens == 0:
         return
     if document_t.min() < 0 or document_t.max() >= len(record.documents):
-        raise _broken(f"document_t runs {document_t.min()}…{document_t.max()}", f"0…{len(record.documents) - 1}")
+        raise broken(f"document_t runs {document_t.min()}…{document_t.max()}", f"0…{len(record.documents) - 1}")
     step_t = np.diff(document_t)
     if (step_t < 0).any():
-        raise _broken(f"document_t goes back at token {np.argmax(step_t < 0) + 1}", "documents one after another")
+        raise broken(f"document_t goes back at token {np.argmax(step_t < 0) + 1}", "documents one after another")
     same_side_t = np.diff(record.flag_t & Flag.ENCODER) == 0
     falls_t = (step_t == 0) & same_side_t & (np.diff(position_t) <= 0)
     if falls_t.any():
-        raise _broken(f"position_t does not rise at token {np.argmax(falls_t) + 1}", "rising positions in a document")
+        raise broken(f"position_t does not rise at token {np.argmax(falls_t) + 1}", "rising positions in a document")

@@ -9,7 +9,8 @@ from gatescope.analysis.tally.tally import Tally, merge_all, should_merge
 from gatescope.cache.block import Block
 from gatescope.cache.study import COUNTS, ROUTES, StudyFolder
 from gatescope.routing.errors import OptionError
-from gatescope.routing.record import RoutingRecord, joined
+from gatescope.routing.joined import joined
+from gatescope.routing.record import RoutingRecord
 from gatescope.studies.wholeness import check_whole
 
 

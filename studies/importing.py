@@ -10,7 +10,8 @@ from gatescope.cache.block import Block
 from gatescope.cache.schema import encode
 from gatescope.cache.study import COUNTS, ROUTES, StudyFolder
 from gatescope.routing.errors import TraceError
-from gatescope.routing.record import RoutingRecord, joined
+from gatescope.routing.joined import joined
+from gatescope.routing.record import RoutingRecord
 from gatescope.studies.run_blocks import check_end
 
 BLOCK_TOKENS = 40_000

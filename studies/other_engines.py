@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from gatescope.cache.study import StudyFolder
 from gatescope.routing.errors import PromptError
-from gatescope.routing.record import Document, RoutingRecord, joined
+from gatescope.routing.joined import joined
+from gatescope.routing.record import Document, RoutingRecord
 from gatescope.studies.blocks import Seen, Share, Texts, cut, name_of
 from gatescope.studies.packing import Skipped
 from gatescope.studies.plan import Plan

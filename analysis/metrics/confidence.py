@@ -1,8 +1,7 @@
 """How sure the gate is of a token: entropies, shares, margins and the scale of the raw scores.
 
-Every quantity is one number per token and layer. Sums of it by document give means with intervals; how it is spread
-is counted by domain in bins whose edges are half floats of `STEPS` steps to the doubling, so that quantiles are exact
-to a sixteenth, and every power of two is an edge.
+Every quantity is one number per token and layer. Sums by document give means with intervals; the spread is counted by
+domain in bins with half floats, `STEPS` to the doubling, as edges: quantiles are exact to a sixteenth.
 """
 
 from collections.abc import Callable, Iterator
@@ -60,8 +59,7 @@ def edges() -> NDArray[np.float64]:
     """Least number of each bin, and beyond the last: (BINS + 1,)."""
     rising = (np.arange(BINS // 2 - STEPS + 1, dtype=np.uint16) << 6).view(np.float16).astype(np.float64)
     rising[-1] = 2.0**16  # infinity's own bins are never filled
-    beyond = np.full(STEPS, 2.0**16)
-    half = np.concatenate([rising, beyond])
+    half = np.concatenate([rising, np.full(STEPS, 2.0**16)])
     return np.concatenate([-half[:0:-1], half])
 
 

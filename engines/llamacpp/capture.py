@@ -11,7 +11,8 @@ from gatescope.engines.llamacpp.model import GgufModel, Pass
 from gatescope.engines.llamacpp.readings import Reading, Routes, routes
 from gatescope.engines.llamacpp.structures import HEAD
 from gatescope.routing.errors import OptionError, PromptError
-from gatescope.routing.record import EMPTY8, Document, Flag, RoutingRecord, empty_slot, joined
+from gatescope.routing.joined import joined
+from gatescope.routing.record import EMPTY8, Document, Flag, RoutingRecord, empty_slot
 
 Text = str | Document | Sequence[int]
 Progress = Callable[[int, int], None]

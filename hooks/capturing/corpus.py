@@ -13,7 +13,8 @@ from gatescope.hooks.capturing.capture import capture_batch
 from gatescope.hooks.capturing.options import CaptureOptions
 from gatescope.hooks.loading.model import LoadedModel
 from gatescope.routing.errors import ModelMemoryError, PromptError
-from gatescope.routing.record import Document, RoutingRecord, joined
+from gatescope.routing.joined import joined
+from gatescope.routing.record import Document, RoutingRecord
 
 FASTER = 1.1
 MOST_BATCH_TOKENS = 1 << 17

@@ -12,7 +12,7 @@ import pytest
 
 from gatescope.analysis.counting import tally
 from gatescope.analysis.metrics import METRICS, MetricOptions
-from gatescope.routing.record import joined
+from gatescope.routing.joined import joined
 from tests.analysis.extremes import CLASS, DOCUMENTS, EXPERTS, LAYERS, LENGTH, PLAIN, SPECIAL, WORDS, ZIPF, K, record_of
 from tests.analysis.test_extremes import CASES
 

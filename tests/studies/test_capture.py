@@ -24,7 +24,8 @@ from gatescope.cli.main import app
 from gatescope.corpora import open_corpus
 from gatescope.hooks import CaptureOptions, attach, capture, capture_corpus, find_batch_tokens, load_model
 from gatescope.routing.errors import OptionError
-from gatescope.routing.record import Document, joined
+from gatescope.routing.joined import joined
+from gatescope.routing.record import Document
 from gatescope.studies import blocks
 from gatescope.studies.adding_up import first_routes, whole_tally
 from gatescope.studies.blocks import Seen, Share, cut

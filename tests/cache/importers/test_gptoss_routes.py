@@ -12,7 +12,7 @@ from gatescope.cache.importers.importer import Given
 from gatescope.cache.importers.reading import rows
 from gatescope.routing import Flag
 from gatescope.routing.errors import TraceError
-from gatescope.routing.record import joined
+from gatescope.routing.joined import joined
 
 REAL = Path(__file__).parents[4] / "shared" / "realdata" / "gptoss20b"
 real = pytest.mark.skipif(not REAL.is_dir(), reason="the data set's folder is not beside this checkout")

@@ -12,7 +12,7 @@ from gatescope.cache.importers.importer import Given
 from gatescope.cache.importers.reading import rows
 from gatescope.routing import Flag
 from gatescope.routing.errors import TraceError
-from gatescope.routing.record import joined
+from gatescope.routing.joined import joined
 
 EXPERTS, K = 8, 2
 BLOCKS = (1, 2, 4)

@@ -14,7 +14,7 @@ from gatescope.cache.importers.importer import Given
 from gatescope.cache.importers.reading import rows
 from gatescope.routing import Flag
 from gatescope.routing.errors import OptionError, TraceError
-from gatescope.routing.record import joined
+from gatescope.routing.joined import joined
 
 DOCUMENTS = [("one", "law", "en"), ("two", "", "de"), ("three", "code", "")]
 FULL = {

@@ -12,7 +12,7 @@ from gatescope.cache.importers import read_trace
 from gatescope.cache.importers.reading import rows, sequences
 from gatescope.routing import Flag
 from gatescope.routing.errors import TraceError
-from gatescope.routing.record import joined
+from gatescope.routing.joined import joined
 from tests.cache.importers.sglang_server import (
     DENSE,
     EXPERTS,
