@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 import gatescope.analysis.metrics  # noqa: F401  # declares the statistics
 from gatescope.analysis.statistics.whole_numbers import narrow
-from gatescope.analysis.tally.tally import STATISTICS, Facet, Group, Reading, Tally, Unit, merge_all, token_facets
+from gatescope.analysis.tally.tally import STATISTICS, Group, Reading, Tally, TokenRole, Unit, merge_all, token_roles
 from gatescope.routing import Provenance, RoutingRecord
 from gatescope.routing.errors import OptionError
 
@@ -62,15 +62,15 @@ def _kept_options(made: Provenance) -> dict[str, str | int | float | bool | None
 
 
 def _reading(record: RoutingRecord) -> Reading:
-    facet_t = token_facets(record)
+    facet_t = token_roles(record)
     labels = sorted({(document.domain, document.language) for document in record.documents})
     label_d = np.array([labels.index((d.domain, d.language)) for d in record.documents], np.intp)
-    code_t = label_d[record.document_t] * len(Facet) + facet_t if record.tokens else np.zeros(0, np.intp)
+    code_t = label_d[record.document_t] * len(TokenRole) + facet_t if record.tokens else np.zeros(0, np.intp)
     present, group_t = np.unique(code_t, return_inverse=True)
     groups = tuple(
-        Group(domain, language, Facet(code % len(Facet)))
+        Group(domain, language, TokenRole(code % len(TokenRole)))
         for code in present.tolist()
-        for domain, language in [labels[code // len(Facet)]]
+        for domain, language in [labels[code // len(TokenRole)]]
     )
     start_d = np.searchsorted(record.document_t, np.arange(len(record.documents) + 1))
     return Reading(record, facet_t, group_t, groups, start_d, {})
@@ -79,7 +79,7 @@ def _reading(record: RoutingRecord) -> Reading:
 def _by_facet(reading: Reading) -> Reading:
     """The same without labels: groups are facets."""
     facets, group_t = np.unique(reading.facet_t, return_inverse=True)
-    return reading._replace(group_t=group_t, groups=tuple(Group("", "", Facet(facet)) for facet in facets.tolist()))
+    return reading._replace(group_t=group_t, groups=tuple(Group("", "", TokenRole(facet)) for facet in facets.tolist()))
 
 
 def _unit(record: RoutingRecord, number: int, reading: Reading) -> Unit:

@@ -17,12 +17,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gatescope.analysis.tally.tally import STATISTICS, Facet, Tally
+from gatescope.analysis.tally.tally import STATISTICS, Tally, TokenRole
 from gatescope.routing.errors import OptionError
 
 UNSAID = -1
 EXCESS = "in excess of chance"
-BOTH = (Facet.PROMPT, Facet.GENERATED)
+BOTH = (TokenRole.PROMPT, TokenRole.GENERATED)
 AXES = {
     "l": "layer",
     "e": "expert",
@@ -44,7 +44,7 @@ class MetricOptions:
     `resamples` are those of intervals and of nulls; 0 leaves both out. `seed` makes them repeatable.
     """
 
-    facets: tuple[Facet, ...] = BOTH
+    facets: tuple[TokenRole, ...] = BOTH
     by: str = ""
     resamples: int = 1000
     seed: int = 0

@@ -19,7 +19,7 @@ from gatescope.analysis.metrics import METRICS
 from gatescope.analysis.registry import MetricOptions, Result
 from gatescope.analysis.tally.tally import Tally
 from gatescope.server.memo_cache import MemoCache
-from gatescope.server.sources import FACETS, WHOLE, Scope, Source, counted, facet_mask
+from gatescope.server.sources import TOKEN_ROLES, WHOLE, Scope, Source, role_mask, select_routes
 from gatescope.studies.results import NAME as RESULTS
 from gatescope.studies.results import TALLY, StoredResults, read_results, read_table, read_tally
 
@@ -101,7 +101,7 @@ def measure(source: Source, name: str, *, by: str = "", scope: Scope = WHOLE, th
 
 
 def _measured(source: Source, name: str, by: str, scope: Scope) -> Result:
-    asked = MetricOptions(facets=FACETS[scope.facet], by=by, resamples=LIVE_RESAMPLES)
+    asked = MetricOptions(facets=TOKEN_ROLES[scope.facet], by=by, resamples=LIVE_RESAMPLES)
     return _results.get((*source.key, name, by, scope), lambda: METRICS[name](tally_of(source, name, scope), asked))
 
 
@@ -115,8 +115,8 @@ def call(
     name, said = function.__name__, "".join(f", {argument!r}" for argument in arguments)
     code = f"{to} = {name}(record{said}, is_counted_t=is_counted_t)"
     note(Reading(source=source, scope=scope, code=code, imports=(f"from {function.__module__} import {name}",)))
-    record = counted(source, scope)
-    mask_t = facet_mask(record, scope.facet)
+    record = select_routes(source, scope)
+    mask_t = role_mask(record, scope.facet)
     key = (*source.key, "call", name, scope, *arguments)
     return _results.get(key, lambda: function(record, *arguments, is_counted_t=mask_t))
 
@@ -145,7 +145,7 @@ def tally_of(source: Source, name: str, scope: Scope = WHOLE) -> Tally:
     if scope.is_whole and (file := source.counts) is not None:
         return _tallies.get((*source.key, TALLY, needs), lambda: read_tally(file, only=needs))
     key = (*source.key, needs, replace(scope, facet="own"))
-    return _tallies.get(key, lambda: tally(counted(source, scope), only=needs))
+    return _tallies.get(key, lambda: tally(select_routes(source, scope), only=needs))
 
 
 def table(source: Source, name: str) -> pd.DataFrame | None:
@@ -161,7 +161,7 @@ def table(source: Source, name: str) -> pd.DataFrame | None:
 
 def own_tokens(source: Source, scope: Scope = WHOLE) -> int:
     """How many tokens a scope has: special and template ones count only when they are asked for."""
-    return int(np.count_nonzero(facet_mask(counted(source, scope), scope.facet)))
+    return int(np.count_nonzero(role_mask(select_routes(source, scope), scope.facet)))
 
 
 class Size(NamedTuple):

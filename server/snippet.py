@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from gatescope.server.document_ranges import runs
 from gatescope.server.measures import LIVE_RESAMPLES, Paired, Reading
-from gatescope.server.sources import FACETS, Scope, Source, label_of
+from gatescope.server.sources import TOKEN_ROLES, Scope, Source, label_of
 from gatescope.studies.results import NAME as RESULTS
 from gatescope.studies.results import TALLY
 
@@ -104,8 +104,8 @@ def _of_scope(
     is_counted = any(reading.metric or "(counts" in reading.code for reading in readings)
     lines = _record(source, scope, imports) if "record" in called or not is_file else []
     if "is_counted_t" in called:
-        imports.update(("import numpy as np", "from gatescope.analysis.tally.tally import Facet, token_facets"))
-        lines.append(f"is_counted_t = np.isin(token_facets(record), [{facet_names(scope)}])")
+        imports.update(("import numpy as np", "from gatescope.analysis.tally.tally import TokenRole, token_roles"))
+        lines.append(f"is_counted_t = np.isin(token_roles(record), [{facet_names(scope)}])")
     if is_counted:
         lines.append(_counts(source, imports, is_file=is_file))
     if any(reading.metric for reading in readings):
@@ -175,8 +175,8 @@ def _of_same_tokens(source: Source, scope: Scope, imports: set[str]) -> list[str
 
 
 def _counted_of_first(scope: Scope, imports: set[str]) -> list[str]:
-    imports.update(("import numpy as np", "from gatescope.analysis.tally.tally import Facet, token_facets"))
-    lines = [f"is_counted_t = np.isin(token_facets(first), [{facet_names(scope)}])"]
+    imports.update(("import numpy as np", "from gatescope.analysis.tally.tally import TokenRole, token_roles"))
+    lines = [f"is_counted_t = np.isin(token_roles(first), [{facet_names(scope)}])"]
     if (span := scope.span) is not None:
         lines.append(f"is_counted_t &= (first.position_t >= {span.first}) & (first.position_t <= {span.last})")
     return lines
@@ -236,7 +236,7 @@ def _ask(reading: Reading, imports: set[str]) -> str:
     drawn = stored(reading.source) if reading.is_stored else Stored(LIVE_RESAMPLES, 0)
     parts = [f"resamples={drawn.resamples}", f"seed={drawn.seed}"]
     if reading.scope.facet != "own":
-        imports.add("from gatescope.analysis.tally.tally import Facet")
+        imports.add("from gatescope.analysis.tally.tally import TokenRole")
         parts.insert(0, f"facets=({facet_names(reading.scope)},)")
     if reading.by:
         parts.insert(0, f'by="{reading.by}"')
@@ -245,7 +245,7 @@ def _ask(reading: Reading, imports: set[str]) -> str:
 
 def facet_names(scope: Scope) -> str:
     """The facets of a scope, as Python names them."""
-    return ", ".join(f"Facet.{facet.name}" for facet in FACETS[scope.facet])
+    return ", ".join(f"TokenRole.{facet.name}" for facet in TOKEN_ROLES[scope.facet])
 
 
 def stored(source: Source) -> Stored:

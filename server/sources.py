@@ -16,7 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gatescope.analysis.registry import BOTH
-from gatescope.analysis.tally.tally import Facet, token_facets
+from gatescope.analysis.tally.tally import TokenRole, token_roles
 from gatescope.cache.study import StudyFolder, is_study
 from gatescope.cache.sums import has
 from gatescope.models import BUNDLED_MODELS
@@ -43,11 +43,11 @@ AT_HAND_BYTES = 200_000_000
 _routes = MemoCache()
 """What was computed last. Keys are sources' keys, names and scopes, never arrays: no capture is taken for another."""
 
-FACETS: dict[str, tuple[Facet, ...]] = {
+TOKEN_ROLES: dict[str, tuple[TokenRole, ...]] = {
     "own": BOTH,
-    "prompt": (Facet.PROMPT,),
-    "generated": (Facet.GENERATED,),
-    "format": (Facet.FORMAT,),
+    "prompt": (TokenRole.PROMPT,),
+    "generated": (TokenRole.GENERATED,),
+    "format": (TokenRole.FORMAT,),
 }
 
 
@@ -219,7 +219,7 @@ def documents_of(record: RoutingRecord, chosen: str) -> tuple[int, ...]:
     return tuple(found)
 
 
-def counted(source: Source, scope: Scope) -> RoutingRecord:
+def select_routes(source: Source, scope: Scope) -> RoutingRecord:
     """The routes of a scope; the same record where everything counts. Facets are left to who counts."""
     if scope.is_whole:
         return source.record
@@ -240,7 +240,7 @@ def document_of(source: Source, number: int) -> RoutingRecord:
     """One document of a source, its tokens counted from 0."""
     if len(source.record.documents) == 1:
         return source.record
-    return counted(source, Scope(documents=(number,)))
+    return select_routes(source, Scope(documents=(number,)))
 
 
 def scope_words(source: Source, scope: Scope) -> str:
@@ -269,6 +269,6 @@ def label_of(source: Source, numbers: tuple[int, ...]) -> tuple[str, str] | None
     return None
 
 
-def facet_mask(record: RoutingRecord, facet: str) -> NDArray[np.bool_]:
+def role_mask(record: RoutingRecord, facet: str) -> NDArray[np.bool_]:
     """Which tokens are of a facet, shape (tokens,)."""
-    return np.isin(token_facets(record), [int(each) for each in FACETS[facet]])
+    return np.isin(token_roles(record), [int(each) for each in TOKEN_ROLES[facet]])

@@ -147,8 +147,8 @@ class Planted:
                 _by_group(shuffled(self.seed, f"{what} of layer {layer}, deck {deck}", experts), groups)
                 for deck in range(-(-count // each))
             ]
-            dealt_gx = np.concatenate([deck_e[: each * size] for deck_e in decks]).reshape(-1, size)
-            found_lgx[layer] = dealt_gx[:count]
+            shuffled_gx = np.concatenate([deck_e[: each * size] for deck_e in decks]).reshape(-1, size)
+            found_lgx[layer] = shuffled_gx[:count]
         return found_lgx
 
 

@@ -165,7 +165,7 @@ def main(
     corpus: Annotated[Path, typer.Option(help="Folder that gatescope.training.corpus wrote.")] = DEFAULT_FOLDER,
     runs: Annotated[Path, typer.Option(help="Folder of runs that gatescope.training.train wrote.")] = RUNS,
     documents: Annotated[int, typer.Option(help="Held-out documents of each domain and language, at most.")] = 12,
-    permutations: Annotated[int, typer.Option(help="Random deals of the labels.")] = 2000,
+    permutations: Annotated[int, typer.Option(help="Random shuffles of the labels.")] = 2000,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: all that the machine grants.")] = 0,
 ) -> None:
     """Evaluate a bundled model and write evaluation.json and README.md into its folder."""

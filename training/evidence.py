@@ -64,7 +64,7 @@ QUESTIONS: dict[str, Question] = {
     "language given domain": Question(language, given=domain),
     "domain in English": Question(domain, only=lambda document: document.language == "en"),
 }
-"""What is asked of documents that differ in both. Given: labels are dealt only among documents that share the other
+"""What is asked of documents that differ in both. Given: labels are shuffled only among documents that share the other
 label, so that a domain cannot profit from its language, nor a language from its domain."""
 
 PROBE_QUESTIONS: dict[str, Question] = {
@@ -132,7 +132,7 @@ def _codes(names: Sequence[str]) -> NDArray[np.int64]:
 
 
 def information(record: RoutingRecord, questions: dict[str, Question], *, permutations: int) -> Figures:
-    """Bits that experts tell about each question's label, per layer, against labels dealt to other documents."""
+    """Bits that experts tell about each question's label, per layer, against labels shuffled among other documents."""
     count_dle = counts_by_document(record).filled(0)
     return {
         name: [layer._asdict() for layer in _answer(record.documents, count_dle, question, permutations)]

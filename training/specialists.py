@@ -24,7 +24,7 @@ class Specialist(NamedTuple):
 def specialists(count_dle: NDArray[np.int64], labels: Sequence[str]) -> list[Specialist]:
     """Return for each label its expert of largest lift.
 
-    Shapes      count_dle (documents, layers, experts) assignments; one label a document. Documents of a label are dealt
+    Shapes      count_dle (documents, layers, experts) assignments; one label a document. Documents of a label go
                 to the two halves in turn; labels with fewer than two documents are left out.
     Units       Lift 1: the expert sees the label as often as any other does. Shares from 0 to 1.
     Not this    A test: the largest of many is named. Its lift is measured on documents it was not named by.

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from gatescope.analysis.statistics.bootstrap import bootstrap
 from gatescope.analysis.statistics.load import count_by
 from gatescope.analysis.statistics.shares import ratio
-from gatescope.analysis.tally.tally import Facet, token_facets
+from gatescope.analysis.tally.tally import TokenRole, token_roles
 from gatescope.routing.record import RoutingRecord
 
-TEXT = (Facet.PROMPT, Facet.GENERATED)
+TEXT = (TokenRole.PROMPT, TokenRole.GENERATED)
 
 
 class Parting(NamedTuple):
@@ -68,7 +68,7 @@ def surest_taker(
     Undefined   None with fewer than two documents, or where all tokens are chosen or none is.
     Not this    A test: of as many experts as a model has, some have a large difference by chance.
     """
-    text_t = np.isin(token_facets(record), [int(each) for each in TEXT])
+    text_t = np.isin(token_roles(record), [int(each) for each in TEXT])
     sides = [text_t & chosen_t, text_t & ~chosen_t]
     if len(record.documents) < 2 or not all(side_t.any() for side_t in sides):
         return None
@@ -98,7 +98,7 @@ def digits(record: RoutingRecord) -> NDArray[np.bool_]:
 
 def _repeats(record: RoutingRecord) -> list[tuple[int, int]]:
     """Every two places of one token id, in one document, the first places first."""
-    text_t = np.isin(token_facets(record), [int(each) for each in TEXT])
+    text_t = np.isin(token_roles(record), [int(each) for each in TEXT])
     found = []
     for second in np.flatnonzero(text_t).tolist():
         if not any(sign.isalnum() for sign in record.pieces.get(int(record.token_t[second]), "")):

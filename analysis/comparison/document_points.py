@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from gatescope.analysis.comparison.projection import MOST_POINTS, Points
 from gatescope.analysis.registry import BOTH
 from gatescope.analysis.statistics.load import count_by
-from gatescope.analysis.tally.tally import Facet, label_numbers, token_facets
+from gatescope.analysis.tally.tally import TokenRole, label_numbers, token_roles
 from gatescope.routing import RoutingRecord
 from gatescope.routing.errors import OptionError
 
@@ -20,7 +20,7 @@ def document_points(
     record: RoutingRecord,
     *,
     layer: int | None = None,
-    facets: Sequence[Facet] = BOTH,
+    facets: Sequence[TokenRole] = BOTH,
     most: int = 2000,
     seed: int = 0,
 ) -> Points:
@@ -59,9 +59,9 @@ def document_points(
     )
 
 
-def _counts(record: RoutingRecord, facets: Sequence[Facet]) -> NDArray[np.int64]:
+def _counts(record: RoutingRecord, facets: Sequence[TokenRole]) -> NDArray[np.int64]:
     """Assignments of each document's tokens of some facets."""
-    rows_t = np.isin(token_facets(record), [int(facet) for facet in facets])
+    rows_t = np.isin(token_roles(record), [int(facet) for facet in facets])
     return count_by(record.ids_tlk[rows_t], record.document_t[rows_t], len(record.documents), record.experts)
 
 

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from scipy.linalg import eigh
 
 from gatescope.analysis.registry import BOTH
-from gatescope.analysis.statistics.information import dealt
+from gatescope.analysis.statistics.information import shuffled
 from gatescope.analysis.statistics.jit import cache_compiled
-from gatescope.analysis.tally.tally import Facet, Tally, label_numbers, token_facets
+from gatescope.analysis.tally.tally import Tally, TokenRole, label_numbers, token_roles
 from gatescope.routing import RoutingRecord
 from gatescope.routing.errors import OptionError
 
@@ -71,9 +71,9 @@ class Purity(NamedTuple):
     """How often a point's nearest neighbours of other documents bear its own label, and how often chance would have it.
 
     value         share of neighbours with the same label, averaged over points
-    chance        mean of the same over labels dealt anew
+    chance        mean of the same over labels shuffled
     chance_spread standard deviation of that
-    p_value       share of deals at least as pure, the true labels included: never 0
+    p_value       share of shuffles at least as pure, the true labels included: never 0
     greatest      what it could be at most, so few points of other documents bearing the same label
     points        labelled points that have such neighbours; documents: how many they are of; labels: how many differ
     warnings      why a value is undefined or says nothing
@@ -102,7 +102,7 @@ def unit_points(
     tally: Tally,
     *,
     layer: int | None = None,
-    facets: Sequence[Facet] = BOTH,
+    facets: Sequence[TokenRole] = BOTH,
     most: int = 2000,
     seed: int = 0,
 ) -> Points:
@@ -137,7 +137,7 @@ def token_points(
     record: RoutingRecord,
     *,
     layer: int | None = None,
-    facets: Sequence[Facet] = BOTH,
+    facets: Sequence[TokenRole] = BOTH,
     by_weight: bool = False,
     most: int = 2000,
     seed: int = 0,
@@ -155,7 +155,7 @@ def token_points(
     if by_weight and record.weight_tlk is None:
         raise OptionError("no weights in this record", expected="recorded weights", do="choose by_weight=False")
     used_t = (record.ids_tlk[:, layers] != record.empty).any(axis=(1, 2))
-    wanted_t = np.isin(token_facets(record), [int(facet) for facet in facets])
+    wanted_t = np.isin(token_roles(record), [int(facet) for facet in facets])
     row_n, said = _chosen(used_t, most, seed, "tokens that no expert took", wanted_t)
     document_n = record.document_t[row_n].astype(np.intp)
     labels, names = {}, {}
@@ -219,7 +219,7 @@ def purity(points: Points, by: str, *, neighbours: int = 10, permutations: int =
     """Do the points that are nearest bear the same label? Of points of other documents, in the original space.
 
     What documents have in common shows as domain, as language and as words at once: read the three beside each other,
-    each against its own chance. Labels that are the same throughout every document are dealt to documents, others
+    each against its own chance. Labels that are the same throughout every document are shuffled among documents, others
     (token ids) among the tokens of each document, so that what documents alone explain is in the chance.
 
     Units       1, from 0 to `greatest`.
@@ -243,8 +243,8 @@ def purity(points: Points, by: str, *, neighbours: int = 10, permutations: int =
         nan, why = float("nan"), f"No purity by {by}: labelled points are of {documents} documents, and 2 are needed."
         return Purity(nan, nan, nan, nan, nan, 0, documents, labels, (why,))
     value = _pure(near, label_n, len(counted_n))
-    deal_bn = _deals(label_n, document_n, permutations, np.random.default_rng(seed))
-    chance_b = np.array([_pure(near, dealt_n, len(counted_n)) for dealt_n in deal_bn])
+    shuffle_bn = _shuffles(label_n, document_n, permutations, np.random.default_rng(seed))
+    chance_b = np.array([_pure(near, shuffled_n, len(counted_n)) for shuffled_n in shuffle_bn])
     return Purity(
         value=value,
         chance=float(chance_b.mean()),
@@ -378,15 +378,15 @@ def _pure(near: _Neighbours, label_n: NDArray[np.intp], points: int) -> float:
     return float(near.weight_x[label_n[near.of_x] == label_n[near.is_x]].sum() / points)
 
 
-def _deals(
-    label_n: NDArray[np.intp], document_n: NDArray[np.intp], deals: int, generator: np.random.Generator
+def _shuffles(
+    label_n: NDArray[np.intp], document_n: NDArray[np.intp], shuffles: int, generator: np.random.Generator
 ) -> NDArray[np.intp]:
-    """Labels of documents dealt to documents; labels that change within one, among its points."""
+    """Labels of documents shuffled among documents; labels that change within one, among its points."""
     _, first_d, number_n = np.unique(document_n, return_index=True, return_inverse=True)
     label_d = label_n[first_d]
     if (label_d[number_n] == label_n).all():
-        return dealt(label_d, np.zeros(len(label_d), np.intp), deals, generator)[:, number_n]
-    return dealt(label_n, number_n, deals, generator)
+        return shuffled(label_d, np.zeros(len(label_d), np.intp), shuffles, generator)[:, number_n]
+    return shuffled(label_n, number_n, shuffles, generator)
 
 
 def _greatest(label_n: NDArray[np.intp], document_n: NDArray[np.intp], neighbours: int) -> NDArray[np.float64]:

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from gatescope.analysis.labels.composition import checked_documents, of_ids
 from gatescope.analysis.labels.words import ById, by_id
 from gatescope.analysis.statistics.information import (
-    Deals,
     ExcessInformation,
+    Shuffles,
     against_null,
-    dealt,
     mutual_information_bits,
-    of_deals,
+    of_shuffles,
+    shuffled,
 )
 from gatescope.analysis.statistics.jit import jit
 from gatescope.analysis.statistics.load import count_by
@@ -62,12 +62,12 @@ class PairSupport(NamedTuple):
 
 
 class _Design(NamedTuple):
-    """Label and stratum of each document, documents of a stratum together; labels dealt (bd), signs drawn (bd)."""
+    """Label and stratum of each document, documents of a stratum together; labels shuffled (bd), signs drawn (bd)."""
 
     group_d: NDArray[np.int64]
     stratum_d: NDArray[np.int64]
     groups: int
-    dealt_bd: NDArray[np.intp]
+    shuffled_bd: NDArray[np.intp]
     sign_bd: NDArray[np.float64]
 
 
@@ -96,10 +96,11 @@ def common_support(
     shares; the profile of label g becomes the sum over x of w(x) p(e | x, g). Two labels then differ only by what
     experts do at the same word, and only by as much of that as does not cancel over the words.
 
-    `overall` and `raw` are held against labels dealt to the documents of a stratum. For `standardised` such deals would
-    give too little: true labels have some shared words often and others hardly ever, so that p(e | x, g) is noisy,
-    while dealt labels have all of them about equally often. Instead every label keeps its documents and its weights,
-    and a deal turns the sign, or does not, of all in which a document departs from what its words do in its stratum.
+    `overall` and `raw` are held against labels shuffled among the documents of a stratum. For `standardised` such
+    shuffles would give too little: true labels have some shared words often and others hardly ever, so that p(e | x, g)
+    is noisy, while shuffled labels have all of them about equally often. Instead every label keeps its documents and
+    its weights, and a draw turns the sign, or does not, of all in which a document departs from what its words do in
+    its stratum.
 
     Shapes      ids_tlk (tokens, layers, slots) as in a record; token_t, document_t (tokens,); labels_d and strata_d
                 (documents,). One result per layer. A negative label leaves its document out.
@@ -186,9 +187,9 @@ def support_of_pairs(
 def _design(labels_d: NDArray[np.integer], strata_d: NDArray[np.integer], permutations: int, seed: int) -> _Design:
     generator = np.random.default_rng(seed)
     names, group_d = np.unique(labels_d, return_inverse=True)
-    dealt_bd = dealt(group_d, strata_d, permutations, generator)
-    sign_bd = generator.choice(np.array([-1.0, 1.0]), dealt_bd.shape)
-    return _Design(group_d, np.asarray(strata_d), max(len(names), 1), dealt_bd, sign_bd)
+    shuffled_bd = shuffled(group_d, strata_d, permutations, generator)
+    sign_bd = generator.choice(np.array([-1.0, 1.0]), shuffled_bd.shape)
+    return _Design(group_d, np.asarray(strata_d), max(len(names), 1), shuffled_bd, sign_bd)
 
 
 def _by_cell(table: ById, design: _Design, weight_p: NDArray[np.number | np.bool_]) -> NDArray[np.float64]:
@@ -232,9 +233,9 @@ def _even_bits(count_ge: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _raw(count_dle: NDArray[np.float64], design: _Design) -> list[ExcessInformation]:
-    """What experts tell of the label, against labels dealt to documents, layer by layer."""
-    every_bd = np.concatenate([design.group_d[None], design.dealt_bd])
-    bits_bl = of_deals(count_dle, every_bd, design.groups, _even_bits)
+    """What experts tell of the label, against labels shuffled among documents, layer by layer."""
+    every_bd = np.concatenate([design.group_d[None], design.shuffled_bd])
+    bits_bl = of_shuffles(count_dle, every_bd, design.groups, _even_bits)
     filled_dl = count_dle.sum(axis=2)
     return [
         against_null(
@@ -266,7 +267,7 @@ def _standardised(
         moved_de,
     )
     observed = float(_even_bits(profile_ge))
-    null_b = np.concatenate([_even_bits(deal_bge) for deal_bge in _turned(predicted_ge, moved_de, design)])
+    null_b = np.concatenate([_even_bits(shuffle_bge) for shuffle_bge in _turned(predicted_ge, moved_de, design)])
     entropy, documents, assignments = raw.label_entropy_bits, raw.documents, raw.assignments
     told = against_null(observed, null_b, label_entropy_bits=entropy, documents=documents, assignments=assignments)
     return told, alone / design.groups if mix.ids else float("nan")
@@ -275,11 +276,11 @@ def _standardised(
 def _turned(
     predicted_ge: NDArray[np.float64], moved_de: NDArray[np.float64], design: _Design
 ) -> Iterator[NDArray[np.float64]]:
-    """Profiles with every document's departure added or taken away, a bounded number of deals at a time."""
+    """Profiles with every document's departure added or taken away, a bounded number of shuffles at a time."""
     step = max(1, _CHUNK_CELLS // max(1, predicted_ge.size))
     for start in range(0, len(design.sign_bd), step):
         sign_bd = design.sign_bd[start : start + step]
-        moved_bge = Deals(np.broadcast_to(design.group_d, sign_bd.shape), design.groups).sums(moved_de, sign_bd)
+        moved_bge = Shuffles(np.broadcast_to(design.group_d, sign_bd.shape), design.groups).sums(moved_de, sign_bd)
         yield np.maximum(predicted_ge + moved_bge - moved_bge.mean(axis=1, keepdims=True), 0.0)
 
 

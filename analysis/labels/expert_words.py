@@ -1,7 +1,7 @@
 """What one expert takes: its words, found in one half of the documents and held against the other, and contexts there.
 
 Words that are picked as the most striking always look striking in the documents they were picked from. So documents
-are dealt to two halves by a hash of what they are: words are picked in one, what is claimed is counted in the other.
+are split into two halves by a hash of what they are: words are picked in one, what is claimed is counted in the other.
 """
 
 import hashlib

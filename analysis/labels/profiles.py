@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from gatescope.analysis.registry import MetricOptions
 from gatescope.analysis.statistics.bootstrap import bootstrap
-from gatescope.analysis.statistics.information import Deals, dealt, floats_for, in_parts, mutual_information_bits
+from gatescope.analysis.statistics.information import Shuffles, floats_for, in_parts, mutual_information_bits, shuffled
 from gatescope.analysis.statistics.shares import ratio, shares
 from gatescope.analysis.tally.tally import Tally, label_numbers
 from gatescope.routing.errors import OptionError
@@ -30,7 +30,7 @@ class Labelled(NamedTuple):
     count_ule   assignments of the facets asked for; tokens_u: tokens of those
     group_u     number of the unit's label in `names`, -1 for a unit without one
     unlabelled  documents without a label
-    strata_u    number of the unit's other label (its language, under domains): what labels may be dealt within
+    strata_u    number of the unit's other label (its language, under domains): what labels may be shuffled within
     row_u       the unit's row in the tally
     """
 
@@ -53,12 +53,12 @@ class Labelled(NamedTuple):
             said.append(f"one document only (no interval, no test): {', '.join(few)}")
         if len(self.names) < 2:
             said.append("one label or none: there is nothing to tell apart")
-        elif not self.can_be_dealt:
-            said.append("no two labels share a stratum (a language, under domains): no deal differs, and p is 1")
+        elif not self.can_be_shuffled:
+            said.append("no two labels share a stratum (a language, under domains): no shuffle differs, and p is 1")
         return tuple(said)
 
     @property
-    def can_be_dealt(self) -> bool:
+    def can_be_shuffled(self) -> bool:
         """Whether any stratum has units of two labels."""
         known_u = self.group_u >= 0
         pairs = np.unique(np.stack([self.strata_u, self.group_u], axis=1)[known_u], axis=0)
@@ -76,7 +76,7 @@ class Labelled(NamedTuple):
 
 
 class Tested(NamedTuple):
-    """A measure of the true labels, its mean over labels dealt at random, and the share of deals at least as large."""
+    """A measure of the true labels, its mean over shuffled labels, and the share of shuffles at least as large."""
 
     value: NDArray[np.float64]
     null_mean: NDArray[np.float64]
@@ -119,16 +119,18 @@ def group_sums(units: Labelled) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return count_gle, tokens_g
 
 
-def against_deals(units: Labelled, measure: Measure, *, deals: int, seed: int, either_side: bool = False) -> Tested:
-    """A measure of two groups against the same with labels dealt at random within strata, one layer at a time.
+def against_shuffles(
+    units: Labelled, measure: Measure, *, shuffles: int, seed: int, either_side: bool = False
+) -> Tested:
+    """A measure of two groups against the same with labels shuffled at random within strata, one layer at a time.
 
-    All units must have a label. With `either_side`, a deal is as extreme if it lies as far from the mean of all.
-    Errors: OptionError for no deals.
+    All units must have a label. With `either_side`, a shuffle is as extreme if it lies as far from the mean of all.
+    Errors: OptionError for no shuffles.
     """
-    if deals < 1:
-        raise OptionError(f"{deals} deals", expected="at least 1", do="ask for more resamples, 1000 for a figure")
-    dealt_bu = dealt(units.group_u, units.strata_u, deals, np.random.default_rng(seed))
-    parts = _parts(units, np.concatenate([units.group_u[None], dealt_bu]))
+    if shuffles < 1:
+        raise OptionError(f"{shuffles} shuffles", expected="at least 1", do="ask for more resamples, 1000 for a figure")
+    shuffled_bu = shuffled(units.group_u, units.strata_u, shuffles, np.random.default_rng(seed))
+    parts = _parts(units, np.concatenate([units.group_u[None], shuffled_bu]))
     layers = [_layer(units, measure, parts, layer, either_side) for layer in range(units.count_ule.shape[1])]
     return Tested(*(np.concatenate(parts) for parts in zip(*layers, strict=True)))
 
@@ -141,38 +143,38 @@ def observed(units: Labelled, measure: Measure) -> NDArray[np.float64]:
     return value
 
 
-def _draws(units: Labelled, measure: Measure, parts: Sequence[Deals], layer: int) -> NDArray[np.float64]:
+def _draws(units: Labelled, measure: Measure, parts: Sequence[Shuffles], layer: int) -> NDArray[np.float64]:
     """The measure of one layer (draws, 1, …), some draws at a time."""
     own_ue, tokens_u1 = units.count_ule[:, layer], units.tokens_u[:, None].astype(np.float64)
     count_ue: NDArray[np.floating] = own_ue.astype(floats_for(own_ue))
     return np.concatenate(
-        [measure(deals.sums(count_ue)[:, :, None], deals.sums(tokens_u1)[:, :, 0]) for deals in parts]
+        [measure(shuffles.sums(count_ue)[:, :, None], shuffles.sums(tokens_u1)[:, :, 0]) for shuffles in parts]
     )
 
 
-def _parts(units: Labelled, group_bu: NDArray[np.intp]) -> list[Deals]:
-    return [deals for _, deals in in_parts(group_bu, len(units.names), units.count_ule.shape[2])]
+def _parts(units: Labelled, group_bu: NDArray[np.intp]) -> list[Shuffles]:
+    return [shuffles for _, shuffles in in_parts(group_bu, len(units.names), units.count_ule.shape[2])]
 
 
 def _layer(
-    units: Labelled, measure: Measure, parts: Sequence[Deals], layer: int, either_side: bool
+    units: Labelled, measure: Measure, parts: Sequence[Shuffles], layer: int, either_side: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Value, mean over the deals, and p; a deal that is undefined counts as larger."""
+    """Value, mean over the shuffles, and p; a shuffle that is undefined counts as larger."""
     draw_b = _draws(units, measure, parts, layer)
     value, mean = draw_b[0], np.nan_to_num(draw_b[1:]).mean(axis=0)
     far_b = np.abs(draw_b - np.nan_to_num(draw_b).mean(axis=0)) if either_side else draw_b
-    larger = np.count_nonzero(~(far_b < far_b[0] - _TIE), axis=0)  # the true labels are one of the deals
+    larger = np.count_nonzero(~(far_b < far_b[0] - _TIE), axis=0)  # the true labels are one of the shuffles
     nan = np.isnan(value)
     return value, np.where(nan, np.nan, mean), np.where(nan, np.nan, larger / len(draw_b))
 
 
 def pair_distances(
-    units: Labelled, distance: Distance, *, deals: int, seed: int
+    units: Labelled, distance: Distance, *, shuffles: int, seed: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Distance of every two groups' profiles, its mean with the two labels dealt among their units, and p: (l, g, h).
+    """Distance of every two groups' profiles, its mean with the two labels shuffled, and p: (l, g, h).
 
-    Only the units of the two groups are dealt, within their strata, so that a third group has no say. NaN null and p
-    without deals, for a group of one unit, and of a group with itself, where the distance is 0.
+    Only the units of the two groups are shuffled, within their strata, so that a third group has no say. NaN null and p
+    without shuffles, for a group of one unit, and of a group with itself, where the distance is 0.
     """
     size, layers = len(units.names), units.count_ule.shape[1]
     count_gle, _ = group_sums(units)
@@ -180,13 +182,13 @@ def pair_distances(
     for g in range(size):
         value[:, g, g] = np.where(count_gle[g].sum(axis=-1) > 0, 0.0, np.nan)
         for h in range(g):
-            tested = _pair(units, distance, (h, g), deals, seed)
+            tested = _pair(units, distance, (h, g), shuffles, seed)
             for table, found in zip((value, null, p), tested, strict=True):
                 table[:, g, h] = table[:, h, g] = found
     return value, null, p
 
 
-def _pair(units: Labelled, distance: Distance, pair: tuple[int, int], deals: int, seed: int) -> Tested:
+def _pair(units: Labelled, distance: Distance, pair: tuple[int, int], shuffles: int, seed: int) -> Tested:
     """Two groups, and no others."""
     both = units.only(np.isin(units.group_u, pair))
     both = both._replace(group_u=(both.group_u == pair[1]).astype(np.intp), names=("", ""))
@@ -195,8 +197,8 @@ def _pair(units: Labelled, distance: Distance, pair: tuple[int, int], deals: int
         share_bgle = shares(count_bgle)
         return distance(share_bgle[:, 0], share_bgle[:, 1])
 
-    if deals and np.bincount(both.group_u, minlength=2).min() > 1:
-        return against_deals(both, measure, deals=deals, seed=seed)
+    if shuffles and np.bincount(both.group_u, minlength=2).min() > 1:
+        return against_shuffles(both, measure, shuffles=shuffles, seed=seed)
     value = observed(both, measure)
     return Tested(value, np.full(value.shape, np.nan), np.full(value.shape, np.nan))
 

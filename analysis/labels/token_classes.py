@@ -9,7 +9,7 @@ from scipy.stats import chi2_contingency
 
 from gatescope.analysis.statistics.information import mutual_information_bits
 from gatescope.analysis.statistics.load import count_by
-from gatescope.analysis.tally.tally import Facet, Reading, statistic
+from gatescope.analysis.tally.tally import Reading, TokenRole, statistic
 
 CLASSES = (
     "no known text",
@@ -104,7 +104,7 @@ def class_t(reading: Reading) -> NDArray[np.int64]:
     both_xs = np.array([[number[class_of(piece, follows_letter=f)] for f in (False, True)] for piece in pieces])
     ends_x = np.array([piece[-1:].isalpha() for piece in pieces], bool)
     follows_t = np.zeros(record.tokens, np.int64)
-    side_t = record.document_t.astype(np.int64) * 2 + (reading.facet_t == Facet.ENCODER)
+    side_t = record.document_t.astype(np.int64) * 2 + (reading.facet_t == TokenRole.ENCODER)
     follows_t[1:] = ends_x[place_t[:-1]] & (side_t[1:] == side_t[:-1])
     return both_xs.reshape(-1, 2)[place_t, follows_t].astype(np.int64)
 

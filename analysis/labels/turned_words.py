@@ -16,7 +16,7 @@ from gatescope.analysis.statistics.jit import jit, threads
 
 _LANES = 256
 _PARTS = 16
-"""Parts that words are dealt to, whatever the number of threads, so that sums have the same last bits."""
+"""Parts that words are spread over, whatever the number of threads, so that sums have the same last bits."""
 
 
 class Sums(NamedTuple):

@@ -16,7 +16,7 @@ from scipy.stats import binom
 from gatescope.analysis.registry import MetricOptions
 from gatescope.analysis.statistics.jit import jit
 from gatescope.analysis.statistics.load import count_by
-from gatescope.analysis.tally.tally import Facet, Reading, Tally, statistic
+from gatescope.analysis.tally.tally import Reading, Tally, TokenRole, statistic
 from gatescope.routing import RoutingRecord, empty_slot
 from gatescope.routing.errors import OptionError
 
@@ -261,7 +261,7 @@ def _columns(reading: Reading, row_n: NDArray[np.intp]) -> NDArray[np.int64]:
     """What is kept of some tokens: `_COLUMNS`, then the route; ids one up, so that 0 is none."""
     record = reading.record
     token_t = record.token_t.astype(np.int64)
-    side_t = record.document_t.astype(np.int64) * 2 + (reading.facet_t == Facet.ENCODER)
+    side_t = record.document_t.astype(np.int64) * 2 + (reading.facet_t == TokenRole.ENCODER)
     following_t = np.zeros(record.tokens, np.int64)
     following_t[:-1] = np.where(side_t[1:] == side_t[:-1], token_t[1:] + 1, 0)
     none_t = np.zeros(record.tokens, np.int64)

@@ -41,26 +41,26 @@ def token_information(
     permutations: int = 1000,
     seed: int = 0,
 ) -> tuple[ExcessInformation, ...]:
-    """Bits that experts tell about the id of the token they work on, against routes dealt anew within each document.
+    """Bits that experts tell about the id of the token they work on, against routes shuffled within each document.
 
-    A deal gives every token the whole route (all layers, all slots) of a random token of its own document. Each
+    A shuffle gives every token the whole route (all layers, all slots) of a random token of its own document. Each
     document keeps its words and its experts, so what a topic or a language shares between the two stays in the null:
-    the excess is what the word tells beyond what its document tells. Labels dealt to documents would leave word and
-    route together, and are no null for this.
+    the excess is what the word tells beyond what its document tells. Labels shuffled among documents would leave word
+    and route together, and are no null for this.
 
     Shapes      ids_tlk (tokens, layers, slots) as in a record; token_t and document_t (tokens,). One result per layer.
     Units       Bits. 0: the word says nothing of the expert; the entropy of the ids: the expert gives the word away.
                 `label_entropy_bits` is that of the id, `documents` those with an assignment at the layer.
-    Undefined   NaN where a layer has no assignments; z is NaN where every deal gives the same value, as it does where
+    Undefined   NaN where a layer has no assignments; z is NaN where every shuffle gives the same value, as where
                 every document repeats one word.
     Not this    The plug-in value `observed_bits`: with text of finite length most ids are rare, and an id seen once
                 seems to determine its experts. Chance gives the null mean; where words do decide, it is more than the
                 bias of the observed value, so that the excess errs low. Nor is it free of position: routes and
-                repeated words that cluster within a document are torn apart by a deal, and count as information.
+                repeated words that cluster within a document are torn apart by a shuffle, and count as information.
     Source      Shannon 1948; shuffles within a document as the null of what is inside a document; p as in
                 `excess_information`.
 
-    Two words that go to an expert each: 1 bit. Of the 6 ways to deal two routes to four tokens, 2 separate as well.
+    Two words that go to an expert each: 1 bit. Of the 6 ways to shuffle two routes to four tokens, 2 separate as well.
 
     >>> ids_tlk = np.array([[[0]], [[0]], [[1]], [[1]]], np.uint8)
     >>> layer = token_information(ids_tlk, np.array([7, 7, 5, 5]), np.zeros(4, int), permutations=999)[0]
@@ -137,15 +137,15 @@ def bad(found: str, expected: str) -> OptionError:
 
 
 def _rows(
-    document_t: NDArray[np.integer], row_p: NDArray[np.integer], deals: int, generator: np.random.Generator
+    document_t: NDArray[np.integer], row_p: NDArray[np.integer], shuffles: int, generator: np.random.Generator
 ) -> Iterator[NDArray[np.integer]]:
-    """Whose route stands at each place: every token's own first, then dealt within documents."""
+    """Whose route stands at each place: every token's own first, then shuffled within documents."""
     yield row_p
     _, number_t = np.unique(document_t, return_inverse=True)
-    place_t, dealt_t = np.argsort(number_t, kind="stable"), np.empty_like(row_p)
-    for _ in range(deals):
-        dealt_t[place_t] = np.argsort(number_t + generator.random(len(number_t)))
-        yield dealt_t[row_p]
+    place_t, shuffled_t = np.argsort(number_t, kind="stable"), np.empty_like(row_p)
+    for _ in range(shuffles):
+        shuffled_t[place_t] = np.argsort(number_t + generator.random(len(number_t)))
+        yield shuffled_t[row_p]
 
 
 def _layer(table: ById, layer: int, sums_bc: NDArray[np.float64]) -> ExcessInformation:

@@ -25,7 +25,7 @@ from gatescope.analysis.metrics.confidence import (
 from gatescope.analysis.metrics.load_balance import interval, with_sample_size
 from gatescope.analysis.registry import MetricOptions, Result, metric
 from gatescope.analysis.statistics.shares import entropy_bits, ratio, shares
-from gatescope.analysis.tally.tally import FIXED, Facet, Reading, Tally, statistic
+from gatescope.analysis.tally.tally import FIXED, Reading, Tally, TokenRole, statistic
 from gatescope.routing import RouterRule, RoutingRecord
 
 CLOSE = {
@@ -120,8 +120,8 @@ def score_choices(reading: Reading) -> NDArray[np.int64] | None:
     record = reading.record
     if record.logit_tle is None:
         return None
-    sums_xln = np.zeros((len(record.documents) * len(Facet), len(record.layers), 4), np.int64)
-    place_t = record.document_t.astype(np.int64) * len(Facet) + reading.facet_t
+    sums_xln = np.zeros((len(record.documents) * len(TokenRole), len(record.layers), 4), np.int64)
+    place_t = record.document_t.astype(np.int64) * len(TokenRole) + reading.facet_t
     for rule, rows, share_te in _gates(record):
         score_te, allowed_te = _unbiased(record.logit_tle[rows, rule.layer], rule, share_te)
         ids_tk = record.ids_tlk[rows, rule.layer]
@@ -137,7 +137,7 @@ def score_choices(reading: Reading) -> NDArray[np.int64] | None:
         parts = (is_there_tk.sum(axis=1), flips_tk.sum(axis=1), _fixed(could_t, whole_t), _fixed(had_t, whole_t))
         for column, part_t in enumerate(parts):
             np.add.at(sums_xln[:, rule.layer, column], place_t[rows], part_t)
-    return sums_xln.reshape(len(record.documents), len(Facet), *sums_xln.shape[1:])
+    return sums_xln.reshape(len(record.documents), len(TokenRole), *sums_xln.shape[1:])
 
 
 @statistic(per="unit", axes="ufln", needs="all router scores (logits)")
@@ -146,8 +146,8 @@ def gate_sums(reading: Reading) -> NDArray[np.int64] | None:
     record = reading.record
     if record.logit_tle is None:
         return None
-    sums_xln = np.zeros((len(record.documents) * len(Facet), len(record.layers), record.experts + 2), np.int64)
-    place_t = record.document_t.astype(np.int64) * len(Facet) + reading.facet_t
+    sums_xln = np.zeros((len(record.documents) * len(TokenRole), len(record.layers), record.experts + 2), np.int64)
+    place_t = record.document_t.astype(np.int64) * len(TokenRole) + reading.facet_t
     for rule, rows, share_te in _gates(record):
         is_routed_t = np.any(record.ids_tlk[rows, rule.layer] != record.empty, axis=1)
         known_t: NDArray[np.bool_] = np.isfinite(share_te).all(axis=1) & is_routed_t
@@ -155,7 +155,7 @@ def gate_sums(reading: Reading) -> NDArray[np.int64] | None:
         np.add.at(sums_xln[:, rule.layer, : rule.experts], place_t[rows], whole_te)
         np.add.at(sums_xln[:, rule.layer, -2], place_t[rows], _fixed(entropy_bits(share_te), known_t))
         np.add.at(sums_xln[:, rule.layer, -1], place_t[rows], known_t)
-    return sums_xln.reshape(len(record.documents), len(Facet), *sums_xln.shape[1:])
+    return sums_xln.reshape(len(record.documents), len(TokenRole), *sums_xln.shape[1:])
 
 
 def _gates(record: RoutingRecord) -> Iterator[tuple[RouterRule, slice, NDArray[np.float64]]]:

@@ -15,7 +15,7 @@ from gatescope.analysis.metrics.load_balance import counts_ule, interval, with_s
 from gatescope.analysis.registry import MetricOptions, Result, metric
 from gatescope.analysis.statistics.shares import entropy_bits, ratio, shares
 from gatescope.analysis.tally.adding import add_known, count_cells
-from gatescope.analysis.tally.tally import Facet, Reading, Tally, statistic
+from gatescope.analysis.tally.tally import Reading, Tally, TokenRole, statistic
 from gatescope.routing import RouterRule, RoutingRecord
 
 FIXED = 2.0**20
@@ -228,7 +228,7 @@ def _counted(reading: Reading, quantity: Quantity) -> tuple[NDArray[np.int64], N
     if quantity.name in reading.memo:
         both: tuple[NDArray[np.int64], NDArray[np.int64]] | None = reading.memo.pop(quantity.name)
         return both
-    documents, facets, first = len(reading.record.documents), len(Facet), _first_bin(quantity)
+    documents, facets, first = len(reading.record.documents), len(TokenRole), _first_bin(quantity)
     place_t = reading.record.document_t.astype(np.int64) * facets + reading.facet_t
     sums_lxn = np.zeros((len(reading.record.layers), documents * facets, 2), np.int64)
     bins_lgb = np.zeros((len(reading.record.layers), len(reading.groups), BINS - first), np.int64)

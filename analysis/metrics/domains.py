@@ -9,7 +9,7 @@ from gatescope.analysis.labels.profiles import (
     Distance,
     Labelled,
     Tested,
-    against_deals,
+    against_shuffles,
     group_sums,
     labelled,
     observed,
@@ -183,7 +183,7 @@ def core_membership(tally: Tally, ask: MetricOptions) -> Result:
     """
     units = labelled(tally, ask)
     need_resamples(ask, "core_membership")
-    return result_of(units, value=surely_above(tally, units, ask, CORE_LOAD))
+    return result_of(units, value=significantly_above(tally, units, ask, CORE_LOAD))
 
 
 @metric(
@@ -203,7 +203,7 @@ def core_coverage(tally: Tally, ask: MetricOptions) -> Result:
     """
     units = labelled(tally, ask)
     need_resamples(ask, "core_coverage")
-    member_le = surely_above(tally, units, ask, CORE_LOAD)
+    member_le = significantly_above(tally, units, ask, CORE_LOAD)
     share_le = np.nan_to_num(shares(group_sums(units)[0])).mean(axis=0)
     value = np.where(member_le >= CORE_GROUPS, share_le, 0.0).sum(axis=1)
     return result_of(units, value=np.where(np.isnan(member_le).all(axis=1), np.nan, value))
@@ -215,7 +215,7 @@ def present_le(tally: Tally) -> NDArray[np.bool_]:
     return np.arange(experts_l.max()) < experts_l[:, None]
 
 
-def surely_above(tally: Tally, units: Labelled, ask: MetricOptions, load: float) -> NDArray[np.float64]:
+def significantly_above(tally: Tally, units: Labelled, ask: MetricOptions, load: float) -> NDArray[np.float64]:
     """Share of the groups, of those with an interval, whose relative load lies above `load` for sure."""
     experts_l1 = np.array([[rule.experts] for rule in tally.layers])
     lows = []
@@ -253,7 +253,7 @@ def _against_rest(units: Labelled, group: int, ask: MetricOptions) -> Tested:
     """Difference of token shares between a group and the others, with its null and two-sided p."""
     two = _group_and_rest(units, group)
     if ask.resamples and _both_have_several(two):
-        return against_deals(two, _difference, deals=ask.resamples, seed=ask.seed, either_side=True)
+        return against_shuffles(two, _difference, shuffles=ask.resamples, seed=ask.seed, either_side=True)
     value = observed(two, _difference)
     return Tested(value, *np.full((2, *value.shape), np.nan))
 
@@ -290,7 +290,7 @@ def _difference(count_bgle: NDArray[np.float64], tokens_bg: NDArray[np.float64])
 
 def _distances(tally: Tally, ask: MetricOptions, distance: Distance) -> Result:
     units = labelled(tally, ask)
-    value, null, p = pair_distances(units, distance, deals=ask.resamples, seed=ask.seed)
+    value, null, p = pair_distances(units, distance, shuffles=ask.resamples, seed=ask.seed)
     q = np.full(p.shape, np.nan)
     below = np.tril_indices(len(units.names), -1)
     for layer in range(len(p)):

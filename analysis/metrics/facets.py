@@ -13,7 +13,7 @@ from gatescope.analysis.metrics.load_balance import interval, with_sample_size
 from gatescope.analysis.registry import BOTH, MetricOptions, Result, metric
 from gatescope.analysis.statistics.load import count_by
 from gatescope.analysis.statistics.shares import ratio, shares
-from gatescope.analysis.tally.tally import Facet, Reading, Tally, statistic
+from gatescope.analysis.tally.tally import Reading, Tally, TokenRole, statistic
 
 Pair = tuple[NDArray[np.number], NDArray[np.number]]
 """Counts of two profiles."""
@@ -29,8 +29,8 @@ def place_loads(reading: Reading) -> NDArray[np.int64]:
     """Slots that each expert filled, by place in the document: six stretches of positions, then special tokens."""
     record, buckets = reading.record, len(PLACES)
     bucket_t = np.searchsorted(STARTS, record.position_t, side="right") - 1
-    bucket_t = np.where(reading.facet_t == Facet.FORMAT, SPECIAL, bucket_t)
-    counted_t = reading.facet_t != Facet.ENCODER
+    bucket_t = np.where(reading.facet_t == TokenRole.FORMAT, SPECIAL, bucket_t)
+    counted_t = reading.facet_t != TokenRole.ENCODER
     whose_t = (record.document_t.astype(np.int64) * buckets + bucket_t)[counted_t]
     ids_tlk = record.ids_tlk if counted_t.all() else record.ids_tlk[counted_t]
     count_xle = count_by(ids_tlk, whose_t, len(record.documents) * buckets, record.experts)
@@ -96,7 +96,7 @@ def prompt_against_generated(tally: Tally, ask: MetricOptions) -> Result:
     Not this    An effect of generating alone: what is read and what is written also differ in words. The null takes
                 tokens for independent; the interval does not.
     """
-    table_ufle = tally.table("assignments")[:, [Facet.PROMPT, Facet.GENERATED]]
+    table_ufle = tally.table("assignments")[:, [TokenRole.PROMPT, TokenRole.GENERATED]]
     k_l = np.array([rule.k for rule in tally.layers])
     found = _compared(tally, ask, table_ufle, lambda sums: (sums[..., 0, :, :], sums[..., 1, :, :]), k_l)
     absent = bool((table_ufle.sum(axis=(0, 2, 3)) == 0).any())
@@ -137,4 +137,4 @@ def position_distance(tally: Tally, ask: MetricOptions) -> Result:
     if ask.facets != BOTH:
         said += ("Speaks of prompt, generated and special tokens, whatever facets are asked.",)
     found = replace(found, labels={"b": PLACES}, warnings=said)
-    return with_sample_size(found, tally, replace(ask, facets=(*BOTH, Facet.FORMAT)))
+    return with_sample_size(found, tally, replace(ask, facets=(*BOTH, TokenRole.FORMAT)))

@@ -6,7 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gatescope.analysis.labels.profiles import labelled
-from gatescope.analysis.metrics.domains import need_resamples, present_le, result_of, surely_above, usage_difference
+from gatescope.analysis.metrics.domains import (
+    need_resamples,
+    present_le,
+    result_of,
+    significantly_above,
+    usage_difference,
+)
 from gatescope.analysis.registry import MetricOptions, Result, metric
 from gatescope.analysis.statistics.bootstrap import bootstrap
 from gatescope.analysis.statistics.shares import entropy_bits, ratio, shares
@@ -93,7 +99,7 @@ def language_reach(tally: Tally, ask: MetricOptions) -> Result:
     """
     units = labelled(tally, ask)
     need_resamples(ask, "language_reach")
-    return result_of(units, value=surely_above(tally, units, ask, 1.0))
+    return result_of(units, value=significantly_above(tally, units, ask, 1.0))
 
 
 @metric(

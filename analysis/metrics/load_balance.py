@@ -351,13 +351,13 @@ def expert_state(tally: Tally, ask: MetricOptions) -> Result:
         known_le = np.isfinite(found.low) & (np.ma.getdata(count_le) > 0)
         sure_le = np.where(found.high < COLD, -1.0, np.where(found.low > HOT, 1.0, 0.0))
         state_le[known_le] = sure_le[known_le]
-    surely_l = _chance_of_none(tally, count_le)
-    unused_le = (np.ma.filled(count_le, 1) == 0) & (surely_l < SURELY)[:, None]
+    significant_l = _chance_of_none(tally, count_le)
+    unused_le = (np.ma.filled(count_le, 1) == 0) & (significant_l < SURELY)[:, None]
     one_domain = len({unit.domain for unit in tally.units}) == 1 and tally.units[0].domain != ""
     state_le[unused_le] = -1.0 if one_domain else DEAD
     return Result(
         value=state_le,
-        warnings=(*found.warnings, *_state_warnings(tally, ask, count_le, surely_l)),
+        warnings=(*found.warnings, *_state_warnings(tally, ask, count_le, significant_l)),
     )
 
 
@@ -369,11 +369,11 @@ def _chance_of_none(tally: Tally, count_le: np.ma.MaskedArray) -> NDArray[np.flo
 
 
 def _state_warnings(
-    tally: Tally, ask: MetricOptions, count_le: np.ma.MaskedArray, surely_l: NDArray[np.float64]
+    tally: Tally, ask: MetricOptions, count_le: np.ma.MaskedArray, significant_l: NDArray[np.float64]
 ) -> tuple[str, ...]:
     domains = {unit.domain for unit in tally.units}
     said = []
-    if ((np.ma.filled(count_le, 1) == 0) & (surely_l >= SURELY)[:, None]).any():
+    if ((np.ma.filled(count_le, 1) == 0) & (significant_l >= SURELY)[:, None]).any():
         said.append("Too few tokens to call an expert dead that was never chosen: left undefined.")
     if domains == {""}:
         said.append("The texts name no domain: an expert that is dead here may serve texts of another kind.")

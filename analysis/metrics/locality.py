@@ -19,9 +19,9 @@ from gatescope.analysis.tally.locality import (
     count_segments,
     segment_score_by_chance,
 )
-from gatescope.analysis.tally.tally import Facet, Reading, Tally, statistic
+from gatescope.analysis.tally.tally import Reading, Tally, TokenRole, statistic
 
-FACETS = len(Facet)
+FACETS = len(TokenRole)
 CLASSES = ("every pair", "another token", "the same token again")
 
 

@@ -11,7 +11,7 @@ from gatescope.analysis.registry import MetricOptions, Result, metric
 from gatescope.analysis.statistics.information import mutual_information_bits, shuffled_information_bits
 from gatescope.analysis.statistics.shares import entropy_bits, ratio, shares
 from gatescope.analysis.tally.pairs import BINS, FEW, count_paths, count_transitions, fits
-from gatescope.analysis.tally.tally import Facet, Reading, Tally, statistic
+from gatescope.analysis.tally.tally import Reading, Tally, TokenRole, statistic
 
 RANKS = (1, 10, 100, 1000)
 CROWDED = 8
@@ -276,7 +276,7 @@ def _by_label(tally: Tally, ask: MetricOptions, by: str) -> dict[str, NDArray[np
     tables: dict[str, NDArray[np.int64]] = {}
     for group, table in tally.grouped("first_transitions"):
         label = getattr(group, by)
-        if Facet(group.facet) in ask.facets:
+        if TokenRole(group.facet) in ask.facets:
             tables[label] = tables[label] + table if label in tables else table
     return dict(sorted(tables.items())) or {"": tally.pooled("first_transitions", facets=())}
 

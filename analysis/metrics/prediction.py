@@ -10,11 +10,11 @@ from gatescope.analysis.metrics.domains import BY, result_of
 from gatescope.analysis.registry import MetricOptions, Result, metric
 from gatescope.analysis.statistics.bootstrap import bootstrap
 from gatescope.analysis.statistics.shares import ratio
-from gatescope.analysis.tally.tally import Facet, Reading, Tally, statistic
+from gatescope.analysis.tally.tally import Reading, Tally, TokenRole, statistic
 
 NEEDS = ("assignments", "tokens")
 SOURCE = "Multinomial naive Bayes (McCallum and Nigam 1998), cross-validated in folds of equal parts of every group"
-TEXT = (Facet.PROMPT, Facet.GENERATED)
+TEXT = (TokenRole.PROMPT, TokenRole.GENERATED)
 BINS = 2048
 PRIOR = 0.5
 FOLDS = 10
@@ -147,7 +147,7 @@ def named_right(count_ux: NDArray[np.integer], group_u: NDArray[np.intp]) -> NDA
 
 
 def folds(group_u: NDArray[np.intp], known_u: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """Each document's fold, -1 without counts: every group is dealt over as many folds as its size allows, at most ten.
+    """Each document's fold, -1 without counts: a group is spread over as many folds as its size allows, at most ten.
 
     >>> folds(np.array([0, 1, 0, 1, 0]), np.array([True, True, True, True, True])).tolist()
     [0, 0, 1, 1, 0]

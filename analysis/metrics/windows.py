@@ -18,7 +18,7 @@ from gatescope.analysis.registry import MetricOptions, Result, metric
 from gatescope.analysis.statistics.jit import jit
 from gatescope.analysis.statistics.load import load_cv_floor, max_violation_floor
 from gatescope.analysis.statistics.shares import ratio
-from gatescope.analysis.tally.tally import Facet, Reading, Tally, statistic
+from gatescope.analysis.tally.tally import Reading, Tally, TokenRole, statistic
 from gatescope.routing import RouterRule
 
 INSIDE = tuple(2**power for power in range(3, 13))
@@ -39,20 +39,20 @@ def window_sums(reading: Reading) -> NDArray[np.int64]:
     In this order: windows, their slots, the busiest expert's slots, the squares of experts' slots, those of all slots.
     """
     record = reading.record
-    place_t = record.document_t.astype(np.int64) * len(Facet) + reading.facet_t
+    place_t = record.document_t.astype(np.int64) * len(TokenRole) + reading.facet_t
     order_t = np.argsort(place_t, kind="stable")
-    sums = np.zeros((len(record.documents) * len(Facet), len(record.layers), len(INSIDE), 5), np.int64)
+    sums = np.zeros((len(record.documents) * len(TokenRole), len(record.layers), len(INSIDE), 5), np.int64)
     sizes_w = np.array(INSIDE)
     start_x = np.searchsorted(place_t[order_t], np.arange(len(sums) + 1))
     most = np.max(np.diff(start_x), initial=0)
     fitting_w = sizes_w[sizes_w <= most]
     _slide(np.ascontiguousarray(record.ids_tlk), order_t, start_x, fitting_w, record.experts, sums)
-    return sums.reshape(len(record.documents), len(Facet), *sums.shape[1:])
+    return sums.reshape(len(record.documents), len(TokenRole), *sums.shape[1:])
 
 
 @statistic(per="unit", axes="u")
 def lot(reading: Reading) -> NDArray[np.int64]:
-    """A number drawn for each document by what it says, blind to its routes: the order batches are dealt in."""
+    """A number drawn for each document by what it says, blind to its routes: the order batches are shuffled in."""
     record, start_d = reading.record, reading.start_d
     drawn = np.zeros(len(record.documents), np.int64)
     for number, document in enumerate(record.documents):

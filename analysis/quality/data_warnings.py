@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from gatescope.analysis.metrics import METRICS, Result
 from gatescope.analysis.registry import BOTH
-from gatescope.analysis.tally.tally import Facet, Tally, token_facets
+from gatescope.analysis.tally.tally import Tally, TokenRole, token_roles
 from gatescope.routing import RoutingRecord
 from gatescope.routing.errors import OptionError
 
@@ -45,7 +45,7 @@ class Case(NamedTuple):
     tally: Tally
     results: Results
     record: RoutingRecord | None
-    facets: tuple[Facet, ...]
+    facets: tuple[TokenRole, ...]
 
 
 Check = Callable[[Case], Iterator[str]]
@@ -87,7 +87,7 @@ def lint(
     results: Results = None,
     record: RoutingRecord | None = None,
     *,
-    facets: Sequence[Facet] = BOTH,
+    facets: Sequence[TokenRole] = BOTH,
 ) -> tuple[DataWarning, ...]:
     """What a reader of these figures must be warned of, from the tally, the results by metric, and a record of it.
 
@@ -106,7 +106,7 @@ def unchecked(tally: Tally, results: Results = None, record: RoutingRecord | Non
     return {name: each.missing(case) for name, each in RULES.items() if each.missing(case)}
 
 
-def _case(tally: Tally, results: Results, record: RoutingRecord | None, facets: Sequence[Facet]) -> Case:
+def _case(tally: Tally, results: Results, record: RoutingRecord | None, facets: Sequence[TokenRole]) -> Case:
     unknown = [name for name in results or {} if name not in METRICS]
     if unknown:
         raise OptionError(f"results of {unknown}", expected="names of metrics", do="pass results by metric name")
@@ -213,10 +213,10 @@ def pooled_phases(case: Case) -> Iterator[str]:
         return
     token_f = case.tally.table("tokens").sum(axis=0)
     share_f = token_f / max(token_f[list(BOTH)].sum(), 1)
-    if min(share_f[Facet.PROMPT], share_f[Facet.GENERATED]) > PHASE:
+    if min(share_f[TokenRole.PROMPT], share_f[TokenRole.GENERATED]) > PHASE:
         yield (
-            f"Figures pool {_percent(share_f[Facet.PROMPT])} tokens of prompts "
-            f"and {_percent(share_f[Facet.GENERATED])} that were generated."
+            f"Figures pool {_percent(share_f[TokenRole.PROMPT])} tokens of prompts "
+            f"and {_percent(share_f[TokenRole.GENERATED])} that were generated."
         )
 
 
@@ -276,7 +276,7 @@ def singleton_inflation(case: Case) -> Iterator[str]:
     spoken = case.results is None or any("vocabulary" in name for name in case.results)
     if case.record is None or not spoken:
         return
-    token_t = case.record.token_t[np.isin(token_facets(case.record), case.facets)]
+    token_t = case.record.token_t[np.isin(token_roles(case.record), case.facets)]
     _, count_x = np.unique(token_t, return_counts=True)
     once = np.count_nonzero(count_x == 1)
     if once > SEEN_ONCE * len(count_x):
@@ -338,7 +338,7 @@ def shared_prefixes(case: Case) -> Iterator[str]:
     """Different documents with the same first 20 tokens that count, over 1 % of the tokens."""
     if case.record is None:
         return
-    counts_t = np.isin(token_facets(case.record), case.facets)
+    counts_t = np.isin(token_roles(case.record), case.facets)
     by_start: dict[bytes, dict[bytes, tuple[str, NDArray[np.int32]]]] = defaultdict(dict)
     for number, text_n in enumerate(_texts(case.record, counts_t)):
         if len(text_n) >= PREFIX:

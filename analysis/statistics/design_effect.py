@@ -17,7 +17,7 @@ from gatescope.analysis.statistics.bootstrap import (
     percentiles,
     units_of,
 )
-from gatescope.analysis.statistics.information import dealt
+from gatescope.analysis.statistics.information import shuffled
 from gatescope.routing import RouterRule
 from gatescope.routing.errors import OptionError
 
@@ -166,7 +166,7 @@ def split_half(
     Units       Correlation from -1 to 1; reliability from 0 to 1; `error` in those of the statistic.
     Undefined   NaN for fewer than two units; where the values of a half do not differ or are not all known; both
                 correlations for a statistic of one value, whose `error` is still told.
-    Not this    Rows of the same documents dealt to halves: those share their documents, and agree too well. Nor
+    Not this    Rows of the same documents split into halves: those share their documents, and agree too well. Nor
                 proof of being right: a bias that both halves have does not show.
     Source      Spearman 1910 and Brown 1910: 2 r / (1 + r), of the mean r over random halves of documents.
 
@@ -263,7 +263,7 @@ def _halved(stratum_u: NDArray[np.intp], halves: int, generator: np.random.Gener
     """Each unit's half, 0 or 1, as even as may be within strata and in all."""
     side_u = np.empty(len(stratum_u), np.intp)
     side_u[np.argsort(stratum_u, kind="stable")] = np.arange(len(stratum_u)) % 2
-    return dealt(side_u, stratum_u, halves, generator)
+    return shuffled(side_u, stratum_u, halves, generator)
 
 
 def _ranked(stratum_u: NDArray[np.intp], draws: int, generator: np.random.Generator) -> NDArray[np.intp]:
@@ -273,7 +273,7 @@ def _ranked(stratum_u: NDArray[np.intp], draws: int, generator: np.random.Genera
     place_u = np.arange(len(stratum_u)) - np.repeat(start_s, size_s)
     within_u = np.empty(len(stratum_u), np.intp)
     within_u[np.argsort(stratum_u, kind="stable")] = place_u
-    share_bu = dealt(within_u, stratum_u, draws, generator) + generator.random((draws, len(stratum_u)))
+    share_bu = shuffled(within_u, stratum_u, draws, generator) + generator.random((draws, len(stratum_u)))
     return np.argsort(np.argsort(share_bu / size_s[stratum_u], axis=1), axis=1)
 
 

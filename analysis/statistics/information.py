@@ -25,13 +25,13 @@ _TIE_BITS = 1e-9
 class ExcessInformation(NamedTuple):
     """One layer's information about a label, and what chance alone would give.
 
-    The function that returns it says what a deal is: for `excess_information`, labels dealt to the documents at random.
+    The function that returns it says what a shuffle is: for `excess_information`, labels shuffled among documents.
 
     observed_bits       plug-in mutual information of expert and label over assignments
-    null_mean_bits      its mean over the deals
+    null_mean_bits      its mean over the shuffles
     excess_bits         observed minus null mean; about 0, also below, when experts know nothing of the label
     z                   excess in standard deviations of the null; NaN when the null does not vary
-    p_value             share of deals at least as informative, the observed one included: never 0
+    p_value             share of shuffles at least as informative, the observed one included: never 0
     label_entropy_bits  the most that could be told: entropy of the label over assignments
     documents           documents that count, with at least one assignment at this layer
     assignments         their slots, empty ones not counted
@@ -63,11 +63,11 @@ def excess_information(
     Units       Bits. 0: experts are used alike under every label; label entropy: the expert gives the label away.
     Undefined   NaN where a layer has no assignments; z is NaN where every permutation gives the same value.
     Not this    The plug-in value `observed_bits`, which grows with the number of experts and labels and shrinks with
-                text; nor a statement about tokens: labels are dealt to documents, so what the words alone explain is
-                still inside.
+                text; nor a statement about tokens: labels are shuffled among documents, so what the words alone
+                explain is still inside.
     Source      Permutation estimate of bias; p = (1 + #{T_π ≥ T}) / (1 + B), Phipson and Smyth 2010.
 
-    Two experts that give away two even labels: 1 bit observed. Of the 6 ways to deal two labels to four documents,
+    Two experts that give away two even labels: 1 bit observed. Of the 6 ways to shuffle two labels to four documents,
     2 separate as well (1 bit), 4 tell nothing (0 bits), so the null mean is near 1/3.
 
     >>> counts_dle = np.array([[[8, 0]], [[8, 0]], [[0, 8]], [[0, 8]]])
@@ -81,9 +81,11 @@ def excess_information(
     used_d = (labels_d >= 0) & (counts_dle.sum(axis=(1, 2)) > 0)
     counts_dle = counts_dle[used_d].astype(np.float64)
     _, group_d = np.unique(labels_d[used_d], return_inverse=True)
-    deals = dealt(group_d, strata_d[used_d], permutations, np.random.default_rng(seed))
+    shuffles = shuffled(group_d, strata_d[used_d], permutations, np.random.default_rng(seed))
     observed_lge = sums_by_label(counts_dle, group_d)
-    null_bl = of_deals(counts_dle, deals, len(observed_lge[0]) if len(observed_lge) else 1, mutual_information_bits)
+    null_bl = of_shuffles(
+        counts_dle, shuffles, len(observed_lge[0]) if len(observed_lge) else 1, mutual_information_bits
+    )
     documents_l = np.count_nonzero(counts_dle.sum(axis=2), axis=0)
     return tuple(
         _layer(observed_lge[layer], null_bl[:, layer], int(documents_l[layer])) for layer in range(len(observed_lge))
@@ -112,16 +114,16 @@ def mutual_information_bits(counts_ge: NDArray[np.number]) -> NDArray[np.float64
 
 
 def shuffled_information_bits(counts_ge: NDArray[np.number]) -> NDArray[np.float64]:
-    """Mean of `mutual_information_bits` over all ways to deal the same rows and columns to each other anew.
+    """Mean of `mutual_information_bits` over all ways to shuffle the same rows and columns to each other anew.
 
     Shapes      (..., groups, experts) of whole numbers to (...).
     Units       Bits: what tables of these margins tell by chance; about (G - 1) (E - 1) / (2 N ln 2) of many counts.
     Undefined   NaN where a table holds no counts.
-    Not this    The chance of documents: single counts are dealt, as if each were independent of the others.
+    Not this    The chance of documents: single counts are shuffled, as if each were independent of the others.
     Source      Expected mutual information under fixed margins, Vinh, Epps and Bailey 2010. Cells that expect more
                 than 64 by the moments of their hypergeometric distribution, all others exactly.
 
-    Two counts of each kind: of 6 deals, 2 separate them (1 bit), 4 tell nothing.
+    Two counts of each kind: of 6 shuffles, 2 separate them (1 bit), 4 tell nothing.
 
     >>> round(float(shuffled_information_bits(np.array([[2, 0], [0, 2]]))), 12)
     0.333333333333
@@ -213,7 +215,7 @@ def _layer(observed_ge: NDArray[np.float64], null_b: NDArray[np.float64], docume
 def against_null(
     observed: float, null_b: NDArray[np.float64], *, label_entropy_bits: float, documents: int, assignments: int
 ) -> ExcessInformation:
-    """An observed value beside the values of the deals: excess, z and p, NaN where nothing was observed."""
+    """An observed value beside the values of the shuffles: excess, z and p, NaN where nothing was observed."""
     mean, deviation = float(null_b.mean()), float(null_b.std(ddof=1)) if len(null_b) > 1 else 0.0
     nan = float("nan")
     p_value = float((1 + np.count_nonzero(null_b >= observed - _TIE_BITS)) / (1 + len(null_b)))
@@ -229,45 +231,45 @@ def against_null(
     )
 
 
-def dealt(
-    group_d: NDArray[np.integer], strata_d: NDArray[np.integer], deals: int, generator: np.random.Generator
+def shuffled(
+    group_d: NDArray[np.integer], strata_d: NDArray[np.integer], shuffles: int, generator: np.random.Generator
 ) -> NDArray[np.intp]:
-    """Labels dealt at random within each stratum: (deals, documents)."""
+    """Labels shuffled at random within each stratum: (shuffles, documents)."""
     place_d = np.argsort(strata_d, kind="stable")
-    dealt_bd = np.empty((deals, len(group_d)), dtype=np.intp)
-    for row_d in dealt_bd:
+    shuffled_bd = np.empty((shuffles, len(group_d)), dtype=np.intp)
+    for row_d in shuffled_bd:
         row_d[place_d] = group_d[np.lexsort((generator.random(len(group_d)), strata_d))]
-    return dealt_bd
+    return shuffled_bd
 
 
-def of_deals(
+def of_shuffles(
     counts_dle: NDArray[np.number],
     group_bd: NDArray[np.integer],
     groups: int,
     statistic: Callable[[NDArray[np.float64]], NDArray[np.float64]],
 ) -> NDArray[np.float64]:
-    """A statistic of the counts of each group and expert, one number for each deal and layer: (deals, layers).
+    """A statistic of the counts of each group and expert, one number for each shuffle and layer: (shuffles, layers).
 
-    `statistic` takes (deals, groups, experts) of a layer, some deals at a time, so that no table leaves the cache.
+    `statistic` takes (shuffles, groups, experts) of a layer, some at a time, so that no table leaves the cache.
     """
     layers, experts = counts_dle.shape[1:]
     count_lde = np.ascontiguousarray(counts_dle.swapaxes(0, 1), floats_for(counts_dle))
     value_bl = np.empty((len(group_bd), layers))
-    for rows, deals in in_parts(group_bd, groups, experts):
+    for rows, shuffles in in_parts(group_bd, groups, experts):
         for layer, count_de in enumerate(count_lde):
-            value_bl[rows, layer] = statistic(deals.sums(count_de))
+            value_bl[rows, layer] = statistic(shuffles.sums(count_de))
     return value_bl
 
 
-def in_parts(group_bd: NDArray[np.integer], groups: int, cells: int) -> Iterator[tuple[slice, "Deals"]]:
-    """Deals, as many at a time as leave their sums of so many cells in the processor's cache."""
+def in_parts(group_bd: NDArray[np.integer], groups: int, cells: int) -> Iterator[tuple[slice, "Shuffles"]]:
+    """Shuffles, as many at a time as leave their sums of so many cells in the processor's cache."""
     step = max(1, _CHUNK_CELLS // max(1, groups * cells))
     for start in range(0, len(group_bd), step):
-        yield slice(start, start + step), Deals(group_bd[start : start + step], groups)
+        yield slice(start, start + step), Shuffles(group_bd[start : start + step], groups)
 
 
-class Deals:
-    """Groups that documents are dealt to, (deals, documents), for sums over each; a negative group is none."""
+class Shuffles:
+    """Groups that documents are shuffled into, (shuffles, documents), for sums over each; a negative group is none."""
 
     def __init__(self, group_bd: NDArray[np.integer], groups: int) -> None:
         self._group_bd, self._groups = np.ascontiguousarray(group_bd), groups
@@ -275,19 +277,19 @@ class Deals:
     @cached_property
     def _is_own_xd(self) -> NDArray[np.float32] | None:
         """Whose documents each group's are, but the last group's, which has the rest; None for many groups."""
-        deals, documents = self._group_bd.shape
+        shuffles, documents = self._group_bd.shape
         if self._groups > _FEW or self._group_bd.min(initial=0) < 0:
             return None
         is_own_bgd = self._group_bd[:, None, :] == np.arange(self._groups - 1)[:, None]
-        return np.asarray(is_own_bgd.reshape(deals * (self._groups - 1), documents), np.float32)
+        return np.asarray(is_own_bgd.reshape(shuffles * (self._groups - 1), documents), np.float32)
 
     def sums(self, count_dx: NDArray[np.floating], sign_bd: NDArray[np.floating] | None = None) -> NDArray[np.float64]:
-        """Rows of documents added up by group, or taken away where their sign is negative: (deals, groups, cells).
+        """Rows of documents added up by group, or taken away where their sign is negative: (shuffles, groups, cells).
 
         Floats of 4 bytes must be whole numbers whose sums are exact (`floats_for`).
 
-        >>> deals = Deals(np.array([[0, 1, 0], [1, 1, -1]]), 2)
-        >>> deals.sums(np.array([[1.0], [2.0], [4.0]]))[:, :, 0].tolist()
+        >>> shuffles = Shuffles(np.array([[0, 1, 0], [1, 1, -1]]), 2)
+        >>> shuffles.sums(np.array([[1.0], [2.0], [4.0]]))[:, :, 0].tolist()
         [[5.0, 2.0], [0.0, 3.0]]
         """
         shape = (len(self._group_bd), self._groups, count_dx.shape[1])
@@ -308,10 +310,10 @@ class Deals:
 def _add_rows(
     count_dx: NDArray[np.floating], group_bd: NDArray[np.integer], sums_bgx: NDArray[np.floating]
 ) -> None:  # pragma: no cover
-    for deal in range(len(group_bd)):
+    for shuffle in range(len(group_bd)):
         for document in range(len(count_dx)):
-            if group_bd[deal, document] >= 0:
-                sums_x, count_x = sums_bgx[deal, group_bd[deal, document]], count_dx[document]
+            if group_bd[shuffle, document] >= 0:
+                sums_x, count_x = sums_bgx[shuffle, group_bd[shuffle, document]], count_dx[document]
                 for cell in range(len(count_x)):
                     sums_x[cell] += count_x[cell]
 
@@ -323,11 +325,11 @@ def _add_signed(
     sign_bd: NDArray[np.floating],
     sums_bgx: NDArray[np.floating],
 ) -> None:  # pragma: no cover
-    for deal in range(len(sign_bd)):
+    for shuffle in range(len(sign_bd)):
         for document in range(len(count_dx)):
-            if group_bd[deal, document] >= 0:
-                sums_x, count_x = sums_bgx[deal, group_bd[deal, document]], count_dx[document]
-                sign = sign_bd[deal, document]
+            if group_bd[shuffle, document] >= 0:
+                sums_x, count_x = sums_bgx[shuffle, group_bd[shuffle, document]], count_dx[document]
+                sign = sign_bd[shuffle, document]
                 for cell in range(len(count_x)):
                     sums_x[cell] += sign * count_x[cell]
 

@@ -1,4 +1,4 @@
-"""Could chance have done it? Labels dealt to documents anew, for any statistic of sums by label, and many at a time."""
+"""Could chance have done it? Labels shuffled among documents, for any statistic of sums by label, many at a time."""
 
 from typing import NamedTuple
 
@@ -7,21 +7,21 @@ from numpy.typing import NDArray
 from scipy.stats import false_discovery_control
 
 from gatescope.analysis.statistics.bootstrap import Statistic, Tables, bad, check_draws, units_of
-from gatescope.analysis.statistics.information import dealt
+from gatescope.analysis.statistics.information import shuffled
 from gatescope.routing.errors import OptionError
 
 _TIE = 1e-9
 
 
 class Permuted(NamedTuple):
-    """A statistic against the same statistic of labels dealt at random. Arrays of the statistic's own shape.
+    """A statistic against the same statistic of labels shuffled at random. Arrays of the statistic's own shape.
 
     value         of the true labels
-    null_mean     mean over the deals and the true labels
-    z             value minus null mean, in standard deviations of the same; 0 where every deal gives the same
-    p_value       share of deals at least as large, the true one included: never 0
+    null_mean     mean over the shuffles and the true labels
+    z             value minus null mean, in standard deviations of the same; 0 where every shuffle gives the same
+    p_value       share of shuffles at least as large, the true one included: never 0
     family_p      the same, that the largest of all along the last axis would be as large: valid for all of them at once
-    permutations  number of deals
+    permutations  number of shuffles
     """
 
     value: NDArray[np.float64]
@@ -41,23 +41,23 @@ def permutation_test(
     seed: int = 0,
     strata_u: NDArray[np.integer] | None = None,
 ) -> Permuted:
-    """How often labels dealt to the units at random give as large a statistic as the true labels.
+    """How often labels shuffled among the units at random give as large a statistic as the true labels.
 
     Small values are no evidence: for a two-sided question, pass a statistic that is large both ways. Statistics of
     one family (the experts of a layer) are compared in standard deviations of their own null, so that a rare expert
-    counts as much as a busy one; deals are shared, so what they have in common, such as a fixed k, is respected.
+    counts as much as a busy one; shuffles are shared, so what they have in common, such as a fixed k, is respected.
 
     Shapes      counts_u (units, …), or a tuple of such tables; labels_u, strata_u (units,). `statistic` is called with
-                one array of sums per table, (deals, labels, …), and answers (deals, …). A negative label leaves its
-                unit out. With strata, labels move only within a stratum.
+                one array of sums per table, (shuffles, labels, …), and answers (shuffles, …). A negative label leaves
+                its unit out. With strata, labels move only within a stratum.
     Units       The statistic's own; p from 1 / (1 + permutations) to 1.
-    Undefined   NaN where the statistic of the true labels is NaN or infinite. A deal whose statistic is so counts as
-                larger. Where labels do not differ within any stratum, every deal is the true one and p is 1.
+    Undefined   NaN where the statistic of the true labels is NaN or infinite. A shuffle whose statistic is so counts as
+                larger. Where labels do not differ within any stratum, every shuffle is the true one and p is 1.
     Not this    A test of tokens, nor of cause. `p_value` of many statistics needs `q_values`; `family_p` does not,
                 within its family.
     Source      p = (1 + #{T_π ≥ T}) / (1 + B), Phipson and Smyth 2010; step-down max-T, Westfall and Young 1993.
 
-    Of the 6 ways to deal two labels to four documents, one gives label 1 as much of expert 0 as the true labels do.
+    Of the 6 ways to shuffle two labels to four documents, one gives label 1 as much of expert 0 as the true labels do.
 
     >>> test = permutation_test(
     ...     np.array([[0], [0], [8], [8]]), np.array([0, 0, 1, 1]), lambda sums_bge: sums_bge[:, 1], permutations=999
@@ -72,8 +72,8 @@ def permutation_test(
             f"{units.groups} label for {len(units)} units", expected="at least 2", do="label units of another kind too"
         )
     stratum_u = np.zeros(len(units), np.intp) if strata_u is None else units.stratum_u
-    deal_bu = dealt(units.group_u, stratum_u, permutations, np.random.default_rng(seed))
-    all_bu = np.concatenate([units.group_u[None], deal_bu])
+    shuffle_bu = shuffled(units.group_u, stratum_u, permutations, np.random.default_rng(seed))
+    all_bu = np.concatenate([units.group_u[None], shuffle_bu])
     label_g1 = np.arange(units.groups)[:, None]
     value_b = units.answers(statistic, len(all_bu), lambda rows: all_bu[rows, None] == label_g1)
     return Permuted(value_b[0].copy(), *_compared(value_b), permutations)
@@ -107,7 +107,7 @@ def q_values(p_values: NDArray[np.float64], *, any_dependence: bool = False) -> 
 def _compared(
     value_b: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Null mean, z, p and p of the family; one family at a time, as all deals of many families are large."""
+    """Null mean, z, p and p of the family; one family at a time, as all shuffles of many families are large."""
     if value_b.ndim > 2 and value_b.shape[1]:
         mean, z, p, family_p = zip(*(_compared(value_b[:, at]) for at in range(value_b.shape[1])), strict=True)
         return np.stack(mean), np.stack(z), np.stack(p), np.stack(family_p)
@@ -116,10 +116,10 @@ def _compared(
 
 
 def _standardised(value_b: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean over all deals, the true one among them, and each deal's distance from it in standard deviations.
+    """Mean over all shuffles, the true one among them, and each shuffle's distance from it in standard deviations.
 
-    Counting the true labels as one deal of many keeps the comparison exact. An undefined deal is infinitely far, and
-    where the true labels are undefined, all are NaN.
+    Counting the true labels as one shuffle of many keeps the comparison exact. An undefined shuffle is infinitely far,
+    and where the true labels are undefined, all are NaN.
     """
     known_b = np.isfinite(value_b)
     value_b = np.where(known_b, value_b, np.nan)
@@ -140,7 +140,7 @@ def _p_values(z_b: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _family_p_values(z_b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Step-down: the largest is compared with the largest of each deal, the next with the largest of the others."""
+    """Step-down: the largest is compared with the largest of each shuffle, the next with the largest of the others."""
     if z_b.ndim < 2:
         return _p_values(z_b)
     order = np.argsort(np.where(np.isnan(z_b[0]), np.inf, -z_b[0]), axis=-1, kind="stable")

@@ -5,9 +5,9 @@ from numpy.typing import NDArray
 
 from gatescope.analysis.statistics.load import count_by
 from gatescope.analysis.tally.adding import add_weights
-from gatescope.analysis.tally.tally import FIXED, Facet, Reading, statistic
+from gatescope.analysis.tally.tally import FIXED, Reading, TokenRole, statistic
 
-FACETS = len(Facet)
+FACETS = len(TokenRole)
 LOSS_FIXED = 2.0**20
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gatescope.analysis.tally.tally import Facet, Group, Tally, Unit
+from gatescope.analysis.tally.tally import Group, Tally, TokenRole, Unit
 from gatescope.routing import Provenance, RouterRule
 
 
@@ -49,7 +49,7 @@ def from_bytes(content: bytes, *, only: Collection[str] | None = None) -> Tally:
     """The tally that `to_bytes` wrote; of its statistics all, or `only` those named, the others left packed."""
     with np.load(io.BytesIO(content), allow_pickle=False) as file:
         about = json.loads(file["about"].tobytes())
-        groups = [Group(domain, language, Facet(facet)) for domain, language, facet in about["groups"]]
+        groups = [Group(domain, language, TokenRole(facet)) for domain, language, facet in about["groups"]]
         by_unit, by_group = dict[str, NDArray[np.int64]](), dict[str, dict[Group, NDArray[np.int64]]]()
         for path in file.files:
             per, _, name = path.partition("/")

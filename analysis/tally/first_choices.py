@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gatescope.analysis.statistics.information import dealt, mutual_information_bits
+from gatescope.analysis.statistics.information import mutual_information_bits, shuffled
 from gatescope.analysis.statistics.permutation import q_values
 from gatescope.analysis.tally.prefixes import without_repeats
 from gatescope.routing import RoutingRecord
@@ -19,8 +19,8 @@ class Shared(NamedTuple):
 
     value_lm    (bits − null) over (the most there could be − null): 0 what chance gives, 1 all of it
     bits_lm     mutual information of the two choices
-    null_lm     mean of the same with tokens dealt anew within their documents
-    p_lm, q_lm  share of deals with as many bits, the true one included; q over all pairs of layers
+    null_lm     mean of the same with tokens shuffled within their documents
+    p_lm, q_lm  share of shuffles with as many bits, the true one included; q over all pairs of layers
     tokens      tokens compared, of how many documents
     """
 
@@ -38,7 +38,7 @@ def shared_information(
 ) -> Shared:
     """Do two models tell the same tokens apart? Mutual information of their first experts, layer by layer.
 
-    What documents alone explain is in the null: tokens are dealt within their documents. Nothing depends on what the
+    What documents alone explain is in the null: tokens are shuffled within their documents. Nothing depends on what the
     experts are called. Documents are drawn by `seed` until `most` tokens are reached.
 
     Shapes      Records of the same tokens, of l and m layers, to (l, m).
@@ -46,7 +46,7 @@ def shared_information(
     Undefined   NaN where a layer always makes the same choice. Tokens whose whole past an earlier document had too are
                 left out (`analysis.prefixes`). Errors: OptionError for records of other tokens.
     Not this    That experts do the same work: two routers that only know the word share all that the word tells.
-    Source      Shannon 1948; adjusted for chance as by Vinh, Epps and Bailey 2010, with deals within documents.
+    Source      Shannon 1948; adjusted for chance as by Vinh, Epps and Bailey 2010, with shuffles within documents.
     """
     if not np.array_equal(first.token_t, second.token_t):
         raise OptionError(
@@ -59,10 +59,12 @@ def shared_information(
     document_n = first.document_t[rows]
     one_nl, two_nm = first.ids_tlk[rows, :, 0].astype(np.intp), second.ids_tlk[rows, :, 0].astype(np.intp)
     bits_lm = _bits(one_nl, two_nm)
-    order_bn = dealt(np.arange(len(rows)), document_n.astype(np.intp), permutations, np.random.default_rng([seed, 2]))
-    deal_blm = np.array([_bits(one_nl, two_nm[order_n]) for order_n in order_bn])
-    null_lm = deal_blm.mean(axis=0)
-    p_lm = (1 + (deal_blm >= bits_lm - 1e-12).sum(axis=0)) / (1 + permutations)
+    order_bn = shuffled(
+        np.arange(len(rows)), document_n.astype(np.intp), permutations, np.random.default_rng([seed, 2])
+    )
+    shuffle_blm = np.array([_bits(one_nl, two_nm[order_n]) for order_n in order_bn])
+    null_lm = shuffle_blm.mean(axis=0)
+    p_lm = (1 + (shuffle_blm >= bits_lm - 1e-12).sum(axis=0)) / (1 + permutations)
     most_lm = np.minimum(_entropies(one_nl)[:, None], _entropies(two_nm))
     left_lm = most_lm - null_lm
     value_lm = np.divide(bits_lm - null_lm, left_lm, out=np.full(bits_lm.shape, np.nan), where=left_lm > 1e-9)

@@ -1,7 +1,7 @@
 """What corpus-level metrics are computed from: sufficient statistics of records, taken in one pass, that add up.
 
 A record is read once (`counting.tally`) and forgotten; two tallies `merge`. Whatever the order and however documents
-are dealt to records, machines or merges, the result is the same to the bit: every statistic is a whole number, added.
+are spread over records, machines or merges, the result is the same to the bit: statistics are whole numbers, added.
 Memory is bounded: beyond `MOST_UNITS` documents, documents are folded into at most that many blocks by a hash of what
 they are, which keeps them apart from one another as far as intervals and permutations need it.
 
@@ -31,7 +31,7 @@ FIXED = 2.0**24
 Per = Literal["unit", "group", "facet"]
 
 
-class Facet(IntEnum):
+class TokenRole(IntEnum):
     """What kind of token; facets are never pooled unless a metric says so."""
 
     PROMPT = 0
@@ -45,7 +45,7 @@ class Group(NamedTuple):
 
     domain: str
     language: str
-    facet: Facet
+    facet: TokenRole
 
 
 class Unit(NamedTuple):
@@ -154,19 +154,21 @@ class Tally:
             raise _absent(name, self.by_group)
         return ((group, table.astype(np.int64, copy=False)) for group, table in sorted(self.by_group[name].items()))
 
-    def pooled(self, name: str, *, facets: Sequence[Facet] = (Facet.PROMPT, Facet.GENERATED)) -> NDArray[np.int64]:
+    def pooled(
+        self, name: str, *, facets: Sequence[TokenRole] = (TokenRole.PROMPT, TokenRole.GENERATED)
+    ) -> NDArray[np.int64]:
         """One statistic over groups, those of some facets added up. Errors: as `table`."""
         shape, tables = self._of_facets(name, facets)
         return added(tables, np.zeros(shape, np.int64))
 
     def pooled_by_layer(
-        self, name: str, *, facets: Sequence[Facet] = (Facet.PROMPT, Facet.GENERATED)
+        self, name: str, *, facets: Sequence[TokenRole] = (TokenRole.PROMPT, TokenRole.GENERATED)
     ) -> Iterator[NDArray[np.int64]]:
         """What `pooled` gives, layer by layer: for tables too large to be copied whole. Errors: as `table`."""
         shape, tables = self._of_facets(name, facets)
         return (added([table[at] for table in tables], np.zeros(shape[1:], np.int64)) for at in range(shape[0]))
 
-    def _of_facets(self, name: str, facets: Sequence[Facet]) -> tuple[tuple[int, ...], list[NDArray[np.integer]]]:
+    def _of_facets(self, name: str, facets: Sequence[TokenRole]) -> tuple[tuple[int, ...], list[NDArray[np.integer]]]:
         if name not in self.by_group:
             raise _absent(name, self.by_group)
         held = self.by_group[name]
@@ -209,12 +211,12 @@ def should_merge(tallies: Sequence[Tally], most: int) -> bool:
     return len(tallies) >= most or (len(tallies) > 1 and sum(each.nbytes for each in tallies) > MOST_WAITING)
 
 
-def token_facets(record: RoutingRecord) -> NDArray[np.uint8]:
+def token_roles(record: RoutingRecord) -> NDArray[np.uint8]:
     """The facet that each token is counted under."""
-    facet_t = np.full(record.tokens, Facet.PROMPT, np.uint8)
-    facet_t[record.flag_t & Flag.GENERATED > 0] = Facet.GENERATED
-    facet_t[record.flag_t & (Flag.SPECIAL | Flag.TEMPLATE) > 0] = Facet.FORMAT
-    facet_t[record.flag_t & Flag.ENCODER > 0] = Facet.ENCODER
+    facet_t = np.full(record.tokens, TokenRole.PROMPT, np.uint8)
+    facet_t[record.flag_t & Flag.GENERATED > 0] = TokenRole.GENERATED
+    facet_t[record.flag_t & (Flag.SPECIAL | Flag.TEMPLATE) > 0] = TokenRole.FORMAT
+    facet_t[record.flag_t & Flag.ENCODER > 0] = TokenRole.ENCODER
     return facet_t
 
 

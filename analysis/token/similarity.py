@@ -82,7 +82,7 @@ def overlap_of(shared_tl: NDArray[np.integer], layers: tuple[RouterRule, ...]) -
 def chance_overlap(
     shared_tl: NDArray[np.integer], layers: tuple[RouterRule, ...]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Overlaps that there can be, rising, and how likely a token has as much: its layers dealt on their own.
+    """Overlaps that there can be, rising, and how likely a token has as much: its layers shuffled on their own.
 
     Shapes      (points,), twice. The second falls from 1.
     Units       Each layer's shares are those of the tokens; a token takes every layer's from another token at random.

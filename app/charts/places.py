@@ -7,7 +7,7 @@ from gatescope.server.sources import Scope
 
 
 def place_of(record: RoutingRecord, scope: Scope, row: int) -> tuple[int, int]:
-    """Document and token, as an address names them, of a row of the routes of a scope (`counted`)."""
+    """Document and token, as an address names them, of a row of the routes of a scope (`select_routes`)."""
     number = int(record.document_t[row])
     start = int(np.searchsorted(record.document_t, number))
     token = row - start + (scope.span.first if scope.span else 0)

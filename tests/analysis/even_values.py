@@ -252,7 +252,7 @@ def across(matrix, diagonal):
 
 
 def group_information(world):
-    """Less the mean of 40 deals, which errs as well."""
+    """Less the mean of 40 shuffles, which errs as well."""
     bits = [DEPENDENT * bound for bound in chi_bits(FREE, world.slots)]
     mean = DEPENDENT * bias(FREE, world.slots)
     return bits[0] - 1.5 * mean, bits[1] - 0.5 * mean

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import norm
 
 from gatescope.analysis.comparison.ablation import POWER, Loss, as_busy, rises, smallest_shown, texts_needed
-from gatescope.app.views.expert.ablation_figure import knockout_figure, knockout_frame, knockout_plot, what_texts_tell
+from gatescope.app.views.expert.ablation_figure import ablation_figure, ablation_frame, ablation_plot, what_texts_tell
 
 
 def test_controls_are_as_busy_and_worked_at_all():
@@ -49,7 +49,7 @@ def test_few_texts_say_what_they_cannot_establish():
     assert said.startswith("not established: the interval reaches 0.")
     assert "needs about 159 texts (80 % power" in said
     assert "a rise of 0.018 nats or more shows in four of five such draws" in said  # 0.0225 · √(7.85 / 12)
-    assert knockout_figure([unsure], 12, 2000).takeaway.startswith("Not established. Without expert 7")
+    assert ablation_figure([unsure], 12, 2000).takeaway.startswith("Not established. Without expert 7")
     assert "they establish that the loss of such texts changes" in what_texts_tell(sure, 12)
     assert "nor where this expert ranks" in what_texts_tell(sure, 12) and "about 8 texts" in what_texts_tell(sure, 12)
     assert "one text establishes nothing" in what_texts_tell(Loss(7, 0.1, np.nan, np.nan), 1)
@@ -63,13 +63,13 @@ def test_one_document_has_no_interval():
 
 def test_it_is_said_beside_its_controls_and_causal_only_where_sure():
     found = rises(np.array([[20.0, 50.0], [21.0, 56.0], [20.5, 50.0]]), np.array([10, 30]), [7, 2])
-    words = knockout_figure(found, 2, 40)
+    words = ablation_figure(found, 2, 40)
     assert words.takeaway == (
         "Without expert 7 the loss of a token rises by 0.175 nats (95 % interval 0.100 to 0.200); without 1 other that "
         "is as busy, one at a time, by 0.013 to 0.013. It costs more than 1 of these 1."
     )
     assert words.badge == "causal"
-    assert knockout_figure(found[1:] + found[:1], 2, 40).badge == "observed", "its interval reaches 0"
-    assert "other" not in knockout_figure(found[:1], 2, 40).takeaway
-    assert list(knockout_plot(found).data[1].y) == ["expert 7 (this one)"]
-    assert knockout_frame(found)["is_control"].tolist() == [False, True]
+    assert ablation_figure(found[1:] + found[:1], 2, 40).badge == "observed", "its interval reaches 0"
+    assert "other" not in ablation_figure(found[:1], 2, 40).takeaway
+    assert list(ablation_plot(found).data[1].y) == ["expert 7 (this one)"]
+    assert ablation_frame(found)["is_control"].tolist() == [False, True]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gatescope.analysis.counting import tally
 from gatescope.analysis.metrics import METRICS, MetricOptions
-from gatescope.analysis.tally.tally import Facet
+from gatescope.analysis.tally.tally import TokenRole
 from gatescope.routing import Document, Flag
 from tests.analysis.conftest import make_record
 
@@ -139,8 +139,8 @@ def test_layers_of_their_own_width_and_without_requests():
 def test_a_prompt_fills_the_cache_for_what_is_generated():
     flag_t = np.array([0, 0, Flag.GENERATED, Flag.GENERATED], np.uint8)
     record = make_record([[[0]], [[1]], [[1]], [[0]]], experts=2, flag_t=flag_t)
-    assert found("lru_hit_rate", record, facets=(Facet.PROMPT,)).value[0].tolist() == [0, 0]
-    assert found("lru_hit_rate", record, facets=(Facet.GENERATED,)).value[0].tolist() == [0.5, 1]
+    assert found("lru_hit_rate", record, facets=(TokenRole.PROMPT,)).value[0].tolist() == [0, 0]
+    assert found("lru_hit_rate", record, facets=(TokenRole.GENERATED,)).value[0].tolist() == [0.5, 1]
 
 
 def test_order_that_is_chance_gains_nothing():

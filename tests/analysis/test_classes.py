@@ -10,7 +10,7 @@ from scipy.stats.contingency import association
 from gatescope.analysis.counting import tally
 from gatescope.analysis.labels.token_classes import CLASSES, class_bits, class_of, cramers_v
 from gatescope.analysis.metrics import METRICS, MetricOptions
-from gatescope.analysis.tally.tally import Facet
+from gatescope.analysis.tally.tally import TokenRole
 from gatescope.routing import Flag
 from tests.analysis.conftest import make_record
 from tests.analysis.test_tally import random_record
@@ -64,13 +64,13 @@ def test_a_word_goes_on_only_after_a_letter_of_the_same_document():
     assert found == {"word in lower case": 3, "inside a word": 2, "punctuation": 1}
 
 
-@pytest.mark.parametrize("facets", [(Facet.PROMPT, Facet.GENERATED), (Facet.FORMAT,)])
+@pytest.mark.parametrize("facets", [(TokenRole.PROMPT, TokenRole.GENERATED), (TokenRole.FORMAT,)])
 def test_load_by_class_agrees_with_counting_one_by_one(facets):
     record = replace(random_record(5, documents=12), pieces=PIECES)
     result = METRICS["class_load"](tally(record), MetricOptions(facets=facets))
     used, total = Counter(), Counter()
     for t in range(record.tokens):
-        if (record.flag_t[t] == Flag.SPECIAL) != (facets == (Facet.FORMAT,)):
+        if (record.flag_t[t] == Flag.SPECIAL) != (facets == (TokenRole.FORMAT,)):
             continue
         before = t > 0 and record.document_t[t] == record.document_t[t - 1]
         follows = bool(before and PIECES[int(record.token_t[t - 1])][-1].isalpha())

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gatescope.analysis.labels.common_support import common_support, support_of_pairs
-from gatescope.analysis.statistics.information import dealt
+from gatescope.analysis.statistics.information import shuffled
 from gatescope.routing import EMPTY8, EMPTY16
 from gatescope.routing.errors import OptionError
 
@@ -208,7 +208,7 @@ def test_agrees_with_counting_by_dictionaries(tokens, labels, strata, least):
     assert layer.standardised.observed_bits == pytest.approx(slow.observed(), abs=1e-9)
     met = sorted({document for document, *_ in slow.tokens}, key=lambda document: (strata[document], document))
     generator = np.random.default_rng(4)
-    dealt(np.array(labels)[met], np.array(strata)[met], 4, generator)
+    shuffled(np.array(labels)[met], np.array(strata)[met], 4, generator)
     signs = generator.choice([-1.0, 1.0], (4, len(met)))
     null = [slow.turned(dict(zip(met, row, strict=True)), 3) for row in signs]
     assert layer.standardised.null_mean_bits == pytest.approx(np.mean(null), abs=1e-9)

@@ -62,10 +62,10 @@ def test_p_values_are_uniform_when_routing_follows_the_word_and_words_follow_the
     assert abs(np.mean(excess)) < 3 * np.std(excess) / np.sqrt(200) < 0.15 * np.mean(observed)
 
 
-def dealt_anew(table_dxe, labels_d, deals, generator):
-    """What labels dealt to documents give when mix and profiles are made anew, over the shared words that all have."""
+def shuffled_anew(table_dxe, labels_d, shuffles, generator):
+    """What shuffled labels give when mix and profiles are made anew, over the shared words that all have."""
     found = []
-    for _ in range(deals):
+    for _ in range(shuffles):
         given_d = generator.permutation(labels_d)
         count_gxe = np.array([table_dxe[given_d == label].sum(axis=0) for label in np.unique(labels_d)])
         count_gx = count_gxe.sum(axis=2)
@@ -76,9 +76,9 @@ def dealt_anew(table_dxe, labels_d, deals, generator):
     return np.mean(found)
 
 
-def test_labels_dealt_anew_would_give_too_little():
-    """Routing by word alone: what is observed is noise, and signs give as much of it, labels dealt anew do not."""
-    observed, by_signs, by_deals = [], [], []
+def test_labels_shuffled_anew_would_give_too_little():
+    """Routing by word alone: what is observed is noise, and signs give as much of it, labels shuffled do not."""
+    observed, by_signs, by_shuffles = [], [], []
     for seed in range(40):
         generator = np.random.default_rng(seed)
         token_t, document_t, labels_d = text(generator, (12, 12, 12))
@@ -91,8 +91,8 @@ def test_labels_dealt_anew_would_give_too_little():
         assert shared_dxe.shape[1] == layer.ids
         observed.append(layer.standardised.observed_bits)
         by_signs.append(layer.standardised.null_mean_bits)
-        by_deals.append(dealt_anew(shared_dxe, labels_d, 20, generator))
-    assert np.mean(by_deals) < 0.8 * np.mean(observed)
+        by_shuffles.append(shuffled_anew(shared_dxe, labels_d, 20, generator))
+    assert np.mean(by_shuffles) < 0.8 * np.mean(observed)
     assert np.mean(by_signs) == pytest.approx(np.mean(observed), rel=0.1)
 
 

@@ -209,7 +209,7 @@ def test_one_document_of_each_label_tells_nothing():
 
 
 def test_p_values_are_uniform_when_routing_follows_word_and_document_but_not_label():
-    """Labels mean nothing, yet each document has a leaning of its own: the unit that is dealt is the document."""
+    """Labels mean nothing, yet each document has a leaning of its own: the unit that is shuffled is the document."""
     p_values = []
     for seed in range(100):
         generator = np.random.default_rng(seed)
@@ -296,7 +296,7 @@ def test_no_tokens_and_no_labels_are_undefined_not_errors():
 
 @pytest.mark.parametrize("layer", [0, 7, 15])
 def test_olmoe_shares_agree_with_the_published_counts(realdata, layer):
-    """Four domains, an eighth of their assignments dealt to 400 documents. Pooled p(e | x), each domain predicting
+    """Four domains, an eighth of their assignments spread over 400 documents. Pooled p(e | x), each domain predicting
     itself, gives 43, 49 and 52 %; leaving a document out takes about a point of it."""
     nats, pooled = {0: (0.126, 0.43), 7: (0.286, 0.49), 15: (0.345, 0.52)}[layer]
     generator = np.random.default_rng(0)

@@ -8,7 +8,7 @@ import pytest
 from gatescope.analysis.counting import tally
 from gatescope.analysis.metrics import METRICS, MetricOptions, confidence
 from gatescope.analysis.metrics import bias as choices
-from gatescope.analysis.tally.tally import Facet, merge
+from gatescope.analysis.tally.tally import TokenRole, merge
 from gatescope.routing import Document
 from tests.analysis.conftest import make_record
 from tests.analysis.test_tally import part, random_record
@@ -84,7 +84,7 @@ NAMES = [quantity.name for quantity in (*confidence.QUANTITIES, *choices.SCORES)
 @pytest.mark.parametrize("name", NAMES)
 def test_means_and_quantiles_agree_with_plain_loops(name, record):
     found = tally(record)
-    asked = MetricOptions(resamples=0, by="domain", facets=(Facet.PROMPT, Facet.GENERATED))
+    asked = MetricOptions(resamples=0, by="domain", facets=(TokenRole.PROMPT, TokenRole.GENERATED))
     result, spread = METRICS[name](found, asked), METRICS[f"{name}_quantiles"](found, asked)
     assert result.groups == ("code", "law") == spread.groups
     domain_t = np.array([record.documents[d].domain for d in record.document_t.tolist()])

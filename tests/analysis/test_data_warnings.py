@@ -12,7 +12,7 @@ from gatescope.analysis.counting import tally
 from gatescope.analysis.metrics import METRICS, MetricOptions
 from gatescope.analysis.quality.data_warnings import RULES, lint, unchecked
 from gatescope.analysis.tally import tally as tallying
-from gatescope.analysis.tally.tally import Facet, Unit, merge
+from gatescope.analysis.tally.tally import TokenRole, Unit, merge
 from gatescope.routing import Document, Flag
 from gatescope.routing.errors import OptionError
 from tests.analysis.conftest import make_record
@@ -96,7 +96,7 @@ def test_dominant_document_counts_the_facets_that_count():
     flag_t = np.where(np.arange(40) < 20, Flag.SPECIAL, 0).astype(np.uint8)
     record = corpus([30, 10], flag_t=flag_t)
     assert said("dominant_document", record) == []
-    found = said("dominant_document", record, facets=tuple(Facet))
+    found = said("dominant_document", record, facets=tuple(TokenRole))
     assert "domain law (75 %, 2 documents)" in found[0]
 
 
@@ -142,7 +142,7 @@ def test_pooled_phases():
         "Figures pool 50 % tokens of prompts and 50 % that were generated."
     ]
     assert said("pooled_phases", phases(5)) == said("pooled_phases", phases(95)) == []
-    assert said("pooled_phases", phases(40), facets=(Facet.PROMPT,)) == []
+    assert said("pooled_phases", phases(40), facets=(TokenRole.PROMPT,)) == []
     assert said("pooled_phases", phases(0)) == []
 
 

@@ -6,7 +6,7 @@ import pytest
 from gatescope.analysis.comparison.document_points import document_points
 from gatescope.analysis.comparison.projection import principal, purity, unit_points
 from gatescope.analysis.counting import tally
-from gatescope.analysis.tally.tally import Facet
+from gatescope.analysis.tally.tally import TokenRole
 from gatescope.routing import Document, Flag
 from gatescope.routing.errors import OptionError
 
@@ -48,7 +48,7 @@ def test_documents_are_the_units_of_a_tally_in_another_order(records):
 
 
 def test_no_token_of_the_facet_leaves_no_point(records):
-    points = document_points(records([[[0]], [[1]]], experts=2, documents=[0, 1]), facets=(Facet.GENERATED,))
+    points = document_points(records([[[0]], [[1]]], experts=2, documents=[0, 1]), facets=(TokenRole.GENERATED,))
     assert len(points) == 0
     assert points.product_nn.shape == (0, 0)
 

@@ -13,7 +13,7 @@ from gatescope.analysis.counting import tally
 from gatescope.analysis.labels.profiles import composition_share
 from gatescope.analysis.metrics import METRICS, MetricOptions
 from gatescope.analysis.statistics.shares import divergence_bits, shares, total_variation
-from gatescope.analysis.tally.tally import Facet, Tally, Unit
+from gatescope.analysis.tally.tally import Tally, TokenRole, Unit
 from gatescope.routing import Document, Provenance, RouterRule
 from gatescope.routing.errors import OptionError
 from tests.analysis.conftest import make_record
@@ -27,7 +27,7 @@ def tally_of_counts(count_ule, tokens_u, domains, k, per_unit=1):
     """A tally whose units are given by their counts alone."""
     units, layers, experts = count_ule.shape
     assignments, tokens = np.zeros((units, 4, layers, experts), np.int64), np.zeros((units, 4), np.int64)
-    assignments[:, Facet.PROMPT], tokens[:, Facet.PROMPT] = count_ule, tokens_u
+    assignments[:, TokenRole.PROMPT], tokens[:, TokenRole.PROMPT] = count_ule, tokens_u
     rules = [RouterRule(layer=n, block=n, module="m", experts=experts, k=k, score="softmax") for n in range(layers)]
     return Tally(
         layers=tuple(rules),
@@ -117,12 +117,12 @@ def test_olmoe_distances_of_domains_agree_with_an_independent_implementation(olm
 
 def test_shares_and_leaning_by_counting_one_by_one():
     record = random_record(3, documents=9)
-    for facets in ((Facet.PROMPT, Facet.GENERATED), (Facet.FORMAT,)):
+    for facets in ((TokenRole.PROMPT, TokenRole.GENERATED), (TokenRole.FORMAT,)):
         share = asked("token_share_of_group", record, facets=facets, resamples=0)
         lean = asked("usage_difference", record, facets=facets, resamples=0)
         used, tokens = Counter(), Counter()
         for ids_lk, document, flag in zip(record.ids_tlk, record.document_t, record.flag_t, strict=True):
-            if (flag == 1) == (facets == (Facet.FORMAT,)):
+            if (flag == 1) == (facets == (TokenRole.FORMAT,)):
                 domain = record.documents[document].domain
                 tokens[domain] += 1
                 used.update((domain, n, e) for n, row in enumerate(ids_lk) for e in row)
@@ -161,7 +161,7 @@ def confounded(generator, documents=48):
 
 
 def test_what_a_language_does_is_not_found_of_the_domain_written_in_it():
-    """The shares differ by about 0.3, and as much when domains are dealt within each language: p is not small."""
+    """The shares differ by about 0.3, and as much when domains are shuffled within each language: p is not small."""
     record = confounded(np.random.default_rng(4))
     lean = asked("usage_difference", record)
     code, law = lean.groups.index("code"), lean.groups.index("law")
@@ -173,11 +173,11 @@ def test_what_a_language_does_is_not_found_of_the_domain_written_in_it():
     assert (by_language.q[:, 0, :2] < 0.05).all()
 
 
-def test_labels_that_no_stratum_shares_cannot_be_dealt_and_that_is_said():
+def test_labels_that_no_stratum_shares_cannot_be_shuffled_and_that_is_said():
     record = planted(np.random.default_rng(0))
     one_each = tuple(replace(d, language="en" if d.domain.endswith("0") else "fr") for d in record.documents)
     result = asked("usage_difference", replace(record, documents=one_each))
-    assert (result.p[:, 0] == 1).all() and any("no deal differs" in said for said in result.warnings)
+    assert (result.p[:, 0] == 1).all() and any("no shuffle differs" in said for said in result.warnings)
 
 
 @pytest.mark.slow

@@ -50,9 +50,9 @@ def test_shares_after_are_those_of_the_metric():
     found = METRICS["transition_share"](
         tally(record, only=METRICS["transition_share"].needs), MetricOptions(resamples=0)
     )
-    from gatescope.analysis.tally.tally import Facet, token_facets
+    from gatescope.analysis.tally.tally import TokenRole, token_roles
 
-    _, after = flows(record, 2, 5, is_counted_t=token_facets(record) == Facet.PROMPT)
+    _, after = flows(record, 2, 5, is_counted_t=token_roles(record) == TokenRole.PROMPT)
     assert after.share_n.tolist() == pytest.approx(found.value[2, 5, after.expert_n].tolist())
     assert after.null_n.tolist() == pytest.approx(found.null[2, 5, after.expert_n].tolist())
 

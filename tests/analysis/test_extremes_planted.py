@@ -310,7 +310,7 @@ def test_a_router_that_goes_by_the_word(name, by, planted):
 
 @pytest.mark.parametrize("by", ["domain", "language"])
 def test_deals_of_labels_see_what_is_there_and_nothing_else(by, one_hot, planted):
-    """p is one in 41 with 40 deals where no deal is as far from chance, and 1 where all are alike."""
+    """p is one in 41 with 40 shuffles where no shuffle is as far from chance, and 1 where all are alike."""
     for name in ("mutual_information", "profile_divergence", "profile_shift", "usage_difference"):
         sure, never = (METRICS[name](found[by], MetricOptions(by=by, **QUICK)).p for found in (planted, one_hot))
         own = OWN > 0 if name == "usage_difference" else np.isfinite(sure)
@@ -324,7 +324,7 @@ def test_tokens_of_documents_that_are_alike_are_worth_as_many_as_there_are_docum
     assert found.null == pytest.approx(sqrt((EXPERTS / K - 1) / DOCUMENTS))
 
 
-def test_what_chance_gives_where_labels_or_choices_are_dealt_anew(planted):
+def test_what_chance_gives_where_labels_or_choices_are_shuffled_anew(planted):
     """Labels move within a language; in the next layer every token of a domain has one of two experts."""
     generator, true_d, found = np.random.default_rng(0), np.tile(np.arange(GROUPS), DOCUMENTS // GROUPS), []
     for _ in range(2000):
@@ -332,7 +332,7 @@ def test_what_chance_gives_where_labels_or_choices_are_dealt_anew(planted):
         both = np.zeros((GROUPS, GROUPS))
         np.add.at(both, (true_d, np.concatenate(halves)), GROUPS / DOCUMENTS)
         found.append((both * np.log2(np.maximum(both, 1e-300))).sum() / GROUPS + log(GROUPS, 2))
-    dealt = METRICS["mutual_information"](planted["domain"], MetricOptions(by="domain", resamples=400)).null
-    assert dealt == pytest.approx(np.mean(found), abs=5 * np.std(found) / sqrt(400))
+    shuffled = METRICS["mutual_information"](planted["domain"], MetricOptions(by="domain", resamples=400)).null
+    assert shuffled == pytest.approx(np.mean(found), abs=5 * np.std(found) / sqrt(400))
     chance = METRICS["transition_information"](planted["domain"], MetricOptions()).null[:-1]
     assert chance == pytest.approx(1 / (BIT * TOKENS / GROUPS), rel=0.01)

@@ -98,7 +98,7 @@ def less_chance(before, after):
     return before.value + before.null - after.null
 
 
-def dealt_anew(before, after):
+def shuffled_anew(before, after):
     """The same, where chance is drawn: the value changes by less than what chance gave."""
     assert (after.null < 0.8 * before.null).all() and (np.abs(after.value - before.value) < before.null).all()
     return before.value + before.null - after.null
@@ -139,7 +139,7 @@ CHANGED = {
     "context_share": sampled_anew,
     "vocabulary_specialisation": larger_sample,
     "vocabulary_specialisation_by_token": larger_sample,
-    "mutual_information": dealt_anew,
+    "mutual_information": shuffled_anew,
     "label_decoding_accuracy": not_less,  # a document's copy speaks for its own group
     "word_decoding_accuracy": not_less,
     "core_membership": not_less,  # intervals are narrower
@@ -177,7 +177,7 @@ NULLS = {
     **dict.fromkeys(FLOORS, (0.70, 0.71)),  # √½, and a design effect of some more documents
     "prompt_against_generated": (0.7071, 0.7072),
     "position_distance": (0.7071, 0.7072),
-    "profile_shift": (0.67, 0.74),  # deals are drawn anew
+    "profile_shift": (0.67, 0.74),  # shuffles are drawn anew
     "profile_divergence": (0.45, 0.55),
     "mutual_information": (0.45, 0.55),
     "class_information": (0.5, 0.5),
@@ -192,7 +192,7 @@ NULLS = {
     "language_divergence_by_weight": (0.5, 1.5),
 }
 """By how much that changes what metrics are held against: least and most; √½ for noise, a half for its square."""
-DRAWN = {"usage_difference": "the mean of a few deals around 0"}
+DRAWN = {"usage_difference": "the mean of a few shuffles around 0"}
 
 
 @pytest.mark.parametrize(("name", "by"), CASES)

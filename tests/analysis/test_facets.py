@@ -6,7 +6,7 @@ import pytest
 from gatescope.analysis.counting import tally as tally_of
 from gatescope.analysis.metrics import METRICS, MetricOptions
 from gatescope.analysis.metrics.facets import PLACES, noise, total_variation
-from gatescope.analysis.tally.tally import Facet
+from gatescope.analysis.tally.tally import TokenRole
 from gatescope.routing import Flag
 from tests.analysis.conftest import make_record
 
@@ -94,7 +94,7 @@ def test_what_is_not_there_is_undefined_and_says_so():
     plain = make_record(record.ids_tlk, experts=8, documents=record.document_t, position_t=record.position_t)
     found = PROMPT(tally(plain), MetricOptions(resamples=20))
     assert np.isnan(found.value).all() and "no generated ones" in found.warnings[0]
-    places = POSITION(tally(plain), MetricOptions(resamples=20, facets=(Facet.PROMPT,)))
+    places = POSITION(tally(plain), MetricOptions(resamples=20, facets=(TokenRole.PROMPT,)))
     assert np.isfinite(places.value[0, :4]).all() and np.isnan(places.value[0, 4:]).all()
     assert "64–255, 256+, special tokens" in places.warnings[0] and "whatever facets" in places.warnings[1]
 

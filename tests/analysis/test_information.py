@@ -13,7 +13,7 @@ from sklearn.metrics.cluster import expected_mutual_information
 from gatescope.analysis.statistics.information import (
     excess_information,
     mutual_information_bits,
-    of_deals,
+    of_shuffles,
     shuffled_information_bits,
 )
 from gatescope.routing.errors import OptionError
@@ -146,34 +146,34 @@ def test_chance_of_fixed_margins_agrees_with_scikit_learn(seed, groups, experts,
     assert shuffled_information_bits(count_ge) == pytest.approx(nats / np.log(2), abs=2e-6)
 
 
-def test_chance_of_fixed_margins_is_the_mean_over_deals():
+def test_chance_of_fixed_margins_is_the_mean_over_shuffles():
     generator = np.random.default_rng(0)
     one_n, two_n = generator.integers(0, 5, 40) ** 2 % 5, generator.integers(0, 6, 40)
-    deals = []
+    shuffles = []
     for _ in range(4000):
         count = np.zeros((5, 6))
         np.add.at(count, (one_n, generator.permutation(two_n)), 1)
-        deals.append(float(mutual_information_bits(count)))
-    close = 4 * np.std(deals) / np.sqrt(len(deals))
-    assert shuffled_information_bits(count.astype(int)) == pytest.approx(np.mean(deals), abs=close)
+        shuffles.append(float(mutual_information_bits(count)))
+    close = 4 * np.std(shuffles) / np.sqrt(len(shuffles))
+    assert shuffled_information_bits(count.astype(int)) == pytest.approx(np.mean(shuffles), abs=close)
     assert np.isnan(shuffled_information_bits(np.zeros((2, 3, 3), int))).all()
 
 
 @pytest.mark.parametrize("groups", [2, 4, 9])
 @pytest.mark.parametrize("kind", [np.int64, np.uint8, np.float64])
 @pytest.mark.parametrize("largest", [9, 1 << 23])
-def test_sums_by_dealt_label_are_exact_whatever_floats_hold_them(kind, largest, groups):
+def test_sums_by_shuffled_label_are_exact_whatever_floats_hold_them(kind, largest, groups):
     generator = np.random.default_rng(5)
     count_dle = generator.integers(0, min(largest, np.iinfo(np.uint8).max if kind is np.uint8 else largest), (20, 2, 3))
     count_dle[0, 0, 0] = 1
     group_bd = generator.integers(0, groups, (50, 20))
     for group in (0, groups - 1):
-        found = of_deals(count_dle.astype(kind), group_bd, groups, lambda sums_bge, own=group: sums_bge[:, own, 2])
+        found = of_shuffles(count_dle.astype(kind), group_bd, groups, lambda sums_bge, own=group: sums_bge[:, own, 2])
         expected = [[count_dle[group_d == group, layer, 2].sum() for layer in range(2)] for group_d in group_bd]
         assert found.tolist() == expected
 
 
 def test_sums_of_predicted_counts_keep_their_fractions():
     count_dle = np.array([[[0.1]], [[0.2]], [[1 << 20]]])
-    found = of_deals(count_dle, np.array([[0, 0, 1], [0, 1, 1]]), 2, lambda sums_bge: sums_bge[:, 0, 0])
+    found = of_shuffles(count_dle, np.array([[0, 0, 1], [0, 1, 1]]), 2, lambda sums_bge: sums_bge[:, 0, 0])
     assert found[:, 0].tolist() == [0.1 + 0.2, 0.1]

@@ -179,7 +179,7 @@ def test_olmoe_token_shares_agree_with_the_published_ones(realdata):
 
 
 def test_the_kinds_of_question_differ_in_routing_beyond_what_documents_do_by_chance(gptoss, realdata):
-    """Dataset of each example as its label: real, so far above the null; dealt at random, not."""
+    """Dataset of each example as its label: real, so far above the null; shuffled at random, not."""
     datasets = [example["dataset"] for example in json.loads((realdata / "gptoss20b" / "examples.json").read_text())]
     _, labels_d = np.unique(datasets, return_inverse=True)
     counts_dle = counts_by_document(gptoss)[:, [0, 11, 23]]

@@ -19,7 +19,7 @@ from gatescope.analysis.metrics.load_balance import (
     min_violation,
 )
 from gatescope.analysis.statistics.load import max_violation
-from gatescope.analysis.tally.tally import Facet
+from gatescope.analysis.tally.tally import TokenRole
 from gatescope.routing import Document, Flag
 from tests.analysis.conftest import make_record
 from tests.analysis.test_tally import random_record
@@ -194,5 +194,5 @@ def test_one_document_has_no_interval_and_says_so():
 
 
 def test_facets_are_apart_and_an_absent_one_is_undefined():
-    found = METRICS["load_gini"](tally(even_record(0)), MetricOptions(facets=(Facet.ENCODER,), resamples=20))
+    found = METRICS["load_gini"](tally(even_record(0)), MetricOptions(facets=(TokenRole.ENCODER,), resamples=20))
     assert np.isnan(found.value).all() and found.tokens == 0

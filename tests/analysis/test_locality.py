@@ -13,7 +13,7 @@ from gatescope.analysis.counting import tally
 from gatescope.analysis.metrics import METRICS, MetricOptions
 from gatescope.analysis.statistics.nulls import chance
 from gatescope.analysis.tally.locality import LAGS, WINDOWS, best_segment_score, segment_score_by_chance
-from gatescope.analysis.tally.tally import Facet
+from gatescope.analysis.tally.tally import TokenRole
 from gatescope.routing import Document, Flag
 from tests.analysis.conftest import make_record
 from tests.analysis.test_tally import random_record
@@ -27,7 +27,7 @@ def found(name, record, **ask):
 
 def facet_of(record, row):
     flag = record.flag_t[row]
-    return Facet.FORMAT if flag & 3 else Facet.GENERATED if flag & 4 else Facet.PROMPT
+    return TokenRole.FORMAT if flag & 3 else TokenRole.GENERATED if flag & 4 else TokenRole.PROMPT
 
 
 def runs(record):

@@ -19,7 +19,7 @@ from gatescope.analysis.tally.pairs import (
     fixed_k_chance,
     product_lift,
 )
-from gatescope.analysis.tally.tally import Facet
+from gatescope.analysis.tally.tally import TokenRole
 from gatescope.routing.errors import OptionError
 from tests.analysis.conftest import make_record
 from tests.analysis.test_tally import random_record
@@ -33,7 +33,7 @@ def test_pairs_are_those_a_slow_count_finds(seed):
     for group, pairs_lef in found.items():
         slow = np.zeros_like(pairs_lef)
         for row, ids_lk in zip(range(record.tokens), record.ids_tlk.tolist(), strict=True):
-            facet = Facet.FORMAT if record.flag_t[row] & 3 else Facet.GENERATED if record.flag_t[row] & 4 else 0
+            facet = TokenRole.FORMAT if record.flag_t[row] & 3 else TokenRole.GENERATED if record.flag_t[row] & 4 else 0
             if ("", "", facet) != group:
                 continue
             for layer, ids_k in enumerate(ids_lk):

@@ -12,7 +12,7 @@ from gatescope.analysis.counting import tally
 from gatescope.analysis.metrics import METRICS, MetricOptions
 from gatescope.analysis.metrics.paths import path_depths
 from gatescope.analysis.tally.pairs import BINS
-from gatescope.analysis.tally.tally import Facet
+from gatescope.analysis.tally.tally import TokenRole
 from gatescope.routing import Document
 from gatescope.routing.errors import OptionError
 from tests.analysis.conftest import make_record
@@ -141,15 +141,15 @@ def test_more_paths_than_a_hash_keeps_apart():
 
 def test_facets_are_told_apart():
     record = random_record(4, documents=40)
-    parts = [found("path_count", record, facets=(facet,)).tokens for facet in Facet]
-    assert sum(parts) == record.tokens and parts[Facet.ENCODER] == 0
-    assert np.isnan(found("transition_share", record, facets=(Facet.ENCODER,)).value).all()
-    assert np.isnan(found("transition_information", record, facets=(Facet.ENCODER,)).value).all()
+    parts = [found("path_count", record, facets=(facet,)).tokens for facet in TokenRole]
+    assert sum(parts) == record.tokens and parts[TokenRole.ENCODER] == 0
+    assert np.isnan(found("transition_share", record, facets=(TokenRole.ENCODER,)).value).all()
+    assert np.isnan(found("transition_information", record, facets=(TokenRole.ENCODER,)).value).all()
 
 
 def test_gpt_oss_layers_tell_of_one_another(gptoss):
     """Within the bounds of what is possible, and above what a count over its first choices by numpy finds by chance."""
-    result = found("transition_information", gptoss, facets=(Facet.PROMPT,))
+    result = found("transition_information", gptoss, facets=(TokenRole.PROMPT,))
     first_tl = gptoss.ids_tlk[:, :, 0].astype(int)
     for layer, (one_t, two_t) in enumerate(pairwise(first_tl.T[:4])):
         joint = np.histogram2d(one_t, two_t, bins=[np.arange(33)] * 2)[0] / len(one_t)

@@ -1,4 +1,4 @@
-"""Permutations: every deal counted where they can be, error rates under the null, and a planted specialist."""
+"""Permutations: every shuffle counted where they can be, error rates under the null, and a planted specialist."""
 
 from itertools import permutations as orders
 
@@ -26,7 +26,7 @@ def _documents(generator, *, documents=24, experts=12, alike=15.0, tokens=80):
 
 @settings(max_examples=20)
 @given(arrays(np.int64, (5, 3), elements=st.integers(0, 9)))
-def test_p_is_that_of_counting_every_deal(counts_de):
+def test_p_is_that_of_counting_every_shuffle(counts_de):
     labels_d = np.array([0, 1, 1, 0, 1])
     every = np.array([counts_de[np.array(order) == 1].sum(axis=0) for order in orders(labels_d)])
     expected = (every >= counts_de[labels_d == 1].sum(axis=0)).mean(axis=0)
@@ -43,10 +43,10 @@ def test_every_figure_is_that_of_going_through_the_same_deals_one_by_one():
         return seen[-1]
 
     found = permutation_test(counts_de, labels_d, statistic, permutations=60)
-    deals = np.concatenate(seen)
-    z = (deals - deals.mean(axis=0)) / deals.std(axis=0)
-    np.testing.assert_allclose(found.value, deals[0])
-    np.testing.assert_allclose(found.null_mean, deals.mean(axis=0))
+    shuffles = np.concatenate(seen)
+    z = (shuffles - shuffles.mean(axis=0)) / shuffles.std(axis=0)
+    np.testing.assert_allclose(found.value, shuffles[0])
+    np.testing.assert_allclose(found.null_mean, shuffles.mean(axis=0))
     np.testing.assert_allclose(found.z, z[0])
     np.testing.assert_allclose(found.p_value, [np.mean(column >= column[0]) for column in z.T])
     left, so_far = list(range(12)), 0.0
@@ -138,7 +138,7 @@ def test_an_expert_that_is_not_there_is_undefined_and_troubles_nobody():
 
 
 def test_a_deal_that_cannot_be_computed_counts_against_the_claim():
-    """Only one of eight documents has the expert: where its label is dealt away, the ratio is undefined."""
+    """Only one of eight documents has the expert: where its label is shuffled away, the ratio is undefined."""
     counts_de, labels_d = np.array([[5.0]] + [[0.0]] * 7), np.array([1, 1, 1, 1, 0, 0, 0, 0])
 
     def ratio(sums_bge):

@@ -11,7 +11,7 @@ from sklearn.naive_bayes import MultinomialNB
 from gatescope.analysis.counting import tally, without_words
 from gatescope.analysis.metrics import METRICS, MetricOptions
 from gatescope.analysis.metrics.prediction import PRIOR, named_right
-from gatescope.analysis.tally.tally import Facet
+from gatescope.analysis.tally.tally import TokenRole
 from gatescope.routing import Document
 from gatescope.routing.errors import OptionError
 from tests.analysis.conftest import make_record
@@ -94,7 +94,7 @@ def test_generated_words_are_counted_apart():
     late = replace(record, flag_t=np.where(np.arange(record.tokens) % 30 < 15, 0, 4).astype(np.uint8))
     table_dfx = tally(late).table("words")
     assert table_dfx.sum(axis=2).tolist() == [[15, 15]] * 24
-    only = asked("word_decoding_accuracy", late, facets=(Facet.GENERATED,))
+    only = asked("word_decoding_accuracy", late, facets=(TokenRole.GENERATED,))
     assert only.tokens == 24 * 15
 
 

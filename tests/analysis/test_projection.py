@@ -14,13 +14,13 @@ from sklearn.decomposition import PCA
 from gatescope.analysis.comparison import projection
 from gatescope.analysis.comparison.projection import neighbourhood, principal, purity, token_points, unit_points
 from gatescope.analysis.counting import tally
-from gatescope.analysis.tally.tally import Facet, merge, token_facets
+from gatescope.analysis.tally.tally import TokenRole, merge, token_roles
 from gatescope.routing import Document, Flag
 from gatescope.routing.errors import OptionError
 from tests.analysis.conftest import make_record
 from tests.analysis.test_tally import part, random_record
 
-ALL = tuple(Facet)
+ALL = tuple(TokenRole)
 EXPERTS = 8
 
 
@@ -114,8 +114,8 @@ def test_what_is_left_out_is_said_and_the_sample_is_repeatable():
     assert few[0].row_n.tolist() == few[1].row_n.tolist() != few[2].row_n.tolist()
     assert len(set(few[0].row_n.tolist())) == 10
     assert few[0].warnings == (f"A random 10 of {record.tokens} are laid out.",)
-    generated = unit_points(tally(record), facets=(Facet.GENERATED,))
-    without = np.count_nonzero(tally(record).table("tokens")[:, Facet.GENERATED] == 0)
+    generated = unit_points(tally(record), facets=(TokenRole.GENERATED,))
+    without = np.count_nonzero(tally(record).table("tokens")[:, TokenRole.GENERATED] == 0)
     assert without > 0 and len(generated) == 40 - without
     assert generated.warnings == (f"{without} documents or blocks without assignments are left out.",)
 
@@ -127,7 +127,7 @@ def test_tokens_are_of_the_facet_that_a_tally_counts_them_under(seed):
     flags = np.random.default_rng(seed).integers(0, 32, record.tokens).astype(np.uint8)
     record = replace(record, flag_t=np.where(flags & Flag.ENCODER, Flag.ENCODER, flags).astype(np.uint8))
     tokens_f = tally(record, only=["tokens"]).table("tokens").sum(axis=0)
-    assert np.bincount(token_facets(record), minlength=4).tolist() == tokens_f.tolist()
+    assert np.bincount(token_roles(record), minlength=4).tolist() == tokens_f.tolist()
 
 
 def test_principal_components_agree_with_an_independent_implementation():
@@ -238,14 +238,14 @@ def test_what_documents_alone_explain_is_in_the_chance_of_words():
 
 
 def test_labels_that_mean_nothing_are_as_pure_as_chance():
-    """The p-values of domains dealt at random to documents are uniform."""
+    """The p-values of domains shuffled at random to documents are uniform."""
     points = token_points(planted_words(2), most=200)
     generator = np.random.default_rng(0)
     p_values = []
     for seed in range(60):
-        dealt_d = generator.permutation(np.arange(24) % 2)
-        dealt_points = replace(points, labels={"domain": dealt_d[points.document_n]})
-        p_values.append(purity(dealt_points, "domain", permutations=39, seed=seed).p_value)
+        shuffled_d = generator.permutation(np.arange(24) % 2)
+        shuffled_points = replace(points, labels={"domain": shuffled_d[points.document_n]})
+        p_values.append(purity(shuffled_points, "domain", permutations=39, seed=seed).p_value)
     assert kstest(p_values, "uniform").pvalue > 0.01
 
 
@@ -298,6 +298,6 @@ def test_what_cannot_be_laid_out_is_refused():
     for said, attempt in refused.items():
         with pytest.raises(OptionError, match=said):
             attempt()
-    nothing = unit_points(tally(record), facets=(Facet.ENCODER,))
+    nothing = unit_points(tally(record), facets=(TokenRole.ENCODER,))
     assert len(nothing) == 0 and principal(nothing).place_nc.shape == (0, 2)
     assert np.isnan(purity(nothing, "domain").value)

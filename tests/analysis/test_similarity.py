@@ -58,10 +58,10 @@ def test_chance_is_what_dealing_each_layer_on_its_own_gives():
     """Every way to take layer 0 from one token and layer 1 from another, one by one."""
     record = record_of(ROUTES, [7, 8, 9, 8], [0, 0, 0, 0])
     shared_tl = shared_experts(record, record.ids_tlk[0])
-    dealt = [(a + b) / 4 for a in shared_tl[:, 0].tolist() for b in shared_tl[:, 1].tolist()]
+    shuffled = [(a + b) / 4 for a in shared_tl[:, 0].tolist() for b in shared_tl[:, 1].tolist()]
     points, tail = chance_overlap(shared_tl, record.layers)
     assert points.tolist() == [0, 0.25, 0.5, 0.75, 1]
-    assert tail.tolist() == pytest.approx([np.mean([each >= point for each in dealt]) for point in points.tolist()])
+    assert tail.tolist() == pytest.approx([np.mean([each >= point for each in shuffled]) for point in points.tolist()])
 
 
 def test_layers_of_different_k_count_alike():
@@ -81,7 +81,7 @@ def test_the_nearest_tokens_are_of_other_words_one_of_each():
     assert found.overlap_n.tolist() == [0.75, 0.0]
     assert (found.best, found.tokens) == (0.75, 3)
     assert found.random == pytest.approx((0.75 + 0 + 0.5) / 3)
-    # dealt from rows 1 to 3: layer 0 shares 2, 0, 1 and layer 1 shares 1, 0, 1; only (2, 1) reaches 0.75, twice of nine
+    # drawn from rows 1 to 3: layer 0 shares 2, 0, 1 and layer 1 shares 1, 0, 1; only (2, 1) reaches 0.75, twice of nine
     assert found.expected == pytest.approx(3 * 2 / 9)
 
 
@@ -91,10 +91,10 @@ def test_the_chance_of_the_nearest_is_the_median_of_the_best_of_so_many():
     record = record_of(routes, np.arange(400), [0] * 400, experts=8)
     found = nearest(record, 0, is_counted_t=everything(record))
     shared_tl = shared_experts(record, record.ids_tlk[0])[1:]
-    dealt = [
+    shuffled = [
         np.stack([rng.choice(shared_tl[:, n], 399) for n in range(3)], axis=1).sum(axis=1).max() for _ in range(801)
     ]
-    assert found.by_chance == pytest.approx(np.median(dealt) / 6, abs=1e-9)
+    assert found.by_chance == pytest.approx(np.median(shuffled) / 6, abs=1e-9)
 
 
 def test_without_other_words_nothing_is_near():

@@ -1,4 +1,4 @@
-"""A tally is the same however documents are dealt to records and records to merges."""
+"""A tally is the same however documents are spread over records and records to merges."""
 
 from dataclasses import replace
 from functools import reduce
@@ -12,7 +12,7 @@ import gatescope.analysis.tally.count_statistics  # noqa: F401  # declares its s
 from gatescope.analysis.counting import tally
 from gatescope.analysis.tally import tally as tallying
 from gatescope.analysis.tally.files import from_bytes, to_bytes
-from gatescope.analysis.tally.tally import FIXED, STATISTICS, Facet, Group, merge
+from gatescope.analysis.tally.tally import FIXED, STATISTICS, Group, TokenRole, merge
 from gatescope.routing import Document, Flag
 from gatescope.routing.errors import OptionError, RecordError
 from tests.analysis.conftest import make_record
@@ -109,7 +109,7 @@ def test_counts_by_hand():
     assert found.table("tokens")[first].tolist() == [1, 0, 1, 0]
     assert found.table("tokens")[1 - first].tolist() == [0, 1, 0, 0]
     assert found.table("assignments")[first, :, 0].tolist() == [[0, 1, 1], [0, 0, 0], [1, 0, 1], [0, 0, 0]]
-    assert (found.table("gate_mass")[first, Facet.FORMAT, 0] / FIXED).tolist() == [0.75, 0, 0.25]
+    assert (found.table("gate_mass")[first, TokenRole.FORMAT, 0] / FIXED).tolist() == [0.75, 0, 0.25]
     assert found.table("losses")[first].tolist() == [[0, 0], [0, 0], [1, int(1.5 * 2**20)], [0, 0]]
 
 
@@ -139,4 +139,4 @@ def test_what_does_not_belong_together_is_not_merged():
 
 def test_every_statistic_says_what_it_is():
     assert all(each.meaning.endswith(".") and each.axes[0] in "ug" for each in STATISTICS.values())
-    assert Group("law", "en", Facet.PROMPT) < Group("law", "en", Facet.GENERATED)
+    assert Group("law", "en", TokenRole.PROMPT) < Group("law", "en", TokenRole.GENERATED)

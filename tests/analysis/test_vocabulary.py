@@ -20,13 +20,13 @@ from gatescope.analysis.labels.vocabulary import (
 )
 from gatescope.analysis.metrics import METRICS, MetricOptions
 from gatescope.analysis.tally import tally as tallying
-from gatescope.analysis.tally.tally import Facet, merge
+from gatescope.analysis.tally.tally import TokenRole, merge
 from gatescope.routing import Document
 from gatescope.routing.errors import OptionError
 from tests.analysis.conftest import make_record
 from tests.analysis.test_tally import part, random_record
 
-EVERY = tuple(Facet)
+EVERY = tuple(TokenRole)
 ONLY = ("sampled", "tokens")
 OLMOE = {  # published counts of four domains: mean over ids of the largest share, ids with 1, 10, 100 tokens or more
     "L0": [0.97, 0.92, 0.83],

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from gatescope.analysis.counting import tally
 from gatescope.analysis.metrics import METRICS, MetricOptions
 from gatescope.analysis.metrics import windows as scaling
-from gatescope.analysis.tally.tally import Facet, merge
+from gatescope.analysis.tally.tally import TokenRole, merge
 from gatescope.routing import EMPTY8, Flag
 from gatescope.routing.router import RouterRule
 from tests.analysis.conftest import make_record
@@ -144,7 +144,9 @@ def test_batches_do_not_depend_on_shards_nor_on_names_of_experts():
 
 
 def test_without_tokens_nothing_is_known():
-    found = VIOLATION(tally(record_of(5, [20, 20]), only=NEEDED), MetricOptions(facets=(Facet.ENCODER,), resamples=20))
+    found = VIOLATION(
+        tally(record_of(5, [20, 20]), only=NEEDED), MetricOptions(facets=(TokenRole.ENCODER,), resamples=20)
+    )
     assert np.isnan(found.value).all() and found.tokens == 0 and "No windows of 8" in found.warnings[0]
 
 

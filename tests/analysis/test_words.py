@@ -58,7 +58,7 @@ def test_observed_bits_agree_with_an_independent_implementation(tokens):
 
 
 def test_the_null_agrees_with_all_ways_to_deal_two_documents():
-    """Words a a b in each; experts 0 0 1 and 1 1 0. A deal puts the odd route at b once in three, independently."""
+    """Words a a b in each; experts 0 0 1 and 1 1 0. A shuffle puts the odd route at b once in three, independently."""
     token_t, document_t = np.array([1, 1, 2, 1, 1, 2]), np.repeat([0, 1], 3)
     experts = [[0, 0, 1], [0, 1, 0], [1, 0, 0]], [[1, 1, 0], [1, 0, 1], [0, 1, 1]]
     all_bits = [mutual_info_score(token_t, left + right) / np.log(2) for left in experts[0] for right in experts[1]]
@@ -94,7 +94,7 @@ def test_p_values_are_uniform_when_words_and_experts_both_follow_the_document_on
     assert kstest(p_values, "uniform").pvalue > 0.01
 
 
-def test_a_deal_moves_whole_routes_and_layers_share_the_deals():
+def test_a_deal_moves_whole_routes_and_layers_share_the_shuffles():
     generator = np.random.default_rng(1)
     token_t, document_t = generator.integers(0, 9, 120), np.arange(120) // 30
     ids_tlk = np.argsort(generator.random((120, 2, 6)), axis=2)[:, :, :3].astype(np.uint8)

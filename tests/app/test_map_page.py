@@ -53,7 +53,7 @@ def test_the_neighbours_are_those_of_the_study(kind):
     assert set(places.purities) == set(before.index)
     for by, found in places.purities.items():
         assert found.value == pytest.approx(before.loc[by, "value"])
-        assert found.chance == pytest.approx(before.loc[by, "null"], abs=0.01)  # other draws of the deals
+        assert found.chance == pytest.approx(before.loc[by, "null"], abs=0.01)  # other draws of the shuffles
 
 
 def test_the_page_says_what_the_plane_holds_and_whose_neighbours_are_alike(opened):

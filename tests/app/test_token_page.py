@@ -12,7 +12,7 @@ from gatescope.app.charts.token_heatmap import striking_cell
 from gatescope.app.shell.session import FRAME, server
 from gatescope.models.bundled_captures import load_welcome_capture
 from gatescope.server.settings import settings
-from gatescope.server.sources import Scope, counted, document_of
+from gatescope.server.sources import Scope, document_of, select_routes
 from gatescope.server.view import Span
 
 
@@ -91,7 +91,7 @@ def test_a_token_that_is_not_there_is_said(opened):
 )
 def test_a_row_and_its_place_are_the_same_token(scope, document, token):
     source = server().find_source("probe.sift-softmax")
-    routes = counted(source, scope)
+    routes = select_routes(source, scope)
     row = row_of(routes, scope, document, token)
     assert place_of(routes, scope, row) == (document, token)
     own = document_of(source, document)

@@ -12,11 +12,11 @@ from gatescope.app.charts.context import around, context, quoted
 from gatescope.app.charts.similarity import near_figure, near_frame, near_html, same_figure, same_html, same_plot
 from gatescope.app.views.token.token_path_figure import (
     firmness,
-    ladder_figure,
-    ladder_frame,
-    ladder_html,
     margin_figure,
     margin_plot,
+    token_path_figure,
+    token_path_frame,
+    token_path_html,
 )
 from gatescope.routing import Document, Flag
 
@@ -36,7 +36,7 @@ def close(make_record):
 def test_a_close_call_is_said_with_both_experts(close):
     firm = firmness(close, 1)
     assert firm.is_close_l.tolist() == [False, True]
-    said = ladder_figure(close, 1, firm, href).takeaway
+    said = token_path_figure(close, 1, firm, href).takeaway
     # token 1 takes experts 2 and 3 at layer 1 and rejects 0 (the third in turn of four)
     assert "The choice of 1 of 2 layers is within a bfloat16 step" in said
     assert "layer 1 (block 2): expert 3 is ahead of expert 0 by 0.004; a step there is 0.0078" in said
@@ -44,16 +44,18 @@ def test_a_close_call_is_said_with_both_experts(close):
 
 def test_a_firm_route_is_said(make_record):
     record = make_record()
-    assert "A firm route: no layer's choice is within" in ladder_figure(record, 1, firmness(record, 1), href).takeaway
+    assert (
+        "A firm route: no layer's choice is within" in token_path_figure(record, 1, firmness(record, 1), href).takeaway
+    )
 
 
 def test_without_margins_firmness_is_not_claimed(make_record):
     record = make_record(margin_tl=None)
-    assert "not known" in ladder_figure(record, 0, firmness(record, 0), href).takeaway
+    assert "not known" in token_path_figure(record, 0, firmness(record, 0), href).takeaway
 
 
 def test_the_ladder_has_a_chip_for_each_expert_and_a_hollow_one_where_it_was_close(close):
-    shown = ladder_html(close, 1, firmness(close, 1), href=href, pinned=1)
+    shown = token_path_html(close, 1, firmness(close, 1), href=href, pinned=1)
     links = re.findall(r'<a class="(chip[^"]*)"[^>]* href="([^"]*)"', shown)
     assert [link.replace("&amp;", "&") for kind, link in links if kind == "chip"] == [
         "expert?l=0&e=1",
@@ -71,11 +73,11 @@ def test_a_dropped_token_has_no_chip(make_record):
     ids_tlk = np.array([[[255, 255]], [[0, 1]], [[0, 1]]], np.uint8)
     weight_tlk = np.array([[[0, 0]], [[0.5, 0.5]], [[0.5, 0.5]]], np.float16)
     record = make_record(layers=1, ids_tlk=ids_tlk, weight_tlk=weight_tlk)
-    assert "no expert ran" in ladder_html(record, 0, firmness(record, 0), href=href, pinned=None)
+    assert "no expert ran" in token_path_html(record, 0, firmness(record, 0), href=href, pinned=None)
 
 
 def test_the_ladders_data_say_who_ran(close):
-    frame = ladder_frame(close, 1, firmness(close, 1))
+    frame = token_path_frame(close, 1, firmness(close, 1))
     assert frame[["layer", "expert", "ran"]].values.tolist() == [
         [0, 1, True],
         [0, 2, True],
@@ -179,7 +181,7 @@ def test_no_text_becomes_markup(make_record):
     shown = [
         near_html(record, found, lambda _row: HOSTILE),
         context(record, 1, href=lambda _row: HOSTILE),
-        ladder_html(record, 1, firmness(record, 1), href=lambda _layer, _expert: HOSTILE, pinned=None),
+        token_path_html(record, 1, firmness(record, 1), href=lambda _layer, _expert: HOSTILE, pinned=None),
         card(record, 1, 0, href=lambda _layer, _expert: HOSTILE),
     ]
     assert not any(re.search(r"<(script|img)", one) for one in shown)

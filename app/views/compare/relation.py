@@ -12,7 +12,7 @@ from gatescope.routing.errors import OptionError
 from gatescope.routing.record import RoutingRecord
 from gatescope.server.measures import Paired, Reading, note
 from gatescope.server.memo_cache import MemoCache
-from gatescope.server.sources import Scope, Source, facet_mask
+from gatescope.server.sources import Scope, Source, role_mask
 
 _relations, _kept = MemoCache(), MemoCache()
 
@@ -54,7 +54,7 @@ def both_of(source: Source, other: Source, pairs: Pairs, scope: Scope) -> Both:
 
     def cut() -> Both:
         first, second = paired(source.record, other.record, pairs)
-        rows_t = facet_mask(first, scope.facet)
+        rows_t = role_mask(first, scope.facet)
         if (span := scope.span) is not None:
             rows_t &= (first.position_t >= span.first) & (first.position_t <= span.last)
         if not rows_t.any():

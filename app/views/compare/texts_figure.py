@@ -21,7 +21,7 @@ from gatescope.routing.groups import layer_names
 from gatescope.routing.record import RoutingRecord
 from gatescope.server.measures import measure
 from gatescope.server.memo_cache import MemoCache
-from gatescope.server.sources import Scope, Source, document_of, facet_mask
+from gatescope.server.sources import Scope, Source, document_of, role_mask
 
 _alignments = MemoCache()
 
@@ -72,7 +72,7 @@ def stay(page: Page, other: Source, numbers: tuple[int, int], corpus: Source | N
 
 def _counting(page: Page, first: RoutingRecord, found: Alignment) -> NDArray[np.bool_]:
     """Which aligned tokens are of the facet, and within the range, that count."""
-    mask_t = facet_mask(first, page.scope.facet)
+    mask_t = role_mask(first, page.scope.facet)
     if (span := page.view.span) is not None:
         token_t = np.arange(first.tokens)
         mask_t &= (token_t >= span.first) & (token_t <= span.last)

@@ -20,7 +20,7 @@ from gatescope.routing.errors import OptionError
 from gatescope.routing.groups import layer_names
 from gatescope.server.measures import Reading, note
 from gatescope.server.memo_cache import MemoCache
-from gatescope.server.sources import Scope, Source, facet_mask
+from gatescope.server.sources import Scope, Source, role_mask
 
 HALF = 0.5
 NOTHING = 1e-9
@@ -165,7 +165,7 @@ found = saturation([moment.record.take(rows_t) for moment in moments])"""
 
 def _settled(model: str, facet: str) -> tuple[Settling, int, int, int]:
     moments = history(model)
-    rows_t = facet_mask(moments[-1].record, facet)
+    rows_t = role_mask(moments[-1].record, facet)
     if not rows_t.any():
         raise OptionError(
             "no token of that kind", expected="tokens that were read", do="let the text's own tokens count"

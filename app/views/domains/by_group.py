@@ -15,7 +15,7 @@ from gatescope.app.shell.figure import show
 from gatescope.app.shell.messages import plain
 from gatescope.app.views.domains.groups_figure import PLURALS
 from gatescope.app.views.domains.word_tables import Groups
-from gatescope.server.sources import counted, facet_mask
+from gatescope.server.sources import role_mask, select_routes
 from gatescope.server.view import LABELS
 
 SECONDS_A_CHOICE = 1.2e-6
@@ -50,8 +50,8 @@ def choose_groups(page: Page) -> Groups | None:
 
 def group_sizes(page: Page, by: str) -> Counter[str]:
     """How many documents of the scope, with tokens that count, have each label."""
-    record = counted(page.source, page.scope)
-    has_tokens = np.unique(record.document_t[facet_mask(record, page.scope.facet)])
+    record = select_routes(page.source, page.scope)
+    has_tokens = np.unique(record.document_t[role_mask(record, page.scope.facet)])
     labels = (getattr(record.documents[number], by) for number in has_tokens)
     return Counter(label for label in labels if label)
 
@@ -77,7 +77,7 @@ def _nothing_to_compare(page: Page, by: str, found: list[str]) -> None:
 
 def _guessed(page: Page, by: str) -> None:
     """Say where labels are a program's guess; under domains, languages are what labels are shuffled within."""
-    documents = counted(page.source, page.scope).documents
+    documents = select_routes(page.source, page.scope).documents
     guessed = sum(document.language_guessed for document in documents)
     if guessed:
         use = "" if by == "language" else " They are the strata that domains are shuffled within."
@@ -113,7 +113,7 @@ def show_if_computed(
 def _offer_to_compute(groups: Groups, key: str) -> None:
     """A button where a table takes long."""
     page = groups.page
-    size = counted(page.source, page.scope).ids_tlk.size
+    size = select_routes(page.source, page.scope).ids_tlk.size
 
     def ask() -> None:
         st.session_state[ASKED] = st.session_state.get(ASKED, set()) | {(page.source.id, groups.by, page.scope)}

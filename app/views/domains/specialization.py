@@ -22,7 +22,7 @@ from gatescope.app.views.domains.evidence_figure import (
 )
 from gatescope.app.views.domains.usage_difference_figure import all_layers, one_layer
 from gatescope.app.views.domains.word_tables import Groups
-from gatescope.server.sources import counted, facet_mask
+from gatescope.server.sources import role_mask, select_routes
 
 ONE, ALL = "Experts of one layer", "All layers"
 GROUP = "leaning-group"
@@ -136,8 +136,8 @@ def _offer(groups: Groups, difference: Result, group: np.intp, expert: np.intp) 
 def _panel(groups: Groups, difference: Result, group: int, expert: int) -> str:
     page, layer = groups.page, groups.layer
     share = page.measure("token_share_of_group", by=groups.by)
-    record = counted(page.source, page.scope)
-    counted_t = facet_mask(record, page.scope.facet)
+    record = select_routes(page.source, page.scope)
+    counted_t = role_mask(record, page.scope.facet)
     in_group_d = np.array([getattr(document, groups.by) == difference.groups[group] for document in record.documents])
     use = document_use(record, counted_t, layer, expert)
     parts = word_parts(record, counted_t, in_group_d, layer, expert)

@@ -17,7 +17,7 @@ from gatescope.routing.errors import OptionError
 from gatescope.routing.record import RoutingRecord
 from gatescope.server.measures import LIVE_RESAMPLES, Reading, note, table
 from gatescope.server.memo_cache import MemoCache
-from gatescope.server.sources import WHOLE, counted, facet_mask
+from gatescope.server.sources import WHOLE, role_mask, select_routes
 
 LIVE_CHOICES = 4_000_000
 """Choices of experts up to which the words' part is computed without asking: some seconds."""
@@ -63,12 +63,12 @@ def _made(groups: Groups, name: str, make: Make) -> pd.DataFrame | None:
     page = groups.page
     if page.scope == WHOLE and (before := table(page.source, f"{name}.{groups.by}")) is not None:
         return before
-    record = counted(page.source, page.scope)
+    record = select_routes(page.source, page.scope)
     if record.ids_tlk.size > LIVE_CHOICES and not groups.is_asked:
         return None
     note(_call_of(page, name, groups.by))
     key = (*page.source.key, name, groups.by, page.scope)
-    return _tables.get(key, lambda: make(record.take(facet_mask(record, page.scope.facet)), groups.by, groups.names))
+    return _tables.get(key, lambda: make(record.take(role_mask(record, page.scope.facet)), groups.by, groups.names))
 
 
 def _call_of(page: Page, name: str, by: str) -> Reading:

@@ -12,13 +12,13 @@ from gatescope.app.charts.page import Page
 from gatescope.app.shell.figure import show
 from gatescope.app.shell.messages import plain, show_error
 from gatescope.app.shell.session import server, watcher
-from gatescope.app.views.expert.ablation_figure import QUESTION, knockout_figure
+from gatescope.app.views.expert.ablation_figure import QUESTION, ablation_figure
 from gatescope.app.views.expert.profile_figure import Chosen
 from gatescope.routing.errors import GatescopeError, ModelError, OptionError, explained
 from gatescope.routing.record import RoutingRecord
 from gatescope.server.jobs import Job, Phase, Tick
 from gatescope.server.model_worker import ModelWorker
-from gatescope.server.sources import counted
+from gatescope.server.sources import select_routes
 
 TEXTS = 12
 POLL_SECONDS = 0.5
@@ -39,7 +39,7 @@ def knock_out(page: Page, chosen: Chosen) -> None:
 
 
 def _result(page: Page, chosen: Chosen) -> Figure | None:
-    texts = _texts(counted(page.source, page.scope))
+    texts = _texts(select_routes(page.source, page.scope))
     job = st.session_state.setdefault(JOBS, {}).get(_key(page, chosen))
     if job is None or job.phase is Phase.CANCELLED:
         _offer(page, chosen, texts, was_stopped=job is not None)
@@ -49,7 +49,7 @@ def _result(page: Page, chosen: Chosen) -> Figure | None:
         show_error(explained(job.error))
         _offer(page, chosen, texts)
     elif job.result is not None:
-        return knockout_figure(*job.result)
+        return ablation_figure(*job.result)
     return None
 
 

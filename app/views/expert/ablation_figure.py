@@ -14,7 +14,7 @@ MOST_TEXTS = 100_000
 QUESTION = "What does the model lose without it?"
 
 
-def knockout_figure(found: list[Loss], documents: int, tokens: int) -> Figure:
+def ablation_figure(found: list[Loss], documents: int, tokens: int) -> Figure:
     """What is said around the knock-out; the first is the expert, the others are its controls."""
     own, controls = found[0], found[1:]
     rise_c = [each.rise for each in controls]
@@ -42,8 +42,8 @@ def knockout_figure(found: list[Loss], documents: int, tokens: int) -> Figure:
             ("Controls", "the experts of this layer whose load is nearest to its own, on the same texts."),
             ("Not this", "what a model would lose that was trained without it."),
         ),
-        body=(Chart(knockout_plot(found)),),
-        frame=lambda: knockout_frame(found),
+        body=(Chart(ablation_plot(found)),),
+        frame=lambda: ablation_frame(found),
     )
 
 
@@ -71,7 +71,7 @@ def what_texts_tell(own: Loss, documents: int) -> str:
     )
 
 
-def knockout_plot(found: list[Loss]) -> go.Figure:
+def ablation_plot(found: list[Loss]) -> go.Figure:
     """The expert first, then its controls."""
     names = [f"expert {each.expert}{'' if at else ' (this one)'}" for at, each in enumerate(found)]
     rise_n, low_n, high_n = (np.array([getattr(each, end) for each in found]) for end in ("rise", "low", "high"))
@@ -87,6 +87,6 @@ def knockout_plot(found: list[Loss]) -> go.Figure:
     )
 
 
-def knockout_frame(found: list[Loss]) -> pd.DataFrame:
+def ablation_frame(found: list[Loss]) -> pd.DataFrame:
     """The knock-out's data."""
     return pd.DataFrame(found, columns=Loss._fields).assign(is_control=[at > 0 for at in range(len(found))])

@@ -15,7 +15,7 @@ from gatescope.app.views.expert.forest_figure import forest
 from gatescope.app.views.expert.profile_figure import Chosen
 from gatescope.routing.errors import OptionError
 from gatescope.server.measures import call
-from gatescope.server.sources import counted
+from gatescope.server.sources import select_routes
 
 SURE = 0.05
 
@@ -194,7 +194,7 @@ def classes_plot(frame: pd.DataFrame) -> go.Figure:
 def groups(page: Page, chosen: Chosen) -> Figure:
     """The domains or languages that use the expert most. Errors: OptionError where no document has such a label."""
     by = page.view.by
-    if not any(getattr(document, by) for document in counted(page.source, page.scope).documents):
+    if not any(getattr(document, by) for document in select_routes(page.source, page.scope).documents):
         raise OptionError(
             f"no document says its {by}",
             expected=f"texts labelled with a {by}",

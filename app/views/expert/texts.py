@@ -9,7 +9,7 @@ from gatescope.app.shell.figure import show
 from gatescope.app.shell.links import linker
 from gatescope.app.views.expert.profile_figure import Chosen
 from gatescope.app.views.expert.words_figure import KINDS, WHERE, WHICH, where, words
-from gatescope.server.sources import counted
+from gatescope.server.sources import select_routes
 
 
 def show_words(page: Page, chosen: Chosen) -> None:
@@ -37,7 +37,7 @@ def show_places(page: Page, chosen: Chosen) -> None:
     to_prompt = linker("prompt")
 
     def href(row: int) -> str:
-        document, token = place_of(counted(page.source, page.scope), page.scope, row)
+        document, token = place_of(select_routes(page.source, page.scope), page.scope, row)
         return to_prompt(
             capture=page.source.id, document=document or None, token=token, layer=chosen.layer, span=None, slice=None
         )

@@ -29,7 +29,7 @@ from gatescope.app.views.expert.profile_figure import Chosen
 from gatescope.routing.errors import OptionError
 from gatescope.routing.record import RoutingRecord
 from gatescope.server.measures import call
-from gatescope.server.sources import counted, facet_mask
+from gatescope.server.sources import role_mask, select_routes
 
 WHICH = "Which words does it take?"
 WHERE = "Where does it work?"
@@ -192,13 +192,13 @@ def contexts_frame(record: RoutingRecord, found: Contexts, layer: int, expert: i
 
 def words(page: Page, chosen: Chosen, kind: Kind) -> Figure:
     """The table of words, by what is read, predicted or came next."""
-    record, found = counted(page.source, page.scope), _vocabulary(page, chosen, kind)
+    record, found = select_routes(page.source, page.scope), _vocabulary(page, chosen, kind)
     return replace(words_figure(record, found, kind, population(page, chosen)), at=chosen.place)
 
 
 def where(page: Page, chosen: Chosen, href: Href) -> Figure:
     """Contexts at random beside those of most weight."""
-    record = counted(page.source, page.scope)
+    record = select_routes(page.source, page.scope)
     found = call(page.source, page.scope, contexts, chosen.layer, chosen.expert)
     try:
         read = _vocabulary(page, chosen, "read")
@@ -222,7 +222,7 @@ def _vocabulary(page: Page, chosen: Chosen, kind: Kind) -> Vocabulary:
 
 def population(page: Page, chosen: Chosen) -> str:
     """How many tokens the expert worked on, in words."""
-    record = counted(page.source, page.scope)
-    mask_t = facet_mask(record, page.scope.facet)
+    record = select_routes(page.source, page.scope)
+    mask_t = role_mask(record, page.scope.facet)
     own = int(np.count_nonzero(uses(record, chosen.layer, chosen.expert) & mask_t))
     return f"N = {own:,} of {int(mask_t.sum()):,} tokens"

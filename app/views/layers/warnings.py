@@ -7,7 +7,7 @@ from gatescope.app.charts.page import Page
 from gatescope.app.shell.messages import plain
 from gatescope.server.measures import tally_of
 from gatescope.server.memo_cache import MemoCache
-from gatescope.server.sources import FACETS, WHOLE, counted
+from gatescope.server.sources import TOKEN_ROLES, WHOLE, select_routes
 from gatescope.studies.results import read_warnings
 
 _WARNINGS = MemoCache()
@@ -33,4 +33,4 @@ def _looked_for(page: Page) -> tuple[DataWarning, ...]:
     if found is not None:
         return tuple(each for each in found if each.rule not in RULES or "results" not in RULES[each.rule].needs)
     tally = tally_of(page.source, "relative_load", page.scope)
-    return lint(tally, None, counted(page.source, page.scope), facets=FACETS[page.scope.facet])
+    return lint(tally, None, select_routes(page.source, page.scope), facets=TOKEN_ROLES[page.scope.facet])

@@ -14,7 +14,7 @@ from gatescope.routing.groups import layer_names
 from gatescope.server.measures import Reading, note, tally_of
 from gatescope.server.memo_cache import MemoCache
 from gatescope.server.snippet import facet_names
-from gatescope.server.sources import FACETS, Scope, Source
+from gatescope.server.sources import TOKEN_ROLES, Scope, Source
 
 QUESTION = "Is there enough text to go by?"
 METRIC = "relative_load"
@@ -110,10 +110,10 @@ def _enough(source: Source, scope: Scope) -> Enough:
     imports = (
         "from gatescope.analysis.quality.sample_size import enough",
         "from gatescope.analysis.registry import MetricOptions",
-        "from gatescope.analysis.tally.tally import Facet",
+        "from gatescope.analysis.tally.tally import TokenRole",
     )
     note(Reading(source=source, scope=scope, code=code, imports=imports))
     return _found.get(
         (*source.key, scope),
-        lambda: enough(tally_of(source, METRIC, scope), MetricOptions(facets=FACETS[scope.facet])),
+        lambda: enough(tally_of(source, METRIC, scope), MetricOptions(facets=TOKEN_ROLES[scope.facet])),
     )

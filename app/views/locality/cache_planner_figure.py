@@ -18,7 +18,7 @@ from gatescope.app.views.locality.reach_figure import BEST
 from gatescope.routing.router import RouterRule
 from gatescope.server.measures import LIVE_RESAMPLES, Reading, note
 from gatescope.server.memo_cache import MemoCache
-from gatescope.server.sources import counted, facet_mask
+from gatescope.server.sources import role_mask, select_routes
 
 FORMATS = {"32 bits a weight": 4.0, "16 bits a weight": 2.0, "8 bits a weight": 1.0, "4 bits a weight": 0.5}
 _BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
@@ -223,7 +223,7 @@ def _call_of(page: Page, found: Plan) -> Reading:
 
 
 def _by_document(page: Page) -> Depths:
-    record = counted(page.source, page.scope)
+    record = select_routes(page.source, page.scope)
     return _depths.get(
-        (*page.source.key, page.scope), lambda: lru_depths_by_document(record, facet_mask(record, page.scope.facet))
+        (*page.source.key, page.scope), lambda: lru_depths_by_document(record, role_mask(record, page.scope.facet))
     )

@@ -10,7 +10,7 @@ from gatescope.routing.record import RoutingRecord
 from gatescope.server.measures import Reading, note
 from gatescope.server.memo_cache import MemoCache
 from gatescope.server.snippet import facet_names
-from gatescope.server.sources import FACETS, Scope, Source, counted
+from gatescope.server.sources import TOKEN_ROLES, Scope, Source, select_routes
 
 TOKENS_DRAWN = 2_000
 FEWEST = 3
@@ -55,23 +55,23 @@ def _call_of(source: Source, kind: str, plane: str, scope: Scope, layer: int | N
     imports = (
         f"from gatescope.analysis.comparison.{home} import {made}",
         "from gatescope.analysis.comparison.projection import neighbourhood, principal, purity",
-        "from gatescope.analysis.tally.tally import Facet",
+        "from gatescope.analysis.tally.tally import TokenRole",
     )
     return Reading(source=source, scope=scope, code=code, imports=imports)
 
 
 def _within(source: Source, scope: Scope, layer: int | None) -> Places:
-    record = counted(source, scope)
-    points = document_points(record, layer=layer, facets=FACETS[scope.facet])
+    record = select_routes(source, scope)
+    points = document_points(record, layer=layer, facets=TOKEN_ROLES[scope.facet])
     return _found("documents", record, points, principal(points), None, 0)
 
 
 def _laid_out(source: Source, kind: str, plane: str, scope: Scope, layer: int | None) -> Places:
-    record = counted(source, scope)
+    record = select_routes(source, scope)
     if kind == "documents":
-        points = document_points(record, layer=layer, facets=FACETS[scope.facet], seed=SEED)
+        points = document_points(record, layer=layer, facets=TOKEN_ROLES[scope.facet], seed=SEED)
     else:
-        points = token_points(record, layer=layer, facets=FACETS[scope.facet], most=TOKENS_DRAWN, seed=SEED)
+        points = token_points(record, layer=layer, facets=TOKEN_ROLES[scope.facet], most=TOKENS_DRAWN, seed=SEED)
     if len(points) < FEWEST:
         raise OptionError(
             f"{len(points)} {kind} to lay out",

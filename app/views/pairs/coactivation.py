@@ -23,7 +23,7 @@ from gatescope.app.views.pairs.coactivation_figure import (
     strongest_pair,
 )
 from gatescope.app.views.pairs.contexts_figure import contexts, contexts_html, sampled, shared_rows
-from gatescope.server.sources import counted, facet_mask
+from gatescope.server.sources import role_mask, select_routes
 
 
 def chosen_pair(page: Page, pairs: LayerPairs, layer: int) -> Pair:
@@ -119,8 +119,8 @@ def _choose_pair(page: Page, pairs: LayerPairs, pair: Pair) -> None:
 
 def _shared_tokens(page: Page, layer: int, pair: Pair) -> None:
     """Up to a dozen tokens at random, in their context, with the way to each."""
-    record = counted(page.source, page.scope)
-    rows = shared_rows(record, layer, pair, facet_mask(record, page.scope.facet))
+    record = select_routes(page.source, page.scope)
+    rows = shared_rows(record, layer, pair, role_mask(record, page.scope.facet))
     if not len(rows):
         st.caption("No token that counts was given to both.")
         return

@@ -25,7 +25,7 @@ from gatescope.routing.errors import OptionError
 from gatescope.routing.router import RouterRule
 from gatescope.server.measures import Reading, note, noting
 from gatescope.server.memo_cache import MemoCache
-from gatescope.server.sources import counted, facet_mask
+from gatescope.server.sources import role_mask, select_routes
 
 Order = Literal["clustered", "by number"]
 ORDERS: tuple[Order, ...] = ("clustered", "by number")
@@ -264,8 +264,8 @@ def _tested(page: Page, layer: int, support: Result) -> PairTest:
     """The test of one layer's pairs, on the tokens at hand."""
 
     def compute() -> PairTest:
-        record = counted(page.source, page.scope)
-        counts_t = facet_mask(record, page.scope.facet)
+        record = select_routes(page.source, page.scope)
+        counts_t = role_mask(record, page.scope.facet)
         ids_tk, document_t = record.ids_tlk[counts_t, layer], record.document_t[counts_t]
         is_known = support.null is not None and support.places is None  # for every pair
         if page.source.is_cut or not is_known:  # the whole was counted, its first documents are at hand

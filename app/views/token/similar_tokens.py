@@ -12,7 +12,7 @@ from gatescope.app.shell.session import server
 from gatescope.app.views.token.similar_tokens_figure import near, same
 from gatescope.routing.record import RoutingRecord
 from gatescope.server.server import corpus_of
-from gatescope.server.sources import Scope, Source, counted
+from gatescope.server.sources import Scope, Source, select_routes
 
 
 def show_alike(page: Page, record: RoutingRecord, number: int, token: int) -> None:
@@ -37,7 +37,7 @@ def _corpus(page: Page) -> Source | None:
 
 
 def _href(source: Source, scope: Scope) -> Callable[[int], str]:
-    to_token, pool = linker("token"), counted(source, scope)
+    to_token, pool = linker("token"), select_routes(source, scope)
 
     def href(row: int) -> str:
         document, token = place_of(pool, scope, row)

@@ -15,14 +15,14 @@ from gatescope.routing.errors import OptionError
 from gatescope.routing.record import RoutingRecord
 from gatescope.server.measures import Reading, note
 from gatescope.server.memo_cache import MemoCache
-from gatescope.server.sources import Scope, Source, counted, facet_mask
+from gatescope.server.sources import Scope, Source, role_mask, select_routes
 
 _found = MemoCache()
 
 
 def near(page: Page, record: RoutingRecord, number: int, token: int, href: Href) -> Figure:
     """Other words that route like a token; `record` is its document, `number` that document's number."""
-    pool, key = counted(page.source, page.scope), ("others", *page.source.key, page.scope, number, token)
+    pool, key = select_routes(page.source, page.scope), ("others", *page.source.key, page.scope, number, token)
     note(_call(page.source, page.scope, record, number, token, "nearest_to"))
     found = _found.get(key, lambda: _others(page, record, number, token))
     if not len(found.row_n):
@@ -40,7 +40,7 @@ def same(page: Page, record: RoutingRecord, number: int, token: int, elsewhere: 
     key = ("word", *source.key, scope, *page.source.key, number, token)
     found = _found.get(key, lambda: _word(source, scope, record, None if elsewhere else number, token))
     note(_call(source, scope, record, None if elsewhere else number, token, "same_word"))
-    pool, word = counted(source, scope), quoted(record, record.token_t[token])
+    pool, word = select_routes(source, scope), quoted(record, record.token_t[token])
     if not len(found.row_n):
         raise OptionError(f"{word} only here", expected="the same word elsewhere", do="pin a word that comes again")
     corpus = elsewhere.name if elsewhere else ""
@@ -56,7 +56,7 @@ def _own(pool: RoutingRecord, scope: Scope, number: int | None, token: int) -> t
 
 def _call(source: Source, scope: Scope, record: RoutingRecord, number: int | None, token: int, what: str) -> Reading:
     """How the tokens that go alike can be had without the page; `what` is the function."""
-    pool = counted(source, scope)
+    pool = select_routes(source, scope)
     row = None if number is None else row_of(pool, scope, number, token)
     route, word = f"np.array({record.ids_tlk[token].tolist()}, np.{record.ids_tlk.dtype})", int(record.token_t[token])
     own = f"own_t = np.arange(record.tokens) == {-1 if row is None else row}"
@@ -73,14 +73,14 @@ def _call(source: Source, scope: Scope, record: RoutingRecord, number: int | Non
 
 
 def _others(page: Page, record: RoutingRecord, number: int, token: int) -> Near:
-    pool = counted(page.source, page.scope)
+    pool = select_routes(page.source, page.scope)
     _, own_t = _own(pool, page.scope, number, token)
-    is_counted_t = facet_mask(pool, page.scope.facet) & ~own_t
+    is_counted_t = role_mask(pool, page.scope.facet) & ~own_t
     return nearest_to(pool, record.ids_tlk[token], int(record.token_t[token]), is_counted_t=is_counted_t)
 
 
 def _word(source: Source, scope: Scope, record: RoutingRecord, number: int | None, token: int) -> SameWord:
-    pool = counted(source, scope)
+    pool = select_routes(source, scope)
     document, own_t = _own(pool, scope, number, token)
     return same_word(
         pool,
@@ -88,5 +88,5 @@ def _word(source: Source, scope: Scope, record: RoutingRecord, number: int | Non
         int(record.token_t[token]),
         own_t=own_t,
         document=document,
-        is_counted_t=facet_mask(pool, scope.facet),
+        is_counted_t=role_mask(pool, scope.facet),
     )

@@ -88,7 +88,9 @@ def firmness(record: RoutingRecord, token: int) -> Firmness:
     return Firmness(margin_tl[token], typical_l, steps(record, row, "bfloat16")[0], steps(record, row, "float16")[0])
 
 
-def ladder_figure(record: RoutingRecord, token: int, firm: Firmness, href: Href, pinned: int | None = None) -> Figure:
+def token_path_figure(
+    record: RoutingRecord, token: int, firm: Firmness, href: Href, pinned: int | None = None
+) -> Figure:
     """What is said around the ladder."""
     return Figure(
         key="ladder",
@@ -102,8 +104,8 @@ def ladder_figure(record: RoutingRecord, token: int, firm: Firmness, href: Href,
             ("A step", "what two neighbouring numbers of a format are apart, at scores of this size: see the margins."),
             ("Not this", "expert 3 of one layer has nothing to do with expert 3 of another."),
         ),
-        body=(Html(ladder_html(record, token, firm, href=href, pinned=pinned), "ladder-html"),),
-        frame=lambda: ladder_frame(record, token, firm),
+        body=(Html(token_path_html(record, token, firm, href=href, pinned=pinned), "ladder-html"),),
+        frame=lambda: token_path_frame(record, token, firm),
     )
 
 
@@ -134,7 +136,7 @@ def _rejected(record: RoutingRecord, token: int, layer: int) -> str:
     return f"expert {record.rejected_tl[token, layer]}"
 
 
-def ladder_html(record: RoutingRecord, token: int, firm: Firmness, *, href: Href, pinned: int | None) -> str:
+def token_path_html(record: RoutingRecord, token: int, firm: Firmness, *, href: Href, pinned: int | None) -> str:
     """The ladder: a row for each layer, with links to its experts."""
     rows = "".join(_rung(record, token, rule.layer, firm, href, rule.layer == pinned) for rule in record.layers)
     return (
@@ -188,7 +190,7 @@ def _chip(link: str, expert: int, said: str, label: str, share: float | None) ->
     )
 
 
-def ladder_frame(record: RoutingRecord, token: int, firm: Firmness) -> pd.DataFrame:
+def token_path_frame(record: RoutingRecord, token: int, firm: Firmness) -> pd.DataFrame:
     """The ladder's data: a row for each layer and slot, the first rejected expert last."""
     rows: list[dict[str, object]] = []
     for rule in record.layers:
@@ -291,7 +293,7 @@ def margin_frame(record: RoutingRecord, firm: Firmness) -> pd.DataFrame:
 
 def ladder(page: Page, record: RoutingRecord, token: int, href: Href) -> Figure:
     """The experts that took a token, layer by layer; `record` is its document."""
-    return ladder_figure(record, token, _firmness(page, record, token), href, page.view.layer)
+    return token_path_figure(record, token, _firmness(page, record, token), href, page.view.layer)
 
 
 def margins(page: Page, record: RoutingRecord, token: int) -> Figure:
