@@ -73,7 +73,7 @@ def _reading(record: RoutingRecord) -> Reading:
         for domain, language in [labels[code // len(Facet)]]
     )
     start_d = np.searchsorted(record.document_t, np.arange(len(record.documents) + 1))
-    return Reading(record, facet_t, group_t, groups, start_d)
+    return Reading(record, facet_t, group_t, groups, start_d, {})
 
 
 def _by_facet(reading: Reading) -> Reading:

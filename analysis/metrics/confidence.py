@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from gatescope.analysis.metrics.load_balance import counts_ule, interval, with_sample_size
 from gatescope.analysis.registry import MetricOptions, Result, metric
 from gatescope.analysis.statistics.shares import entropy_bits, ratio, shares
+from gatescope.analysis.tally.adding import add_known, count_cells
 from gatescope.analysis.tally.tally import Facet, Reading, Tally, statistic
 from gatescope.routing import RouterRule, RoutingRecord
 
@@ -224,30 +225,38 @@ def _values(reading: Reading, quantity: Quantity) -> Iterator[tuple[int, slice, 
             yield rule.layer, rows, np.where(known_t, value_t, np.nan)
 
 
-def _sums(reading: Reading, quantity: Quantity) -> NDArray[np.int64] | None:
-    """Tokens for which the quantity is known, and its sum in multiples of 1/FIXED, by document and facet."""
-    documents, facets = len(reading.record.documents), len(Facet)
+def _counted(reading: Reading, quantity: Quantity) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+    """Sums and bins, which are asked for one after the other, of values that are worked out once; None of none."""
+    if quantity.name in reading.memo:
+        both: tuple[NDArray[np.int64], NDArray[np.int64]] | None = reading.memo.pop(quantity.name)
+        return both
+    documents, facets, first = len(reading.record.documents), len(Facet), _first_bin(quantity)
     place_t = reading.record.document_t.astype(np.int64) * facets + reading.facet_t
-    sums_xln = np.zeros((documents * facets, len(reading.record.layers), 2), np.int64)
+    sums_lxn = np.zeros((len(reading.record.layers), documents * facets, 2), np.int64)
+    bins_lgb = np.zeros((len(reading.record.layers), len(reading.groups), BINS - first), np.int64)
     seen = False
     for layer, rows, value_t in _values(reading, quantity):
-        seen, known_t = True, np.isfinite(value_t)
-        whole_t = np.rint(value_t[known_t] * FIXED).astype(np.int64)
-        np.add.at(sums_xln[:, layer, 0], place_t[rows][known_t], 1)
-        np.add.at(sums_xln[:, layer, 1], place_t[rows][known_t], whole_t)
-    return sums_xln.reshape(documents, facets, *sums_xln.shape[1:]) if seen else None
+        seen = True
+        add_known(place_t[rows], value_t, FIXED, sums_lxn[layer])
+        known_t = np.isfinite(value_t)
+        floored_t = value_t[known_t] if not first else np.maximum(value_t[known_t], 0.0) + 0.0
+        count_cells(reading.group_t[rows][known_t], bin_of(floored_t) - first, bins_lgb[layer])
+    sums_xln = np.ascontiguousarray(sums_lxn.swapaxes(0, 1)).reshape(documents, facets, -1, 2)
+    found = (sums_xln, np.ascontiguousarray(bins_lgb.swapaxes(0, 1))) if seen else None
+    reading.memo[quantity.name] = found
+    return found
+
+
+def _sums(reading: Reading, quantity: Quantity) -> NDArray[np.int64] | None:
+    """Tokens for which the quantity is known, and its sum in multiples of 1/FIXED, by document and facet."""
+    found = _counted(reading, quantity)
+    return None if found is None else found[0]
 
 
 def _bins(reading: Reading, quantity: Quantity) -> NDArray[np.int64] | None:
     """Tokens in each bin, by group and layer."""
-    first = _first_bin(quantity)
-    bins_glb = np.zeros((len(reading.groups), len(reading.record.layers), BINS - first), np.int64)
-    seen = False
-    for layer, rows, value_t in _values(reading, quantity):
-        seen, known_t = True, np.isfinite(value_t)
-        floored_t = value_t[known_t] if not first else np.maximum(value_t[known_t], 0.0) + 0.0
-        np.add.at(bins_glb[:, layer], (reading.group_t[rows][known_t], bin_of(floored_t) - first), 1)
-    return bins_glb if seen else None
+    found = _counted(reading, quantity)
+    return None if found is None else found[1]
 
 
 def _first_bin(quantity: Quantity) -> int:

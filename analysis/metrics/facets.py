@@ -32,7 +32,8 @@ def place_loads(reading: Reading) -> NDArray[np.int64]:
     bucket_t = np.where(reading.facet_t == Facet.FORMAT, SPECIAL, bucket_t)
     counted_t = reading.facet_t != Facet.ENCODER
     whose_t = (record.document_t.astype(np.int64) * buckets + bucket_t)[counted_t]
-    count_xle = count_by(record.ids_tlk[counted_t], whose_t, len(record.documents) * buckets, record.experts)
+    ids_tlk = record.ids_tlk if counted_t.all() else record.ids_tlk[counted_t]
+    count_xle = count_by(ids_tlk, whose_t, len(record.documents) * buckets, record.experts)
     return count_xle.reshape(len(record.documents), buckets, *count_xle.shape[1:])
 
 

@@ -9,6 +9,7 @@ from gatescope.analysis.labels.matched import load_matched
 from gatescope.analysis.metrics.load_balance import counts_ule, interval
 from gatescope.analysis.registry import MetricOptions, Result, metric, tokens_of
 from gatescope.analysis.statistics.shares import ratio, shares
+from gatescope.analysis.tally.adding import count_sets
 from gatescope.analysis.tally.locality import (
     LAGS,
     WINDOWS,
@@ -28,10 +29,9 @@ CLASSES = ("every pair", "another token", "the same token again")
 def sets(reading: Reading) -> NDArray[np.int64]:
     """Tokens that had an expert in a layer, and those that had all k, by document and facet."""
     record = reading.record
-    filled_tl = (record.ids_tlk < record.experts).sum(axis=2)
     k_l = np.array([rule.k for rule in record.layers])
     count_xln = np.zeros((len(record.documents) * FACETS, len(record.layers), 2), np.int64)
-    np.add.at(count_xln, places(reading), np.stack([filled_tl > 0, filled_tl == k_l], axis=-1))
+    count_sets(np.ascontiguousarray(record.ids_tlk), places(reading), k_l, record.experts, count_xln)
     return _by_facet(reading, count_xln)
 
 

@@ -29,13 +29,13 @@ def first_choices(reading: Reading) -> NDArray[np.int64]:
 
 
 @statistic(per="group", axes="glef", needs=FEW)
-def first_transitions(reading: Reading) -> NDArray[np.int64] | None:
+def first_transitions(reading: Reading) -> NDArray[np.uint32] | None:
     """Tokens by first choice at a layer and at the next one; the last layer has no next one."""
     return _transitions(reading, 1)
 
 
 @statistic(per="facet", axes="glef", needs=FEW)
-def set_transitions(reading: Reading) -> NDArray[np.int64] | None:
+def set_transitions(reading: Reading) -> NDArray[np.uint32] | None:
     """Tokens by every expert chosen at a layer and every one at the next; the last layer has no next one."""
     return _transitions(reading, reading.record.slots)
 
@@ -264,7 +264,7 @@ def is_exact(experts: int, depth: int) -> bool:
     return bool((experts + 1) ** depth <= BINS)
 
 
-def _transitions(reading: Reading, slots: int) -> NDArray[np.int64] | None:
+def _transitions(reading: Reading, slots: int) -> NDArray[np.uint32] | None:
     record = reading.record
     if not fits(len(record.layers), record.experts):
         return None

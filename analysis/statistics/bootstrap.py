@@ -82,14 +82,15 @@ class Units:
         value: NDArray[np.float64] = self.answers(statistic, 1, lambda _rows: self.by_group(np.ones((1, len(self)))))[0]
         return value
 
-    def answers(self, statistic: Statistic, draws: int, weigh: Weigh) -> NDArray[np.float64]:
-        """The statistic of each draw, computed some draws at a time."""
+    def answers(self, statistic: Statistic, draws: int, weigh: Weigh, *, by_group: bool = False) -> NDArray[np.float64]:
+        """The statistic of each draw, some draws at a time; `by_group` where units weigh in their own group."""
         cells = max(len(self), *(table[:1].size for table in self.tables)) * self.groups
         step = max(1, _CHUNK_CELLS // max(cells, 1))
         every_b = np.zeros(0)
         for start in range(0, draws, step):
             rows = slice(start, min(start + step, draws))
-            part_b = _answer(statistic, self.sums(weigh(rows)), rows.stop - start)
+            sums = self.sums_of_groups(np.asarray(weigh(rows), np.float64)) if by_group else self.sums(weigh(rows))
+            part_b = _answer(statistic, sums, rows.stop - start)
             if not start:
                 every_b = np.empty((draws, *part_b.shape[1:]))
             every_b[rows] = part_b
@@ -101,16 +102,39 @@ class Units:
         flat = [table.reshape(len(table), math.prod(table.shape[1:])) for table in self.tables]
         return tuple(each.astype(np.float64, copy=False) if each.size <= _HELD_CELLS else each for each in flat)
 
+    @cached_property
+    def _own_g(self) -> list[NDArray[np.intp]]:
+        """The units of each group."""
+        return [np.flatnonzero(self.group_u == group) for group in range(self.groups)]
+
+    @cached_property
+    def _flat_by_group(self) -> list[list[NDArray[np.number]]]:
+        """Per table, the rows of each group's units."""
+        return [[flat_uc[own] for own in self._own_g] for flat_uc in self._flat]
+
     def sums(self, weight: Weights) -> list[NDArray[np.float64]]:
         """Each table summed over units with weights (…, units), masked where no unit has a cell."""
         flat_xu = np.asarray(weight, np.float64).reshape(int(np.prod(weight.shape[:-1])), len(self))
+        return self._shaped([_product(flat_xu, flat_uc) for flat_uc in self._flat], weight.shape[:-1])
+
+    def sums_of_groups(self, weight_bu: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+        """The same of each group's own units, (draws, groups, …), where there are groups."""
+        if self.group_u is None:
+            return self.sums(weight_bu)
         sums = [
-            _product(flat_xu, flat_uc).reshape(*weight.shape[:-1], *table.shape[1:])
-            for flat_uc, table in zip(self._flat, self.tables, strict=True)
+            np.stack(
+                [_product(weight_bu[:, own], own_uc) for own, own_uc in zip(self._own_g, of_g, strict=True)], axis=1
+            )
+            for of_g in self._flat_by_group
         ]
+        return self._shaped(sums, (len(weight_bu), self.groups))
+
+    def _shaped(self, sums: list[NDArray[np.float64]], front: tuple[int, ...]) -> list[NDArray[np.float64]]:
+        """Sums in the shape of their tables, masked where no unit has a cell."""
+        shaped = [flat.reshape(*front, *table.shape[1:]) for flat, table in zip(sums, self.tables, strict=True)]
         return [
             total if absent is False else np.ma.MaskedArray(total, mask=np.broadcast_to(absent, total.shape))
-            for total, absent in zip(sums, self.absent, strict=True)
+            for total, absent in zip(shaped, self.absent, strict=True)
         ]
 
 
@@ -165,7 +189,7 @@ def bootstrap(
         return Interval(np.clip(value, *bounds), nan, nan, nan)
     drawn_bu = _drawn(units.stratum_u, resamples, np.random.default_rng(seed))
     scale_u = (size_s / (size_s - 1))[units.stratum_u]
-    draws_b = units.answers(statistic, resamples, lambda rows: units.by_group(drawn_bu[rows] * scale_u))
+    draws_b = units.answers(statistic, resamples, lambda rows: drawn_bu[rows] * scale_u, by_group=True)
     return _interval(value, draws_b, level, bias_corrected, bounds)
 
 
@@ -195,7 +219,7 @@ def units_of(
     used_u = np.ones(size, bool) if groups_u is None else groups_u >= 0
     if strata_u is None:
         strata_u = np.zeros(size, np.intp) if groups_u is None else groups_u
-    tables = tuple(table[used_u] for table in tables)
+    tables = tables if used_u.all() else tuple(table[used_u] for table in tables)
     return Units(
         tables=tuple(np.ma.filled(table, 0) for table in tables),
         absent=tuple(_absent(table) for table in tables),

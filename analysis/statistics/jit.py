@@ -3,6 +3,8 @@
 import os
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import numba
@@ -36,6 +38,18 @@ def threads() -> int:
     first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     most = int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
     return min(most, max(int(first), 1)) if first.isdigit() else most
+
+
+def in_threads(take: Callable[[slice], object], size: int) -> None:
+    """Do something for `size` things, such as layers, a share of them in each thread; a loop runs beside the others."""
+    shares = min(threads(), max(size, 1))
+    bounds = [size * share // shares for share in range(shares + 1)]
+    parts = [slice(*pair) for pair in pairwise(bounds)]
+    if len(parts) == 1:
+        take(parts[0])
+        return
+    with ThreadPoolExecutor(max_workers=shares) as pool:
+        list(pool.map(take, parts))
 
 
 def cache_compiled(package: str) -> int:

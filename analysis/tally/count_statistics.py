@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from gatescope.analysis.statistics.jit import jit
 from gatescope.analysis.statistics.load import count_by
+from gatescope.analysis.tally.adding import add_weights
 from gatescope.analysis.tally.tally import FIXED, Facet, Reading, statistic
 
 FACETS = len(Facet)
@@ -32,8 +32,9 @@ def gate_mass(reading: Reading) -> NDArray[np.int64] | None:
     if record.weight_tlk is None:
         return None
     mass_xle = np.zeros((len(record.documents) * FACETS, len(record.layers), record.experts), np.int64)
-    whole_tlk = np.rint(record.weight_tlk.astype(np.float64) * FIXED).astype(np.int64)
-    _weigh(np.ascontiguousarray(record.ids_tlk), whole_tlk, _places(reading), mass_xle)
+    for layer in range(len(record.layers)):
+        weight_tk = record.weight_tlk[:, layer].astype(np.float32)  # exactly, as 16-bit floats are
+        add_weights(record.ids_tlk[:, layer], weight_tk, _places(reading), FIXED, mass_xle[:, layer])
     return mass_xle.reshape(len(record.documents), FACETS, *mass_xle.shape[1:])
 
 
@@ -56,21 +57,3 @@ def _by_place(reading: Reading, value_t: NDArray[np.int64]) -> NDArray[np.int64]
     sums_x = np.zeros(len(reading.record.documents) * FACETS, np.int64)
     np.add.at(sums_x, _places(reading), value_t)
     return sums_x.reshape(-1, FACETS)
-
-
-@jit
-def _weigh(
-    ids_tlk: NDArray[np.unsignedinteger],
-    whole_tlk: NDArray[np.int64],
-    place_t: NDArray[np.integer],
-    mass_xle: NDArray[np.int64],
-) -> None:  # pragma: no cover
-    """One pass; an id that is no expert (the empty slot) is passed over."""
-    rows, layers, slots = ids_tlk.shape
-    experts = mass_xle.shape[2]
-    for token in range(rows):
-        for layer in range(layers):
-            for slot in range(slots):
-                expert = ids_tlk[token, layer, slot]
-                if expert < experts:
-                    mass_xle[place_t[token], layer, expert] += whole_tlk[token, layer, slot]

@@ -12,8 +12,6 @@ from gatescope.analysis.statistics.jit import jit
 
 LAGS = (1, 2, 4, 8, 16, 32, 64, 128)
 WINDOWS = (2, 4, 8, 16)
-AHEAD = 16
-LRU, LFU, BEST = 0, 1, 2  # what a cache keeps: the last used, the most used, the next used
 
 
 def count_repeats(
@@ -170,20 +168,40 @@ def _count_overlaps(
     count_xlbn: NDArray[np.int64],
 ) -> None:  # pragma: no cover
     layers, tokens, slots = ids_ltk.shape
-    filled_t = np.zeros(tokens, np.int64)
+    words = (experts + 63) // 64
+    filled_t, set_tw = np.zeros(tokens, np.int64), np.zeros((tokens, words), np.uint64)
+    by_bits = words <= slots * slots // 4
     for layer in range(layers):
         for token in range(tokens):
-            filled_t[token] = 0
+            filled_t[token], set_tw[token] = 0, np.uint64(0)
             for slot in range(slots):
-                filled_t[token] += ids_ltk[layer, token, slot] < experts
+                expert = ids_ltk[layer, token, slot]
+                if expert < experts:
+                    filled_t[token] += 1
+                    set_tw[token, expert // 64] |= np.uint64(1) << np.uint64(expert % 64)
         for at in range(len(lags)):
             lag = lags[at]
             for token in range(tokens - lag):
                 after = token + lag
                 if place_t[after] == place_t[token] and position_t[after] == position_t[token] + lag:
+                    common = 0
+                    if by_bits:
+                        for word in range(words):
+                            common += int(_bits(set_tw[token, word] & set_tw[after, word]))
+                    else:
+                        common = _common(ids_ltk[layer, token], ids_ltk[layer, after], experts)
                     count_n = count_xlbn[place_t[token], layer, at]
-                    count_n[0] += _common(ids_ltk[layer, token], ids_ltk[layer, after], experts)
+                    count_n[0] += common
                     count_n[1] += filled_t[token] + filled_t[after]
+
+
+@jit
+def _bits(word: np.uint64) -> np.int64:  # pragma: no cover
+    """How many bits of a 64-bit number are set (Warren 2012, Hacker's Delight, figure 5-2)."""
+    word -= (word >> np.uint64(1)) & np.uint64(0x5555555555555555)
+    word = (word & np.uint64(0x3333333333333333)) + ((word >> np.uint64(2)) & np.uint64(0x3333333333333333))
+    word = (word + (word >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    return np.int64((word * np.uint64(0x0101010101010101)) >> np.uint64(56))
 
 
 @jit
@@ -226,154 +244,3 @@ def _count_segments(
                 count_b[0] += 1
                 for times in range(1, window + 1):
                     count_b[times] += held_b[times]
-
-
-@jit
-def _next_uses(
-    ids_tk: NDArray[np.unsignedinteger], document_t: NDArray[np.integer], experts: int
-) -> NDArray[np.int64]:  # pragma: no cover
-    """The row of the document's next token with the same expert, for each slot; past the last row for none."""
-    tokens, slots = ids_tk.shape
-    next_tk, coming_e = np.full((tokens, slots), tokens, np.int64), np.full(experts, tokens, np.int64)
-    for token in range(tokens - 1, -1, -1):
-        if token + 1 < tokens and document_t[token + 1] != document_t[token]:
-            coming_e[:] = tokens
-        for slot in range(slots):
-            expert = ids_tk[token, slot]
-            if expert < experts:
-                next_tk[token, slot] = coming_e[expert]
-                coming_e[expert] = token
-    return next_tk
-
-
-@jit
-def _is_before(policy: int, one: int, two: int, rank_en: NDArray[np.int64]) -> bool:  # pragma: no cover
-    """Whether a policy would rather keep the first of two experts."""
-    is_before: bool
-    if policy == BEST:
-        is_before = rank_en[one, 2] < rank_en[two, 2]
-    elif policy == LFU and rank_en[one, 1] != rank_en[two, 1]:
-        is_before = rank_en[one, 1] > rank_en[two, 1]
-    else:
-        is_before = rank_en[one, 0] > rank_en[two, 0]
-    return is_before
-
-
-@jit
-def _put(
-    stack: NDArray[np.int64], depth: int, expert: int, policy: int, rank_en: NDArray[np.int64]
-) -> int:  # pragma: no cover
-    """Insert an expert whose rank is new: the less wanted goes down, as far as where the expert was. The new depth."""
-    carried = expert
-    for at in range(depth):
-        held = stack[at]
-        if held == expert:
-            stack[at] = carried
-            return depth
-        if _is_before(policy, carried, held, rank_en):
-            stack[at], carried = carried, held
-    stack[depth] = carried
-    return depth + 1
-
-
-@jit
-def find_depths(
-    ids_ltk: NDArray[np.unsignedinteger],
-    document_t: NDArray[np.integer],
-    group_t: NDArray[np.integer],
-    experts: int,
-    policy: int,
-    count_glb: NDArray[np.int64],
-) -> None:  # pragma: no cover
-    """Requests by the depth at which the policy's stack has their expert when the token arrives; at 0 where it is not.
-
-    One stack for all sizes (Mattson et al. 1970): its first C are what a cache of C keeps, the C most wanted of what it
-    kept before and of the token's own experts.
-    """
-    layers, tokens, slots = ids_ltk.shape
-    stack, rank_en = np.zeros(experts + 1, np.int64), np.zeros((experts, 3), np.int64)  # last use, uses, next use
-    for layer in range(layers):
-        next_tk, depth, time = _next_uses(ids_ltk[layer], document_t, experts), 0, 0
-        for token in range(tokens):
-            if token == 0 or document_t[token] != document_t[token - 1]:
-                depth, rank_en[:] = 0, 0
-            count_b = count_glb[group_t[token], layer]
-            for slot in range(slots):
-                expert = ids_ltk[layer, token, slot]
-                if expert < experts:
-                    found = 0
-                    for at in range(depth):
-                        if stack[at] == expert:
-                            found = at + 1
-                            break
-                    count_b[found] += 1
-            for slot in range(slots - 1, -1, -1):  # the first choice is the one used last
-                expert = ids_ltk[layer, token, slot]
-                if expert < experts:
-                    time += 1
-                    rank_en[expert, 0] = time
-                    rank_en[expert, 1] += 1
-                    rank_en[expert, 2] = next_tk[token, slot]
-            for slot in range(slots):
-                expert = ids_ltk[layer, token, slot]
-                if expert < experts:
-                    depth = _put(stack, depth, expert, policy, rank_en)
-
-
-@jit
-def keep_by_next_uses(
-    ids_ltk: NDArray[np.unsignedinteger],
-    document_t: NDArray[np.integer],
-    place_t: NDArray[np.integer],
-    k_l: NDArray[np.integer],
-    experts: int,
-    hits_xlbn: NDArray[np.int64],
-) -> None:  # pragma: no cover
-    """Requests, and hits where 1, 2 … times k are kept that the next tokens use most, of equals the last used."""
-    layers, tokens, slots = ids_ltk.shape
-    kept = np.zeros(experts, np.int64)
-    for layer in range(layers):
-        for size in range(hits_xlbn.shape[2]):
-            room, held, time, ahead = min((size + 1) * k_l[layer], experts), 0, 0, 0
-            is_kept_e, last_e, coming_e = (
-                np.zeros(experts, np.bool_),
-                np.zeros(experts, np.int64),
-                np.zeros(experts, np.int64),
-            )
-            for token in range(tokens):
-                if token == 0 or document_t[token] != document_t[token - 1]:
-                    is_kept_e[:], coming_e[:], held, ahead = False, 0, 0, token
-                while ahead < tokens and ahead <= token + AHEAD and document_t[ahead] == document_t[token]:
-                    for slot in range(slots):
-                        if ids_ltk[layer, ahead, slot] < experts:
-                            coming_e[ids_ltk[layer, ahead, slot]] += 1
-                    ahead += 1
-                count_n = hits_xlbn[place_t[token], layer, size]
-                for slot in range(slots - 1, -1, -1):  # the first choice is the one used last
-                    expert = ids_ltk[layer, token, slot]
-                    if expert < experts:
-                        coming_e[expert] -= 1
-                        count_n[0] += 1
-                        count_n[1] += is_kept_e[expert]
-                        time += 1
-                        last_e[expert] = time
-                        if not is_kept_e[expert]:
-                            kept[held], is_kept_e[expert] = expert, True
-                            held += 1
-                while held > room:
-                    worst = _least_wanted(kept, held, coming_e, last_e)
-                    is_kept_e[kept[worst]], kept[worst] = False, kept[held - 1]
-                    held -= 1
-
-
-@jit
-def _least_wanted(
-    kept: NDArray[np.int64], held: int, coming_e: NDArray[np.int64], last_e: NDArray[np.int64]
-) -> int:  # pragma: no cover
-    """Where the kept expert is that the next tokens use least, of equals the one used longest ago."""
-    worst = 0
-    for at in range(1, held):
-        coming, least = coming_e[kept[at]], coming_e[kept[worst]]
-        if coming < least or (coming == least and last_e[kept[at]] < last_e[kept[worst]]):
-            worst = at
-    return worst

@@ -68,13 +68,13 @@ def count_pairs(
 
 def count_transitions(
     ids_tlk: NDArray[np.unsignedinteger], group_t: NDArray[np.integer], groups: int, experts: int
-) -> NDArray[np.int64]:
+) -> NDArray[np.uint32]:
     """Tokens by group, layer but the last, expert chosen there, and expert chosen in the next layer.
 
     >>> count_transitions(np.array([[[0, 2], [1, 255]]], np.uint8), np.zeros(1, int), 1, 3)[0, 0].tolist()
     [[0, 1, 0], [0, 0, 0], [0, 1, 0]]
     """
-    count_glef = np.zeros((groups, ids_tlk.shape[1] - 1, experts, experts), np.int64)
+    count_glef = np.zeros((groups, ids_tlk.shape[1] - 1, experts, experts), np.uint32)
     _count_transitions(_by_layer(ids_tlk), np.ascontiguousarray(group_t), count_glef)
     return count_glef
 
@@ -189,7 +189,7 @@ def _count_pairs(
 
 @jit
 def _count_transitions(
-    ids_ltk: NDArray[np.unsignedinteger], group_t: NDArray[np.integer], count_glef: NDArray[np.int64]
+    ids_ltk: NDArray[np.unsignedinteger], group_t: NDArray[np.integer], count_glef: NDArray[np.uint32]
 ) -> None:  # pragma: no cover
     layers, tokens, slots = ids_ltk.shape
     experts = count_glef.shape[2]

@@ -63,6 +63,7 @@ class Reading(NamedTuple):
     document_t, facet_t   of each token
     group_t               number of each token's group in `groups`
     start_d               where each document's tokens begin, and the end: (documents + 1,)
+    memo                  what one statistic has found that another will ask for
     """
 
     record: RoutingRecord
@@ -70,6 +71,7 @@ class Reading(NamedTuple):
     group_t: NDArray[np.intp]
     groups: tuple[Group, ...]
     start_d: NDArray[np.intp]
+    memo: dict[str, Any]
 
 
 Take = Callable[[Reading], NDArray[np.integer] | None]
@@ -258,10 +260,19 @@ def _hashes(unit: Unit) -> int:
 def _gathered(
     tables: Sequence[NDArray[np.integer]], rows: Sequence[NDArray[np.intp]], size: int
 ) -> NDArray[np.integer]:
-    """One table over units, out of several."""
-    whole = np.zeros((size, *tables[0].shape[1:]), np.int64)
+    """One table over units, out of several: rows that nothing is added to are as narrow as they were."""
+    often_u = np.bincount(np.concatenate(rows), minlength=size)
+    if often_u.max(initial=0) <= 1 and all(table.dtype.kind == "u" for table in tables):
+        whole = np.zeros((size, *tables[0].shape[1:]), max((table.dtype for table in tables), key=lambda k: k.itemsize))
+        for table, row_u in zip(tables, rows, strict=True):
+            whole[row_u] = table
+        return whole
+    most = max(int(table.max(initial=0)) for table in tables) * int(often_u.max(initial=0))
+    is_small = most <= np.iinfo(np.uint32).max and all(table.dtype.kind == "u" for table in tables)
+    whole = np.zeros((size, *tables[0].shape[1:]), np.uint32 if is_small else np.int64)
     for table, row_u in zip(tables, rows, strict=True):
-        np.add.at(whole, row_u, table)
+        for own, row in zip(table, row_u.tolist(), strict=True):
+            whole[row] += own
     return narrow(whole)
 
 
