@@ -69,7 +69,7 @@ class Study:
 
     `composition` holds, by label, of how many tokens it speaks, and layer by layer how much of what experts tell of the
     label the words alone explain; `common_support`, by label, what they tell under one mix of words. `warnings` are
-    known artefacts found in what was recorded. `words` are, by layer and expert, the words most surely its own; `more`
+    known artefacts found in what was recorded. `words` are, by layer and expert, the words most clearly its own; `more`
     are tables of a preset; `near` says who is near whom by routing. `lacks` says what a study that is not whole lacks.
     """
 

@@ -128,7 +128,7 @@ def names_tokens(result: Result) -> bool:
 
 
 def _words_frame(study: Study) -> pd.DataFrame:
-    """The words most surely each expert's own; a word is written as a JSON string, so that no table takes it amiss."""
+    """The words most clearly each expert's own; a word is written as a JSON string, so that no table takes it amiss."""
     rows = [
         (layer, expert, rank, word.token, json_text(word.piece), word.z, word.here, word.tokens)
         for layer, experts in enumerate(study.words)

@@ -123,14 +123,14 @@ def _sparse(found: Evidence) -> Judgement:
 
 
 def _by_subject(found: Evidence) -> Judgement:
-    return _by_label(found, "domain", "subject")
+    return _by_label(found, "domain")
 
 
 def _by_language(found: Evidence) -> Judgement:
-    return _by_label(found, "language", "language")
+    return _by_label(found, "language")
 
 
-def _by_label(found: Evidence, by: str, what: str) -> Judgement:
+def _by_label(found: Evidence, by: str) -> Judgement:
     """Whether experts tell a label at the same word: what words alone tell of it is no specialism."""
     left, told = found.left.get(by), found.results["mutual_information", by]
     rows = rows_of(f"bits about the {by}", _plain(told))
@@ -150,7 +150,7 @@ def _by_label(found: Evidence, by: str, what: str) -> Judgement:
         f"{strength(left, by).says} That is {in_all} bits in all, on {left.covered:.0%} of the text. Of what experts "
         f"tell in all, the words alone give {by_words}."
     )
-    null = f"Chance, {what}s shuffled among documents: {span(left.null_l, _bits)} bits in all."
+    null = f"Chance, if routing followed words alone: {span(left.null_l, _bits)} bits in all."
     return decided(holds, figure, null, rows)
 
 
@@ -179,7 +179,7 @@ def _balanced(found: Evidence) -> Judgement:
     figure = (
         f"The busiest expert does {span(result.value, _times_more)} times its share "
         f"({_interval(result, _times_more)}); {np.count_nonzero(high_l <= SPARE_CAPACITY)} of {len(high_l)} layers are "
-        f"surely below {1 + SPARE_CAPACITY:g}."
+        f"significantly below {1 + SPARE_CAPACITY:g}."
     )
     null = f"An even router, as few tokens: {span(_null(result), _times_more)} times."
     return decided(bool((high_l <= SPARE_CAPACITY).all()), figure, null, rows_of("load_max_violation", result))
@@ -207,7 +207,9 @@ def _dead(found: Evidence) -> Judgement:
     rows = tuple(Row("dead experts", layer, float(number)) for layer, number in enumerate(dead_l))
     if unknown and not dead_l.any():
         return undecided(f"Too little text to tell of {unknown} of {own_le.sum():,} experts.", rows)
-    figure = f"Never chosen, where an even router surely would have: {dead_l.sum()} of {own_le.sum():,} experts."
+    figure = (
+        f"Never chosen, where an even router almost certainly would have: {dead_l.sum()} of {own_le.sum():,} experts."
+    )
     null = "An even router leaves an expert out of so much text with a chance below one in a million."
     return decided(bool(dead_l.any()), figure, null, rows)
 
@@ -331,7 +333,7 @@ CLAIMS = (
     Claim(
         name="same-word",
         says="The same word always takes the same experts.",
-        bar=f"In half of the layers a word surely keeps {SAME:.0%} of its experts in another document.",
+        bar=f"In half of the layers a word significantly keeps {SAME:.0%} of its experts in another document.",
         page="token",
         judge=_same_word,
         needs=(("same_word_overlap", ""), ("different_word_overlap", ""), ("context_share", "")),
@@ -348,7 +350,7 @@ CLAIMS = (
     Claim(
         name="collapsed",
         says="The router has collapsed onto a few experts.",
-        bar=f"In some layer the work is surely spread no wider than over {FEW:.0%} of the experts.",
+        bar=f"In some layer the work is significantly spread no wider than over {FEW:.0%} of the experts.",
         page="layers",
         judge=_collapsed,
         needs=(("load_effective_experts", ""), ("load_gini", "")),

@@ -28,7 +28,7 @@ class Parting(NamedTuple):
 
 
 class Taker(NamedTuple):
-    """The expert that most surely prefers some tokens: the share of them it works on, and of all others.
+    """The expert that most clearly prefers some tokens: the share of them it works on, and of all others.
 
     low, high   95 % interval over documents of the difference of the two shares
     """
@@ -62,7 +62,7 @@ def widest_parting(record: RoutingRecord) -> Parting | None:
 def surest_taker(
     record: RoutingRecord, chosen_t: NDArray[np.bool_], *, resamples: int = 1000, seed: int = 0
 ) -> Taker | None:
-    """The expert whose share of the chosen tokens most surely exceeds its share of all others.
+    """The expert whose share of the chosen tokens most clearly exceeds its share of all others.
 
     It has the greatest lower end of the 95 % interval of the difference, over documents.
     Undefined   None with fewer than two documents, or where all tokens are chosen or none is.

@@ -116,7 +116,7 @@ def vocabulary(
     most: int = 12,
     least: int = LEAST,
 ) -> Vocabulary:
-    """The words that are most surely an expert's own, picked in one half of the documents, counted in the other too.
+    """The words that are most clearly an expert's own, picked in one half of the documents, counted in the other too.
 
     Ranked by `analysis.vocabulary.log_odds`, of words with `least` tokens in the half they are picked in; words that
     are not above their rate elsewhere are left out. q is over the words of that half, tokens taken for independent:

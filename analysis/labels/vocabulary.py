@@ -190,7 +190,7 @@ def largest_by_chance(tokens_x: NDArray[np.integer], rate_e: NDArray[np.float64]
 
 
 def log_odds(count_xe: NDArray[np.integer], *, prior: float = 500.0) -> NDArray[np.float64]:
-    """How surely a word is commoner with an expert than with the layer's others: shrunken log-odds over their error.
+    """How clearly a word is commoner with an expert than with the layer's others: shrunken log-odds over their error.
 
     Shapes      (words, experts) counts to (words, experts).
     Units       Standard deviations; above 2: more than chance with tokens taken for independent. Words that are rare
@@ -213,7 +213,7 @@ def log_odds(count_xe: NDArray[np.integer], *, prior: float = 500.0) -> NDArray[
 
 
 class Word(NamedTuple):
-    """A word of an expert: how surely it is the expert's own, its tokens there and in all."""
+    """A word of an expert: how clearly it is the expert's own, its tokens there and in all."""
 
     token: int
     piece: str
@@ -223,7 +223,7 @@ class Word(NamedTuple):
 
 
 def token_table(record: RoutingRecord, layer: int, *, most: int = 10, least: int = 5) -> tuple[tuple[Word, ...], ...]:
-    """The words that are most surely each expert's own, of those with `least` tokens: one row of words per expert.
+    """The words that are most clearly each expert's own, of those with `least` tokens: one row of words per expert.
 
     Ranked by `log_odds`, so that words seen once do not win; words not above their rate elsewhere are left out.
     Errors: OptionError for a layer that is not there.

@@ -175,10 +175,10 @@ def profile_shift(tally: Tally, ask: MetricOptions) -> Result:
     by=BY,
 )
 def core_membership(tally: Tally, ask: MetricOptions) -> Result:
-    """In which share of the domains (or languages) an expert surely does more than twice an even share of the work.
+    """In which share of the domains (or languages) an expert does significantly more than twice an even share of work.
 
-    Surely: the lower end of the interval of its relative load over that group's documents is above 2. The invariant
-    core are the experts at 0.9 and above.
+    Significantly: the lower end of the interval of its relative load over that group's documents is above 2. The
+    invariant core are the experts at 0.9 and above.
     Undefined   Groups of one document have no interval and do not count; NaN where all are such, or no such expert.
     """
     units = labelled(tally, ask)
@@ -197,7 +197,7 @@ def core_membership(tally: Tally, ask: MetricOptions) -> Result:
     by=BY,
 )
 def core_coverage(tally: Tally, ask: MetricOptions) -> Result:
-    """Which share of a layer's work the experts do that surely lead in at least 90 % of the domains (or languages).
+    """Which share of a layer's work the experts do that lead significantly in 90 % of the domains (or languages).
 
     Groups count alike. Undefined: NaN where `core_membership` is.
     """

@@ -92,9 +92,9 @@ def language_divergence_by_weight(tally: Tally, ask: MetricOptions) -> Result:
     by=BY,
 )
 def language_reach(tally: Tally, ask: MetricOptions) -> Result:
-    """In which share of the languages an expert surely does more than an even share of the work.
+    """In which share of the languages an expert significantly does more than an even share of the work.
 
-    Surely: the lower end of the interval of its relative load over that language's documents is above 1.
+    Significantly: the lower end of the interval of its relative load over that language's documents is above 1.
     Undefined   Languages of one document have no interval and do not count; NaN where all are such, or no such expert.
     """
     units = labelled(tally, ask)

@@ -338,8 +338,8 @@ def expert_state(tally: Tally, ask: MetricOptions) -> Result:
     """Which experts are dead, cold or hot beyond what so few texts can do by chance.
 
     Units       -2: never chosen, where an even router would leave it out with a chance below one in a million; -1: its
-                load is surely below a tenth of an even share (upper end of the interval); 1: surely above twice (lower
-                end); 0: neither.
+                load is significantly below a tenth of an even share (upper end of the interval); 1: significantly above
+                twice (lower end); 0: neither.
     Undefined   NaN for an expert that was never chosen in too few tokens to tell, or where there is no interval.
     Not this    A finding about other texts: texts of one domain never make an expert dead, only cold.
     """

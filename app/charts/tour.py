@@ -62,7 +62,7 @@ def specialization_stop(
 ) -> Stop | None:
     """Whether one domain routes differently: the expert used for it most, and what of that the words explain.
 
-    `words` is the table of the composition by domain. None where no expert surely leans on it.
+    `words` is the table of the composition by domain. None where no expert is significantly used for it.
     """
     if group not in difference.groups or difference.q is None:
         return None

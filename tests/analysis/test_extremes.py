@@ -241,5 +241,5 @@ def test_on_average_over_many_layers_noise_is_as_large_as_chance_makes_it(what, 
 
 def test_few_experts_are_surely_busy_by_chance(layered):
     """The lower end of a 95 % interval lies above the truth once in 40, somewhat more often with 20 documents."""
-    surely = METRICS["language_reach"](layered, MetricOptions(by="language", resamples=200)).value
-    assert surely.shape == (MANY, EXPERTS) and 0.01 < surely.mean() < 0.06
+    significantly = METRICS["language_reach"](layered, MetricOptions(by="language", resamples=200)).value
+    assert significantly.shape == (MANY, EXPERTS) and 0.01 < significantly.mean() < 0.06
