@@ -99,7 +99,7 @@ def common_support(
     `overall` and `raw` are held against labels shuffled among the documents of a stratum. For `standardised` such
     shuffles would give too little: true labels have some shared words often and others hardly ever, so that p(e | x, g)
     is noisy, while shuffled labels have all of them about equally often. Instead every label keeps its documents and
-    its weights, and a draw turns the sign, or does not, of all in which a document departs from what its words do in
+    its weights, and a draw flips the sign, or does not, of all in which a document departs from what its words do in
     its stratum.
 
     Shapes      ids_tlk (tokens, layers, slots) as in a record; token_t, document_t (tokens,); labels_d and strata_d
@@ -252,7 +252,7 @@ def _raw(count_dle: NDArray[np.float64], design: _Design) -> list[ExcessInformat
 def _standardised(
     table: ById, layer: int, mix: _Mix, raw: ExcessInformation, design: _Design
 ) -> tuple[ExcessInformation, float]:
-    """Information under one mix of words against turned signs; and the share of the mix that is alone."""
+    """Information under one mix of words against sign flips; and the share of the mix that is alone."""
     shape = (design.groups, table.experts)
     profile_ge, predicted_ge, moved_de = np.zeros(shape), np.zeros(shape), np.zeros((len(table.met_d), shape[1]))
     alone = _depart(
@@ -267,13 +267,13 @@ def _standardised(
         moved_de,
     )
     observed = float(_even_bits(profile_ge))
-    null_b = np.concatenate([_even_bits(shuffle_bge) for shuffle_bge in _turned(predicted_ge, moved_de, design)])
+    null_b = np.concatenate([_even_bits(shuffle_bge) for shuffle_bge in _flipped(predicted_ge, moved_de, design)])
     entropy, documents, assignments = raw.label_entropy_bits, raw.documents, raw.assignments
     told = against_null(observed, null_b, label_entropy_bits=entropy, documents=documents, assignments=assignments)
     return told, alone / design.groups if mix.ids else float("nan")
 
 
-def _turned(
+def _flipped(
     predicted_ge: NDArray[np.float64], moved_de: NDArray[np.float64], design: _Design
 ) -> Iterator[NDArray[np.float64]]:
     """Profiles with every document's departure added or taken away, a bounded number of shuffles at a time."""

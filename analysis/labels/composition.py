@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gatescope.analysis.labels.turned_words import turned_sums
+from gatescope.analysis.labels.sign_flips import flipped_sums
 from gatescope.analysis.labels.words import ById, bad, by_id, check_flat
 from gatescope.analysis.statistics.information import ExcessInformation, against_null, excess_information
 from gatescope.analysis.statistics.jit import jit
@@ -66,7 +66,7 @@ def composition(
     `label` and `words` are held against labels permuted over the documents. For `given_words` such labels are no null:
     true labels have words of their own, in which permuted ones would share, and words that are frequent enough under
     two of the true labels are often too rare under permuted ones. Chance tells most at rare words, so that it would
-    tell another number of bits. Instead every label keeps its documents and they their words, and a draw turns, or does
+    tell another number of bits. Instead every label keeps its documents and they their words, and a draw flips, or does
     not, the sign of all in which a document departs from what its words do in its stratum. How far labels are apart is
     chi-squared there, which signs leave undistorted where counts are small, in as many bits as the observed one is.
 
@@ -230,7 +230,7 @@ def _given_words(
     least: int,
 ) -> list[ExcessInformation]:
     """Information about the label at the same id, over ids that are often enough under two labels or more."""
-    sums = turned_sums(table, group_d, strata_d, sign_bd, _groups(group_d), least)
+    sums = flipped_sums(table, group_d, strata_d, sign_bd, _groups(group_d), least)
     own_p = _label_where_often(table, group_d, least)
     filled_lp = (table.ids_lpk < table.experts).any(axis=2) & (own_p >= 0)
     documents_l = [len(np.unique(table.document_p[filled_p])) for filled_p in filled_lp]
@@ -238,7 +238,7 @@ def _given_words(
 
 
 def _conditional(
-    bits: float, entropy: float, total: float, squares: float, turned_b: NDArray[np.float64], *, documents: int
+    bits: float, entropy: float, total: float, squares: float, flipped_b: NDArray[np.float64], *, documents: int
 ) -> ExcessInformation:
     """One layer's conditional information; the null's chi-squared in bits, as many as the observed one's is."""
     told, nan = total > 0, float("nan")
@@ -246,7 +246,7 @@ def _conditional(
     bits_of_square = observed / squares if squares > _LEAST_BITS * total else 1 / (2 * np.log(2) * max(total, 1.0))
     return against_null(
         float(observed),
-        turned_b * bits_of_square if told else np.full(len(turned_b), np.nan),
+        flipped_b * bits_of_square if told else np.full(len(flipped_b), np.nan),
         label_entropy_bits=float(entropy / total) if told else nan,
         documents=documents,
         assignments=int(total),

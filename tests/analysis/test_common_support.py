@@ -127,7 +127,7 @@ class Slow:
                 profile[self.labels[document]][expert] += self.weight(word, self.labels[document])
         return even_bits(list(profile.values()))
 
-    def turned(self, signs, experts):
+    def flipped(self, signs, experts):
         """The information when each document's departures bear its sign."""
         rows = {label: np.zeros(experts) for label in self.named}
         for word in self.shared:
@@ -210,7 +210,7 @@ def test_agrees_with_counting_by_dictionaries(tokens, labels, strata, least):
     generator = np.random.default_rng(4)
     shuffled(np.array(labels)[met], np.array(strata)[met], 4, generator)
     signs = generator.choice([-1.0, 1.0], (4, len(met)))
-    null = [slow.turned(dict(zip(met, row, strict=True)), 3) for row in signs]
+    null = [slow.flipped(dict(zip(met, row, strict=True)), 3) for row in signs]
     assert layer.standardised.null_mean_bits == pytest.approx(np.mean(null), abs=1e-9)
     assert layer.standardised.p_value == pytest.approx((1 + sum(n >= slow.observed() - 1e-9 for n in null)) / 5)
 

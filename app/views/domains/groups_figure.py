@@ -225,7 +225,7 @@ def split_notes(shown: pd.DataFrame, by: str) -> tuple[tuple[str, str], ...]:
         (
             "At the same word",
             f"a test of its own, not the blue part: over words frequent in two {PLURALS[by]}, {percent(covered)} of "
-            "all choices; chance turns the sign of what is peculiar to each document",
+            "all choices; chance flips the sign of what is peculiar to each document",
         ),
         ("Interval", NO_INTERVAL),
         ("Agreement", f"of the two tables, {least:.2f} at least; near 0 or below, the first part explains nothing"),

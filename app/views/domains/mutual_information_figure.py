@@ -64,7 +64,7 @@ def split(groups: Groups, table: pd.DataFrame) -> Figure:
         takeaway=split_takeaway(shown, by),
         population=split_population(table, page.population) if is_part else page.population,
         unit="bits of one choice, beyond chance",
-        null=f"at the same word: what is peculiar to each document of one {OTHER[by]}, its sign turned; largest p "
+        null=f"at the same word: what is peculiar to each document of one {OTHER[by]}, its sign flipped; largest p "
         f"{np.nanmax(table['given_words_p_value'].fillna(1)):.2g}",
         badge="beyond null" if is_split_sure(shown) else "observed",
         says=split_notes(shown, by),

@@ -1,4 +1,4 @@
-"""Information at the same word, and how far labels lie apart there when what is peculiar to a document is turned round.
+"""Information at the same word, and how far labels lie apart there when what is peculiar to a document is flipped.
 
 Labels keep their documents and documents their words, so that every label has as many tokens of every word in each draw
 as it has in truth: which words are looked at, and how much chance alone tells at them, is the same throughout.
@@ -26,17 +26,17 @@ class Sums(NamedTuple):
     entropy_l   n log2 n of all less that of labels: entropy of the label at the same word, times assignments
     total_l     assignments
     squares_l   chi-squared of label against expert
-    turned_lb   the same when each document's departure keeps its sign or has it turned
+    flipped_lb   the same when each document's departure keeps its sign or has it flipped
     """
 
     bits_l: NDArray[np.float64]
     entropy_l: NDArray[np.float64]
     total_l: NDArray[np.float64]
     squares_l: NDArray[np.float64]
-    turned_lb: NDArray[np.float64]
+    flipped_lb: NDArray[np.float64]
 
 
-def turned_sums(
+def flipped_sums(
     table: ById,
     group_d: NDArray[np.integer],
     stratum_d: NDArray[np.integer],
@@ -47,13 +47,13 @@ def turned_sums(
     """The sums over all words; under a label a word counts if it has `least` tokens there, and so it has under another.
 
     A document departs from what all documents of its stratum do at the word; departures are scaled for what a document
-    adds to its own prediction (HC2), and after signs are turned the prediction is made anew.
+    adds to its own prediction (HC2), and after signs are flipped the prediction is made anew.
     """
     layers, draws = len(table.ids_lpk), len(sign_bd)
     n_log_n = n_log_n_table(table.ids_lpk.swapaxes(0, 1))
     number_d = np.unique(stratum_d, return_inverse=True)[1].astype(np.int64)
     sign_db = np.ascontiguousarray(sign_bd.T, np.int8)
-    once_cl, turned_lb = np.zeros((4, layers)), np.zeros((layers, draws))
+    once_cl, flipped_lb = np.zeros((4, layers)), np.zeros((layers, draws))
 
     def take(part: slice) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         own_cl, own_lb = np.zeros((4, layers)), np.zeros((layers, draws))
@@ -70,8 +70,8 @@ def turned_sums(
     with ThreadPoolExecutor(max_workers=threads()) as pool:
         for own_cl, own_lb in pool.map(take, _parts(table.start_x)):
             once_cl += own_cl
-            turned_lb += own_lb
-    return Sums(once_cl[0], once_cl[1], once_cl[2], once_cl[3], turned_lb)
+            flipped_lb += own_lb
+    return Sums(once_cl[0], once_cl[1], once_cl[2], once_cl[3], flipped_lb)
 
 
 def _parts(start_x: NDArray[np.integer]) -> Iterator[slice]:
@@ -97,7 +97,7 @@ def _take(
     least: int,
     n_log_n: NDArray[np.float64],
     once_cl: NDArray[np.float64],
-    turned_lb: NDArray[np.float64],
+    flipped_lb: NDArray[np.float64],
 ) -> None:  # pragma: no cover
     """Some ids, one after another; `once_cl` takes bits, entropy, total and squares."""
     layers, lanes = len(ids_lpk), sign_db.shape[1]
@@ -143,7 +143,7 @@ def _take(
                 for expert in ids_lpk[layer, kept_p[at]]:
                     if expert < experts:
                         count_en[expert, row_p[at]] += 1
-            _word(count_en, label_n, stratum_n, sign_nb, labels, strata, n_log_n, once_cl[:, layer], turned_lb[layer])
+            _word(count_en, label_n, stratum_n, sign_nb, labels, strata, n_log_n, once_cl[:, layer], flipped_lb[layer])
 
 
 @jit
@@ -156,7 +156,7 @@ def _word(
     strata: int,
     n_log_n: NDArray[np.float64],
     once_c: NDArray[np.float64],
-    turned_b: NDArray[np.float64],
+    flipped_b: NDArray[np.float64],
 ) -> None:  # pragma: no cover
     """One id at one layer, from what each document chose for it."""
     documents, lanes = sign_nb.shape
@@ -168,11 +168,11 @@ def _word(
     filled_s, filled_g, filled = filled_sg.sum(axis=1), filled_sg.sum(axis=0), filled_sg.sum()
     if filled == 0:
         return
-    scale_n, turned_sgb = np.zeros(documents), np.zeros((strata, labels, lanes))
+    scale_n, flipped_sgb = np.zeros(documents), np.zeros((strata, labels, lanes))
     for n in range(documents):
         if filled_n[n] < filled_s[stratum_n[n]]:
             scale_n[n] = 1.0 / np.sqrt(1.0 - filled_n[n] / filled_s[stratum_n[n]])
-            _add(turned_sgb[stratum_n[n], label_n[n]], sign_nb[n], scale_n[n] * filled_n[n])
+            _add(flipped_sgb[stratum_n[n], label_n[n]], sign_nb[n], scale_n[n] * filled_n[n])
     entropy = n_log_n_of(filled, n_log_n)
     for own in filled_g:
         entropy -= n_log_n_of(own, n_log_n)
@@ -199,7 +199,7 @@ def _word(
                 for label in range(labels):
                     predicted_g[label] += filled_sg[stratum, label] * share
                     for lane in range(lanes):
-                        moved_sgb[stratum, label, lane] = -share * turned_sgb[stratum, label, lane]
+                        moved_sgb[stratum, label, lane] = -share * flipped_sgb[stratum, label, lane]
         for n in range(documents):
             if count_n[n] and scale_n[n] > 0.0:
                 _add(moved_sgb[stratum_n[n], label_n[n]], sign_nb[n], scale_n[n] * count_n[n])
@@ -221,7 +221,7 @@ def _word(
                 if filled_sg[stratum, label]:
                     own_b += moved_sgb[stratum, label]
             for lane in range(lanes):
-                turned_b[lane] += own_b[lane] ** 2 / expected
+                flipped_b[lane] += own_b[lane] ** 2 / expected
 
 
 @jit
