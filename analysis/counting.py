@@ -46,7 +46,7 @@ def tally(record: RoutingRecord, *, only: Sequence[str] | None = None) -> Tally:
     return merge_all((whole,))
 
 
-def without_words(tally: Tally) -> Tally:
+def strip_token_ids(tally: Tally) -> Tally:
     """The same without what ids of tokens can be read out of: what may leave a house that keeps its texts."""
     named = {name for name, each in STATISTICS.items() if each.names_words}
     return replace(

@@ -6,7 +6,7 @@
         for rows in partial.row_groups():   # the same, for some 131,072 tokens at a time
             rows.weights(layers=[3])
 
-The file is mapped into memory and only what is asked for is touched. So its seal, a checksum of everything, is not
+The file is mapped into memory and only what is asked for is touched. So its checksum, of everything, is not
 checked, and neither are the rules of a record; the checksum of each page that is read is, in files that have them.
 `verify` checks everything. A file may be removed or replaced while it is read; one cut short in place ends the process,
 so captures are never changed in place.
@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from gatescope.cache.file_checksum import CHECKSUM_BYTES, MAGIC, complaint
 from gatescope.cache.schema import (
     About,
     Texts,
@@ -34,7 +35,6 @@ from gatescope.cache.schema import (
     read_array,
     read_texts,
 )
-from gatescope.cache.seal import MAGIC, SEAL_BYTES, complaint
 from gatescope.routing import Document, Provenance, RouterRule, RoutingRecord
 from gatescope.routing.errors import CaptureDamagedError, OptionError, RecordError, StoreError
 from gatescope.routing.files import no_file
@@ -114,8 +114,8 @@ class PartialRecord(Rows):
             raise _no_capture(self.path, error) from error
         try:
             self._data = self._map.read_buffer()
-            self.is_sealed = self._data.size >= SEAL_BYTES and self._data.slice(0, len(MAGIC)).to_pybytes() == MAGIC
-            body = self._data.slice(SEAL_BYTES) if self.is_sealed else self._data
+            self.is_sealed = self._data.size >= CHECKSUM_BYTES and self._data.slice(0, len(MAGIC)).to_pybytes() == MAGIC
+            body = self._data.slice(CHECKSUM_BYTES) if self.is_sealed else self._data
             file, about = _opened(body)
         except (*_UNREADABLE, RecordError) as error:
             self._map.close()
@@ -163,7 +163,7 @@ class PartialRecord(Rows):
     def check_seal(self) -> None:
         """Read every byte. Errors: CaptureDamagedError where they are not those that were written under this name.
 
-        A file without a seal, such as a shard, has nothing to hold them against.
+        A file without a checksum, such as a shard, has nothing to hold them against.
         """
         wrong = complaint(self.path.stem, memoryview(self._data)) if self.is_sealed else None
         if wrong is not None:
@@ -173,7 +173,7 @@ class PartialRecord(Rows):
         """The whole record, after every check there is. Errors: CaptureDamagedError."""
         self.check_seal()
         try:
-            return decode(self._data.slice(SEAL_BYTES) if self.is_sealed else self._data, checks_pages=True)
+            return decode(self._data.slice(CHECKSUM_BYTES) if self.is_sealed else self._data, checks_pages=True)
         except (*_UNREADABLE, RecordError) as error:
             raise _damaged(f"{self.path} is not a capture: {error}") from error
 

@@ -1,6 +1,6 @@
 """Captures in a folder, each an immutable file under its content key: written whole or not at all, checked when read.
 
-    <folder>/<id>.gsr      a capture: a seal of 40 bytes (see `cache.seal`), then a Parquet file (see `cache.schema`)
+    <folder>/<id>.gsr      a capture: 40 bytes of checksum (`cache.file_checksum`), then a Parquet file (`cache.schema`)
     <folder>/.<id>.*.tmp   being written (see `cache.temporary`); swept when older than an hour
     <folder>/damaged/      torn or altered captures, set aside under their id and the time; never read
     <folder>/used/<id>     empty: when that capture was last read (see `cache.folder`)
@@ -24,11 +24,11 @@ import pyarrow as pa
 
 from gatescope.cache.disk import explained, full, sync_folder
 from gatescope.cache.eviction import RECENT_SECONDS, leftovers, make_room, remove, spare, used_bytes
+from gatescope.cache.file_checksum import CHECKSUM_BYTES, checksum, complaint
 from gatescope.cache.folder import DAMAGED, SUFFIX, captures, forget, mark_used, with_use
 from gatescope.cache.keys import check_capture_id
 from gatescope.cache.partial import PartialRecord
 from gatescope.cache.schema import decode, encode
-from gatescope.cache.seal import SEAL_BYTES, complaint, seal
 from gatescope.cache.temporary import whole_file
 from gatescope.routing import RoutingRecord
 from gatescope.routing.errors import CaptureDamagedError, CaptureNotFoundError, RecordError, StoreError
@@ -82,7 +82,7 @@ class Store:
         return record
 
     def open(self, id: str) -> PartialRecord:
-        """The record of that id, of which only what is asked for is read; its seal is then not checked."""
+        """The record of that id, of which only what is asked for is read; its checksum is then not checked."""
         try:
             opened = PartialRecord(self.path(id))
         except FileNotFoundError:
@@ -98,11 +98,11 @@ class Store:
             if self._is_intact(id):
                 return
         body = encode(record)
-        needed = SEAL_BYTES + len(body)
+        needed = CHECKSUM_BYTES + len(body)
         with explained(self.folder, needed), whole_file(path) as stream:
             stream.truncate(needed)  # from now on others see what this will take
             self._make_room(id, needed)
-            stream.write(seal(id, body))
+            stream.write(checksum(id, body))
             stream.write(body)
         sync_folder(self.folder)
 
@@ -151,7 +151,7 @@ class Store:
         wrong = complaint(id, data)
         if wrong is None:
             try:
-                return decode(memoryview(data)[SEAL_BYTES:])
+                return decode(memoryview(data)[CHECKSUM_BYTES:])
             except _NOT_A_RECORD as error:
                 wrong = f"its content is not a record ({error})"
         raise self._set_aside(path, found, wrong)

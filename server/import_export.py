@@ -13,11 +13,11 @@ from tempfile import TemporaryDirectory
 import pandas as pd
 import pyarrow as pa
 
+from gatescope.cache.file_checksum import CHECKSUM_BYTES, MAGIC, checksum
 from gatescope.cache.folder import SUFFIX
 from gatescope.cache.importers import Given, Report, importers, read_trace
 from gatescope.cache.keys import capture_id, server_secret
 from gatescope.cache.schema import decode, encode, open_parquet
-from gatescope.cache.seal import MAGIC, SEAL_BYTES, seal
 from gatescope.cache.study import StudyFolder
 from gatescope.routing.errors import GatescopeError, OptionError, RecordError, StoreError, TraceError
 from gatescope.routing.record import RoutingRecord
@@ -56,7 +56,7 @@ class ImportResult:
 def file_of(source: Source) -> bytes:
     """A capture as a file, sealed under its id."""
     body = encode(source.record)
-    return seal(source.id, body) + bytes(body)
+    return checksum(source.id, body) + bytes(body)
 
 
 def file_name(entry: Entry) -> str:
@@ -120,8 +120,12 @@ def take_own(server: Server, name: str, content: bytes, *, visitor: str) -> Impo
     called = safe_name(name)
     record = _decoded(called, content)
     sealed_as = called.partition(SUFFIX)[0]
-    is_checked = seal(sealed_as, memoryview(content)[SEAL_BYTES:]) == content[:SEAL_BYTES]
-    said = "the seal holds" if is_checked else "the file was renamed, so its seal says nothing; its pages were checked"
+    is_checked = checksum(sealed_as, memoryview(content)[CHECKSUM_BYTES:]) == content[:CHECKSUM_BYTES]
+    said = (
+        "the checksum holds"
+        if is_checked
+        else "the file was renamed, so its checksum says nothing; its pages were checked"
+    )
     report = Report(format="gsr", documents=len(record.documents), tokens=record.tokens)
     report.understood += [said, f"made by {record.provenance.engine} with {record.provenance.model}"]
     id = _new_id(server, sha256(content).digest(), "gsr", visitor)
@@ -181,7 +185,7 @@ def _within(server: Server, records: Iterator[RoutingRecord]) -> Iterator[Routin
 def _decoded(name: str, content: bytes) -> RoutingRecord:
     """The record in a file. Errors: TraceError."""
     try:
-        body = memoryview(content)[SEAL_BYTES:]
+        body = memoryview(content)[CHECKSUM_BYTES:]
         about = open_parquet(body).metadata
         size = sum(about.row_group(number).total_byte_size for number in range(about.num_row_groups))
         size += int(json.loads((about.metadata or {}).get(b"gatescope", b"{}")).get("texts_bytes", 0))

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gatescope.analysis.counting import tally, without_words
+from gatescope.analysis.counting import strip_token_ids, tally
 from gatescope.analysis.tally.files import to_bytes
 from gatescope.cache.block import Block
 from gatescope.cache.schema import encode
@@ -37,7 +37,7 @@ def packed(texts: Texts, record: RoutingRecord | None, left: Skipped, plan: Plan
     if record is not None:
         kept = reduced(record, plan)
         counts = tally(kept)
-        parts[COUNTS] = to_bytes(without_words(counts) if plan.detail == "counts" else counts)
+        parts[COUNTS] = to_bytes(strip_token_ids(counts) if plan.detail == "counts" else counts)
         if plan.detail != "counts":
             parts[ROUTES] = encode(kept)
         drawn = sample_for_router_logits(record, plan.scores)

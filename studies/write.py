@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from gatescope.analysis.counting import without_words
+from gatescope.analysis.counting import strip_token_ids
 from gatescope.analysis.tally.files import to_bytes
 from gatescope.cache.sums import write_sums
 from gatescope.studies import results
@@ -49,7 +49,7 @@ def write_study(
         (partial / "study.json").write_text(json.dumps(said, indent=1, default=str), encoding="utf-8")
         kept = {key: one for key, one in study.results.items() if not (counts_only and names_tokens(one))}
         results.write_results(kept, partial)
-        (partial / results.TALLY).write_bytes(to_bytes(without_words(study.tally) if counts_only else study.tally))
+        (partial / results.TALLY).write_bytes(to_bytes(strip_token_ids(study.tally) if counts_only else study.tally))
         on_file("report")
         (partial / "report.html").write_text(report(study, said), encoding="utf-8")
         write_sums(partial)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gatescope.analysis.registry import METRICS, Result
 from gatescope.app.charts.figure import Chart, Figure
-from gatescope.app.charts.page import Page, of_b, population
+from gatescope.app.charts.page import Page, measure_reference, population
 from gatescope.app.charts.plots import NULL, A, B, add_line, plot
 from gatescope.routing.errors import OptionError
 from gatescope.routing.groups import layer_names
@@ -184,7 +184,7 @@ def depth(page: Page, shown: Depth) -> Figure:
     """One small chart by depth: A and, where it has such numbers, B. Errors: OptionError where A has none."""
     found = page.measure(shown.metric)
     lines = [by_layer(found, page.layers, at=shown.at, do=shown.do)]
-    if (other := of_b(page, shown.metric)) is not None:
+    if (other := measure_reference(page, shown.metric)) is not None:
         try:
             names = layer_names(other[0].source.record.layers)
             lines.append(by_layer(other[1], names, whose=other[0].name, at=shown.at))

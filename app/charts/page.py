@@ -73,7 +73,7 @@ def population(page: Page) -> str:
     )
 
 
-def of_b(page: Page, metric: str, *, by: str = "") -> tuple[Beside, Result] | None:
+def measure_reference(page: Page, metric: str, *, by: str = "") -> tuple[Beside, Result] | None:
     """A metric of capture B; None where there is no B, or B has no such numbers."""
     other = beside(page)
     if other is None:

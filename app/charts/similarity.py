@@ -13,8 +13,8 @@ from gatescope.app.charts.card import visible
 from gatescope.app.charts.context import STYLE as CONTEXT_STYLE
 from gatescope.app.charts.context import context
 from gatescope.app.charts.figure import Chart, Figure, Html
+from gatescope.app.charts.lines import named_layer_axis
 from gatescope.app.charts.plots import NULL, A, add_line, plot
-from gatescope.app.charts.strokes import named_layer_axis
 from gatescope.routing.groups import layer_names
 from gatescope.routing.record import RoutingRecord
 

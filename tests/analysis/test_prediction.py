@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.naive_bayes import MultinomialNB
 
-from gatescope.analysis.counting import tally, without_words
+from gatescope.analysis.counting import strip_token_ids, tally
 from gatescope.analysis.metrics import METRICS, MetricOptions
 from gatescope.analysis.metrics.prediction import PRIOR, named_right
 from gatescope.analysis.tally.tally import TokenRole
@@ -100,7 +100,7 @@ def test_generated_words_are_counted_apart():
 
 def test_what_ids_can_be_read_from_is_not_in_a_tally_without_words():
     whole = tally(simulated(4, by_word=True, by_domain=False))
-    bare = without_words(whole)
+    bare = strip_token_ids(whole)
     assert set(whole.by_unit) - set(bare.by_unit) == {"words", "sampled"}
     with pytest.raises(OptionError, match="records with the ids of tokens"):
         METRICS["word_decoding_accuracy"](bare, MetricOptions(by="domain"))

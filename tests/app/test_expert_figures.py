@@ -11,7 +11,15 @@ from gatescope.analysis.registry import Result
 from gatescope.app.views.expert import coactivation_figure as partners
 from gatescope.app.views.expert import groups_figure as groups
 from gatescope.app.views.expert.forest_figure import forest
-from gatescope.app.views.expert.profile_figure import Lean, busiest, by_load, glance_frame, glance_words, lean_of, tiles
+from gatescope.app.views.expert.profile_figure import (
+    UsageDifference,
+    busiest,
+    by_load,
+    glance_frame,
+    glance_words,
+    tiles,
+    usage_difference_of,
+)
 from gatescope.app.views.expert.words_figure import (
     contexts_frame,
     contexts_html,
@@ -53,13 +61,13 @@ LEANS = Result(
 
 
 def test_the_leaning_is_the_largest_with_its_q():
-    assert lean_of(LEANS, 0, 0) == Lean("law", 0.3, 0.2)
-    assert not lean_of(LEANS, 0, 0).is_sure
-    assert lean_of(Result(value=np.full((1, 1, 1), NAN), q=np.ones((1, 1, 1)), groups=("a",)), 0, 0) is None
+    assert usage_difference_of(LEANS, 0, 0) == UsageDifference("law", 0.3, 0.2)
+    assert not usage_difference_of(LEANS, 0, 0).is_sure
+    assert usage_difference_of(Result(value=np.full((1, 1, 1), NAN), q=np.ones((1, 1, 1)), groups=("a",)), 0, 0) is None
 
 
 def test_a_glance_says_load_interval_rank_state_and_what_is_sure():
-    leans = {"domain": Lean("code", 0.12, 0.003), "language": Lean("de", 0.2, 0.4)}
+    leans = {"domain": UsageDifference("code", 0.12, 0.003), "language": UsageDifference("de", 0.2, 0.4)}
     said = glance_words("0 (block 1)", 1, LOAD, 1.0, leans, 0, "N = 9").takeaway
     assert said == (
         "Expert 1 of layer 0 (block 1) does 2.00 times an even share of the work (95 % interval 1.80 to 2.20), the "
@@ -70,7 +78,7 @@ def test_a_glance_says_load_interval_rank_state_and_what_is_sure():
 
 
 def test_tiles_hold_the_same_and_escape_labels():
-    shown = tiles(LOAD, None, NAN, {"domain": Lean("<b>x</b>", 0.125, 0.003), "language": None}, 0, 1)
+    shown = tiles(LOAD, None, NAN, {"domain": UsageDifference("<b>x</b>", 0.125, 0.003), "language": None}, 0, 1)
     facts = dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)<small>", shown))
     assert facts["Load"] == "2.00 ×" and facts["Rank by load"] == "1 of 2"
     assert facts["State"] == "too little to tell" and facts["Weight given"] == "not recorded"
@@ -241,6 +249,6 @@ def test_no_text_becomes_markup(make_record):
         words_html(record, FOUND),
         contexts_html(record, np.array([0]), 0, 0, lambda _row: HOSTILE, HOSTILE),
         partners.flow_html(FLOW, HOSTILE, lambda _layer, _expert: HOSTILE),
-        tiles(LOAD, None, NAN, {HOSTILE: Lean(HOSTILE, 1.0, 0.0)}, 0, 1),
+        tiles(LOAD, None, NAN, {HOSTILE: UsageDifference(HOSTILE, 1.0, 0.0)}, 0, 1),
     ]
     assert not any("<img" in one for one in shown)

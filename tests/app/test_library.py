@@ -17,9 +17,9 @@ import pytest
 import streamlit as st
 
 from gatescope.app.shell.session import library, server, visitor
+from gatescope.cache.file_checksum import checksum
 from gatescope.cache.importers import Given
 from gatescope.cache.schema import encode
-from gatescope.cache.seal import seal
 from gatescope.cache.study import StudyFolder
 from gatescope.routing import Document
 from gatescope.routing.errors import CaptureNotFoundError, OptionError, StorageFullError, StoreError, TraceError
@@ -315,7 +315,7 @@ def test_where_everything_is_everybody_s_damaged_labels_are_begun_anew(place, tm
 def test_an_import_again_gives_its_owner_back_what_was_damaged(place, tmp_path):
     place(shared=True)
     record = build_record(["a", " c"])
-    content = seal(FIRST, encode(record)) + bytes(encode(record))
+    content = checksum(FIRST, encode(record)) + bytes(encode(record))
     (taken,) = import_export.take_in(server(), [(f"{FIRST}.gsr", content)], Given(), visitor="ann")
     (tmp_path / "captures" / "library" / f"{taken.id}.json").write_text("")
     assert not library().entry_of(taken.id, "ann", [taken.id]).is_own
@@ -392,7 +392,7 @@ def test_a_capture_goes_out_and_comes_in_the_same_under_an_id_of_its_own(place):
     source = server().find_source(FIRST)
     content = import_export.file_of(source)
     (taken,) = import_export.take_in(server(), [(f"{FIRST}.gsr", content)], Given(), visitor="")
-    assert "the seal holds" in taken.understood
+    assert "the checksum holds" in taken.understood
     assert taken.id != FIRST  # nobody else's file may stand for what this server captured
     back = server().find_source(taken.id).record
     for (name, one), (_, other) in zip(source.record.arrays(), back.arrays(), strict=True):
@@ -409,7 +409,7 @@ def two_documents() -> bytes:
         documents=(Document("a"), Document("b")),
     )
     body = encode(both)
-    return seal("a", body) + bytes(body)
+    return checksum("a", body) + bytes(body)
 
 
 @pytest.mark.parametrize("kind", ["capture", "study", "trace"])
@@ -558,7 +558,7 @@ def test_more_tokens_than_a_visitor_may_have_are_refused_and_leave_nothing(place
     half = replace(record, document_t=np.repeat(np.int32([0, 1]), [50, 51]), documents=(Document("a"), Document("b")))
     body = encode(half)
     with pytest.raises((TraceError, OptionError), match="101 tokens"):
-        import_export.take_in(server(), [("a.gsr", seal("a", body) + bytes(body))], Given(), visitor="")
+        import_export.take_in(server(), [("a.gsr", checksum("a", body) + bytes(body))], Given(), visitor="")
     assert not list(server().studies_folder.iterdir())
 
 

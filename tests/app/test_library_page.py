@@ -217,7 +217,7 @@ def test_an_import_says_what_was_understood(opened):
     button(page, "Import").click().run()
     assert not page.exception
     assert "38 tokens of 1 document" in words(page)
-    assert "the seal holds" in words(page)
+    assert "the checksum holds" in words(page)
     page.file_uploader(key="import-files").set_value([("x.txt", b"hello", "x")]).run()
     button(page, "Import").click().run()
     assert "fits no known format" in page.error[0].value

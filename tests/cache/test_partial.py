@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from gatescope.cache import schema
+from gatescope.cache.file_checksum import CHECKSUM_BYTES
 from gatescope.cache.partial import PartialRecord
 from gatescope.cache.schema import decode, encode
-from gatescope.cache.seal import SEAL_BYTES
 from gatescope.cache.store import Store
 from gatescope.routing.errors import CaptureDamagedError, CaptureNotFoundError, OptionError, StoreError
 from tests.parquet_forgery import forge_rows
@@ -46,7 +46,7 @@ def sealed(tmp_path, record):
 def chunks(path: Path) -> dict[tuple[int, str], slice]:
     """Where the bytes of each column chunk lie in the file, as the Parquet metadata say."""
     data = path.read_bytes()
-    start = SEAL_BYTES if data.startswith(b"GSROUTE") else 0
+    start = CHECKSUM_BYTES if data.startswith(b"GSROUTE") else 0
     found = {}
     about = pq.ParquetFile(io.BytesIO(data[start:])).metadata
     for group in range(about.num_row_groups):

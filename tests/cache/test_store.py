@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from gatescope.cache.seal import seal
+from gatescope.cache.file_checksum import checksum
 from gatescope.cache.store import Store
 from gatescope.routing.errors import CaptureDamagedError, CaptureNotFoundError, StorageFullError, StoreError
 
@@ -126,7 +126,7 @@ def test_a_capture_under_the_name_of_another_is_found(store, record):
 
 def test_bytes_with_a_right_checksum_that_are_no_record_are_damaged(store):
     body = memoryview(b"PAR1 but not really PAR1")
-    (store.folder / f"{ID}.gsr").write_bytes(seal(ID, body) + body)
+    (store.folder / f"{ID}.gsr").write_bytes(checksum(ID, body) + body)
     with pytest.raises(CaptureDamagedError, match="not a record"):
         store.get(ID)
 

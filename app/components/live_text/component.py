@@ -11,7 +11,7 @@ _DRAFT = st.components.v2.component(
 )
 
 
-def draft(label: str, *, text: str, key: str) -> str:
+def read_live_text(label: str, *, text: str, key: str) -> str:
     """The text in the area of that label, typed or committed; asks for a rerun whenever typing rests.
 
     `text` is what the area's own widget holds. It wins as soon as it changes, for then the draft is an old one.

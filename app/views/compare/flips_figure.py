@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from gatescope.analysis.comparison.compare import FEWEST, Cascade, Flips
 from gatescope.app.charts.figure import Chart, Figure
+from gatescope.app.charts.lines import named_layer_axis
 from gatescope.app.charts.plots import NULL, A, B, add_line, plot
-from gatescope.app.charts.strokes import named_layer_axis
 
 
 def margin_figure(found: Flips, *, population: str, whose: str) -> Figure:

@@ -12,8 +12,8 @@ from gatescope.analysis.comparison.compare import Relation, Shift
 from gatescope.analysis.comparison.saturation import Agreement
 from gatescope.app.charts.card import visible
 from gatescope.app.charts.figure import Chart, Figure, Html, Matrix
+from gatescope.app.charts.lines import named_layer_axis
 from gatescope.app.charts.plots import NULL, A, add_line, plot
-from gatescope.app.charts.strokes import named_layer_axis
 from gatescope.app.components import Pick, Scale
 from gatescope.routing.record import RoutingRecord
 

@@ -10,9 +10,9 @@ from gatescope.analysis.labels.verdict import COVERED
 from gatescope.analysis.registry import Result
 from gatescope.app.charts.figure import Chart, Figure, Table
 from gatescope.app.charts.formatting import SURE, in_layers, over_layers, percent, percents
-from gatescope.app.charts.page import of_b, population
+from gatescope.app.charts.lines import WORDS, add_stroke, layer_axis
+from gatescope.app.charts.page import measure_reference, population
 from gatescope.app.charts.plots import NULL, A, B, add_line, plot
-from gatescope.app.charts.strokes import WORDS, add_stroke, layer_axis
 from gatescope.app.views.domains.groups_figure import PLURALS
 from gatescope.app.views.domains.word_tables import Groups
 from gatescope.routing.errors import OptionError
@@ -143,7 +143,7 @@ def decoding(groups: Groups) -> Figure:
         raise OptionError(
             f"no {by} has two documents", expected=f"two documents and more of a {by}", do="choose more documents"
         )
-    other = of_b(page, "label_decoding_accuracy", by=by)
+    other = measure_reference(page, "label_decoding_accuracy", by=by)
     beside = None if other is None else other[1]
     return Figure(
         key="decoding",

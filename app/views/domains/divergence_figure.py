@@ -12,8 +12,8 @@ from gatescope.analysis.registry import Result
 from gatescope.app.charts.depth import number
 from gatescope.app.charts.figure import Chart, Figure, Matrix
 from gatescope.app.charts.formatting import SURE, chance_words, in_layers, over_layers, percent
+from gatescope.app.charts.lines import layer_axis
 from gatescope.app.charts.plots import NULL, A, add_line, plot
-from gatescope.app.charts.strokes import layer_axis
 from gatescope.app.components import Pick, Scale
 from gatescope.app.views.domains.groups_figure import PLURALS
 from gatescope.app.views.domains.word_tables import Groups

@@ -13,8 +13,8 @@ from gatescope.analysis.labels.verdict import COVERED, Left, strength
 from gatescope.analysis.registry import Result
 from gatescope.analysis.statistics.permutation import q_values
 from gatescope.app.charts.formatting import SURE, chance_words, in_layers, over_layers, percent, percents
+from gatescope.app.charts.lines import WORDS, add_band, add_bars, layer_axis
 from gatescope.app.charts.plots import NULL, A, B, add_line, plot
-from gatescope.app.charts.strokes import WORDS, add_band, add_bars, layer_axis
 from gatescope.app.components import Scale
 
 PLURALS = {"domain": "domains", "language": "languages"}

@@ -5,7 +5,7 @@ import pandas as pd
 
 from gatescope.analysis.labels.profiles import OTHER
 from gatescope.app.charts.figure import Chart, Figure
-from gatescope.app.charts.page import of_b, population
+from gatescope.app.charts.page import measure_reference, population
 from gatescope.app.views.domains.groups_figure import (
     deviation,
     information_frame,
@@ -29,7 +29,7 @@ def told(groups: Groups) -> Figure:
     found = page.measure("mutual_information", by=by)
     if not np.isfinite(found.value).any():
         raise OptionError("no layer has assignments", expected="tokens that count", do="choose other tokens")
-    other = of_b(page, "mutual_information", by=by)
+    other = measure_reference(page, "mutual_information", by=by)
     beside = None if other is None else other[1]
     spread_l = deviation(_known_split(groups))
     null = f"dotted: labels shuffled among documents of one {OTHER[by]}, mean"

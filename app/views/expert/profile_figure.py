@@ -54,7 +54,7 @@ def chosen_of(page: Page) -> Chosen:
 
 
 @dataclass(frozen=True)
-class Lean:
+class UsageDifference:
     """The group an expert is used for most: by how much larger the share of its tokens is, and how sure that is."""
 
     group: str
@@ -87,21 +87,21 @@ def by_load(load_e: NDArray[np.float64]) -> list[int]:
     return order
 
 
-def lean_of(found: Result, layer: int, expert: int) -> Lean | None:
+def usage_difference_of(found: Result, layer: int, expert: int) -> UsageDifference | None:
     """The group an expert is used for most; None where none is known."""
     more_g = found.value[:, layer, expert]
     if found.q is None or not np.isfinite(more_g).any():
         return None
     group = int(np.nanargmax(more_g))
     q = float(found.q[group, layer, expert])
-    return Lean(found.groups[group], float(more_g[group]), q if np.isfinite(q) else 1.0)
+    return UsageDifference(found.groups[group], float(more_g[group]), q if np.isfinite(q) else 1.0)
 
 
 def glance(page: Page, chosen: Chosen) -> Figure:
     """How busy an expert is and what it is used for."""
     layer, expert = chosen.layer, chosen.expert
     load, state = (page.measure(name) for name in ("relative_load", "expert_state"))
-    mass, leans = page.if_known("relative_gate_mass"), {by: _lean(page, by, chosen) for by in LABELS}
+    mass, leans = page.if_known("relative_gate_mass"), {by: _usage_difference(page, by, chosen) for by in LABELS}
     standing = float(state.value[layer, expert])
     return replace(
         glance_words(chosen.name, expert, load, standing, leans, layer, page.population),
@@ -111,14 +111,20 @@ def glance(page: Page, chosen: Chosen) -> Figure:
     )
 
 
-def _lean(page: Page, by: str, chosen: Chosen) -> Lean | None:
+def _usage_difference(page: Page, by: str, chosen: Chosen) -> UsageDifference | None:
     """What it is used for, None where the texts have no such label."""
     found = page.if_known("usage_difference", by=by)
-    return None if found is None else lean_of(found, chosen.layer, chosen.expert)
+    return None if found is None else usage_difference_of(found, chosen.layer, chosen.expert)
 
 
 def glance_words(
-    layer: str, expert: int, load: Result, state: float, leans: Mapping[str, Lean | None], at: int, population: str
+    layer: str,
+    expert: int,
+    load: Result,
+    state: float,
+    leans: Mapping[str, UsageDifference | None],
+    at: int,
+    population: str,
 ) -> Figure:
     """What is said around the tiles; `layer` is its name and `at` its number."""
     order = by_load(load.value[at])
@@ -168,7 +174,12 @@ def ranked(number: int) -> str:
 
 
 def tiles(
-    load: Result, mass: Result | None, state: float, leans: Mapping[str, Lean | None], layer: int, expert: int
+    load: Result,
+    mass: Result | None,
+    state: float,
+    leans: Mapping[str, UsageDifference | None],
+    layer: int,
+    expert: int,
 ) -> str:
     """The tiles as HTML; every label of a corpus is escaped."""
     order = by_load(load.value[layer])
@@ -197,7 +208,7 @@ def _ends(found: Result | None, layer: int, expert: int) -> str:
     return f"95 %: {found.low[layer, expert]:.2f} to {found.high[layer, expert]:.2f}"
 
 
-def _difference(by: str, lean: Lean | None) -> tuple[str, str, str]:
+def _difference(by: str, lean: UsageDifference | None) -> tuple[str, str, str]:
     name = f"Leans to ({by})"
     if lean is None:
         return name, "not labelled", ""

@@ -13,7 +13,7 @@ from gatescope.analysis.comparison.even_load import even_lorenz
 from gatescope.analysis.registry import METRICS, Result
 from gatescope.app.charts.depth import number
 from gatescope.app.charts.figure import Chart, Figure, Matrix, Text
-from gatescope.app.charts.page import Page, beside, headline, of_b, population
+from gatescope.app.charts.page import Page, beside, headline, measure_reference, population
 from gatescope.app.charts.plots import NULL, A, B, add_line, plot
 from gatescope.app.components import Mark, Pick, Scale
 from gatescope.routing.errors import OptionError
@@ -289,7 +289,7 @@ def _curve(page: Page, layer: int) -> Sorted:
 
 def _curve_of_b(page: Page, layer: int) -> list[tuple[str, Sorted]]:
     """The same layer of B, where it has one."""
-    found, other, cv = of_b(page, "load_lorenz"), beside(page), of_b(page, "load_cv")
+    found, other, cv = measure_reference(page, "load_lorenz"), beside(page), measure_reference(page, "load_cv")
     if found is None or other is None or cv is None:
         return []
     rules = other.source.record.layers

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from gatescope.analysis.registry import Result
 from gatescope.app.charts.depth import number
 from gatescope.app.charts.figure import Chart, Figure, Matrix
-from gatescope.app.charts.page import Page, headline, of_b, population
+from gatescope.app.charts.page import Page, headline, measure_reference, population
 from gatescope.app.charts.plots import NULL, A, B, add_line, plot
 from gatescope.app.components import Scale
 from gatescope.routing.errors import OptionError
@@ -62,7 +62,7 @@ def windows(page: Page, layer: int) -> Figure:
 
 def _windows_of_b(page: Page, layer: int) -> list[tuple[str, Windowed]]:
     """The same layer of B, where it has one with windows."""
-    other = of_b(page, "window_violation")
+    other = measure_reference(page, "window_violation")
     if other is None or layer >= len(other[1].value):
         return []
     try:

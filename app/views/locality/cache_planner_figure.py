@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from gatescope.analysis.comparison.cache_spread import Depths, Loads, loads_per_token, lru_depths_by_document
 from gatescope.app.charts.figure import Chart, Figure, Table
 from gatescope.app.charts.formatting import bytes_words, percent
+from gatescope.app.charts.lines import OTHER, add_stroke
 from gatescope.app.charts.page import Page
 from gatescope.app.charts.plots import NULL, A, add_line, plot
-from gatescope.app.charts.strokes import OTHER, add_stroke
 from gatescope.app.views.locality.reach_figure import BEST
 from gatescope.routing.router import RouterRule
 from gatescope.server.measures import LIVE_RESAMPLES, Reading, note

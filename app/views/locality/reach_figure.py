@@ -13,9 +13,9 @@ from gatescope.analysis.claims.claims import HITS, experts_needed
 from gatescope.analysis.registry import Result
 from gatescope.app.charts.figure import Chart, Figure
 from gatescope.app.charts.formatting import layer_words, percent
-from gatescope.app.charts.page import Page, of_b, population
+from gatescope.app.charts.lines import OTHER, WORDS, add_stroke, label_at
+from gatescope.app.charts.page import Page, measure_reference, population
 from gatescope.app.charts.plots import NULL, A, B, add_line, plot
-from gatescope.app.charts.strokes import OTHER, WORDS, add_stroke, label_at
 from gatescope.routing.errors import OptionError
 from gatescope.routing.router import RouterRule
 
@@ -63,7 +63,7 @@ def where(page: Page) -> str:
 def overlap(page: Page) -> Figure:
     """Experts in common by distance."""
     found, layer = page.measure("overlap_decay"), page.view.layer
-    other = of_b(page, "overlap_decay")
+    other = measure_reference(page, "overlap_decay")
     beside = None if other is None else other[1]
     return Figure(
         key="overlap",

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from gatescope.analysis.registry import Result
 from gatescope.app.charts.depth import Depth, number
 from gatescope.app.charts.figure import Chart, Figure, Matrix
-from gatescope.app.charts.page import Page, headline, of_b, population
+from gatescope.app.charts.page import Page, headline, measure_reference, population
 from gatescope.app.charts.plots import NULL, A, B, add_line, faint, plot
 from gatescope.app.components import Scale
 from gatescope.routing.errors import OptionError
@@ -282,7 +282,7 @@ def coverage(page: Page) -> Figure:
 
 def same_path(page: Page) -> Figure:
     """How likely two tokens take one path, beside layers that do not know of each other."""
-    found, other = page.measure("same_path"), of_b(page, "same_path")
+    found, other = page.measure("same_path"), measure_reference(page, "same_path")
     lines = [("A", found), *([] if other is None else [(other[0].name, other[1])])]
     return Figure(
         key="same",

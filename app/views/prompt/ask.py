@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from gatescope.app.charts.token_heatmap import striking_cell
-from gatescope.app.components import draft
+from gatescope.app.components import read_live_text
 from gatescope.app.shell import address
 from gatescope.app.shell.session import watcher
 from gatescope.corpora.bundled import domains, languages
@@ -148,7 +148,7 @@ def _how_far(worker: ModelWorker, job: Job[Source]) -> str:
 def _count(worker: ModelWorker) -> None:
     """How long the text is for this model while it is typed, before it is too long."""
     with st.container(gap=None, width="content"):
-        text = draft(BOX, text=st.session_state.get("text", ""), key="draft")
+        text = read_live_text(BOX, text=st.session_state.get("text", ""), key="draft")
         _length(worker, text)
 
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from gatescope.analysis.token.near_tie import steps
 from gatescope.app.charts.figure import Chart, Figure, Html
+from gatescope.app.charts.lines import named_layer_axis
 from gatescope.app.charts.page import Page
 from gatescope.app.charts.plots import NULL, A, B, add_line, plot
-from gatescope.app.charts.strokes import named_layer_axis
 from gatescope.routing.errors import OptionError
 from gatescope.routing.groups import layer_names
 from gatescope.routing.record import RoutingRecord

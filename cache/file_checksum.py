@@ -6,10 +6,10 @@ The id is part of it, so a file under another capture's name does not pass eithe
 import hashlib
 
 MAGIC = b"GSROUTE\n"
-SEAL_BYTES = len(MAGIC) + hashlib.sha256().digest_size
+CHECKSUM_BYTES = len(MAGIC) + hashlib.sha256().digest_size
 
 
-def seal(id: str, body: bytes | memoryview) -> bytes:
+def checksum(id: str, body: bytes | memoryview) -> bytes:
     """What stands in front of the Parquet bytes of a capture of that id."""
     digest = hashlib.sha256(id.encode("utf-8", "surrogateescape"))
     digest.update(body)
@@ -24,10 +24,10 @@ def complaint(id: str, data: bytes | memoryview) -> str | None:
     >>> complaint("a" * 16, seal("a" * 16, b"rest") + b"test")
     'its checksum does not match'
     """
-    if len(data) < SEAL_BYTES:
+    if len(data) < CHECKSUM_BYTES:
         return f"it ends after {len(data)} bytes"
     if bytes(data[: len(MAGIC)]) != MAGIC:
         return "it does not begin like a capture"
-    if bytes(data[:SEAL_BYTES]) != seal(id, memoryview(data)[SEAL_BYTES:]):
+    if bytes(data[:CHECKSUM_BYTES]) != checksum(id, memoryview(data)[CHECKSUM_BYTES:]):
         return "its checksum does not match"
     return None
