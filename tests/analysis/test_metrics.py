@@ -144,8 +144,8 @@ def test_what_is_missing_gives_a_defined_result_or_a_reason(name, by, poor):
 
 
 def test_nulls_are_named_in_the_words_of_the_field(subtests):
-    """Labels are shuffled or permuted, as papers say; nothing is shuffled."""
+    """Labels are shuffled or permuted, as papers say; nothing is dealt."""
     for name, one in METRICS.items():
         with subtests.test(name):
-            assert "shuffle" not in f"{one.null} {one.uniform} {one.meaning}"
+            assert "deal" not in f"{one.null} {one.uniform} {one.meaning}"
     assert "labels shuffled among documents" in METRICS["mutual_information"].null
