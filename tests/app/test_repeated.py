@@ -145,6 +145,9 @@ def words_alone(frame: pd.DataFrame, made: dict[str, object]) -> np.ndarray:
 
 
 DERIVED = {
+    ("transition_information", "null"): lambda frame, _names: (
+        0 * frame["transition_information"]
+    ),  # chance is taken off
     "words_alone_bits": words_alone,
     "bits": lambda frame, _: frame["beyond_chance_bits"] + frame["chance_bits"],
     "beyond_words_bits": lambda frame, _: frame["beyond_chance_bits"] - frame["words_alone_bits"],
