@@ -1,4 +1,4 @@
-"""The seal in front of a stored capture: 8 bytes magic and 32 bytes SHA-256, over its id and the Parquet file behind.
+"""The checksum in front of a stored capture: 8 bytes magic and 32 bytes SHA-256, over its id and the Parquet file behind.
 
 The id is part of it, so a file under another capture's name does not pass either.
 """
@@ -19,9 +19,9 @@ def checksum(id: str, body: bytes | memoryview) -> bytes:
 def complaint(id: str, data: bytes | memoryview) -> str | None:
     """What is wrong with a whole file's bytes; None when nothing is.
 
-    >>> complaint("a" * 16, seal("a" * 16, b"rest") + b"rest") is None
+    >>> complaint("a" * 16, checksum("a" * 16, b"rest") + b"rest") is None
     True
-    >>> complaint("a" * 16, seal("a" * 16, b"rest") + b"test")
+    >>> complaint("a" * 16, checksum("a" * 16, b"rest") + b"test")
     'its checksum does not match'
     """
     if len(data) < CHECKSUM_BYTES:

@@ -166,4 +166,5 @@ def _in_order(record: RoutingRecord, order_d: Sequence[int], documents: Sequence
     row_t = np.argsort(given_t, kind="stable")
     columns: dict[str, Any] = {name: array[row_t] for name, array in record.arrays()}
     columns["document_t"] = given_t[row_t]
-    return replace(record, **columns, documents=tuple(documents))
+    made = replace(record.provenance, threads=0)  # they may change from batch to batch, and change no byte of a study
+    return replace(record, **columns, documents=tuple(documents), provenance=made)

@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from gatescope.hooks import attach, capture
+from gatescope.hooks import attach, capture, capture_corpus
 from gatescope.hooks.loading import threads
 from gatescope.hooks.loading.threads import Threads, processors
+from gatescope.routing import Document
 from gatescope.routing.errors import OptionError
 
 CPU = torch.device("cpu")
@@ -184,3 +185,8 @@ def test_beside_a_busy_core_it_is_near_the_best_fixed_number(make_tiny, tokenize
         torch.set_num_threads(before)
     median = {number: sorted(times)[4] for number, times in taken.items()}
     assert median[0] < 3 * min(median[1], median[2])  # torch's own number: six times and more
+
+
+def test_a_corpus_is_the_same_whatever_number_its_batches_ran_on(make_tiny, tokenizer):
+    loaded = attach(make_tiny("olmoe"), tokenizer, name="tiny", threads=2)
+    assert capture_corpus(loaded, [Document("some text")]).provenance.threads == 0
