@@ -1,4 +1,4 @@
-"""The checksum in front of a stored capture: 8 bytes magic and 32 bytes SHA-256, over its id and the Parquet file behind.
+"""The checksum in front of a stored capture: 8 bytes magic and 32 of SHA-256, over its id and the Parquet file behind.
 
 The id is part of it, so a file under another capture's name does not pass either.
 """
