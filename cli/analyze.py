@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from gatescope.cli.output import errors_shown, stderr, stdout
+from gatescope.cli.capture import corpus_of
+from gatescope.cli.output import ProveAgain, errors_shown, stderr, stdout
 from gatescope.routing.record import Document
 
 if TYPE_CHECKING:  # torch takes seconds to import
@@ -18,7 +19,6 @@ if TYPE_CHECKING:  # torch takes seconds to import
     from gatescope.server.settings import Settings
 
 Tell = Callable[[str, int, int], None]
-PROBE = "probe"
 CAPTURING = ".gatescope-capture-"
 """How the folder is called, beside the output, that texts are captured into while they are analysed."""
 
@@ -56,9 +56,7 @@ def analyze(
     counts_only: Annotated[bool, typer.Option(help="Write nothing that holds text or tokens.")] = False,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, mps or spread.")] = None,
     dtype: Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.")] = None,
-    prove_again: Annotated[
-        bool, typer.Option("--prove-again", help="Repeat the proof that what is recorded is what is executed.")
-    ] = False,
+    prove_again: ProveAgain = False,
 ) -> None:
     """Run a corpus through a model and write every metric of its routing, with nulls and intervals."""
     with errors_shown():
@@ -113,7 +111,7 @@ def _captured(
     limit: int,
     settings: "Settings",
     options: dict[str, Any],
-    tell: Callable[[str, int, int], None],
+    tell: Tell,
 ) -> Iterator["StudyFolder"]:
     """The captured study of that name; or the texts of that name, captured into a folder that goes at the end."""
     from gatescope.cache.study import StudyFolder, is_study
@@ -125,15 +123,8 @@ def _captured(
     out.parent.mkdir(parents=True, exist_ok=True)
     sweep_folders(out.parent, prefix=CAPTURING)
     with working_folder(out.parent, prefix=CAPTURING, name=out.name) as place:
-        yield _run(settings, _documents(corpus, limit), place / "capture", corpus, options, tell)
-
-
-def _documents(corpus: str, limit: int) -> Iterable[Document]:
-    """The texts, one at a time."""
-    from gatescope.corpora import open_corpus, probe
-
-    found = probe() if corpus == PROBE else open_corpus(corpus)
-    return islice(found, limit) if limit else found
+        texts = corpus_of(corpus, "stop")
+        yield _run(settings, islice(texts, limit or None), place / "capture", corpus, options, tell)
 
 
 def _run(

@@ -11,7 +11,7 @@ import typer
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from gatescope.cli.output import errors_shown, going_on, stderr, stdout
+from gatescope.cli.output import ProveAgain, errors_shown, going_on, stderr, stdout
 from gatescope.routing.errors import OptionError
 from gatescope.routing.record import Document
 
@@ -47,9 +47,7 @@ def capture(
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, mps or spread.")] = None,
     dtype: Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.")] = None,
     revision: Annotated[str | None, typer.Option(help="Commit, tag or branch of a hub model.")] = None,
-    prove_again: Annotated[
-        bool, typer.Option("--prove-again", help="Repeat the proof that what is recorded is what is executed.")
-    ] = False,
+    prove_again: ProveAgain = False,
 ) -> None:
     """Run a corpus through a model and keep its routing. Stopped at any moment, the same command goes on."""
     with errors_shown(), going_on(out):

@@ -7,11 +7,17 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from gatescope.routing.errors import GatescopeError, OptionError, explained
+
+ProveAgain = Annotated[
+    bool, typer.Option("--prove-again", help="Repeat the proof that what is recorded is what is executed.")
+]
+"""The option of every command that loads a model, but the one that always proves."""
 
 stdout = Console(soft_wrap=True)
 stderr = Console(stderr=True, soft_wrap=True)

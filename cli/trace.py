@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from gatescope.cli.output import errors_shown, stderr, stdout
+from gatescope.cli.output import ProveAgain, errors_shown, stderr, stdout
 from gatescope.routing.errors import PromptError, StorageFullError, StoreError
 from gatescope.routing.files import no_file
 
@@ -48,9 +48,7 @@ def trace(
     dtype: Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.")] = None,
     revision: Annotated[str | None, typer.Option(help="Commit, tag or branch of a hub model.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write the outcome as JSON to stdout.")] = False,
-    prove_again: Annotated[
-        bool, typer.Option("--prove-again", help="Repeat the proof that what is recorded is what is executed.")
-    ] = False,
+    prove_again: ProveAgain = False,
 ) -> None:
     """Run a text through a model and write where every token was routed."""
     if (prompt is None) == (prompt_file is None):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from gatescope.routing.record import Document
 from gatescope.studies.blocks import Seen, Texts, cut
 from gatescope.studies.manifest import Record, StudyManifest
-from gatescope.studies.plan import CHARACTERS_A_TOKEN, Plan, batch_tokens_for
+from gatescope.studies.plan import CHARACTERS_A_TOKEN, TRIED, Plan, batch_tokens_for
 
 if TYPE_CHECKING:  # torch takes seconds to import
     from gatescope.hooks import LoadedModel
@@ -37,7 +37,7 @@ def plan_for(record: Record, long: str, *, batch_tokens: int = 1024, longest: in
 
 def fitted(model: "LoadedModel", documents: Sequence[Document]) -> tuple[int, int]:
     """Places in a batch of such texts, and characters beyond which a text is a block by itself."""
-    return batch_tokens_for(model, documents[:256]), CHARACTERS_A_TOKEN * model.max_tokens
+    return batch_tokens_for(model, documents[:TRIED]), CHARACTERS_A_TOKEN * model.max_tokens
 
 
 def blocks(documents: Sequence[Document], characters: int, longest: int) -> Iterator[Texts]:

@@ -11,14 +11,12 @@ from gatescope.routing.errors import OptionError, PromptError
 from gatescope.routing.record import Document, RoutingRecord
 from gatescope.studies.blocks import WHOLE, Seen, Share, Texts, cut, halves, name_of
 from gatescope.studies.packing import Skipped
-from gatescope.studies.plan import CHARACTERS_A_TOKEN, Plan, fitted, most_tokens
+from gatescope.studies.plan import CHARACTERS_A_TOKEN, TRIED, Plan, fitted, most_tokens
 from gatescope.studies.run_blocks import Progress, beside_writing, run_blocks
 
 if TYPE_CHECKING:  # torch takes seconds to import
     from gatescope.hooks import CaptureOptions, LoadedModel
 
-TRIED = 256
-"""Documents with which the size of a batch is found."""
 MOST_CUT_OFF = 128
 """Tokens that the end of a text may have more when it is cut there than when it goes on."""
 

@@ -1,17 +1,14 @@
 """Routes that another engine recorded, as the blocks of a study."""
 
 from collections.abc import Callable, Iterator
-from hashlib import blake2b, file_digest, sha256
+from hashlib import file_digest, sha256
 from pathlib import Path
 
-from gatescope.analysis.counting import tally
-from gatescope.analysis.tally.files import to_bytes
-from gatescope.cache.block import Block
-from gatescope.cache.schema import encode
-from gatescope.cache.study import COUNTS, ROUTES, StudyFolder
+from gatescope.cache.study import StudyFolder
 from gatescope.routing.errors import TraceError
 from gatescope.routing.joined import joined
 from gatescope.routing.record import RoutingRecord
+from gatescope.studies.packing import write_counted
 from gatescope.studies.run_blocks import check_end
 
 BLOCK_TOKENS = 40_000
@@ -39,11 +36,11 @@ def write_records(
     number, held = 0, list[RoutingRecord]()
     for record in records:
         if held and sum(each.tokens for each in held) + record.tokens > BLOCK_TOKENS:
-            _write(number, joined(held), folder)
+            write_counted(number, joined(held), folder)
             number, held = number + 1, []
         held.append(record)
     if held:
-        _write(number, joined(held), folder)
+        write_counted(number, joined(held), folder)
     elif not number:
         raise TraceError("no routes in the trace", expected="at least one token", do="check what was recorded")
     check_end(folder.finished(), number + 1)
@@ -51,11 +48,3 @@ def write_records(
         found = "the trace changed while it was read"
         raise TraceError(found, expected="one that nobody writes any more", do="import it again, with another --out")
     folder.end(number + 1)
-
-
-def _write(number: int, record: RoutingRecord, folder: StudyFolder) -> None:
-
-    routes = encode(record)
-    digest = blake2b(routes, digest_size=16).hexdigest()
-    block = Block(number=number, documents=len(record.documents), tokens=record.tokens, digest=digest)
-    folder.write(block, {COUNTS: to_bytes(tally(record)), ROUTES: routes})

@@ -10,7 +10,7 @@ from gatescope.analysis.counting import strip_token_ids, tally
 from gatescope.analysis.tally.files import to_bytes
 from gatescope.cache.block import Block
 from gatescope.cache.schema import encode
-from gatescope.cache.study import COUNTS, ROUTES, SCORES
+from gatescope.cache.study import COUNTS, ROUTES, SCORES, StudyFolder
 from gatescope.routing.record import RoutingRecord
 from gatescope.studies.blocks import Texts
 from gatescope.studies.plan import SCORED, Plan
@@ -45,6 +45,18 @@ def packed(texts: Texts, record: RoutingRecord | None, left: Skipped, plan: Plan
             parts[SCORES] = encode(drawn)
         block = replace(block, documents=len(record.documents), tokens=record.tokens)
     return Captured(block, parts)
+
+
+def write_counted(number: int, record: RoutingRecord, folder: StudyFolder, *, read: int = 0) -> Block:
+    """Write routes that are there already as a block, and what is counted of them; `read` documents begin in it.
+
+    Errors: StoreError, StorageFullError.
+    """
+    routes = encode(record)
+    digest = blake2b(routes, digest_size=16).hexdigest()
+    documents = len(record.documents)
+    block = Block(number=number, documents=documents, tokens=record.tokens, digest=digest, read=read)
+    return folder.write(block, {COUNTS: to_bytes(tally(record)), ROUTES: routes})
 
 
 def reduced(record: RoutingRecord, plan: Plan) -> RoutingRecord:

@@ -21,6 +21,8 @@ DETAILS: dict[Detail, str] = {
 SCORED = ("weight_tlk", "rejected_tl", "margin_tl", "entropy_tl", "lse_tl")
 LEAST_TOKENS = 16
 """Room for text that a model must have beside the tokens it is to generate."""
+TRIED = 256
+"""Documents with which the size of a batch is found."""
 CHARACTERS_A_TOKEN = 16
 """A text of more characters a token than this is not looked at whole: no tokenizer comes near on what people write."""
 

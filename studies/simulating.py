@@ -3,23 +3,19 @@
 import json
 import zipfile
 from collections.abc import Callable
-from hashlib import blake2b
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gatescope.analysis.counting import tally
-from gatescope.analysis.tally.files import to_bytes
-from gatescope.cache.block import Block
-from gatescope.cache.schema import encode
-from gatescope.cache.study import COUNTS, ROUTES, StudyFolder
+from gatescope.cache.study import StudyFolder
 from gatescope.cache.temporary import whole_file, working_folder, write_whole
 from gatescope.routing.errors import OptionError, StorageFullError, StoreError
 from gatescope.routing.record import RoutingRecord
 from gatescope.simulation.routes import BLOCK_TOKENS, Simulation
 from gatescope.simulation.texts import piece_of
+from gatescope.studies.packing import write_counted
 
 TRUTH = "truth.json"
 
@@ -45,7 +41,8 @@ def write_study(
     for number, documents in enumerate(simulation.blocks(block_tokens), 1):
         block = folder.block(number - 1)
         if block is None:
-            block = _write_block(number - 1, simulation.record(documents.start, documents.stop), folder)
+            record = simulation.record(documents.start, documents.stop)
+            block = write_counted(number - 1, record, folder, read=len(documents))
         tokens += block.tokens
         on_progress(tokens, simulation.texts.tokens)
     folder.end(number)
@@ -135,11 +132,3 @@ def _write_truth(simulation: Simulation, path: Path) -> None:
         raise StoreError(
             f"{path}: {error.strerror or error}", expected="a folder with room to write into", do="choose another --out"
         ) from error
-
-
-def _write_block(number: int, record: RoutingRecord, folder: StudyFolder) -> Block:
-    routes = encode(record)
-    digest = blake2b(routes, digest_size=16).hexdigest()
-    documents = len(record.documents)
-    block = Block(number=number, documents=documents, tokens=record.tokens, digest=digest, read=documents)
-    return folder.write(block, {COUNTS: to_bytes(tally(record)), ROUTES: routes})

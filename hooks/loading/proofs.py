@@ -129,8 +129,8 @@ def _file(folder: Path, made: Mapping[str, str]) -> Path:
 
 def _rule_data(site: Site, one: InferredRule) -> dict[str, Any]:
     """A rule as JSON can hold it; its selector by its number among those that were tried."""
-    tried = list(candidates(site, one.rule.score))
-    number = None if one.selector is None else next(at for at, each in enumerate(tried) if _alike(each, one.selector))
+    tried = [each.form for each in candidates(site, one.rule.score)]
+    number = None if one.selector is None else tried.index(one.selector.form)
     rest = {"weight_error": one.weight_error, "ids_agree": one.ids_agree}
     return {"rule": asdict(one.rule), "selector": number, **rest}
 
@@ -140,13 +140,6 @@ def _rule(site: Site, data: Mapping[str, Any]) -> InferredRule:
     number = data["selector"]
     selector = None if number is None else list(candidates(site, rule.score))[number]
     return InferredRule(rule, selector, float(data["weight_error"]), float(data["ids_agree"]))
-
-
-def _alike(one: Any, other: Any) -> bool:
-    """Whether two selectors are the same rule; their biases are the layer's own."""
-    fields = ("score", "on_logits", "groups", "groups_kept", "pair_groups", "ruled_out")
-    same = all(getattr(one, name) == getattr(other, name) for name in fields)
-    return same and (one.bias_e is None) == (other.bias_e is None)
 
 
 def _processor(device: torch.device) -> str:

@@ -42,7 +42,7 @@ class Layers(NamedTuple):
 def kind_of(learnt: InferredRule) -> Hashable:
     """What layers have in common that can be reduced together, the shapes of what they routed aside."""
     rule, selector = learnt.rule, learnt.selector
-    form = None if selector is None else (replace(selector, bias_e=None), selector.bias_e is None)
+    form = None if selector is None else selector.form
     return rule.stack, rule.experts, rule.k, rule.score, rule.by_token_id, bool(rule.empty_when), form
 
 

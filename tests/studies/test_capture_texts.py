@@ -9,10 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 from gatescope.cache.study import StudyFolder
-from gatescope.cli.main import app
 from gatescope.corpora import open_corpus
 from gatescope.hooks import CaptureOptions, attach, load_model
 from gatescope.routing.record import Document, Flag
@@ -20,9 +18,9 @@ from gatescope.studies import blocks
 from gatescope.studies.blocks import Seen, cut, halves
 from gatescope.studies.capturing import capture_block, capture_study, pieces_of
 from gatescope.studies.plan import Plan, longest_text
+from tests.studies.captures import GOOD, accounted, command, contents, line
 
 PLAN = Plan(options=CaptureOptions(), batch_tokens=128)
-GOOD = "The court finds the defendant liable."
 
 
 @pytest.fixture(scope="module")
@@ -34,33 +32,6 @@ def model(tiny_model):
 def _small_blocks(monkeypatch):
     """Blocks of 4 documents, so that a small corpus has several."""
     monkeypatch.setattr(blocks, "MOST_DOCUMENTS", 4)
-
-
-def line(number: int, text: str = GOOD) -> str:
-    return json.dumps({"text": f"{text} {number}", "id": f"id-{number}"}) + "\n"
-
-
-def command(corpus, source, out, *more: object):
-    arguments = ["capture", str(corpus), "--model", str(source), "--out", str(out), "--batch-tokens", "128"]
-    return CliRunner().invoke(app, [*arguments, *map(str, more)])
-
-
-def contents(study: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in (study / "blocks").iterdir()}
-
-
-def accounted(study: Path) -> tuple[int, list[str], list[str]]:
-    """Documents read, the texts captured, and the names of those left out: nothing may be missing."""
-    folder = StudyFolder.open(study)
-    kept, left_out, read = [], [], 0
-    for block in folder.finished().values():
-        record = folder.routes(block) if "routes" in block.parts else None
-        kept += list(record.documents) if record else []
-        left_out += [name for name, _ in block.left_out]
-        read += block.read
-    whole = {re.sub(r" \((part|portion) \d+ of \d+\)", "", document.id) for document in kept}
-    assert len(whole) + len(left_out) == read
-    return read, [document.text for document in kept], left_out
 
 
 LONG = "The harbour kettle sings at dawn while quartz pebbles shine.\n" * 60

@@ -13,19 +13,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from typer.testing import CliRunner
 
 from gatescope.cache.study import RECIPE, StudyFolder
-from gatescope.cli.main import app
 from gatescope.hooks import CaptureOptions, load_model
 from gatescope.routing.errors import ModelMemoryError
 from gatescope.routing.record import Document
 from gatescope.studies import blocks
 from gatescope.studies.capturing import capture_study
 from gatescope.studies.plan import Plan
+from tests.studies.captures import GOOD, accounted, command, contents, line
 
 ROOT = Path(__file__).parents[2]
-GOOD = "The court finds the defendant liable."
 
 
 @pytest.fixture(scope="module")
@@ -45,33 +43,6 @@ def corpus(tmp_path) -> Path:
     path = tmp_path / "texts.jsonl"
     path.write_text("".join(line(number) for number in range(10)), encoding="utf-8")
     return path
-
-
-def line(number: int, text: str = GOOD) -> str:
-    return json.dumps({"text": f"{text} {number}", "id": f"id-{number}"}) + "\n"
-
-
-def command(corpus, source, out, *more: object):
-    arguments = ["capture", str(corpus), "--model", str(source), "--out", str(out), "--batch-tokens", "128"]
-    return CliRunner().invoke(app, [*arguments, *map(str, more)])
-
-
-def contents(study: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in (study / "blocks").iterdir()}
-
-
-def accounted(study: Path) -> tuple[int, list[str], list[str]]:
-    """Documents read, the texts captured, and the names of those left out: nothing may be missing."""
-    folder = StudyFolder.open(study)
-    kept, left_out, read = [], [], 0
-    for block in folder.finished().values():
-        record = folder.routes(block) if "routes" in block.parts else None
-        kept += list(record.documents) if record else []
-        left_out += [name for name, _ in block.left_out]
-        read += block.read
-    whole = {re.sub(r" \((part|portion) \d+ of \d+\)", "", document.id) for document in kept}
-    assert len(whole) + len(left_out) == read
-    return read, [document.text for document in kept], left_out
 
 
 DAMAGES = {

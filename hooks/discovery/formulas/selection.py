@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from accelerate.utils import align_module_device
@@ -32,6 +32,11 @@ class Selector:
     groups_kept: int = 1
     pair_groups: bool = False
     ruled_out: float = -torch.inf
+
+    @property
+    def form(self) -> tuple["Selector", bool]:
+        """The rule without the numbers of its bias, and whether it has none: equal where two layers choose alike."""
+        return replace(self, bias_e=None), self.bias_e is None
 
     def __call__(self, logits_ne: Tensor) -> Tensor:
         """Selection scores, in units of the logits where nothing is added to the gate's scores."""
