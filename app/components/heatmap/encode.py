@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gatescope.app.components.heatmap.hues import HUES
 from gatescope.app.components.heatmap.overlay import Overlay
 from gatescope.app.components.heatmap.scale import Scale
 from gatescope.routing.errors import OptionError
@@ -27,6 +28,9 @@ UNDEFINED = 255
 
 STEPS = 254
 """The number of steps between the two ends of the scale: a decoded value is off by at most half a step."""
+
+STRENGTHS = 14
+"""The number of steps of an expert's colour, from palest to full (LEVELS of palette.js)."""
 
 TOKEN_FLAGS = {"special": 1, "template": 2, "generated": 4}
 """The bits of a token's flags: control token, text of the chat template, written by the model."""
@@ -63,6 +67,8 @@ def quantise(values_rc: NDArray[np.floating], scale: Scale) -> NDArray[np.uint8]
     step = (values - np.float32(scale.low)) * np.float32(STEPS / (scale.high - scale.low))
     np.rint(step, out=step)
     np.clip(step, 0, STEPS, out=step)
+    if scale.palette == "experts":  # as many strengths as are drawn: fewer deflate better
+        np.rint(np.rint(step * (STRENGTHS / STEPS)) * (STEPS / STRENGTHS), out=step)
     step[undefined] = UNDEFINED
     return step.astype(np.uint8)
 
@@ -91,6 +97,7 @@ def encode(
         "label_bytes": width,
         "pieces": None if pieces is None else [_shorten(piece) for piece in pieces],
         **overlay.header(),
+        "hues": HUES,
         **(extra or {}),
     }
     text = _LONE_SURROGATE.sub(_escape, json.dumps(header, ensure_ascii=False, separators=(",", ":"))).encode()
