@@ -46,7 +46,7 @@ export function drawGrid(heatmap) {
   if (!routes || width === 0) return;
   const measure = contextOf(parts.gridCells);
   measure.font = `12px ${theme.font}`;
-  const names = [model.rows.noun, ...routes.layers.map((_, layer) => nameOf(model.rows, layer))];
+  const names = [model.rows.noun, ...routes.layers.map((_, layer) => layerNumber(heatmap, layer))];
   const gutter = Math.ceil(Math.min(Math.max(...names.map((name) => measure.measureText(name).width)), width * 0.2)) + 10;
   const box = gridBox(routes, width, gutter), height = Math.ceil(box.y + box.height + FOOT);
   const pen = prepare(parts.gridCells, width, height, ratio);
@@ -69,17 +69,25 @@ export function drawGrid(heatmap) {
 /** @typedef {Pick<Grid, "routes" | "box" | "theme" | "palette">} About */
 
 /**
+ * The name of a layer without its block, for which there is no room: "3 (block 6)" is 3.
+ * @param {Drawn} heatmap
+ * @param {number} layer
+ */
+const layerNumber = ({ model }, layer) => nameOf(model.rows, layer).replace(/ \(.*\)$/, "");
+
+/**
  * Names of layers, numbers of experts, and the experts that are always on.
  * @param {Pen} pen
  * @param {About} about
  * @param {Drawn} heatmap
  */
-function paintAxes(pen, { routes, box, theme }, { model }) {
+function paintAxes(pen, { routes, box, theme }, heatmap) {
+  const { model } = heatmap;
   const shared = sharedCount(routes), left = shared ? sharedX(box, shared, 0) : box.x;
   setUp(pen, { font: `12px ${theme.font}`, fillStyle: css(theme.muted), textBaseline: "middle", textAlign: "right" });
   const step = box.row >= 12 ? 1 : niceStep(14 / box.row);
   for (let layer = 0; layer < routes.layers.length; layer += step) {
-    pen.fillText(nameOf(model.rows, layer), left - 6, clamp(layerY(box, layer + 0.5), box.y + 5, box.y + box.height - 5) + 1);
+    pen.fillText(layerNumber(heatmap, layer), left - 6, clamp(layerY(box, layer + 0.5), box.y + 5, box.y + box.height - 5) + 1);
   }
   pen.textBaseline = "top";
   pen.fillText(model.rows.noun, left - 6, 1);
@@ -229,6 +237,7 @@ function strikeGroup({ pen, box, theme, routes }, layer, group) {
 }
 
 const LEAST_LIT = 3.5;
+const WEAKEST = 0.35;
 
 /**
  * An expert that ran, in its colour, stronger with more of the weight; its number where that has room.
@@ -238,11 +247,12 @@ const LEAST_LIT = 3.5;
  * @param {number} strength
  */
 function lightCell({ pen, box, theme, palette }, { model }, place, strength) {
-  const tone = expertTone(model.hues, place.expert, strength), x = expertX(box, place.expert + 0.5);
+  const tone = expertTone(model.hues, place.expert, WEAKEST + (1 - WEAKEST) * strength), x = expertX(box, place.expert + 0.5);
   pen.fillStyle = palette.fills[tone];
   fillCell(pen, box, place, LEAST_LIT);
-  if (box.row < 11 || box.cell < (place.expert > 99 ? 20 : 13)) return;
-  setUp(pen, { font: `600 10px ${theme.font}`, fillStyle: palette.inks[tone], textAlign: "center", textBaseline: "middle" });
+  if (box.row < 11 || box.cell < 10) return;
+  setUp(pen, { font: `600 ${box.cell < 14 ? 9 : 10}px ${theme.font}`, fillStyle: palette.inks[tone], textAlign: "center", textBaseline: "middle" });
+  if (pen.measureText(String(place.expert)).width > box.cell - 1) return;
   pen.fillText(String(place.expert), x, layerY(box, place.layer + 0.5) + 0.5);
 }
 

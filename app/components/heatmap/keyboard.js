@@ -67,7 +67,8 @@ function classOf(model, row, column) {
  */
 function isChange(model, row, column, direction) {
   if (model.bits.changes) return isSet(model, "changes", row, column);
-  return classOf(model, row, column) !== classOf(model, row, column - direction);
+  const before = model.labels ? column - 1 : column - direction;
+  return before >= 0 && classOf(model, row, column) !== classOf(model, row, before);
 }
 
 /**

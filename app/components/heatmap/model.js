@@ -17,6 +17,7 @@ import { plainSigns } from "./signs.js";
  * @property {Axis} rows
  * @property {Axis} columns
  * @property {0 | 1 | 2} label_bytes
+ * @property {number | null} no_label the label of a cell that has none
  * @property {string[] | null} pieces
  * @property {{ glyph: string, says: string }[]} marks
  * @property {Bit[]} bits
@@ -235,7 +236,7 @@ export const isSet = (model, name, row, column) => hasBit(model.bits[name], row 
 export function labelAt(model, row, column) {
   if (!model.labels) return null;
   const label = model.labels[row * model.columnCount + column];
-  return label === (model.label_bytes === 1 ? 255 : 65535) ? null : label;
+  return label === model.no_label ? null : label;
 }
 
 /**

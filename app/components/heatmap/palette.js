@@ -34,7 +34,8 @@ export const LAST = 254;
 export const FADED = 256;
 const FAINT = 0.24;
 export const LEVELS = 15; // strengths of the colour of an expert: hues times levels are tones
-const PALEST = 0.3;
+const PALEST = 0.36;
+const LIGHTENED = 0.82; // what stays of a hue on dark paper, white the rest
 
 /** Ten stops of cividis (Nuñez, Anderton and Renslow 2018): lightness rises evenly, for colour-blind readers too. */
 const CIVIDIS = ["#00224e", "#123570", "#3b496c", "#575d6d", "#707173", "#8a8678", "#a59c74", "#c3b369", "#e1cc55", "#fee838"].map(fromHex);
@@ -177,7 +178,9 @@ export const levelOf = (tone) => tone % LEVELS;
  * @param {Theme} theme
  */
 function expertColours(hues, theme) {
-  return hues.map(fromHex).flatMap((hue) => {
+  const isDark = luminance(theme.paper) < 0.18;
+  return hues.map(fromHex).flatMap((plain) => {
+    const hue = isDark ? mix(plain, WHITE, LIGHTENED) : plain;
     return Array.from({ length: LEVELS }, (_, level) => mix(hue, theme.paper, PALEST + ((1 - PALEST) * level) / (LEVELS - 1)));
   });
 }

@@ -20,6 +20,7 @@
  * @property {number} size tokens of a window; the last one of a text may have fewer
  * @property {string} channel
  * @property {1 | 2} id_bytes
+ * @property {number | null} empty
  * @property {boolean} has_weights
  * @property {LayerRule[]} layers
  */
@@ -30,7 +31,7 @@
  * @property {number} tokens
  * @property {number} slots
  * @property {number} experts most of any layer
- * @property {number} empty the id of a slot without an expert
+ * @property {number | null} empty the id of a slot without an expert
  * @property {LayerRule[]} layers
  * @property {Uint32Array} counts
  * @property {Uint32Array} passed
@@ -64,7 +65,7 @@ export function decodeRoutes(bytes) {
     tokens: header.tokens,
     slots,
     experts,
-    empty: header.id_bytes === 1 ? 255 : 65535,
+    empty: header.empty,
     layers,
     counts: new Uint32Array(bytes.slice(headed, headed + 4 * cells).buffer),
     passed: new Uint32Array(bytes.slice(headed + 4 * cells, afterCounts).buffer),

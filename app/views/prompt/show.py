@@ -46,13 +46,13 @@ _figures = MemoCache()
 def show(source: Source, view: View, worker: ModelWorker) -> None:
     """Draw one document of a capture."""
     record = document_of(source, view.document or 0)
-    _header(record, worker)
     _document_choice(source, view)
-    picture, aside = st.columns([7, 3], gap="medium")
-    with aside, st.container(border=True):  # sent before the picture, which takes longer: a pin is answered by the card
+    picture, beside = st.container(), st.container(border=True)
+    with beside:  # sent before the picture, which takes longer: a pin is answered by the card
         _pinned(record, view)
     with picture:
         _picture(source, record, view)
+    _header(record, worker)
     _take_away(source, record, view)
 
 
@@ -176,7 +176,7 @@ def _matrix(source: Source, record: RoutingRecord, view: View, figure: TokenFigu
         rows=row_names(record),
         scale=figure.scale,
         labels_rc=figure.expert_lt,
-        changes_rc=changes(record),
+        changes_rc=None if figure.expert_lt is not None else changes(record),  # the labels say it
         stops_rc=close_calls(record),
         stops_say="close call",
         pinned=None if view.token is None else Pick(view.layer, view.token),
