@@ -24,13 +24,15 @@ GRAMMAR = (
     "far a claim goes: observed, beyond null, replicated or causal.",
     "A range of tokens, some documents or one kind of token (side column) narrow every number on every page.",
     "Hatched is unknown, never zero. × is a dead expert, ● a hot one.",
+    "On the Prompt page, layers by experts stand beside the text: pointing at a token lights the experts that ran for "
+    "it, a click on an expert lights the tokens it took, and Play steps through the text.",
 )
 
 KEYS = (
     ("← → ↑ ↓", "move the cursor"),
     ("Home, End", "to the first, the last column"),
     ("Enter", "pin the cell"),
-    ("Esc", "release the range, then the pin"),
+    ("Esc", "release the expert, then the range, then the pin"),
     (". ,", "to the next, the previous token at which this layer's first expert changes"),
     ("n N", "to the next, the previous close call"),
     (
@@ -41,6 +43,9 @@ KEYS = (
     ("f", "zoom to the pinned cell"),
     ("l", "to the Layers page, at this row"),
     ("p", "save as a picture"),
+    ("Space", "on the Prompt page: play the text, or pause"),
+    ("[ ]", "slower, faster"),
+    ("On the experts: Enter", "light the tokens an expert took; once more: open its page"),
     ("?", "list the keys"),
     ("Ctrl + Enter", "in the text box: run"),
 )
@@ -90,8 +95,8 @@ MECHANISMS = (
     Mechanism(
         name="Shared experts",
         says="Experts that run on every token, beside those that are chosen. They never appear among routes, because "
-        "nothing is decided.",
-        pages=("model",),
+        "nothing is decided. Beside a text they stand apart, always on.",
+        pages=("prompt", "model"),
     ),
     Mechanism(
         name="Fine-grained experts",
@@ -102,8 +107,9 @@ MECHANISMS = (
     Mechanism(
         name="Group-limited routing",
         says="Experts stand in groups, often one a machine. The best groups are chosen first, then the best experts "
-        "within them, so that a token travels to few machines.",
-        pages=("model", "pairs"),
+        "within them, so that a token travels to few machines. Beside a text, the "
+        "experts of the other groups are struck out.",
+        pages=("prompt", "model", "pairs"),
     ),
     Mechanism(
         name="Selection bias",
