@@ -32,6 +32,7 @@ import { plainSigns } from "./signs.js";
  * @property {boolean} can_span
  * @property {boolean} can_open_rows
  * @property {string[]} hues colours of experts
+ * @property {boolean} follows whether the last column is looked at when more have come
  * @property {boolean} has_grid whether routes come, to be drawn by layer and expert
  */
 /**
