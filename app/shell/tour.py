@@ -103,8 +103,8 @@ def _over_the_example(view: View) -> str:
     piece = plain(record.piece(int(record.token_t[view.token])).strip() or "␣")
     layer = "" if view.layer is None else f" in layer {view.layer}"
     return (
-        f"**This is {plain(name)}.** Token {view.token}, “{piece}”, is pinned{layer}: the card names the experts "
-        "that took it."
+        f"**This is {plain(name)}.** Token {view.token}, “{piece}”, is pinned{layer}: the experts that ran for "
+        "it are lit beside the text. Point at another, or press Play."
     )
 
 
