@@ -207,7 +207,7 @@ def _layered(
     of: Callable[[NDArray[np.number]], NDArray[np.float64]],
     most: float = np.inf,
 ) -> Result:
-    table_uln = tally.table(name)[:, list(ask.facets)].sum(axis=1)
+    table_uln = tally.summed(name, ask.facets)
     low, high = interval(tally, ask, table_uln, of, bounds=(0.0, most), corrected=of is _soft)
     value_l = of(table_uln.sum(axis=0, keepdims=True))[0]
     absent = [str(layer) for layer in np.flatnonzero(np.isnan(value_l)).tolist()]

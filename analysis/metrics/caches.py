@@ -193,7 +193,7 @@ def segment_cache_hits(tally: Tally, ask: MetricOptions) -> Result:
     Not this    The best possible: it does not look at when an expert is next used (`belady_hit_rate`), so it can be a
                 little lower; nor a policy that can be had, since it knows what comes.
     """
-    table_ulbn = tally.table("segment_hits")[:, list(ask.facets)].sum(axis=1)
+    table_ulbn = tally.summed("segment_hits", ask.facets)
     low_lb, high_lb = interval(tally, ask, table_ulbn, _segment_rate, bounds=(0, 1), corrected=False)
     sums_lbn = table_ulbn.sum(axis=0)
     return Result(
@@ -220,7 +220,7 @@ def segment_cache_excess(tally: Tally, ask: MetricOptions) -> Result:
 
     Undefined   NaN where mixed tokens miss nothing.
     """
-    table_ulbn = tally.table("segment_hits")[:, list(ask.facets)].sum(axis=1)
+    table_ulbn = tally.summed("segment_hits", ask.facets)
     low_lb, high_lb = interval(tally, ask, table_ulbn, _segment_excess, bounds=(-np.inf, 1), corrected=False)
     value_lb = _segment_excess(table_ulbn.sum(axis=0))
     labels = {"b": tuple(f"{times} k" for times in TIMES_K)}

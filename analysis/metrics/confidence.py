@@ -281,7 +281,7 @@ def _mean(sums_n: NDArray[np.number]) -> NDArray[np.float64]:
 
 def _means(tally: Tally, ask: MetricOptions, quantity: Quantity) -> Result:
     """Mean over tokens by group and layer, with an interval over each group's documents."""
-    table_uln = tally.table(f"{quantity.name}_sums")[:, list(ask.facets)].sum(axis=1)
+    table_uln = tally.summed(f"{quantity.name}_sums", ask.facets)
     names, group_u = _groups(tally, ask.by)
     value_gl = np.stack([_mean(table_uln[group_u == g].sum(axis=0)) for g in range(len(names))])
     ends = [

@@ -133,10 +133,9 @@ def spread(sums_n: NDArray[np.number], experts_l1: NDArray[np.integer]) -> NDArr
 
 def scales(tally: Tally, ask: MetricOptions) -> Scale:
     """Sums over windows of every size, inside documents where they cover a fifth of the tokens, else of batches."""
-    facets = list(ask.facets)
     inside_ulwn = np.zeros((len(tally.units), len(tally.layers), len(SIZES), 5), np.int64)
-    inside_ulwn[:, :, : len(INSIDE)] = tally.table("window_sums")[:, facets].sum(axis=1)
-    size_u = tally.table("tokens")[:, facets].sum(axis=1)
+    inside_ulwn[:, :, : len(INSIDE)] = tally.summed("window_sums", ask.facets)
+    size_u = tally.summed("tokens", ask.facets)
     windows_w = inside_ulwn[..., WINDOWS].max(axis=1, initial=0).sum(axis=0)
     share_w = windows_w * np.array(SIZES) / max(1, int(size_u.sum()))
     is_inside_w = share_w >= COVERED

@@ -148,6 +148,16 @@ class Tally:
             raise _absent(name, self.by_unit)
         return self.by_unit[name].astype(np.int64, copy=False)
 
+    def summed(self, name: str, facets: Sequence[TokenRole]) -> NDArray[np.int64]:
+        """One statistic over units, some facets (its second axis) added up. Errors: as `table`.
+
+        Wide numbers are made of the sums alone, and not of the whole table.
+        """
+        if name not in self.by_unit:
+            raise _absent(name, self.by_unit)
+        held = self.by_unit[name]
+        return added([held[:, facet] for facet in facets], np.zeros((len(held), *held.shape[2:]), np.int64))
+
     def grouped(self, name: str) -> Iterator[tuple[Group, NDArray[np.int64]]]:
         """One statistic by group, in order. Errors: as `table`."""
         if name not in self.by_group:
