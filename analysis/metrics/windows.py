@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -139,11 +140,19 @@ def scales(tally: Tally, ask: MetricOptions) -> Scale:
     windows_w = inside_ulwn[..., WINDOWS].max(axis=1, initial=0).sum(axis=0)
     share_w = windows_w * np.array(SIZES) / max(1, int(size_u.sum()))
     is_inside_w = share_w >= COVERED
-    batches_lwn = np.zeros(inside_ulwn.shape[1:])
-    count_ule = counts_ule(tally, ask)
-    for place in np.flatnonzero(~is_inside_w):
-        batches_lwn[:, place] = _batches(count_ule, size_u, tally.table("lot"), SIZES[place], ask.seed)
+    made = _MADE.setdefault(tally, {})
+    if (ask.facets, ask.seed) not in made:
+        batches_lwn = np.zeros(inside_ulwn.shape[1:])
+        count_ule = counts_ule(tally, ask)
+        for place in np.flatnonzero(~is_inside_w):
+            batches_lwn[:, place] = _batches(count_ule, size_u, tally.table("lot"), SIZES[place], ask.seed)
+        made[ask.facets, ask.seed] = batches_lwn
+    batches_lwn = made[ask.facets, ask.seed]
     return Scale(inside_ulwn, is_inside_w, batches_lwn, _said(share_w, batches_lwn))
+
+
+_MADE: WeakKeyDictionary[Tally, dict[tuple[tuple[TokenRole, ...], int], NDArray[np.float64]]] = WeakKeyDictionary()
+"""Batches of a tally by facets and seed: both measures are made of the same."""
 
 
 def _batches(
@@ -159,10 +168,8 @@ def _batches(
         end_b = _ends(np.cumsum(size_u[order]), window)
         if not len(end_b):
             break
-        start_b = np.concatenate([[0], end_b[:-1]])
-        batch_ble = np.add.reduceat(count_ule[order[: end_b[-1]]], start_b, axis=0).astype(np.float64)
         tokens, batches = tokens + int(size_u[order[: end_b[-1]]].sum()), batches + len(end_b)
-        sums_ln += _summed(batch_ble)
+        _add_batches(count_ule, order, end_b, sums_ln)
     is_near = batches > 0 and NEAR[0] <= tokens / batches / window <= NEAR[1]
     return sums_ln if is_near else np.zeros_like(sums_ln)
 
@@ -185,10 +192,23 @@ def _ends(reach: NDArray[np.int64], window: int) -> NDArray[np.intp]:
     return np.array(ends, np.intp)
 
 
-def _summed(batch_ble: NDArray[np.float64]) -> NDArray[np.float64]:
-    total_bl = batch_ble.sum(axis=2)
-    parts = (np.ones_like(total_bl), total_bl, batch_ble.max(axis=2), (batch_ble**2).sum(axis=2), total_bl**2)
-    return np.stack([part.sum(axis=0) for part in parts], axis=-1)
+@jit
+def _add_batches(
+    count_ule: NDArray[np.int64], order_u: NDArray[np.intp], end_b: NDArray[np.intp], sums_ln: NDArray[np.float64]
+) -> None:  # pragma: no cover
+    """Sums over batches of units one after another: whole numbers, so that floats add them up exactly."""
+    for layer in range(count_ule.shape[1]):
+        count_e, start = np.zeros(count_ule.shape[2], np.int64), 0
+        for end in end_b:
+            count_e[:] = 0
+            for at in range(start, end):
+                count_e += count_ule[order_u[at], layer]
+            total, start = count_e.sum(), end
+            sums_ln[layer, 0] += 1
+            sums_ln[layer, 1] += total
+            sums_ln[layer, 2] += count_e.max()
+            sums_ln[layer, 3] += (count_e * count_e).sum()
+            sums_ln[layer, 4] += float(total) ** 2
 
 
 def _said(share_w: NDArray[np.float64], batches_lwn: NDArray[np.number]) -> tuple[str, ...]:
