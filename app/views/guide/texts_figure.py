@@ -76,6 +76,35 @@ class Mechanism:
 
 MECHANISMS = (
     Mechanism(
+        name="Mixture of Experts (MoE)",
+        says="A model in which each layer holds many small networks, the experts, and every token passes through only "
+        "a few of them: much knowledge, little work for each token.",
+        pages=("prompt", "model"),
+    ),
+    Mechanism(
+        name="Token",
+        says="A piece of text as the model reads it: a word, a part of one, or a sign. Every token is routed on its "
+        "own, in every layer.",
+        pages=("prompt", "token"),
+    ),
+    Mechanism(
+        name="Layer",
+        says="A step of the model's computation. Layers are counted from 0, those with experts alone; the block is "
+        "the number among all of them.",
+        pages=("layers", "model"),
+    ),
+    Mechanism(
+        name="Expert",
+        says="One of the small networks of a layer. Its number means nothing by itself: expert 3 of one layer and "
+        "expert 3 of the next have nothing in common.",
+        pages=("expert", "domains"),
+    ),
+    Mechanism(
+        name="Router",
+        says="The part of a layer that chooses the experts of each token. It is also called the gate.",
+        pages=("prompt", "model"),
+    ),
+    Mechanism(
         name="Gate scores",
         says="The router gives every expert a number for every token: how well it suits. A formula such as softmax or "
         "sigmoid makes shares of them, and weights for the experts that are chosen.",
