@@ -34,13 +34,13 @@ def first_visit(view: View) -> None:
         return
     try:
         found = stops(toured(view.model))
-        said = _over_the_example(view)
+        sentence = _over_the_example(view)
     except GatescopeError as error:
         show_error(error)
         return
     with st.container(border=True, key="tour", gap="small"):
         with st.container(horizontal=True, vertical_alignment="center", gap="small", key="row-tour"):
-            st.markdown(f"{said} Three questions to begin with:", width="stretch")
+            st.markdown(f"{sentence} Three questions to begin with:", width="stretch")
             st.button("Hide", key="tour-hide", type="tertiary", icon=":material/close:", on_click=_dismiss)
         linked(questions(found, is_brief=True), key="tour-questions", on_follow=address.visit_link)
 

@@ -27,7 +27,7 @@ STATES = {
     "compared with itself": {"c": SMALL, "vs": SMALL},
     "slice": {"c": CORPUS, "s": "domain:code", "by": "language"},
 }
-PLAINER = ("small", "corpus", "compared with itself")
+PLAINER = ("small", "corpus", "pinned", "compared with itself")
 """States of which another one asks the same and more."""
 GARBAGE = dict.fromkeys(("c", "vs", "d", "t", "l", "e", "r", "f", "s", "by", "view", "m"), "<script>alert(1)</script>")
 TROUBLE = {

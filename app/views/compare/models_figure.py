@@ -73,6 +73,6 @@ def shared(page: Page, other: Source, relation: Relation) -> Figure:
     every = both.first.tokens
     names, others = (layer_names(each.record.layers) for each in (page.source, other))
     drawn = "" if found.tokens == every else f", drawn from {every:,}"
-    said = f"N = {found.tokens:,} tokens of {found.documents:,} documents that both have read{drawn}"
-    said += left_out(both.repeated)
-    return shared_figure(found, names, others, population=said)
+    sentence = f"N = {found.tokens:,} tokens of {found.documents:,} documents that both have read{drawn}"
+    sentence += left_out(both.repeated)
+    return shared_figure(found, names, others, population=sentence)

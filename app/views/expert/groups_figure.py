@@ -33,7 +33,7 @@ def groups_frame(share: Result, lean: Result, layer: int, expert: int) -> pd.Dat
             "share_of_tokens": share.value[:, layer, expert],
             "low": _column(share.low, layer, expert, len(share.groups)),
             "high": _column(share.high, layer, expert, len(share.groups)),
-            "leaning": lean.value[:, layer, expert],
+            "usage_difference": lean.value[:, layer, expert],
             "q": _column(lean.q, layer, expert, len(share.groups)),
         }
     )
@@ -50,8 +50,8 @@ def groups_figure(frame: pd.DataFrame, by: str, whole: float, population: str) -
     """What is said around the bars; `whole` is the share of all tokens. Errors: OptionError where no group has any."""
     if frame.empty:
         raise OptionError(f"no {by} with tokens", expected="labelled documents", do="choose other tokens")
-    sure = frame[(frame["q"] <= SURE) & (frame["leaning"] > 0)]
-    away = frame[(frame["q"] <= SURE) & (frame["leaning"] < 0)]
+    sure = frame[(frame["q"] <= SURE) & (frame["usage_difference"] > 0)]
+    away = frame[(frame["q"] <= SURE) & (frame["usage_difference"] < 0)]
     if sure.empty and away.empty:
         told = f"No {by} is beyond what shuffled labels give (q ≤ 0.05)"
     else:

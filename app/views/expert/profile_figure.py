@@ -141,7 +141,7 @@ def glance_words(
         ),
         population=population,
         unit="multiple of an even share",
-        null="1: an even router; leanings, labels shuffled among documents",
+        null="1: an even router; differences, labels shuffled among documents",
         badge="observed",
         metric="relative_load",
         says=(

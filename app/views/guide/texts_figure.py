@@ -206,11 +206,11 @@ def glossary(ways: Ways, titles: dict[str, str], layers: Sequence[RouterRule], m
     rows = []
     for each in MECHANISMS:
         here = in_rules(each.name, layers)
-        said = f"<p>In {escape(model)}: {escape(here)}.</p>" if here else ""
+        sentence = f"<p>In {escape(model)}: {escape(here)}.</p>" if here else ""
         links = "".join(
             f'<a href="{escape(ways[page])}">{escape(titles[page])}</a>' for page in each.pages if page in titles
         )
-        rows.append(f"<div><dt>{escape(each.name)}</dt><dd><p>{escape(each.says)}</p>{said}{links}</dd></div>")
+        rows.append(f"<div><dt>{escape(each.name)}</dt><dd><p>{escape(each.says)}</p>{sentence}{links}</dd></div>")
     return f'{STYLE}<div class="guide"><dl class="words">{"".join(rows)}</dl></div>'
 
 
@@ -262,7 +262,7 @@ _FACTS = ("title", "meaning", "unit", "range", "for each", "by", "chance", "an e
 
 def _facts(metric: Metric) -> dict[str, str]:
     least, greatest = (f"{end:g}" if end is not None else "…" for end in metric.range)
-    said = (
+    sentence = (
         metric.title,
         metric.meaning,
         metric.unit,
@@ -275,7 +275,7 @@ def _facts(metric: Metric) -> dict[str, str]:
         metric.source,
         TOPICS[topic_of(metric)],
     )
-    return dict(zip(_FACTS, said, strict=True))
+    return dict(zip(_FACTS, sentence, strict=True))
 
 
 def _searched(metric: Metric) -> str:

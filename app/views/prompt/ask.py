@@ -162,13 +162,13 @@ def _length(worker: ModelWorker, text: str) -> None:
         return
     tokens = worker.count_tokens(text, chat=bool(st.session_state.get("chat")))
     limit = worker.prompt_limit
-    said = f"{tokens:,} of {limit:,} tokens"
+    sentence = f"{tokens:,} of {limit:,} tokens"
     if tokens > limit:
-        st.caption(f":red[{said}: shorten it by {tokens - limit:,}]")
+        st.caption(f":red[{sentence}: shorten it by {tokens - limit:,}]")
     elif tokens > NEAR * limit:
-        st.caption(f":orange[{said}: {limit - tokens:,} left]")
+        st.caption(f":orange[{sentence}: {limit - tokens:,} left]")
     else:
-        st.caption(said)
+        st.caption(sentence)
 
 
 def _options(worker: ModelWorker) -> None:
