@@ -1,4 +1,4 @@
-"""Capture A and capture B, at the head of every page: chosen, swapped, cleared, and whose text the numbers are about."""
+"""Captures A and B at the head of every page: chosen, swapped, cleared, and whose text the numbers are about."""
 
 import streamlit as st
 
@@ -34,7 +34,9 @@ def show(source: Source, reference: Source | None) -> None:
             on_change=_take_reference,
         )
         if reference is not None:
-            st.button("Clear", icon=":material/close:", on_click=address.change, kwargs={"reference": None}, key="clear-b")
+            st.button(
+                "Clear", icon=":material/close:", on_click=address.change, kwargs={"reference": None}, key="clear-b"
+            )
             if address.here() != "compare":
                 st.button("Compare", on_click=address.visit, args=("compare",), key="to-compare")
 
@@ -59,19 +61,24 @@ def own() -> str | None:
     return next((id for id in seen() if "." not in id), None)
 
 
-def say_whose(source: Source) -> None:
-    """Where a page shows what ships with a model, say that it is not the visitor's text, and offer theirs."""
+def say_whose(source: Source, words: str) -> None:
+    """What is looked at, in `words`; of what ships with a model, that it is no text of the visitor's."""
     if "." not in source.id:
+        st.caption(words)
         return
-    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="whose"):
-        what = shipped_name(source.id)
-        st.caption(f"These numbers are about **{what}**, not about a text of yours.")
-        if (mine := own()) is not None:
-            parts = address.NO_PINS | {"capture": mine}
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="row-whose"):
+        st.caption(f"{words}. **The {_kind(source)}, not your text.**")
+        parts = address.NO_PINS | {"capture": own()}
+        if own() is not None:
             st.button("Show mine", on_click=address.change, kwargs=parts, key="show-mine", type="tertiary")
         else:
-            parts = address.NO_PINS | {"capture": None}
-            st.button("Run your text", on_click=address.visit, args=("prompt",), kwargs=parts, key="run-mine", type="tertiary")
+            st.button(
+                "Run my text", on_click=address.visit, args=("prompt",), kwargs=parts, key="run-mine", type="tertiary"
+            )
+
+
+def _kind(source: Source) -> str:
+    return "probe set" if source.id.startswith("probe.") else "example"
 
 
 def _remember(source: Source) -> None:

@@ -14,9 +14,11 @@ ICON = Path(__file__).parents[1] / "icon.svg"
 
 LOGO = Path(__file__).parents[1] / "logo.svg"
 
+SIDEBAR_PIXELS = 236
+
 STYLE = Path(__file__).parents[1] / "frame.css"
 
-st.set_page_config(page_title="Gatescope", page_icon=str(ICON), layout="wide")
+st.set_page_config(page_title="Gatescope", page_icon=str(ICON), layout="wide", initial_sidebar_state=SIDEBAR_PIXELS)
 st.html(STYLE)
 files = find_pages()
 pages = {

@@ -1,4 +1,4 @@
-"""What every page begins with: its question, what is looked at, and the side column that says so.
+"""What every page begins with: its question, what is looked at, and the bar and sidebar that say so.
 
 page = open_page("How is the work spread, layer by layer?", wants="corpus")
 if page is not None:
@@ -57,9 +57,7 @@ def open_page(question: str, *, wants: Literal["corpus", "text"]) -> Page | None
     look_at(page)
     show_notices(tuple(filter(None, (source.notice, *changed_notices(source, page.reference), *view.problems))))
     captures_bar.show(source, page.reference)
-    st.caption(plain(headline(source)))
-    if view.capture is None or wants == "corpus":
-        captures_bar.say_whose(source)
+    captures_bar.say_whose(source, plain(headline(source)))
     tour.answer(address.here(), view)
     sidebar.show(source, view)
     if wants == "corpus" and own_tokens(source, scope) < FEW_TOKENS:

@@ -19,6 +19,7 @@ from gatescope.server.sources import document_of, shipped_ids, shipped_name
 from gatescope.server.view import View, ViewParts
 
 DISMISSED = "tour-dismissed"
+PURPOSE = "**A Mixture-of-Experts model sends each token to a few of its experts; Gatescope shows which.**"
 STYLE = """<style>
 .tour { margin: 0; padding: 0; list-style: none; line-height: 1.5; font-size: .9375rem; }
 .tour li { margin: 0 0 .5rem; padding: 0; text-wrap: pretty; overflow-wrap: anywhere; }
@@ -99,12 +100,12 @@ def _over_the_example(view: View) -> str:
     if (here := next((stop for stop in stops(toured(view.model)) if _is_at(stop, view)), None)) is not None:
         return f"**{plain(here.question)}** {plain(here.says)}"
     if view.token is None or view.token >= record.tokens:
-        return f"**This is {plain(name)}.** Click a token to pin it: its experts are listed layer by layer."
+        return f"{PURPOSE} This is {plain(name)}. Click a token to pin it: its experts are listed layer by layer."
     piece = plain(record.piece(int(record.token_t[view.token])).strip() or "␣")
     layer = "" if view.layer is None else f" in layer {view.layer}"
     return (
-        f"**This is {plain(name)}.** Token {view.token}, “{piece}”, is pinned{layer}: the card names the experts "
-        "that took it."
+        f"{PURPOSE} This is {plain(name)}: token {view.token}, “{piece}”, is pinned{layer}, and the card names the "
+        "experts that took it."
     )
 
 

@@ -67,7 +67,7 @@ def shared(page: Page, other: Source, relation: Relation) -> Figure:
         raise OptionError(
             "tokens that all go to the same expert, in each layer of A or of B",
             expected="tokens that both models tell apart",
-            do="let other tokens count, in the side column",
+            do="let other tokens count, in the sidebar",
         )
     note_pair(page.source, page.scope, other, "shared = shared_information(first, second)", shared_information)
     every = both.first.tokens

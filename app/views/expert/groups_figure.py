@@ -112,7 +112,7 @@ def places_frame(found: PlaceLoad) -> pd.DataFrame:
 def places_figure(frame: pd.DataFrame, found: PlaceLoad, population: str) -> Figure:
     """What is said around the places. Errors: OptionError where no token has one."""
     if frame.empty:
-        raise OptionError("no tokens", expected="tokens that count", do="choose other tokens in the side column")
+        raise OptionError("no tokens", expected="tokens that count", do="choose other tokens in the sidebar")
     most, least = (frame.loc[at] for at in (frame["relative_load"].idxmax(), frame["relative_load"].idxmin()))
     apart = np.isfinite(most["low"]) and np.isfinite(least["high"]) and most["low"] > least["high"]
     return Figure(
@@ -198,7 +198,7 @@ def groups(page: Page, chosen: Chosen) -> Figure:
         raise OptionError(
             f"no document says its {by}",
             expected=f"texts labelled with a {by}",
-            do="choose such a corpus as A in the side column, such as the probe set",
+            do="choose such a corpus as A above, such as the probe set",
         )
     share = page.measure("token_share_of_group", by=by)
     lean = page.measure("usage_difference", by=by)

@@ -22,7 +22,7 @@ GRAMMAR = (
     "A is the capture shown, blue and solid; B the one it is compared with, orange and dashed; dotted grey is chance.",
     "Under every figure stands how many tokens it speaks of, the unit, and what chance alone gives. A badge says how "
     "far a claim goes: observed, beyond null, replicated or causal.",
-    "A range of tokens, some documents or one kind of token (side column) narrow every number on every page.",
+    "A range of tokens, some documents or one kind of token (sidebar) narrow every number on every page.",
     "Hatched is unknown, never zero. × is a dead expert, ● a hot one.",
 )
 

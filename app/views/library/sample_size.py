@@ -16,7 +16,9 @@ from gatescope.server.view import View
 
 def show_enough(view: View) -> None:
     """Draw the panel for one capture."""
-    offered = {id: shipped_name(id) for model in settings().offered for id in shipped_ids(model)[:1]} | captures_bar.seen()
+    offered = {
+        id: shipped_name(id) for model in settings().offered for id in shipped_ids(model)[:1]
+    } | captures_bar.seen()
     first = view.capture if view.capture in offered else next(iter(offered), None)
     if first is None:
         st.info("Nothing is captured yet.", icon=":material/search_off:")

@@ -74,7 +74,7 @@ def layer_pairs(lift: Result, support: Result, test: PairTest, rule: RouterRule)
         raise OptionError(
             f"layer {rule.layer} has no pairs to hold against chance",
             expected="tokens with two experts and more, as many for each",
-            do="choose another layer, or other tokens in the side column",
+            do="choose another layer, or other tokens in the sidebar",
         )
     z_ef, p_ef, q_ef = (part[: rule.experts, : rule.experts] for part in (test.z_ef, test.p_ef, test.q_ef))
     tested = PairTest(z_ef, p_ef, q_ef, test.documents)

@@ -217,9 +217,7 @@ def go_to(page, name: str) -> None:
     """Go to another page as a reader does: by its link in the sidebar."""
     wanted = next(each for each in PAGES if each.address == name)
     page.get_by_test_id("stSidebarNav").get_by_role("link", name=wanted.title, exact=True).click()
-    page.wait_for_function(
-        "path => location.pathname.slice(1) === path", arg=PATHS[name]
-    )
+    page.wait_for_function("path => location.pathname.slice(1) === path", arg=PATHS[name])
     settled(page)
 
 
