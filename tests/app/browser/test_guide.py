@@ -57,7 +57,7 @@ def test_ctrl_k_finds_a_page_and_explains_a_word_without_the_mouse(visit):
     settled(page)
     page.keyboard.press("Control+k")
     page.wait_for_function(
-        "document.activeElement?.closest('[role=dialog]') && document.activeElement.tagName === 'INPUT'"
+        "() => document.activeElement?.closest('[role=dialog]') && document.activeElement.tagName === 'INPUT'"
     )
     page.keyboard.type("group-limited")
     page.get_by_role("option", name="Group-limited routing · what it means").wait_for()
@@ -67,7 +67,7 @@ def test_ctrl_k_finds_a_page_and_explains_a_word_without_the_mouse(visit):
     page.get_by_role("dialog").wait_for(state="detached")
     page.keyboard.press("Control+k")
     page.wait_for_function(
-        "document.activeElement?.closest('[role=dialog]') && document.activeElement.tagName === 'INPUT'"
+        "() => document.activeElement?.closest('[role=dialog]') && document.activeElement.tagName === 'INPUT'"
     )
     page.keyboard.type("pairs · page")
     page.keyboard.press("Enter")
@@ -85,4 +85,5 @@ def test_every_page_is_one_click_away_and_the_one_shown_is_marked(visit, width):
     links = page.get_by_test_id("stSidebarNavLink")
     assert links.count() == len(PAGES)
     assert all(each.is_visible() for each in links.all())
-    assert page.locator("[data-testid=stSidebarNavLink][aria-current=page]").all_inner_texts() == ["Domains"]
+    marked = page.locator("[data-testid=stSidebarNavLink][aria-current=page]")
+    assert marked.count() == 1 and marked.get_by_text("Domains").is_visible()
