@@ -89,6 +89,7 @@ def _introduced(source: Source, view: View) -> View:
     answer(address.here(), view)
     reference = reference_of(view)
     show_notices(tuple(filter(None, (current_request().notice, *changed_notices(source, reference), *view.problems))))
+    captures_bar.remember(source)
     if view.capture is not None or reference is not None:
         captures_bar.show(source, reference)
     sidebar.show(source, view, counts=False)

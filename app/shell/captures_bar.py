@@ -12,7 +12,6 @@ MOST_NAMED = 60
 
 def show(source: Source, reference: Source | None) -> None:
     """Draw the choice of A and B."""
-    _remember(source)
     named = offered()
     st.session_state["capture-a"] = source.id
     st.session_state["capture-b"] = reference.id if reference else NOTHING
@@ -56,6 +55,12 @@ def seen() -> dict[str, str]:
     return ids
 
 
+def remember(source: Source) -> None:
+    """Note that this session has looked at a capture."""
+    name = " ".join(source.name.split())
+    st.session_state["seen"] = {source.id: name[:MOST_NAMED]} | seen()
+
+
 def own() -> str | None:
     """The capture of a visitor's own that was looked at last; None where only what ships was."""
     return next((id for id in seen() if "." not in id), None)
@@ -68,7 +73,7 @@ def say_whose(source: Source, words: str) -> None:
         return
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="row-whose"):
         st.caption(f"{words}. **The {_kind(source)}, not your text.**")
-        parts = address.NO_PINS | {"capture": own()}
+        parts = {**address.NO_PINS, "capture": own()}
         if own() is not None:
             st.button("Show mine", on_click=address.change, kwargs=parts, key="show-mine", type="tertiary")
         else:
@@ -79,11 +84,6 @@ def say_whose(source: Source, words: str) -> None:
 
 def _kind(source: Source) -> str:
     return "probe set" if source.id.startswith("probe.") else "example"
-
-
-def _remember(source: Source) -> None:
-    name = " ".join(source.name.split())
-    st.session_state["seen"] = {source.id: name[:MOST_NAMED]} | seen()
 
 
 def _take_capture() -> None:

@@ -56,6 +56,7 @@ def open_page(question: str, *, wants: Literal["corpus", "text"]) -> Page | None
     page = Page(view=view, source=source, reference=reference_of(view), scope=scope)
     look_at(page)
     show_notices(tuple(filter(None, (source.notice, *changed_notices(source, page.reference), *view.problems))))
+    captures_bar.remember(source)
     captures_bar.show(source, page.reference)
     captures_bar.say_whose(source, plain(headline(source)))
     tour.answer(address.here(), view)

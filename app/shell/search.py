@@ -52,5 +52,5 @@ def _search() -> None:
 
 def _go(entry: Entry) -> None:
     """Go where an entry is shown; another capture takes no pins along."""
-    pins = address.NO_PINS if "capture" in entry.parts else {}
-    address.visit(entry.page, **{**pins, **entry.parts})
+    parts = address.NO_PINS | entry.parts if "capture" in entry.parts else entry.parts
+    address.visit(entry.page, **parts)

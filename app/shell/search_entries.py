@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from gatescope.analysis.metrics import METRICS
+from gatescope.app.charts.glossary import MECHANISMS, TOPICS, topic_of
 from gatescope.app.charts.token_heatmap import explain, view_title, views
 from gatescope.app.shell.navigation import PageFile
-from gatescope.app.views.guide.texts_figure import MECHANISMS, TOPICS, topic_of
 from gatescope.server.view import ViewParts
 
 
