@@ -56,10 +56,10 @@ def segment_hits(reading: Reading) -> NDArray[np.int64]:
     k_l = np.array([rule.k for rule in record.layers])
     size = len(record.documents) * FACETS
     count_xlbn = np.zeros((size, len(k_l), len(TIMES_K), 3), np.int64)
-    for column, order_t in ((1, slice(None)), (2, _mixed(reading))):
+    ids_ltk, place_t = by_layer(record.ids_tlk), places(reading)
+    for column, order_t in ((1, None), (2, _mixed(reading))):
         hits_xlbn = np.zeros((size, len(k_l), len(TIMES_K), 2), np.int64)
-        ids_ltk = by_layer(record.ids_tlk[order_t])
-        keep_by_next_uses(ids_ltk, record.document_t, places(reading), k_l, record.experts, hits_xlbn)
+        keep_by_next_uses(ids_ltk, record.document_t, place_t, k_l, record.experts, hits_xlbn, order_t)
         count_xlbn[..., [0, column]] = hits_xlbn
     return count_xlbn.reshape(len(record.documents), FACETS, *count_xlbn.shape[1:])
 
@@ -231,8 +231,8 @@ def _depths(reading: Reading, policy: int, order_t: NDArray[np.integer] | None =
     """Requests of each group and layer by the depth at which a policy's stack has their expert."""
     record = reading.record
     count_glb = np.zeros((len(reading.groups), len(record.layers), record.experts + 1), np.int64)
-    ids_tlk = record.ids_tlk if order_t is None else record.ids_tlk[order_t]  # documents and facets keep their places
-    find_depths(by_layer(ids_tlk), record.document_t, reading.group_t, record.experts, policy, count_glb)
+    ids_ltk = by_layer(record.ids_tlk)
+    find_depths(ids_ltk, record.document_t, reading.group_t, record.experts, policy, count_glb, order_t)
     return count_glb
 
 

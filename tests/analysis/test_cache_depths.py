@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from gatescope.analysis.tally.cache_depths import AHEAD, BEST, LFU, LRU, find_depths, keep_by_next_uses
+from gatescope.analysis.tally.cache_depths import BEST, LFU, LRU, find_depths, keep_by_next_uses
+from gatescope.analysis.tally.cache_stacks import AHEAD
 from gatescope.analysis.tally.locality import count_overlaps
 
 EMPTY = 255
