@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np  # noqa: F401  # the example
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
 from numba.extending import intrinsic, models, register_model
 
 Code = tuple[Any, Callable[[Any, Any, Any, Any], Any]]
@@ -38,7 +38,7 @@ class Lanes(types.Type):
 @register_model(Lanes)
 class _InOneRegister(models.PrimitiveModel):
     def __init__(self, manager: Any, lanes: Lanes) -> None:
-        super().__init__(manager, lanes, ir.VectorType(ir.IntType(lanes.kind.bitwidth), lanes.count))
+        super().__init__(manager, lanes, ir.VectorType(ir.IntType(lanes.kind.bitwidth), lanes.count))  # type: ignore[no-untyped-call]
 
 
 @_in_code
@@ -117,6 +117,17 @@ def _chosen(sign: str) -> Callable[[Any, Any, Any, bool], Any]:
         return builder.select(compare(sign, one, other), one, other)
 
     return make
+
+
+@_in_code
+def bits(_context: Any, lanes: Any) -> Code:
+    """How many bits of each are set."""
+
+    def code(context: Any, builder: Any, _signature: Any, given: Any) -> Any:
+        kind, name = context.get_value_type(lanes), f"llvm.ctpop.v{lanes.count}i{lanes.kind.bitwidth}"
+        return builder.call(cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [kind]), name), given)
+
+    return lanes(lanes), code
 
 
 least = _of_two(_chosen("<"))
