@@ -17,7 +17,7 @@ from gatescope.analysis.metrics.locality import FACETS, places
 from gatescope.analysis.registry import Compute, Metric, MetricOptions, Result, metric
 from gatescope.analysis.statistics.shares import ratio
 from gatescope.analysis.tally.cache_depths import BEST, LFU, LRU, find_depths, keep_by_next_uses
-from gatescope.analysis.tally.locality import by_layer
+from gatescope.analysis.tally.layers import by_layer
 from gatescope.analysis.tally.tally import Reading, Tally, statistic
 
 TIMES_K = (1, 2, 3)

@@ -7,32 +7,6 @@ from gatescope.analysis.statistics.jit import jit
 
 
 @jit
-def add_known(
-    place_t: NDArray[np.integer], value_t: NDArray[np.float64], fixed: float, sums_xn: NDArray[np.int64]
-) -> None:  # pragma: no cover
-    """Values that are finite by place: how many, and their sum in multiples of 1/fixed.
-
-    >>> sums_xn = np.zeros((2, 2), np.int64)
-    >>> add_known(np.array([0, 1, 1]), np.array([0.5, np.nan, 0.25]), 4.0, sums_xn)
-    >>> sums_xn.tolist()
-    [[1, 2], [1, 1]]
-    """
-    for token in range(len(place_t)):
-        if np.isfinite(value_t[token]):
-            sums_xn[place_t[token], 0] += 1
-            sums_xn[place_t[token], 1] += np.int64(np.rint(value_t[token] * fixed))
-
-
-@jit
-def count_cells(
-    row_t: NDArray[np.integer], column_t: NDArray[np.integer], count_xy: NDArray[np.int64]
-) -> None:  # pragma: no cover
-    """How often each cell of a table is named."""
-    for token in range(len(row_t)):
-        count_xy[row_t[token], column_t[token]] += 1
-
-
-@jit
 def add_weights(
     ids_tk: NDArray[np.unsignedinteger],
     weight_tk: NDArray[np.float32],

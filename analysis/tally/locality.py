@@ -10,6 +10,7 @@ from scipy.stats import binom
 
 from gatescope.analysis.statistics.jit import jit
 from gatescope.analysis.statistics.lanes import bits, both, load, plus, spread, store
+from gatescope.analysis.tally.layers import by_layer
 
 LAGS = (1, 2, 4, 8, 16, 32, 64, 128)
 WINDOWS = (2, 4, 8, 16)
@@ -119,11 +120,6 @@ def _from_the_top(value_b: NDArray[np.number]) -> NDArray[np.number]:
     return value_b[..., ::-1].cumsum(axis=-1)[..., ::-1]
 
 
-def by_layer(ids_tlk: NDArray[np.unsignedinteger]) -> NDArray[np.unsignedinteger]:
-    """(layers, tokens, slots), each layer's in one piece."""
-    return np.ascontiguousarray(ids_tlk.swapaxes(0, 1))
-
-
 def runs_of(place_t: NDArray[np.integer], position_t: NDArray[np.integer]) -> NDArray[np.intp]:
     """Where tokens begin that follow one another without a gap, and the end of all.
 
@@ -225,7 +221,7 @@ def _common_bits(set_x: NDArray[np.uint64], one: int, other: int, size: int) -> 
         rest = plus(rest, bits(both(load(set_x, one + at, 1), load(set_x, other + at, 1))))
     store(sums_x, 0, common)
     store(sums_x, WORDS, rest)
-    return np.int64(sums_x.sum())
+    return int(sums_x.sum())
 
 
 @jit

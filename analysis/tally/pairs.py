@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from gatescope.analysis.statistics.jit import jit
 from gatescope.analysis.statistics.shares import ratio
+from gatescope.analysis.tally.layers import by_layer
 from gatescope.routing.errors import OptionError
 
 MOST_CELLS = 1 << 24
@@ -62,7 +63,7 @@ def count_pairs(
     [[2, 1, 2], [1, 1, 1], [2, 1, 2]]
     """
     pairs_glef = np.zeros((groups, ids_tlk.shape[1], experts, experts), np.uint32)
-    _count_pairs(_by_layer(ids_tlk), np.ascontiguousarray(group_t), pairs_glef)
+    _count_pairs(by_layer(ids_tlk), np.ascontiguousarray(group_t), pairs_glef)
     return pairs_glef
 
 
@@ -75,7 +76,7 @@ def count_transitions(
     [[0, 1, 0], [0, 0, 0], [0, 1, 0]]
     """
     count_glef = np.zeros((groups, ids_tlk.shape[1] - 1, experts, experts), np.uint32)
-    _count_transitions(_by_layer(ids_tlk), np.ascontiguousarray(group_t), count_glef)
+    _count_transitions(by_layer(ids_tlk), np.ascontiguousarray(group_t), count_glef)
     return count_glef
 
 
@@ -163,11 +164,6 @@ def fixed_k_chance(share_e: NDArray[np.float64], k: int) -> Chance:
         disjoint *= _disjoint(weight_e, free)
     np.fill_diagonal(pair_ef, share_e)
     return Chance(pair_ef, disjoint)
-
-
-def _by_layer(ids_tlk: NDArray[np.unsignedinteger]) -> NDArray[np.unsignedinteger]:
-    """(layers, tokens, slots), so that one layer's table stays in the processor's cache."""
-    return np.ascontiguousarray(ids_tlk.swapaxes(0, 1))
 
 
 @jit
