@@ -97,6 +97,9 @@ def class_tokens(reading: Reading) -> NDArray[np.int64]:
 
 def class_t(reading: Reading) -> NDArray[np.int64]:
     """Class of each token, by its own text and the end of the text before it in the document."""
+    if "class_t" in reading.memo:
+        known_t: NDArray[np.int64] = reading.memo["class_t"]
+        return known_t
     record = reading.record
     token_x, place_t = np.unique(record.token_t, return_inverse=True)
     pieces = [record.pieces.get(int(token), "") for token in token_x]
@@ -106,7 +109,9 @@ def class_t(reading: Reading) -> NDArray[np.int64]:
     follows_t = np.zeros(record.tokens, np.int64)
     side_t = record.document_t.astype(np.int64) * 2 + (reading.facet_t == TokenRole.ENCODER)
     follows_t[1:] = ends_x[place_t[:-1]] & (side_t[1:] == side_t[:-1])
-    return both_xs.reshape(-1, 2)[place_t, follows_t].astype(np.int64)
+    found_t: NDArray[np.int64] = both_xs.reshape(-1, 2)[place_t, follows_t].astype(np.int64)
+    reading.memo["class_t"] = found_t
+    return found_t
 
 
 def class_bits(count_lce: NDArray[np.integer]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -9,19 +9,20 @@ from gatescope.analysis.statistics.jit import jit
 @jit
 def add_weights(
     ids_tk: NDArray[np.unsignedinteger],
-    weight_tk: NDArray[np.float32],
+    weight_tk: NDArray[np.float64],
     place_t: NDArray[np.integer],
     fixed: float,
     mass_xe: NDArray[np.int64],
 ) -> None:  # pragma: no cover
-    """Weights by place and expert in multiples of 1/fixed; an id that is no expert (the empty slot) is passed over."""
+    """Weights by place and expert, in multiples of 1/fixed, which they are; an empty slot's id is passed over."""
     tokens, slots = ids_tk.shape
     experts = mass_xe.shape[1]
     for token in range(tokens):
+        mass_e = mass_xe[place_t[token]]
         for slot in range(slots):
             expert = ids_tk[token, slot]
             if expert < experts:
-                mass_xe[place_t[token], expert] += np.int64(np.rint(np.float64(weight_tk[token, slot]) * fixed))
+                mass_e[expert] += np.int64(weight_tk[token, slot] * fixed)
 
 
 @jit

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gatescope.analysis.statistics.jit import in_threads
-from gatescope.analysis.tally.cache_ranks import EXPERTS, last_used_depths, most_used_depths
+from gatescope.analysis.tally.cache_ranks import EXPERTS, LAYERS, last_used_depths, most_used_depths
 from gatescope.analysis.tally.cache_stacks import AT_ONCE, LANES, best_depths, bits_needed, next_used_hits
 
 LRU, LFU, BEST = 0, 1, 2  # what a cache keeps: the last used, the most used, the next used
@@ -42,7 +42,7 @@ def find_depths(
         if policy == LRU:
             last_used_depths(own_ltk, start_d, order_t, group_t, np.zeros(2 * width, rank_kind), own_glb)
         elif policy == LFU:
-            most_used_depths(own_ltk, start_d, group_t, np.zeros(width, rank_kind), own_glb)
+            most_used_depths(own_ltk, start_d, group_t, np.zeros(LAYERS * width, rank_kind), own_glb)
         else:
             wanted_x: NDArray[np.signedinteger] = np.zeros(
                 longest * -(-slots // AT_ONCE) * AT_ONCE * LANES, wanted_kind

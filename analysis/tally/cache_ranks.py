@@ -13,6 +13,7 @@ from gatescope.analysis.statistics.lanes import is_less, load, minus, plus, spre
 EXPERTS = 32
 """Experts whose ranks are moved together; ranks are filled up to a multiple of it."""
 AT_ONCE = 8
+LAYERS = 8
 
 
 @jit
@@ -87,37 +88,47 @@ def most_used_depths(
 ) -> None:  # pragma: no cover
     """Requests by their depth where the most used is wanted most, of equals the last used; at 0 if not used yet.
 
-    rank_x: room for a rank of every expert, in whole EXPERTS, of a kind that holds as many.
+    rank_x: room for a rank of every expert of LAYERS, each layer's in whole EXPERTS, of a kind that holds as many.
+
+    Layers take turns slot by slot: where one expert is moved to is known only when the one before it has moved.
     """
     layers, _, slots = ids_ltk.shape
-    experts, width, longest = count_glb.shape[2] - 1, len(rank_x), 0
+    experts, width, longest = count_glb.shape[2] - 1, len(rank_x) // LAYERS, 0
     for document in range(len(start_d) - 1):
         longest = max(longest, start_d[document + 1] - start_d[document])
-    uses_e, more_n = np.zeros(experts, np.int64), np.zeros(longest + 2, np.int64)  # experts of more than so many uses
-    for layer in range(layers):
+    uses_ne = np.zeros((LAYERS, experts), np.int32)
+    more_ny = np.zeros((LAYERS, longest + 2), np.int32)  # experts of more than so many uses
+    for begin in range(0, layers, LAYERS):
+        few = min(LAYERS, layers - begin)
         for document in range(len(start_d) - 1):
-            rank_x[:], uses_e[:], more_n[:] = np.arange(width).astype(rank_x.dtype), 0, 0
+            uses_ne[:], more_ny[:] = 0, 0
+            for at in range(len(rank_x)):
+                rank_x[at] = at % width
             for token in range(start_d[document], start_d[document + 1]):
-                count_b, ids_k = count_glb[group_t[token], layer], ids_ltk[layer, token]
-                for slot in range(slots):
-                    expert = ids_k[slot]
-                    if expert < experts:
-                        count_b[np.int64(rank_x[expert]) + 1 if uses_e[expert] else 0] += 1
+                for n in range(few):
+                    count_b = count_glb[group_t[token], begin + n]
+                    for slot in range(slots):
+                        expert = ids_ltk[begin + n, token, slot]
+                        if expert < experts:
+                            count_b[np.int64(rank_x[n * width + expert]) + 1 if uses_ne[n, expert] else 0] += 1
                 for slot in range(slots - 1, -1, -1):  # the first choice is the one used last
-                    expert = ids_k[slot]
-                    if expert < experts:
-                        uses = uses_e[expert]
-                        _move_up(rank_x, expert, more_n[uses + 1])
-                        more_n[uses] += 1
-                        uses_e[expert] = uses + 1
+                    for n in range(few):
+                        expert = ids_ltk[begin + n, token, slot]
+                        if expert < experts:
+                            uses = uses_ne[n, expert]
+                            _move_up(rank_x, n * width, width, expert, more_ny[n, uses + 1])
+                            more_ny[n, uses] += 1
+                            uses_ne[n, expert] = uses + 1
 
 
 @jit
-def _move_up(rank_x: NDArray[np.unsignedinteger], expert: int, rank: int) -> None:  # pragma: no cover
-    """One expert moves ahead to a rank, those from there on to where it was go back by one."""
+def _move_up(
+    rank_x: NDArray[np.unsignedinteger], begin: int, width: int, expert: int, rank: int
+) -> None:  # pragma: no cover
+    """One expert of a layer moves ahead to a rank, those from there on to where it was go back by one."""
     first = spread(rank_x, rank, EXPERTS)
-    passed = spread(rank_x, rank_x[expert] - rank, EXPERTS)
-    for place in range(0, len(rank_x), EXPERTS):
+    passed = spread(rank_x, rank_x[begin + expert] - rank, EXPERTS)
+    for place in range(begin, begin + width, EXPERTS):
         own = load(rank_x, place, EXPERTS)
         store(rank_x, place, minus(own, is_less(minus(own, first), passed)))
-    rank_x[expert] = rank
+    rank_x[begin + expert] = rank

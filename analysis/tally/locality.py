@@ -239,11 +239,11 @@ def _count_segments(
     """
     layers, _, slots = ids_ltk.shape
     longest = WINDOWS[-1]
-    times_e, at_least_wb = np.zeros(experts, np.uint32), np.zeros((len(WINDOWS), longest + 2), np.int64)
+    times_e, at_least_x = np.zeros(experts, np.uint32), np.zeros(len(WINDOWS) * (longest + 2), np.int64)
     for layer in range(layers):
         for run in range(len(start_r) - 1):
             first, end = start_r[run], start_r[run + 1]
-            times_e[:], at_least_wb[:] = 0, 0
+            times_e[:], at_least_x[:] = 0, 0
             for token in range(first, end):
                 for slot in range(slots):
                     expert = ids_ltk[layer, token, slot]
@@ -251,8 +251,8 @@ def _count_segments(
                         times = times_e[expert]
                         times_e[expert] = times + np.uint32(0x01010101)
                         for at in range(len(WINDOWS)):
-                            count = (times >> np.uint32(8 * at)) & np.uint32(255)
-                            at_least_wb[at, count + 1] += end - max(token, first + WINDOWS[at] - 1)
+                            count = np.int64((times >> np.uint32(8 * at)) & np.uint32(255))
+                            at_least_x[at * (longest + 2) + count + 1] += end - max(token, first + WINDOWS[at] - 1)
                 for at in range(len(WINDOWS)):
                     if token - first >= WINDOWS[at]:
                         for slot in range(slots):
@@ -260,13 +260,15 @@ def _count_segments(
                             if expert < experts:
                                 times = times_e[expert]
                                 times_e[expert] = times - np.uint32(1 << 8 * at)
-                                at_least_wb[at, (times >> np.uint32(8 * at)) & np.uint32(255)] -= end - token
+                                count = np.int64((times >> np.uint32(8 * at)) & np.uint32(255))
+                                at_least_x[at * (longest + 2) + count] -= end - token
             for at in range(len(WINDOWS)):
                 count_b = count_xlwb[place_t[first], layer, at]
                 if end - first >= WINDOWS[at]:
                     count_b[0] += end - first - WINDOWS[at] + 1
-                    for times in range(1, WINDOWS[at] + 1):
-                        count_b[times] += at_least_wb[at, times] - at_least_wb[at, times + 1]
+                    for count in range(1, WINDOWS[at] + 1):
+                        place = at * (longest + 2) + count
+                        count_b[count] += at_least_x[place] - at_least_x[place + 1]
 
 
 @jit

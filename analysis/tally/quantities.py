@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from gatescope.analysis.tally.tally import Reading, TokenRole
 from gatescope.analysis.tally.token_values import BINS, Shares, count_values, shares_of
-from gatescope.routing import RouterRule, RoutingRecord
+from gatescope.routing import RouterRule
 
 LARGEST = 2.0**12
 """Numbers beyond this are no scores of a router: they count as not known, and sums stay exact."""
@@ -40,14 +40,14 @@ class Quantity(NamedTuple):
 class Rows:
     """Some tokens of a layer of a record: what the values of several quantities are worked out from."""
 
-    def __init__(self, record: RoutingRecord, rule: RouterRule, rows: slice) -> None:
-        self.record, self.rule, self.rows = record, rule, rows
+    def __init__(self, reading: Reading, rule: RouterRule, rows: slice) -> None:
+        self.reading, self.record, self.rule, self.rows = reading, reading.record, rule, rows
 
     @cached_property
     def shares(self) -> Shares | None:
         """What the weights of the chosen experts say."""
-        weight_tlk = self.record.weight_tlk
-        return None if weight_tlk is None else shares_of(weight_tlk[self.rows, self.rule.layer])
+        weight_ltk = self.reading.weights_by_layer()
+        return None if weight_ltk is None else shares_of(weight_ltk[self.rule.layer, self.rows])
 
 
 DECLARED: dict[str, Quantity] = {}
@@ -74,20 +74,20 @@ def _count(
     place_t = record.document_t.astype(np.int64) * facets + reading.facet_t
     sums_qlxn = np.zeros((len(quantities), len(record.layers), documents * facets, 2), np.int64)
     bins_q = [np.zeros((len(record.layers), len(reading.groups), BINS - first_bin(q)), np.int64) for q in quantities]
-    seen = dict.fromkeys(range(len(quantities)), True)
+    empty, seen = record.empty, dict.fromkeys(range(len(quantities)), True)
     for rule in record.layers:
         first_t = np.ascontiguousarray(record.ids_tlk[:, rule.layer, 0])
         for start in range(0, max(1, record.tokens), ROWS):
             rows = slice(start, min(start + ROWS, record.tokens))
-            some = Rows(record, rule, rows)
+            some = Rows(reading, rule, rows)
             for at, quantity in enumerate(quantities):
                 value_t = quantity.take(some) if seen[at] else None
                 seen[at] = value_t is not None
                 if value_t is not None:
                     sums_xn, bins_gb = sums_qlxn[at, rule.layer], bins_q[at][rule.layer]
                     largest = LARGEST**2 if quantity.name == "z_loss" else LARGEST
-                    value_t, token_t = np.ascontiguousarray(value_t), (first_t[rows], record.empty)
-                    count_values(value_t, *token_t, place_t[rows], reading.group_t[rows], largest, sums_xn, bins_gb)
+                    value_t, place_g = np.ascontiguousarray(value_t), (place_t[rows], reading.group_t[rows])
+                    count_values(value_t, first_t[rows], empty, *place_g, largest, sums_xn, bins_gb)
     return [
         (
             np.ascontiguousarray(sums_qlxn[at].swapaxes(0, 1)).reshape(documents, facets, -1, 2),
