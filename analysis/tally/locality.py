@@ -251,7 +251,7 @@ def _count_segments(
                         times = times_e[expert]
                         times_e[expert] = times + np.uint32(0x01010101)
                         for at in range(len(WINDOWS)):
-                            count = np.int64((times >> np.uint32(8 * at)) & np.uint32(255))
+                            count = int((times >> np.uint32(8 * at)) & np.uint32(255))
                             at_least_x[at * (longest + 2) + count + 1] += end - max(token, first + WINDOWS[at] - 1)
                 for at in range(len(WINDOWS)):
                     if token - first >= WINDOWS[at]:
@@ -260,7 +260,7 @@ def _count_segments(
                             if expert < experts:
                                 times = times_e[expert]
                                 times_e[expert] = times - np.uint32(1 << 8 * at)
-                                count = np.int64((times >> np.uint32(8 * at)) & np.uint32(255))
+                                count = int((times >> np.uint32(8 * at)) & np.uint32(255))
                                 at_least_x[at * (longest + 2) + count] -= end - token
             for at in range(len(WINDOWS)):
                 count_b = count_xlwb[place_t[first], layer, at]
