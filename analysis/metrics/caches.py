@@ -238,6 +238,9 @@ def _depths(reading: Reading, policy: int, order_t: NDArray[np.integer] | None =
 
 def _mixed(reading: Reading) -> NDArray[np.int64]:
     """The tokens of each document and facet in an order that depends on their words alone, not on the record."""
+    if "mixed" in reading.memo:
+        known_t: NDArray[np.int64] = reading.memo["mixed"]
+        return known_t
     record, place_t = reading.record, places(reading)
     order_t = np.arange(record.tokens)
     for start, end in zip(reading.start_d[:-1], reading.start_d[1:], strict=True):
@@ -247,6 +250,7 @@ def _mixed(reading: Reading) -> NDArray[np.int64]:
         for place in np.unique(place_t[start:end]):
             rows = start + np.flatnonzero(place_t[start:end] == place)
             order_t[rows] = rows[np.argsort(drawn_t[rows - start])]
+    reading.memo["mixed"] = order_t
     return order_t
 
 

@@ -97,17 +97,18 @@ def _count_windows(
 
 @jit
 def _add_window(count_e: NDArray[np.uint16], sums_n: NDArray[np.int64]) -> None:  # pragma: no cover
-    """One window's counts to the sums over windows."""
-    total, largest, squares = np.int64(0), np.uint16(0), np.int64(0)
-    for count in count_e:
-        total += count
+    """One window's counts to the sums over windows: 4096 tokens of up to 255 slots add up to squares below 2 ** 32."""
+    total, largest, squares = np.uint32(0), np.uint16(0), np.uint32(0)
+    for expert in range(len(count_e)):
+        count = count_e[expert]
+        total = np.uint32(total + count)
         largest = max(largest, count)
-        squares += np.int64(count) * np.int64(count)
+        squares = np.uint32(squares + np.uint32(count) * np.uint32(count))
     sums_n[0] += 1
-    sums_n[1] += total
-    sums_n[2] += largest
-    sums_n[3] += squares
-    sums_n[4] += total * total
+    sums_n[1] += np.int64(total)
+    sums_n[2] += np.int64(largest)
+    sums_n[3] += np.int64(squares)
+    sums_n[4] += np.int64(total) * np.int64(total)
 
 
 class Scale(NamedTuple):

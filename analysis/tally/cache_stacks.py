@@ -177,7 +177,7 @@ def next_used_hits(
     for document in range(len(start_d) - 1):
         longest = max(longest, start_d[document + 1] - start_d[document])
     use, names = 1 << (name_bits + _bits_of(longest * slots)), (1 << name_bits) - 1
-    ahead_x = np.empty((AHEAD + 1) * row, stack_x.dtype)  # names of the experts of the next tokens, in a ring
+    ahead_x = np.full((AHEAD + 1) * row, experts, stack_x.dtype)  # who is used by the next tokens, in a ring
     wanted_x, found_x = np.full(row, NOBODY, stack_x.dtype), np.zeros(places * LANES, stack_x.dtype)
     uses_ne = np.zeros((LANES, experts), stack_x.dtype)
     asked_n = np.zeros(LANES, np.int64)
@@ -232,12 +232,11 @@ def _come(
 ) -> None:  # pragma: no cover
     """A token comes into sight: its experts' names into the ring (`experts` where there is none), its uses counted."""
     layers, _, slots = ids_ltk.shape
-    ahead_x[ring : ring + len(ahead_x) // (AHEAD + 1)] = experts
     for lane in range(layers):
         for slot in range(slots):
-            expert = ids_ltk[lane, token, slot]
+            expert = min(ids_ltk[lane, token, slot], experts)
+            ahead_x[ring + slot * LANES + lane] = expert
             if expert < experts:
-                ahead_x[ring + slot * LANES + lane] = expert
                 uses_ne[lane, expert] += use
 
 

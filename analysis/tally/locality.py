@@ -235,15 +235,17 @@ def _count_segments(
     """By the moments at which an expert comes to be active so many times in a window, or no more so.
 
     From then to the end of the run it is counted in every window to come: taken off again when it no longer is. How
-    often an expert is active in the four windows is one number, a byte for each.
+    often an expert is active in the four windows is one number, a byte for each. Slots take turns with two rows of
+    sums: adding to one place twice in a row would have to wait.
     """
     layers, _, slots = ids_ltk.shape
     longest = WINDOWS[-1]
-    times_e, at_least_x = np.zeros(experts, np.uint32), np.zeros(len(WINDOWS) * (longest + 2), np.int64)
+    rows = len(WINDOWS) * (longest + 2)
+    times_e, more_x, fewer_x = np.zeros(experts, np.uint32), np.zeros(2 * rows, np.int64), np.zeros(2 * rows, np.int64)
     for layer in range(layers):
         for run in range(len(start_r) - 1):
             first, end = start_r[run], start_r[run + 1]
-            times_e[:], at_least_x[:] = 0, 0
+            times_e[:], more_x[:], fewer_x[:] = 0, 0, 0
             for token in range(first, end):
                 for slot in range(slots):
                     expert = ids_ltk[layer, token, slot]
@@ -252,7 +254,7 @@ def _count_segments(
                         times_e[expert] = times + np.uint32(0x01010101)
                         for at in range(len(WINDOWS)):
                             count = int((times >> np.uint32(8 * at)) & np.uint32(255))
-                            at_least_x[at * (longest + 2) + count + 1] += end - max(token, first + WINDOWS[at] - 1)
+                            more_x[(slot & 1) * rows + at * (longest + 2) + count + 1] += end - max(token, first + WINDOWS[at] - 1)
                 for at in range(len(WINDOWS)):
                     if token - first >= WINDOWS[at]:
                         for slot in range(slots):
@@ -261,7 +263,8 @@ def _count_segments(
                                 times = times_e[expert]
                                 times_e[expert] = times - np.uint32(1 << 8 * at)
                                 count = int((times >> np.uint32(8 * at)) & np.uint32(255))
-                                at_least_x[at * (longest + 2) + count] -= end - token
+                                fewer_x[(slot & 1) * rows + at * (longest + 2) + count] += end - token
+            at_least_x = more_x[:rows] + more_x[rows:] - fewer_x[:rows] - fewer_x[rows:]
             for at in range(len(WINDOWS)):
                 count_b = count_xlwb[place_t[first], layer, at]
                 if end - first >= WINDOWS[at]:
