@@ -254,7 +254,9 @@ def _count_segments(
                         times_e[expert] = times + np.uint32(0x01010101)
                         for at in range(len(WINDOWS)):
                             count = int((times >> np.uint32(8 * at)) & np.uint32(255))
-                            more_x[(slot & 1) * rows + at * (longest + 2) + count + 1] += end - max(token, first + WINDOWS[at] - 1)
+                            more_x[(slot & 1) * rows + at * (longest + 2) + count + 1] += end - max(
+                                token, first + WINDOWS[at] - 1
+                            )
                 for at in range(len(WINDOWS)):
                     if token - first >= WINDOWS[at]:
                         for slot in range(slots):
