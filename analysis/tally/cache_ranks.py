@@ -34,8 +34,9 @@ def last_used_depths(
     used_e, rank_k = np.zeros(experts, np.bool_), np.zeros(-(-slots // AT_ONCE) * AT_ONCE, rank_x.dtype)
     for layer in range(layers):
         for document in range(len(start_d) - 1):
-            rank_x[:width], used_e[:] = np.arange(width).astype(rank_x.dtype), False
-            before, after = 0, width
+            before, after = np.int64(0), np.int64(width)
+            _rank_by_number(rank_x, width)
+            used_e[:] = False
             for token in range(start_d[document], start_d[document + 1]):
                 count_b, ids_k = count_glb[group_t[token], layer], ids_ltk[layer, order_t[token]]
                 for slot in range(slots):
@@ -102,8 +103,7 @@ def most_used_depths(
         few = min(LAYERS, layers - begin)
         for document in range(len(start_d) - 1):
             uses_ne[:], more_ny[:] = 0, 0
-            for at in range(len(rank_x)):
-                rank_x[at] = at % width
+            _rank_by_number(rank_x, width)
             for token in range(start_d[document], start_d[document + 1]):
                 for n in range(few):
                     count_b = count_glb[group_t[token], begin + n]
@@ -119,6 +119,13 @@ def most_used_depths(
                             _move_up(rank_x, n * width, width, expert, more_ny[n, uses + 1])
                             more_ny[n, uses] += 1
                             uses_ne[n, expert] = uses + 1
+
+
+@jit
+def _rank_by_number(rank_x: NDArray[np.unsignedinteger], width: int) -> None:  # pragma: no cover
+    """Ranks of experts of which none was used yet, in parts of so many."""
+    for at in range(len(rank_x)):
+        rank_x[at] = at % width
 
 
 @jit

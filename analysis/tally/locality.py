@@ -221,7 +221,10 @@ def _common_bits(set_x: NDArray[np.uint64], one: int, other: int, size: int) -> 
         rest = plus(rest, bits(both(load(set_x, one + at, 1), load(set_x, other + at, 1))))
     store(sums_x, 0, common)
     store(sums_x, WORDS, rest)
-    return int(sums_x.sum())
+    total = np.int64(0)
+    for at in range(WORDS + 1):
+        total += np.int64(sums_x[at])
+    return int(total)
 
 
 @jit
@@ -241,7 +244,8 @@ def _count_segments(
     layers, _, slots = ids_ltk.shape
     longest = WINDOWS[-1]
     rows = len(WINDOWS) * (longest + 2)
-    times_e, more_x, fewer_x = np.zeros(experts, np.uint32), np.zeros(2 * rows, np.int64), np.zeros(2 * rows, np.int64)
+    times_e, at_least_x = np.zeros(experts, np.uint32), np.zeros(rows, np.int64)
+    more_x, fewer_x = np.zeros(2 * rows, np.int64), np.zeros(2 * rows, np.int64)
     for layer in range(layers):
         for run in range(len(start_r) - 1):
             first, end = start_r[run], start_r[run + 1]
@@ -266,7 +270,8 @@ def _count_segments(
                                 times_e[expert] = times - np.uint32(1 << 8 * at)
                                 count = int((times >> np.uint32(8 * at)) & np.uint32(255))
                                 fewer_x[(slot & 1) * rows + at * (longest + 2) + count] += end - token
-            at_least_x = more_x[:rows] + more_x[rows:] - fewer_x[:rows] - fewer_x[rows:]
+            for at in range(rows):
+                at_least_x[at] = more_x[at] + more_x[rows + at] - fewer_x[at] - fewer_x[rows + at]
             for at in range(len(WINDOWS)):
                 count_b = count_xlwb[place_t[first], layer, at]
                 if end - first >= WINDOWS[at]:
