@@ -60,9 +60,9 @@ def last_used_depths(
 @jit
 def _move_back(
     rank_x: NDArray[np.unsignedinteger],
-    before: int,
-    so_far: int,
-    after: int,
+    before: int | np.int64,
+    so_far: int | np.int64,
+    after: int | np.int64,
     width: int,
     rank_k: NDArray[np.unsignedinteger],
     at: int,
