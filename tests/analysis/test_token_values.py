@@ -6,21 +6,29 @@ import pytest
 from gatescope.analysis.statistics.shares import entropy_bits
 from gatescope.analysis.tally.token_values import BINS, FIXED, bin_of, count_values, shares_of
 
-HALVES = np.arange(0x7C00, dtype=np.uint16).view(np.float16).astype(np.float64)
+BITS = np.arange(0x7C00, dtype=np.uint16)
+HALVES = BITS[np.isin(BITS % 64, [0, 1, 31, 62, 63])].view(np.float16).astype(np.float64)
+"""Half floats at the ends of bins and in their middle."""
 
 
 def counted(value_t, bins, *, first_t=None, largest=np.inf):
     """Sums of all, and the bin that each value by itself is counted in, -1 for none."""
     first_t = np.zeros(len(value_t), np.uint8) if first_t is None else first_t
-    sums_xn, bins_gb = np.zeros((1, 2), np.int64), np.zeros((len(value_t), bins), np.int64)
-    place_t, group_t = np.zeros(len(value_t), np.int64), np.arange(len(value_t))
-    count_values(value_t, first_t, 255, place_t, group_t, largest, sums_xn, bins_gb)
-    return sums_xn[0].tolist(), np.where(bins_gb.any(axis=1), bins_gb.argmax(axis=1), -1)
+    sums_xn, found_t = np.zeros((1, 2), np.int64), np.full(len(value_t), -1)
+    for start in range(0, len(value_t), 500):
+        rows = slice(start, start + 500)
+        own_t = value_t[rows]
+        bins_gb, place_t, group_t = np.zeros((500, bins), np.int64), np.zeros(500, np.int64), np.arange(500)
+        count_values(own_t, first_t[rows], 255, place_t, group_t, largest, sums_xn, bins_gb)
+        at_n, bin_n = np.nonzero(bins_gb)
+        found_t[start + at_n] = bin_n
+    return sums_xn[0].tolist(), found_t
 
 
 def edges_and_beside():
-    """Every half float, the middle to the next, where rounding turns, and the numbers of 64 bits right beside each."""
-    middle = (HALVES[:-1] + HALVES[1:]) / 2
+    """Half floats, the middle to the next, where rounding turns, and the numbers of 64 bits right beside each."""
+    following = (HALVES[:-1].astype(np.float16).view(np.uint16) + np.uint16(1)).view(np.float16)
+    middle = (HALVES[:-1] + following.astype(np.float64)) / 2
     at = np.concatenate([HALVES, middle])
     return np.concatenate([at, np.nextafter(at, 0), np.nextafter(at, np.inf)])
 
