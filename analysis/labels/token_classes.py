@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.stats import chi2_contingency
 
 from gatescope.analysis.statistics.information import mutual_information_bits
-from gatescope.analysis.statistics.load import count_by
+from gatescope.analysis.statistics.load import narrow_count_by
 from gatescope.analysis.tally.tally import Reading, TokenRole, statistic
 
 CLASSES = (
@@ -79,11 +79,11 @@ def class_of(piece: str, *, follows_letter: bool = False) -> str:
 
 
 @statistic(per="facet", axes="gcle")
-def class_assignments(reading: Reading) -> NDArray[np.int64]:
+def class_assignments(reading: Reading) -> NDArray[np.unsignedinteger]:
     """Slots that each expert filled, by class of the token's text."""
     record, classes = reading.record, len(CLASSES)
     place_t = reading.group_t.astype(np.int64) * classes + class_t(reading)
-    count_xle = count_by(record.ids_tlk, place_t, len(reading.groups) * classes, record.experts)
+    count_xle = narrow_count_by(record.ids_tlk, place_t, len(reading.groups) * classes, record.experts)
     return count_xle.reshape(len(reading.groups), classes, *count_xle.shape[1:])
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from gatescope.analysis.metrics.load_balance import counts_ule
 from gatescope.analysis.registry import MetricOptions, Result, metric
 from gatescope.analysis.statistics.information import mutual_information_bits, shuffled_information_bits
-from gatescope.analysis.statistics.load import count_by
+from gatescope.analysis.statistics.load import narrow_count_by
 from gatescope.analysis.statistics.shares import entropy_bits, ratio, shares
 from gatescope.analysis.tally.pairs import BINS, FEW, count_paths, count_transitions, fits
 from gatescope.analysis.tally.tally import Reading, Tally, TokenRole, statistic
@@ -20,10 +20,10 @@ ENOUGH = 5
 
 
 @statistic(per="facet", axes="gle")
-def first_choices(reading: Reading) -> NDArray[np.int64]:
+def first_choices(reading: Reading) -> NDArray[np.unsignedinteger]:
     """Tokens that had each expert as their first choice."""
     record = reading.record
-    return count_by(record.ids_tlk[:, :, :1], reading.group_t, len(reading.groups), record.experts)
+    return narrow_count_by(record.ids_tlk[:, :, :1], reading.group_t, len(reading.groups), record.experts)
 
 
 @statistic(per="group", axes="glef", needs=FEW)

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from gatescope.analysis.statistics.load import count_by
+from gatescope.analysis.statistics.load import narrow_count_by
 from gatescope.analysis.tally.adding import add_weights
 from gatescope.analysis.tally.layers import by_layer
 from gatescope.analysis.tally.tally import FIXED, Reading, TokenRole, statistic
@@ -19,10 +19,10 @@ def tokens(reading: Reading) -> NDArray[np.int64]:
 
 
 @statistic(per="unit", axes="ufle")
-def assignments(reading: Reading) -> NDArray[np.int64]:
+def assignments(reading: Reading) -> NDArray[np.unsignedinteger]:
     """Slots that each expert filled, by document and facet."""
     record = reading.record
-    count_xle = count_by(record.ids_tlk, _places(reading), len(record.documents) * FACETS, record.experts)
+    count_xle = narrow_count_by(record.ids_tlk, _places(reading), len(record.documents) * FACETS, record.experts)
     return count_xle.reshape(len(record.documents), FACETS, *count_xle.shape[1:])
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from gatescope.analysis.statistics.jit import jit
 from gatescope.analysis.statistics.shares import ratio
+from gatescope.analysis.statistics.whole_numbers import kind_for
 from gatescope.analysis.tally.layers import by_layer
 from gatescope.routing.errors import OptionError
 
@@ -62,7 +63,7 @@ def count_pairs(
     >>> count_pairs(np.array([[[0, 2, 1]], [[2, 0, 255]]], np.uint8), np.zeros(2, int), 1, 3)[0, 0].tolist()
     [[2, 1, 2], [1, 1, 1], [2, 1, 2]]
     """
-    pairs_glef = np.zeros((groups, ids_tlk.shape[1], experts, experts), _kind_for(len(ids_tlk)))
+    pairs_glef = np.zeros((groups, ids_tlk.shape[1], experts, experts), kind_for(len(ids_tlk)))
     _count_pairs(by_layer(ids_tlk), np.ascontiguousarray(group_t), pairs_glef)
     return pairs_glef
 
@@ -75,7 +76,7 @@ def count_transitions(
     >>> count_transitions(np.array([[[0, 2], [1, 255]]], np.uint8), np.zeros(1, int), 1, 3)[0, 0].tolist()
     [[0, 1, 0], [0, 0, 0], [0, 1, 0]]
     """
-    count_glef = np.zeros((groups, ids_tlk.shape[1] - 1, experts, experts), _kind_for(len(ids_tlk)))
+    count_glef = np.zeros((groups, ids_tlk.shape[1] - 1, experts, experts), kind_for(len(ids_tlk)))
     _count_transitions(by_layer(ids_tlk), np.ascontiguousarray(group_t), count_glef)
     return count_glef
 
@@ -164,11 +165,6 @@ def fixed_k_chance(share_e: NDArray[np.float64], k: int) -> Chance:
         disjoint *= _disjoint(weight_e, free)
     np.fill_diagonal(pair_ef, share_e)
     return Chance(pair_ef, disjoint)
-
-
-def _kind_for(tokens: int) -> type[np.unsignedinteger]:
-    """Of the numbers that a token adds 1 to, or none: half the bytes stay twice as long in the processor's cache."""
-    return np.uint16 if tokens <= np.iinfo(np.uint16).max else np.uint32
 
 
 @jit
