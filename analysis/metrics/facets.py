@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gatescope.analysis.metrics.load_balance import interval, with_sample_size
 from gatescope.analysis.registry import BOTH, MetricOptions, Result, metric
-from gatescope.analysis.statistics.load import count_by
+from gatescope.analysis.statistics.load import narrow_count_by
 from gatescope.analysis.statistics.shares import ratio, shares
 from gatescope.analysis.tally.tally import Reading, Tally, TokenRole, statistic
 
@@ -25,7 +25,7 @@ NOISE = "profiles of independent tokens that differ by chance alone"
 
 
 @statistic(per="unit", axes="uble")
-def place_loads(reading: Reading) -> NDArray[np.int64]:
+def place_loads(reading: Reading) -> NDArray[np.unsignedinteger]:
     """Slots that each expert filled, by place in the document: six stretches of positions, then special tokens."""
     record, buckets = reading.record, len(PLACES)
     bucket_t = np.searchsorted(STARTS, record.position_t, side="right") - 1
@@ -33,7 +33,7 @@ def place_loads(reading: Reading) -> NDArray[np.int64]:
     counted_t = reading.facet_t != TokenRole.ENCODER
     whose_t = (record.document_t.astype(np.int64) * buckets + bucket_t)[counted_t]
     ids_tlk = record.ids_tlk if counted_t.all() else record.ids_tlk[counted_t]
-    count_xle = count_by(ids_tlk, whose_t, len(record.documents) * buckets, record.experts)
+    count_xle = narrow_count_by(ids_tlk, whose_t, len(record.documents) * buckets, record.experts)
     return count_xle.reshape(len(record.documents), buckets, *count_xle.shape[1:])
 
 
