@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gatescope.analysis.metrics.load_balance import interval, with_sample_size
 from gatescope.analysis.registry import BOTH, MetricOptions, Result, metric
-from gatescope.analysis.statistics.load import count_by
+from gatescope.analysis.statistics.load import narrow_count_by
 from gatescope.analysis.statistics.shares import ratio, shares
 from gatescope.analysis.tally.tally import Reading, Tally, TokenRole, statistic
 
@@ -25,7 +25,7 @@ NOISE = "profiles of independent tokens that differ by chance alone"
 
 
 @statistic(per="unit", axes="uble")
-def place_loads(reading: Reading) -> NDArray[np.int64]:
+def place_loads(reading: Reading) -> NDArray[np.unsignedinteger]:
     """Slots that each expert filled, by place in the document: six stretches of positions, then special tokens."""
     record, buckets = reading.record, len(PLACES)
     bucket_t = np.searchsorted(STARTS, record.position_t, side="right") - 1
@@ -33,7 +33,7 @@ def place_loads(reading: Reading) -> NDArray[np.int64]:
     counted_t = reading.facet_t != TokenRole.ENCODER
     whose_t = (record.document_t.astype(np.int64) * buckets + bucket_t)[counted_t]
     ids_tlk = record.ids_tlk if counted_t.all() else record.ids_tlk[counted_t]
-    count_xle = count_by(ids_tlk, whose_t, len(record.documents) * buckets, record.experts)
+    count_xle = narrow_count_by(ids_tlk, whose_t, len(record.documents) * buckets, record.experts)
     return count_xle.reshape(len(record.documents), buckets, *count_xle.shape[1:])
 
 
@@ -107,8 +107,8 @@ def prompt_against_generated(tally: Tally, ask: MetricOptions) -> Result:
     k_l = np.array([rule.k for rule in tally.layers])
     found = _compared(tally, ask, table_ufle, lambda sums: (sums[..., 0, :, :], sums[..., 1, :, :]), k_l)
     absent = bool((table_ufle.sum(axis=(0, 2, 3)) == 0).any())
-    said = ("Undefined: there are no prompt tokens, or no generated ones.",) if absent else ()
-    return with_sample_size(replace(found, warnings=said), tally, replace(ask, facets=BOTH))
+    warnings = ("Undefined: there are no prompt tokens, or no generated ones.",) if absent else ()
+    return with_sample_size(replace(found, warnings=warnings), tally, replace(ask, facets=BOTH))
 
 
 @metric(
@@ -140,8 +140,8 @@ def position_distance(tally: Tally, ask: MetricOptions) -> Result:
     table_uble = tally.by_unit["place_loads"]
     found = _compared(tally, ask, table_uble, pair, np.array([[rule.k] for rule in tally.layers]))
     absent = [place for place, value_l in zip(PLACES, found.value.T, strict=True) if np.isnan(value_l).all()]
-    said: tuple[str, ...] = (f"No tokens to compare at {', '.join(absent)}.",) if absent else ()
+    warnings: tuple[str, ...] = (f"No tokens to compare at {', '.join(absent)}.",) if absent else ()
     if ask.facets != BOTH:
-        said += ("Speaks of prompt, generated and special tokens, whatever facets are asked.",)
-    found = replace(found, labels={"b": PLACES}, warnings=said)
+        warnings += ("Speaks of prompt, generated and special tokens, whatever facets are asked.",)
+    found = replace(found, labels={"b": PLACES}, warnings=warnings)
     return with_sample_size(found, tally, replace(ask, facets=(*BOTH, TokenRole.FORMAT)))

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gatescope.analysis.statistics.whole_numbers import added, narrow, narrow_sum
+from gatescope.analysis.tally.layers import by_layer
 from gatescope.routing import Flag, Provenance, RouterRule, RoutingRecord
 from gatescope.routing.errors import OptionError, RecordError
 
@@ -72,6 +73,14 @@ class Reading(NamedTuple):
     groups: tuple[Group, ...]
     start_d: NDArray[np.intp]
     memo: dict[str, Any]
+
+    def weights_by_layer(self) -> NDArray[np.float16] | None:
+        """The weights as (layers, tokens, slots), copied once for all that read them; None where there are none."""
+        if "weights_by_layer" not in self.memo:
+            weight_tlk = self.record.weight_tlk
+            self.memo["weights_by_layer"] = None if weight_tlk is None else by_layer(weight_tlk)
+        weight_ltk: NDArray[np.float16] | None = self.memo["weights_by_layer"]
+        return weight_ltk
 
 
 Take = Callable[[Reading], NDArray[np.integer] | None]
