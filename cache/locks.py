@@ -5,6 +5,7 @@ Between processes that take turns, filelock does this (see `server.metadata`). W
 another kind: on the file itself, by its descriptor, so that it holds from before the file is found until after it was
 renamed, with nothing beside it. filelock locks a path: it makes a file where another has just removed or renamed that,
 polls instead of waiting, and where the system has no locks it falls back to a marker that outlives its process.
+Who works on a study for hours, on whichever machine, is told by a lease (see `cache.lease`).
 """
 
 STALE_SECONDS = 3600

@@ -98,11 +98,10 @@ class StudyFolder:
             raise _unreadable(self.folder / RECIPE, "its checksum does not match")
         return found
 
-    def rename(self, corpus: str) -> None:
-        """Call the corpus otherwise: its name is no part of what decides the routes."""
-        said = self.recipe()
-        with _explained(self.folder):
-            write_whole(self.folder / RECIPE, _spelt(said | {"corpus": corpus}))
+    @property
+    def mark(self) -> str:
+        """What tells this study from every other: a digest of its recipe. Errors: as `recipe`."""
+        return self._mark()[0]
 
     def end(self, blocks: int) -> None:
         """Note that the corpus was read to its end, and how many blocks it is; writing a block takes the note away."""

@@ -9,13 +9,13 @@ from gatescope.cache.folder import is_capture_id
 from gatescope.cache.partial import PartialRecord
 from gatescope.cache.store import Store
 from gatescope.cache.study import COUNTS, ROUTES, SCORES, StudyFolder, is_study
+from gatescope.cache.workspace import STUDIES
 from gatescope.routing.errors import GatescopeError, OptionError, StoreError
 from gatescope.server.metadata import FOLDER as LABELS
 from gatescope.server.sources import ANALYSED, CAPTURED
 from gatescope.studies.manifest import ORDER, TEXTS, read_json, read_manifest, read_texts
 from gatescope.studies.results import AGAIN, is_analysed
 
-STUDIES = "studies"
 Checked = tuple[str, str | None]
 """The name of something, and what is wrong with it."""
 

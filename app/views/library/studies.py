@@ -9,7 +9,7 @@ from gatescope.app.shell.messages import plain, show_error
 from gatescope.app.shell.navigation import find_pages
 from gatescope.app.shell.session import library, server
 from gatescope.routing.errors import GatescopeError
-from gatescope.server.background import StudyProgress
+from gatescope.server.study_progress import StudyProgress
 from gatescope.server.library import Entry
 from gatescope.server.settings import settings
 from gatescope.server.view import ViewParts
