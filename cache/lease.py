@@ -82,38 +82,39 @@ class Lease:
         self._thread.start()
 
     @classmethod
-    def take(cls, folder: Path, what: str, *, name: str = WHOLE, progress: Callable[[], Progress] = dict) -> "Lease":
+    def take(
+        cls,
+        folder: Path,
+        what: str,
+        *,
+        name: str = WHOLE,
+        called: str = "",
+        progress: Callable[[], Progress] = dict,
+    ) -> "Lease":
         """A lease on a folder, or on the share of that name. `progress` is asked at every beat.
 
+        `what` is done, in words, and what the folder is `called`, where its name says nothing.
         Errors: InUseError where another holds it; StoreError, StorageFullError where the folder cannot be written.
         """
-        _refuse(folder, _conflicting(folder, name))
-        token = secrets.token_hex(8)
-        holder = Holder(
-            host=gethostname(),
-            place=_place(),
-            pid=os.getpid(),
-            started=_started(os.getpid()) or "",
-            token=token,
-            what=what,
-            since=time.time(),
-        )
-        with explained(folder):
-            number = _create(folder, name, holder)
-        made = cls(folder, name, number, holder, progress)
-        other = _conflicting(folder, name, but=token)
-        if other is not None or made._highest() > number:
+        holder = _this(what)
+        while True:  # another turn only where somebody took the next number and has given it up since
+            _refuse(called or folder.name, _conflicting(folder, name))
+            with explained(folder):
+                number = _create(folder, name, holder)
+            if number is None:
+                continue
+            made = cls(folder, name, number, holder, progress)
+            other = _conflicting(folder, name, but=holder.token)
+            if other is None and made._highest() == number:
+                made._tidy()
+                return made
             made.release()
-            _refuse(folder, other or holder)
-        for path, each in _leases(folder, name).items():
-            if each < number:
-                path.unlink(missing_ok=True)
-        return made
+            _refuse(called or folder.name, other)
 
     def check(self) -> None:
         """Errors: InUseError where another took this process for dead and took over."""
         if self._is_lost:
-            _refuse(self.folder, current(self.folder) or self._holder)
+            _refuse(self.folder.name, current(self.folder) or self._holder)
 
     def release(self) -> None:
         """Give it up; the file stays, and says so: whoever comes next takes the number behind it."""
@@ -124,6 +125,11 @@ class Lease:
             self._holder = replace(self._holder, is_over=True)
             with suppress(OSError):
                 self._write()
+
+    def forget(self) -> None:
+        """Remove the file of a lease that was given up, where nobody else will ever take one of its name."""
+        with suppress(OSError):
+            self._path.unlink()
 
     def __enter__(self) -> "Lease":
         return self
@@ -139,6 +145,11 @@ class Lease:
 
     def _highest(self) -> int:
         return max(_leases(self.folder, self.name).values(), default=0)
+
+    def _tidy(self) -> None:
+        for path, number in _leases(self.folder, self.name).items():
+            if number < self.number:
+                path.unlink(missing_ok=True)
 
     def _write(self) -> None:
         write_whole(self._path, _spelt(self._holder))
@@ -208,15 +219,27 @@ def _holder(folder: Path, name: str) -> Holder | None:
     return said if age < STALE_SECONDS else None
 
 
-def _create(folder: Path, name: str, holder: Holder) -> int:
-    """The file of the next number, which one process alone makes. Errors: InUseError; OSError."""
+def _this(what: str) -> Holder:
+    """This process, which does something."""
+    return Holder(
+        host=gethostname(),
+        place=_place(),
+        pid=os.getpid(),
+        started=_started(os.getpid()) or "",
+        token=secrets.token_hex(8),
+        what=what,
+        since=time.time(),
+    )
+
+
+def _create(folder: Path, name: str, holder: Holder) -> int | None:
+    """The file of the next number, which one process alone makes; None where another did. Errors: OSError."""
     number = max(_leases(folder, name).values(), default=0) + 1
     path = _file(folder, name, number)
     try:
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     except FileExistsError:
-        _refuse(folder, _holder(folder, name) or holder)
-        raise
+        return None
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(_spelt(holder))
@@ -252,11 +275,11 @@ def _read(path: Path) -> Holder | None:
     return said if is_sound else None
 
 
-def _refuse(folder: Path, holder: Holder | None) -> None:
+def _refuse(called: str, holder: Holder | None) -> None:
     """Errors: InUseError where somebody holds it."""
     if holder is not None:
         raise InUseError(
-            f"{folder.name} is in use: {holder.said}" + (f" ({holder.what})" if holder.what else ""),
+            f"{called} is in use: {holder.said}" + (f" ({holder.what})" if holder.what else ""),
             expected="a study that nobody else works on",
             do="wait until that is over, or stop it there; what is whole on the disk stays",
         )

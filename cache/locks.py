@@ -23,3 +23,18 @@ def lock(descriptor: int, *, waits: bool = False) -> bool:
     except OSError:
         return False
     return True
+
+
+def is_held_elsewhere(descriptor: int) -> bool:
+    """Whether another process has locked an open file; False where there are no locks, and nobody can tell."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False

@@ -293,7 +293,7 @@ class StudyFolder:
             raise OptionError(
                 f"{self.folder} has no {RECIPE}, and holds {foreign[0].name}",
                 expected="a study to go on with, or an empty folder",
-                do="name another --out",
+                do="name another --out, or another --name",
             )
 
     def _check_same(self, recipe: Recipe) -> None:
@@ -305,7 +305,7 @@ class StudyFolder:
             raise OptionError(
                 f"{self.folder} holds a study made otherwise: {said}",
                 expected="the same model, corpus and options, to go on with it",
-                do="name another --out, or repeat the options",
+                do="name another --out or --name, or repeat the options",
             )
 
 

@@ -222,9 +222,10 @@ class Library:
     def state_of(self, id: str, order: StudyManifest | None) -> State:
         """How a study stands: one that should be under way, and that no living process works on, was stopped."""
         folder = find_folder(self._server.settings.workspace, id)
-        is_held = folder is not None and current(folder) is not None
-        if is_held or self._server.studies.live(id) is not None:
+        if self._server.studies.live(id) is not None:
             return "running" if order is not None and order.state == "running" else "waiting"
+        if folder is not None and current(folder) is not None:
+            return "waiting" if order is None or order.state == "waiting" else "running"
         if order is None or order.state == "done":
             return "ready"
         return "failed" if order.state == "failed" else "stopped"

@@ -18,6 +18,7 @@ from gatescope.server.memo_cache import MemoCache
 from gatescope.server.metadata import MetadataStore
 from gatescope.server.model_worker import ModelWorker
 from gatescope.server.places import capture_file, find_folder
+from gatescope.server.presence import Presence
 from gatescope.server.quota import Quota
 from gatescope.server.settings import Settings
 from gatescope.server.sources import Source, read_capture, read_shipped, read_study, shipped_ids, version_of
@@ -46,6 +47,7 @@ class Server:
         self._lock = threading.RLock()
         self._capture_cache: CaptureCache | None = None
         self._studies: Studies | None = None
+        self._presence: Presence | None = None
         self._workers: OrderedDict[str, ModelWorker] = OrderedDict()
 
     @property
@@ -100,9 +102,18 @@ class Server:
                 raise
             return self._sources.get((id,), lambda: read_capture(id, path))
 
+    def announce(self, address: str) -> None:
+        """Note in the workspace at which address this server is reached, for commands to say."""
+        with self._lock:
+            if self._presence is None:
+                self._presence = Presence(self.settings.workspace, address)
+
     def close(self) -> None:
         """End what is under way."""
         with self._lock:
+            if self._presence is not None:
+                self._presence.close()
+                self._presence = None
             studies, workers = self._studies, list(self._workers.values())
             self._studies = None
             self._workers.clear()

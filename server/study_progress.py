@@ -11,6 +11,7 @@ class StudyProgress:
     """What a study under way is at: documents captured of all, tokens and seconds of this run, metrics of all.
 
     `since` is when the step began that `what` names, by the monotonic clock; `is_writing`: all is computed.
+    Unless `metrics_follow`, it ends with the last document.
     """
 
     what: str = "waiting"
@@ -25,6 +26,7 @@ class StudyProgress:
     of_metrics: int = 0
     is_writing: bool = False
     since: float = 0.0
+    metrics_follow: bool = True
 
     def begin(self, what: str) -> None:
         """Note what is done from now on."""
@@ -42,8 +44,10 @@ class StudyProgress:
 
     @property
     def share(self) -> float:
-        """How much is done, 0 to 1: capturing is taken for three quarters of it."""
+        """How much is done, 0 to 1: capturing is taken for three quarters of it where metrics follow."""
         captured = self.characters / max(self.of_characters, 1)
+        if not self.metrics_follow:
+            return min(1.0, captured)
         return min(1.0, 0.75 * captured + 0.25 * self.metrics / max(self.of_metrics, 1))
 
     @property

@@ -8,8 +8,8 @@ from streamlit.testing.v1 import AppTest
 
 from gatescope.app.shell.session import FRAME, server
 from gatescope.app.views.library.studies import duration, how_far
-from gatescope.server.background import StudyProgress
 from gatescope.server.settings import settings
+from gatescope.server.study_progress import StudyProgress
 from gatescope.studies.compute import Chosen
 from gatescope.studies.manifest import StudyManifest, read_manifest, write_manifest
 from tests.records import build_record

@@ -9,9 +9,9 @@ from gatescope.app.shell.messages import plain, show_error
 from gatescope.app.shell.navigation import find_pages
 from gatescope.app.shell.session import library, server
 from gatescope.routing.errors import GatescopeError
-from gatescope.server.study_progress import StudyProgress
 from gatescope.server.library import Entry
 from gatescope.server.settings import settings
+from gatescope.server.study_progress import StudyProgress
 from gatescope.server.view import ViewParts
 
 POLL_SECONDS = 1.0
@@ -72,9 +72,11 @@ def how_far(doing: StudyProgress, *, before: int) -> str:
         return f"Computing {step} of {doing.of_metrics}: {doing.what}{_for_how_long(doing)}"
     if doing.what != "capturing":
         return doing.what.capitalize()
-    said = f"Captured {doing.documents:,} of {doing.of_documents:,} documents, {doing.tokens:,} tokens"
-    left = doing.seconds_left
-    return said if left is None else f"{said}; about {duration(left)} left, then the metrics"
+    of = f" of {doing.of_documents:,}" if doing.of_documents else ""
+    said = f"Captured {doing.documents:,}{of} documents, {doing.tokens:,} tokens"
+    if (left := doing.seconds_left) is None:
+        return said
+    return f"{said}; about {duration(left)} left" + ", then the metrics" * doing.metrics_follow
 
 
 def _for_how_long(doing: StudyProgress) -> str:
