@@ -85,7 +85,7 @@ def capture(
         with landing(
             settings,
             asked,
-            what=f"gatescope capture {shard}",
+            what="gatescope capture" + f" --shard {shard}" * (share.of > 1),
             command=command_line(),
             model=settings.model,
             share=share.name,

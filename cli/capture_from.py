@@ -42,7 +42,7 @@ def capture_from(
         with landing(
             settings,
             asked,
-            what=f"gatescope capture-from {shard}",
+            what="gatescope capture-from" + f" --shard {shard}" * (share.of > 1),
             command=command_line(),
             model=served or name_of(model or where),
             share=share.name,

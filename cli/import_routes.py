@@ -86,10 +86,11 @@ def take_archive(settings: "Settings", path: Path, out: Path | None, name: str) 
     with archive_progress(f"unpacking {path.name}") as tell_bytes:
         if out is not None:
             unpack_beside(path, out, tell=tell_bytes)
-            id = ""
+            id, is_new = "", True
         else:
-            id = unpack_archive(settings.workspace, path, contents, name=name, tell=tell_bytes)
-    said = f"{len(contents.files):,} files, {contents.size:,} bytes, each as its checksum says"
+            id, is_new = unpack_archive(settings.workspace, path, contents, name=name, tell=tell_bytes)
+    said = f"{len(contents.files):,} files, {contents.size:,} bytes"
+    said += ", each as its checksum says" if is_new else "; it was unpacked here before"
     stdout.print(f"{path}: {said}", markup=False, highlight=False)
     if out is not None:
         stdout.print(f"{out}  (into the Library: gatescope open {out})", markup=False, highlight=False)

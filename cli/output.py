@@ -62,8 +62,8 @@ def show(error: GatescopeError, *, as_json: bool = False) -> None:
 
 
 def command_line() -> str:
-    """The command that was given, to be given again."""
-    return shlex.join(["gatescope", *sys.argv[1:]])
+    """The command that was given, to be given again from anywhere on this machine."""
+    return f"cd {shlex.quote(str(Path.cwd()))} && {shlex.join(['gatescope', *sys.argv[1:]])}"
 
 
 def name_of(text: str) -> str:

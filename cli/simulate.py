@@ -89,7 +89,7 @@ def simulate(
             _write_file(simulation, out)
             return
         settings = load_settings()
-        asked = Asked(out=out, name=name, suggested=f"simulated-{like or 'routes'}-{seed}")
+        asked = Asked(out=out, name=name, suggested=f"{'-'.join(simulation.provenance.model.split())}-{seed}")
         made = {"what": "gatescope simulate", "command": command_line(), "model": simulation.provenance.model}
         with landing(settings, asked, **made) as place:
             _write_study(simulation, place)

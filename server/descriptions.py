@@ -82,7 +82,8 @@ def _of_routes(folder: Path, order: StudyManifest | None, place: Place) -> dict[
     """What is whole of a study, and what cannot be done with it."""
     is_analysed = has(place.analysed, RESULTS)
     if place.captured is None or not is_study(place.captured):
-        return {"problem": _without_routes(folder, order, place, is_analysed=is_analysed)}
+        problem = _without_routes(folder, order, place, is_analysed=is_analysed)
+        return {"problem": problem, "is_analysed": is_analysed}
     try:
         study = StudyFolder.open(place.captured)
         recipe, blocks = study.recipe(), list(study.finished().values())
@@ -101,10 +102,8 @@ def _of_routes(folder: Path, order: StudyManifest | None, place: Place) -> dict[
             "recorded": "counts",
             "problem": "Counts alone were kept: no page can show its tokens. Its report can.",
         }
-    if order is not None and order.state == "done":
-        lacks = study.lacking(is_ended=place.reference is None)
-        said["lacks"] = shortly(lacks) if lacks else ""
-    return said
+    is_ended = order is not None and order.state == "done" and place.reference is None
+    return said | {"lacks": shortly(study.lacking(is_ended=is_ended))}
 
 
 def _without_routes(folder: Path, order: StudyManifest | None, place: Place, *, is_analysed: bool) -> str:

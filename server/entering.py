@@ -102,6 +102,13 @@ def _described(path: Path) -> dict[str, Any]:
     return {"name": path.name, "model": ""}
 
 
+class Unpacked(NamedTuple):
+    """The id of an archive's study, and whether it was unpacked now."""
+
+    id: str
+    is_new: bool
+
+
 class Going(NamedTuple):
     """An archive on its way out: what is in it, and where each file lies."""
 
@@ -155,7 +162,7 @@ def _packable(workspace: Path, what: str) -> tuple[Place, dict[str, Any]]:
         path = store
     if path.exists() and not ((path / ORDER).exists() and is_capture_id(path.name)):
         made, kind = _described(path), kind_of(path)
-        about = {"name": clean_name(made["name"]), "model": made["model"]}
+        about = made | {"name": clean_name(made["name"])}
         if kind == "capture":
             return Place(None, path.parent / ANALYSED, path), about
         if kind == "study":
@@ -180,8 +187,8 @@ def _packable(workspace: Path, what: str) -> tuple[Place, dict[str, Any]]:
 
 def unpack_archive(
     workspace: Path, path: Path, contents: Contents, *, name: str = "", tell: Told = lambda *_: None
-) -> str:
-    """An archive as a study of this workspace; its id. It is seen when all of it is there and checked.
+) -> Unpacked:
+    """An archive as a study of this workspace, seen when all of it is there and checked.
 
     An archive that was unpacked before is found again; one that was interrupted goes on. Errors: as `archive.unpack`;
     InUseError where another process unpacks it.
@@ -190,7 +197,7 @@ def unpack_archive(
     id = _id(workspace, f"archive {sha256(contents.spelt()).hexdigest()}")
     folder, made = workspace / STUDIES / id, workspace / STUDIES / f".import-{id}"
     if folder.is_dir():
-        return id
+        return Unpacked(id, is_new=False)
     with explained(workspace):
         made.mkdir(mode=0o700, exist_ok=True)
     with Lease.take(made, "gatescope import", called=f"the archive {path.name}"):
@@ -206,7 +213,7 @@ def unpack_archive(
     with explained(workspace):
         if not folder.is_dir():
             made.rename(folder)
-    return id
+    return Unpacked(id, is_new=True)
 
 
 def unpack_beside(path: Path, out: Path, *, tell: Told = lambda *_: None) -> None:

@@ -13,17 +13,20 @@ from typing import Any, Literal, NamedTuple
 import pandas as pd
 
 from gatescope.cache.folder import captures
-from gatescope.cache.lease import current
+from gatescope.cache.lease import Holder, current
+from gatescope.cache.sums import read_checked
 from gatescope.cache.workspace import study_folders
 from gatescope.models import BUNDLED_MODELS
 from gatescope.routing.errors import CaptureNotFoundError, InUseError, OptionError, StoreError
 from gatescope.server import memo_cache
 from gatescope.server.descriptions import said_of_capture, said_of_study
 from gatescope.server.metadata import Metadata, MetadataStore
-from gatescope.server.places import find_folder, opened_workspaces
+from gatescope.server.places import find_folder, opened_workspaces, place_of
 from gatescope.server.server import Server
 from gatescope.server.sources import shipped_ids, shipped_name
+from gatescope.server.study_progress import StudyProgress, told_by
 from gatescope.studies.manifest import StudyManifest, clean_name, read_manifest, write_manifest
+from gatescope.studies.results import AGAIN
 
 Kind = Literal["shipped", "text", "study", "import", "workspace"]
 State = Literal["ready", "waiting", "running", "stopped", "failed"]
@@ -80,15 +83,16 @@ class Entry:
 
 
 class Usage(NamedTuple):
-    """Bytes on the disk, and how many there may be (None: as many as there is room for)."""
+    """Bytes on the disk, and how many there may be (None: no limit but the disk); what commands made is apart."""
 
     captures: int
     studies: int
     most: int | None
+    commanded: int = 0
 
     @property
     def total(self) -> int:
-        """Of both."""
+        """What counts against the most."""
         return self.captures + self.studies
 
 
@@ -109,7 +113,7 @@ class Library:
     def usage(self) -> Usage:
         """What captures and studies take."""
         quota = self._server.quota
-        return Usage(quota.captures(), quota.studies(), quota.most_bytes)
+        return Usage(quota.captures(), quota.studies(), quota.most_bytes, quota.commanded())
 
     def rename(self, entry: Entry, visitor: str, *, name: str, tags: str, notes: str = "") -> None:
         """Name something, tag it and note something of it; what was captured stays as it is.
@@ -158,6 +162,34 @@ class Library:
             if entry.id == id:
                 return entry
         raise CaptureNotFoundError(f"no capture {id}", expected="one that is listed here", do="look at the list again")
+
+    def doing(self, id: str) -> StudyProgress | None:
+        """How far a study is that waits or runs, here or elsewhere; None of one that does not."""
+        if (found := self._server.studies.doing(id)) is not None:
+            return found
+        holder = self.holder_of(id)
+        return None if holder is None else told_by(holder.progress)
+
+    def holder_of(self, id: str) -> Holder | None:
+        """Who works on a study."""
+        folder = find_folder(self._server.settings.workspace, id)
+        return None if folder is None else current(folder)
+
+    def under_way(self) -> frozenset[tuple[str, bool]]:
+        """What stands here, and whether it is worked on: another answer means that the list is another one."""
+        return frozenset((folder.name, current(folder) is not None) for folder in self._folders())
+
+    def _folders(self) -> Iterator[Path]:
+        yield from study_folders(self._server.settings.workspace)
+        for workspace, _ in self._opened():
+            yield from study_folders(workspace)
+
+    def report(self, id: str) -> bytes:
+        """The page that was written of a study's results. Errors: CaptureNotFoundError, StoreError."""
+        folder = find_folder(self._server.settings.workspace, id)
+        if folder is None:
+            raise CaptureNotFoundError(f"no study {id}", expected="one of the list", do="look at the list again")
+        return read_checked(place_of(folder).analysed, "report.html", do=AGAIN)
 
     def order_of(self, id: str) -> StudyManifest:
         """What was asked of a study. Errors: CaptureNotFoundError."""
@@ -221,10 +253,9 @@ class Library:
 
     def state_of(self, id: str, order: StudyManifest | None) -> State:
         """How a study stands: one that should be under way, and that no living process works on, was stopped."""
-        folder = find_folder(self._server.settings.workspace, id)
         if self._server.studies.live(id) is not None:
             return "running" if order is not None and order.state == "running" else "waiting"
-        if folder is not None and current(folder) is not None:
+        if self.holder_of(id) is not None:
             return "waiting" if order is None or order.state == "waiting" else "running"
         if order is None or order.state == "done":
             return "ready"

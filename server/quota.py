@@ -28,6 +28,10 @@ class Quota:
         """Bytes of studies and imported traces, but for those that commands made, which nobody bounds."""
         return sum(size_of_folder(folder) for folder in study_folders(self.folder) if not _is_commanded(folder))
 
+    def commanded(self) -> int:
+        """Bytes of what commands made."""
+        return sum(size_of_folder(folder) for folder in study_folders(self.folder) if _is_commanded(folder))
+
     def room(self) -> int | None:
         """Bytes that a study may take, captures that would go for it included; None where there is no limit."""
         if self.most_bytes is None:
