@@ -191,7 +191,7 @@ def _names(folder: Path) -> set[str]:
     return {found[1] for path in folder.glob("lease.*.json") if (found := _NAME.fullmatch(path.name))}
 
 
-def _conflicting(folder: Path, name: str, *, but: str = "") -> Holder | None:
+def _conflicting(folder: Path, name: str, *, but: str | None = None) -> Holder | None:
     """Who holds what a lease of this name would be on: the same share, the whole, or for the whole any share."""
     names = _names(folder)
     asked = names if name == WHOLE else names & {WHOLE, name}

@@ -21,7 +21,7 @@ from typing import Any, Literal, get_args
 from gatescope.cache.checksum import CHECKSUM, is_intact, with_checksum
 from gatescope.cache.disk import explained
 from gatescope.cache.file_checksum import CHECKSUM_BYTES
-from gatescope.cache.folder import is_capture_id
+from gatescope.cache.folder import captures, is_capture_id
 from gatescope.cache.study import StudyFolder, is_study
 from gatescope.cache.sums import NAME as SUMS
 from gatescope.cache.temporary import write_whole
@@ -90,7 +90,7 @@ def check_workspace(folder: Path) -> None:
 
 def is_workspace(folder: Path) -> bool:
     """Whether a folder holds a workspace, or the captures and studies of an older Gatescope."""
-    return (folder / ABOUT).is_file() or (folder / STUDIES).is_dir() or (folder / "secret").is_file()
+    return (folder / ABOUT).is_file() or (folder / STUDIES).is_dir() or bool(captures(folder))
 
 
 def study_folders(workspace: Path) -> Iterator[Path]:

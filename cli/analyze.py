@@ -77,9 +77,10 @@ def analyze(
         from gatescope.studies.write import write_study
 
         settings = settings_with(model=model or None, device=device, dtype=dtype, prove_again=prove_again or None)
-        for name in _words(metrics):
-            if name in OLD_NAMES:
-                stderr.print(f"{name} is now called {OLD_NAMES[name]}; the old name works until 0.3", highlight=False)
+        for metric in _words(metrics):
+            if metric in OLD_NAMES:
+                said = f"{metric} is now called {OLD_NAMES[metric]}; the old name works until 0.3"
+                stderr.print(said, highlight=False)
         chosen = Chosen(
             metrics=_words(metrics),
             preset=preset,

@@ -142,8 +142,8 @@ def _aside(path: Path) -> Path:
 def notes_of(text: str) -> str:
     """Notes as they were typed, line by line, without what no screen shows.
 
-    >>> notes_of("before the fix \x00\n\nsee run 7 ")
-    'before the fix\n\nsee run 7'
+    >>> notes_of("before the fix \\x00\\n\\nsee run 7 ")
+    'before the fix\\n\\nsee run 7'
     """
     lines = ("".join(letter if letter.isprintable() else " " for letter in line) for line in text.splitlines())
     return "\n".join(line.rstrip() for line in lines)[:MOST_NOTES].strip()
