@@ -46,10 +46,14 @@ Recipe = Mapping[str, Any]
 
 
 class StudyFolder:
-    """The blocks of one study. Errors: StoreError, StorageFullError, CaptureDamagedError, OptionError."""
+    """The blocks of one study. Errors: StoreError, StorageFullError, CaptureDamagedError, OptionError.
 
-    def __init__(self, folder: Path | str) -> None:
-        self.folder = Path(folder)
+    Damage that is found is set aside, so that it is captured again; unless `sets_aside`, as for a study that lies in
+    somebody else's folder, it is told and left.
+    """
+
+    def __init__(self, folder: Path | str, *, sets_aside: bool = True) -> None:
+        self.folder, self._sets_aside = Path(folder), sets_aside
         self.blocks_folder = self.folder / "blocks"
 
     @classmethod
@@ -71,9 +75,9 @@ class StudyFolder:
         return study
 
     @classmethod
-    def open(cls, folder: Path | str) -> "StudyFolder":
+    def open(cls, folder: Path | str, *, sets_aside: bool = True) -> "StudyFolder":
         """A study that is there. Errors: OptionError where none is."""
-        study = cls(folder)
+        study = cls(folder, sets_aside=sets_aside)
         if not is_study(folder):
             raise OptionError(f"no study at {folder}", expected=f"a folder with {RECIPE}", do="check the path")
         study.recipe()
@@ -272,6 +276,12 @@ class StudyFolder:
     def _set_aside(self, block: Block, path: Path, why: str) -> CaptureDamagedError:
         """Move a damaged part away, and the file that called its block whole."""
         aside = self.folder / "damaged"
+        if not self._sets_aside:
+            return CaptureDamagedError(
+                f"block {block.number} of {self.folder}: {path.name} {why}",
+                expected="the bytes that were written",
+                do="ask whoever captured it to run the capture again, which makes that block anew",
+            )
         with _explained(self.folder):
             aside.mkdir(exist_ok=True)
             for each in (self._part(block.number, "json"), path):

@@ -12,10 +12,10 @@ A reference names a path. Taking it away takes away nothing else.
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, Literal, get_args
 
 from gatescope.cache.checksum import CHECKSUM, is_intact, with_checksum
@@ -61,8 +61,9 @@ def begin_workspace(folder: Path) -> None:
     with explained(folder):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         (folder / STUDIES).mkdir(mode=0o700, exist_ok=True)
-        if not os.access(folder, os.W_OK) or not os.access(folder / STUDIES, os.W_OK):
-            raise PermissionError(13, "Permission denied")
+        for place in (folder, folder / STUDIES):
+            with TemporaryFile(dir=place):  # whether this user may write is known once something was written
+                pass
         if not (folder / ABOUT).exists():
             write_whole(folder / ABOUT, json.dumps(with_checksum({"version": VERSION})).encode())
 

@@ -145,14 +145,16 @@ def _source(
     from gatescope.cache.study import StudyFolder
     from gatescope.cache.temporary import sweep_folders, working_folder
     from gatescope.server.landing import Landing, landing, working_on
+    from gatescope.server.places import study_in
     from gatescope.studies.out_folder import check_out
 
     out, entry = asked.out, _entry(settings, corpus)
     if out is not None:
         check_out(out)
     if entry is not None and out is None:
-        with working_on(_listed(settings, entry, asked.name), what="gatescope analyze") as place:
-            yield _Source(StudyFolder.open(place.captured), True, place)
+        listed = _listed(settings, entry, asked.name)
+        with working_on(listed, what="gatescope analyze") as place:
+            yield _Source(study_in(listed), True, place)
     elif entry is not None and out is not None:
         yield _Source(StudyFolder.open(_routes(entry)), True, Landing(captured=out, analysed=out))
     elif out is None:

@@ -29,7 +29,7 @@ from gatescope.routing.errors import (
 from gatescope.routing.record import Document, RoutingRecord
 from gatescope.server.jobs import Job, JobQueue, Phase, Tick
 from gatescope.server.model_worker import ModelWorker
-from gatescope.server.places import captured_in
+from gatescope.server.places import study_in
 from gatescope.server.sources import ANALYSED, CAPTURED
 from gatescope.server.study_blocks import blocks, fitted, plan_of
 from gatescope.server.study_progress import StudyProgress, told_by
@@ -207,7 +207,7 @@ class Studies:
             doing.characters = doing.of_characters = max(doing.of_characters, 1)
             tick(done, total)
 
-        study = StudyFolder.open(captured_in(folder))
+        study = study_in(folder)
         check_whole(study, name=order.name, do="go on with it, or begin it again")
         found = study_of_folder(study, self._chosen, on_progress=tell)
         tick(1, 1)

@@ -209,7 +209,7 @@ def unpack_archive(
                 within=id,
             )
         called = free_name(workspace, clean_name(name or str(contents.about.get("name", ""))) or path.stem)
-        write_json(made / ORDER, asdict(_order(id, called, contents)), within=id)
+        write_json(made / ORDER, asdict(_order(id, called, contents, path)), within=id)
     with explained(workspace):
         if not folder.is_dir():
             made.rename(folder)
@@ -232,13 +232,17 @@ def unpack_beside(path: Path, out: Path, *, tell: Told = lambda *_: None) -> Non
         made.rename(out)
 
 
-def _order(id: str, name: str, contents: Contents) -> StudyManifest:
+def _order(id: str, name: str, contents: Contents, path: Path) -> StudyManifest:
     """What is said of an unpacked study: what the archive says, each thing of the kind it must be."""
     said, plain = contents.about, StudyManifest(id=id, name=name, model="")
     taken = {each: said[each] for each in SAID if each in said and each != "name"}
     taken |= {each: tuple(map(str, said.get(each, ()))) for each in ("understood", "missing", "left_out")}
     sound = {each: value for each, value in taken.items() if type(value) is type(getattr(plain, each))}
-    return StudyManifest(**{"id": id, "name": name, "model": "", "created": now()} | sound | {"state": "done"})
+    return StudyManifest(
+        **{"id": id, "name": name, "model": "", "created": now()}
+        | sound
+        | {"state": "done", "command": f"gatescope import {path.name}"}
+    )
 
 
 def free_name(workspace: Path, name: str) -> str:

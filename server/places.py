@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gatescope.cache.folder import SUFFIX, is_capture_id
+from gatescope.cache.study import StudyFolder
 from gatescope.cache.sums import has
 from gatescope.cache.workspace import (
     ANALYSED,
@@ -112,6 +113,11 @@ def find_named(workspace: Path, name: str) -> Path:
             do="look at the Library, or name the folder",
         )
     return found
+
+
+def study_in(folder: Path) -> StudyFolder:
+    """The study of an entry, of which nothing is set aside where it lies elsewhere. Errors: as `captured_in`."""
+    return StudyFolder.open(captured_in(folder), sets_aside=place_of(folder).reference is None)
 
 
 def captured_in(folder: Path) -> Path:

@@ -94,7 +94,8 @@ class Server:
         if "." in id:
             return self._sources.get((id,), lambda: read_shipped(id))
         if (folder := find_folder(self.settings.workspace, id)) is not None:
-            return self._sources.get((id, version_of(folder)), lambda: read_study(id, folder))
+            is_own = folder.parent == self.studies_folder
+            return self._sources.get((id, version_of(folder)), lambda: read_study(id, folder, is_own=is_own))
         try:
             return self.capture_cache.find(id)
         except CaptureNotFoundError:

@@ -147,8 +147,10 @@ def read_shipped(id: str) -> Source:
     return Source(id=id, name=shipped_name(id), kind="corpus", record=record)
 
 
-def read_study(id: str, folder: Path) -> Source:
+def read_study(id: str, folder: Path, *, is_own: bool = True) -> Source:
     """What lies in a study's folder, or is named there: a corpus, or a capture.
+
+    In a folder of another workspace, unless `is_own`, and where a reference leads, nothing is written.
 
     Results without routes are no source: every page reads some. Errors: CaptureNotFoundError, StoreError.
     """
@@ -162,7 +164,9 @@ def read_study(id: str, folder: Path) -> Source:
     captured = place.captured
     if captured is None or not is_study(captured):  # of one that begins, the folder stands before the recipe
         raise CaptureNotFoundError(f"no study {id}", expected="one that was captured", do="open the Library")
-    return _read_routes(id, folder, place, StudyFolder.open(captured), version)
+    return _read_routes(
+        id, folder, place, StudyFolder.open(captured, sets_aside=is_own and not place.reference), version
+    )
 
 
 def _read_routes(id: str, folder: Path, place: Place, captured: StudyFolder, version: str) -> Source:

@@ -82,11 +82,12 @@ def test_out_is_as_it_was_and_stands_in_the_library_only_under_a_name(tmp_path, 
 
 def test_a_folder_elsewhere_is_analysed_into_the_library(tmp_path):
     run(*SHAPE, "--tokens", "1e3", "--out", tmp_path / "routes")
-    before = sorted(path.name for path in (tmp_path / "routes").iterdir() if not path.name.startswith("counts-"))
+    before = {path: path.read_bytes() for path in (tmp_path / "routes").rglob("*") if path.is_file()}
     run("analyze", tmp_path / "routes", *QUICK)
     entry = listed()["routes"]
     assert entry.is_analysed and entry.where == str(tmp_path / "routes")
-    assert sorted(p.name for p in (tmp_path / "routes").iterdir() if not p.name.startswith("counts-")) == before
+    assert {path: path.read_bytes() for path in (tmp_path / "routes").rglob("*") if path.is_file()} == before
+    run("cache", "verify", load_settings().workspace)
 
 
 def test_texts_are_captured_and_analysed_as_one_study(tmp_path, tiny_model):

@@ -1,6 +1,8 @@
 """What comes into a workspace from elsewhere and goes out of it: opened, packed and unpacked, as the Library has it."""
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,14 @@ from gatescope.cache.archive import contents_of, write_archive
 from gatescope.cache.lease import Lease
 from gatescope.cache.store import Store
 from gatescope.cache.workspace import STUDIES
-from gatescope.routing.errors import CaptureNotFoundError, InUseError, OptionError, StoreError, TraceError
+from gatescope.routing.errors import (
+    CaptureDamagedError,
+    CaptureNotFoundError,
+    InUseError,
+    OptionError,
+    StoreError,
+    TraceError,
+)
 from gatescope.server.entering import open_path, pack, unpack_archive
 from gatescope.server.library import Library
 from gatescope.server.places import find_named
@@ -19,6 +28,7 @@ from gatescope.server.presence import Presence, address_of, servers
 from gatescope.server.server import Server
 from gatescope.server.settings import load_settings
 from gatescope.studies.manifest import StudyManifest, read_manifest, write_manifest
+from tests.cache.test_study import LINUX, MOUNTS, disk
 from tests.small_studies import analyze, captured
 
 CAPTURE = "captureaaaaaaaaa"
@@ -237,3 +247,74 @@ def test_the_address_is_that_of_a_server_that_runs(tmp_path):
     assert address_of(tmp_path, CAPTURE) == f"http://localhost:8777/moe/?c={CAPTURE}"
     presence.close()
     assert servers(tmp_path) == [] and list((tmp_path / "servers").iterdir()) == []
+
+
+def test_damage_elsewhere_is_said_and_left_where_it_is(served, tmp_path, make_record):
+    study, server = captured(tmp_path / "routes", make_record), served()
+    id = open_path(server.settings.workspace, study.folder)
+    part = study.blocks_folder / "00000001.routes"
+    content = bytearray(part.read_bytes())
+    content[100] ^= 1
+    part.write_bytes(content)
+    before = tree(study.folder)
+    with pytest.raises(CaptureDamagedError, match="checksum does not match") as refused:
+        server.find_source(id)
+    assert "ask whoever captured it" in refused.value.do
+    assert tree(study.folder) == before
+
+
+READ_ONLY = """
+import sys
+from pathlib import Path
+from gatescope.routing.errors import GatescopeError
+from gatescope.server.entering import open_path
+from gatescope.server.library import Library
+from gatescope.server.presence import Presence
+from gatescope.server.server import Server
+from gatescope.server.settings import load_settings
+server = Server(load_settings(workspace=sys.argv[1], cache_dir=sys.argv[2]))
+server.announce("http://localhost:1")
+for entry in Library(server).entries("", ()):
+    if entry.kind != "shipped":
+        print(entry.name, entry.state, server.find_source(entry.id).record.tokens)
+for change in (
+    lambda: Library(server).rename(Library(server).entry_of("captureaaaaaaaaa", "", ()), "", name="x", tags=""),
+    lambda: open_path(Path(sys.argv[1]), Path(sys.argv[2])),
+    lambda: server.studies.go_on("studyaaaaaaaaaaa"),
+):
+    try:
+        change()
+    except GatescopeError as error:
+        print("refused:", error.found, "|", error.do)
+server.close()
+"""
+
+
+@LINUX
+@MOUNTS
+def test_a_read_only_workspace_is_shown_and_what_would_change_it_is_refused(served, tmp_path, make_record):
+    server = served("mine")
+    server.capture_cache.store.put(CAPTURE, make_record(["a", "b"]))
+    captured(server.studies_folder / "studyaaaaaaaaaaa" / "capture", make_record)
+    write_manifest(
+        server.studies_folder / "studyaaaaaaaaaaa",
+        StudyManifest(id="studyaaaaaaaaaaa", name="rivers", model="small", state="done"),
+    )
+    filled = f'cp -r "{tmp_path}/mine/." "{tmp_path}/disk" && mount -o remount,ro "{tmp_path}/disk"'
+    ran = subprocess.run(
+        [
+            *disk(tmp_path / "disk", "size=9m", filled),
+            sys.executable,
+            "-c",
+            READ_ONLY,
+            tmp_path / "disk",
+            tmp_path / "c",
+        ],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    lines = ran.stdout.splitlines()
+    assert sorted(lines[:2]) == ["ab ready 2", "rivers ready 13"], ran.stderr
+    assert [line.startswith("refused: ") and "Read-only file system" in line for line in lines[2:]] == [True] * 3
