@@ -241,6 +241,7 @@ def _run(
 ) -> "Progress":
     """Capture with a bar: documents, tokens a second, and the time that is left; `doing` is told the same."""
     doing.begin("capturing")
+    doing.of_documents, doing.of_characters = (seen.documents, seen.characters) if seen else (0, 0)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

@@ -31,7 +31,7 @@ from gatescope.cache.workspace import (
     write_reference,
 )
 from gatescope.routing.errors import InUseError, OptionError, StoreError
-from gatescope.server.places import Place, find_named, own_named, place_of
+from gatescope.server.places import Place, find_named, look_again, own_named, place_of
 from gatescope.studies.manifest import ORDER, StudyManifest, clean_name, now, read_manifest, write_json, write_manifest
 from gatescope.studies.results import is_analysed
 
@@ -65,6 +65,7 @@ def open_path(workspace: Path, path: Path, *, name: str = "", routes: Path | Non
     folder = workspace / STUDIES / id
     reference = Reference(kind=kind, path=str(path), seal=seal_of(kind, path), routes=str(routes or ""))
     write_reference(folder, reference)
+    look_again(workspace)
     before = read_manifest(folder)
     if before is None:
         called = free_name(workspace, clean_name(name) or made.pop("name", "") or path.name)

@@ -21,7 +21,7 @@ from gatescope.routing.errors import CaptureNotFoundError, InUseError, OptionErr
 from gatescope.server import memo_cache
 from gatescope.server.descriptions import said_of_capture, said_of_study
 from gatescope.server.metadata import Metadata, MetadataStore
-from gatescope.server.places import find_folder, opened_workspaces, place_of
+from gatescope.server.places import find_folder, look_again, opened_workspaces, place_of
 from gatescope.server.server import Server
 from gatescope.server.sources import shipped_ids, shipped_name
 from gatescope.server.study_progress import StudyProgress, told_by
@@ -113,7 +113,8 @@ class Library:
     def usage(self) -> Usage:
         """What captures and studies take."""
         quota = self._server.quota
-        return Usage(quota.captures(), quota.studies(), quota.most_bytes, quota.commanded())
+        made = quota.by_maker()
+        return Usage(quota.captures(), made.visitors, quota.most_bytes, made.commands)
 
     def rename(self, entry: Entry, visitor: str, *, name: str, tags: str, notes: str = "") -> None:
         """Name something, tag it and note something of it; what was captured stays as it is.
@@ -153,6 +154,7 @@ class Library:
                 found = f"{entry.name} is in use: {holder.said}"
                 raise InUseError(found, expected="a study at rest", do="stop it there first")
             _remove_study(folder)
+            look_again(self._server.settings.workspace)
         self._server.labels.forget(entry.id)
         memo_cache.invalidate(entry.id)
 

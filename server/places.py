@@ -5,6 +5,7 @@ find_folder(workspace, id)      the folder of a study, in this workspace or in o
 find_named(workspace, name)     the same by the name it is called
 """
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -26,6 +27,10 @@ from gatescope.cache.workspace import (
 from gatescope.routing.errors import GatescopeError, OptionError, StoreError
 from gatescope.studies.manifest import read_manifest
 from gatescope.studies.results import NAME as RESULTS
+
+OPENED_SECONDS = 2.0
+_opened: dict[Path, tuple[float, list[tuple[Path, Path]]]] = {}
+"""The workspaces that were opened in each, and when that was last looked at."""
 
 
 class Place(NamedTuple):
@@ -62,11 +67,23 @@ def place_of(folder: Path) -> Place:
     return Place(None, own, None, reference, trouble)
 
 
-def opened_workspaces(workspace: Path) -> Iterator[tuple[Path, Path]]:
+def opened_workspaces(workspace: Path) -> list[tuple[Path, Path]]:
     """The workspaces that were opened in this one and can be read, each behind the folder of its reference.
 
-    What was opened in those is theirs alone.
+    What was opened in those is theirs alone. Looked for anew every `OPENED_SECONDS`: every look at a page asks.
     """
+    known = _opened.get(workspace)
+    if known is None or time.monotonic() - known[0] > OPENED_SECONDS:
+        known = _opened[workspace] = time.monotonic(), list(_find_opened(workspace))
+    return known[1]
+
+
+def look_again(workspace: Path) -> None:
+    """Look for opened workspaces anew: one was opened, or taken away."""
+    _opened.pop(workspace, None)
+
+
+def _find_opened(workspace: Path) -> Iterator[tuple[Path, Path]]:
     for folder in study_folders(workspace):
         try:
             reference = read_reference(folder)

@@ -2,11 +2,19 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from gatescope.cache.eviction import make_room, spare, used_bytes
 from gatescope.cache.workspace import study_folders
 from gatescope.routing.errors import StorageFullError
 from gatescope.studies.manifest import read_manifest
+
+
+class ByMaker(NamedTuple):
+    """Bytes of what visitors made, and of what commands did."""
+
+    visitors: int
+    commands: int
 
 
 @dataclass(frozen=True)
@@ -26,11 +34,14 @@ class Quota:
 
     def studies(self) -> int:
         """Bytes of studies and imported traces, but for those that commands made, which nobody bounds."""
-        return sum(size_of_folder(folder) for folder in study_folders(self.folder) if not _is_commanded(folder))
+        return self.by_maker().visitors
 
-    def commanded(self) -> int:
-        """Bytes of what commands made."""
-        return sum(size_of_folder(folder) for folder in study_folders(self.folder) if _is_commanded(folder))
+    def by_maker(self) -> "ByMaker":
+        """Bytes of studies and imported traces, by who made them."""
+        made = {True: 0, False: 0}
+        for folder in study_folders(self.folder):
+            made[_is_commanded(folder)] += size_of_folder(folder)
+        return ByMaker(made[False], made[True])
 
     def room(self) -> int | None:
         """Bytes that a study may take, captures that would go for it included; None where there is no limit."""

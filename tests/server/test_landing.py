@@ -143,7 +143,7 @@ def test_what_commands_make_is_counted_apart(chosen, make_record):
         captured(place.captured, make_record)
     quota = Quota(chosen.workspace, 1_000_000)
     size = sum(path.stat().st_size for path in (chosen.workspace / STUDIES).rglob("*") if path.is_file())
-    assert (quota.studies(), quota.commanded()) == (0, size)
+    assert (quota.studies(), quota.by_maker()) == (0, (0, size))
 
 
 def test_a_name_that_shows_nothing_is_refused(chosen):
