@@ -132,7 +132,7 @@ def read_reference(folder: Path) -> Reference | None:
 
 
 def kind_of(path: Path) -> Kind | None:
-    """What lies at a path; None for nothing that is known. A workspace that is a study's folder too is that study."""
+    """What lies at a path; None for nothing that is known. Errors: OSError where this user may not look there."""
     if path.is_file():
         return "capture"
     if is_study(path) or is_study(path / CAPTURED):
@@ -165,7 +165,11 @@ def seal_of(kind: Kind, path: Path) -> str:
 def trouble_of(folder: Path, reference: Reference) -> str:
     """What has become of the files of a reference, in words; empty where they are as they were."""
     path = folder / reference.path
-    if kind_of(path) != reference.kind:
+    try:
+        found = kind_of(path)
+    except OSError as error:
+        return f"It was opened from {path}, which cannot be read now: {error.strerror or error}."
+    if found != reference.kind:
         if reference.kind == "study" and not reference.seal:
             return ""  # a command has named it, and has not begun yet
         there = "something else lies there now" if path.exists() else "nothing is there any more"

@@ -49,7 +49,12 @@ def open_path(workspace: Path, path: Path, *, name: str = "", routes: Path | Non
     """
     begin_workspace(workspace)
     path = path.absolute().resolve()
-    kind = kind_of(path)
+    try:
+        kind = kind_of(path)
+    except OSError as error:
+        found = f"{path} cannot be read: {error.strerror or error}"
+        do = "ask its owner to let the user who runs Gatescope read it"
+        raise StoreError(found, expected="a path that this user may read", do=do) from error
     if (own := _own(workspace.absolute().resolve(), path)) is not None:
         return own
     if kind is None:

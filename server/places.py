@@ -55,7 +55,14 @@ def place_of(folder: Path) -> Place:
     own = folder / ANALYSED
     if reference is None:
         return Place(folder / CAPTURED, own)
-    trouble, path = trouble_of(folder, reference), folder / reference.path
+    trouble = trouble_of(folder, reference)
+    try:
+        return _elsewhere(reference, folder / reference.path, own, trouble)
+    except OSError:  # this user may not look there
+        return Place(None, own, None, reference, trouble)
+
+
+def _elsewhere(reference: Reference, path: Path, own: Path, trouble: str) -> Place:
     if reference.kind == "capture":
         return Place(None, own, path, reference, trouble)
     if reference.kind == "analysis":
@@ -89,8 +96,9 @@ def _find_opened(workspace: Path) -> Iterator[tuple[Path, Path]]:
             reference = read_reference(folder)
             if reference is not None and reference.kind == "workspace":
                 check_workspace(Path(reference.path))
+                list(study_folders(Path(reference.path)))
                 yield folder, Path(reference.path)
-        except GatescopeError:  # the Library says it in its place
+        except (GatescopeError, OSError):  # the Library says it in its place
             continue
 
 

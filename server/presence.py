@@ -11,7 +11,7 @@ from pathlib import Path
 from gatescope.cache.disk import explained
 from gatescope.cache.folder import is_capture_id
 from gatescope.cache.lease import Lease, holders
-from gatescope.cache.workspace import SERVERS, STUDIES, read_reference
+from gatescope.cache.workspace import SERVERS, STUDIES, begin_workspace, read_reference
 from gatescope.routing.errors import StoreError
 from gatescope.studies.manifest import read_manifest
 
@@ -28,6 +28,7 @@ class Presence:
         self._lease: Lease | None = None
         folder, name = workspace / SERVERS, secrets.token_hex(6)
         try:
+            begin_workspace(workspace)
             with explained(workspace):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             _sweep(folder)

@@ -12,7 +12,7 @@ from gatescope.cache import archive
 from gatescope.cache.archive import contents_of, write_archive
 from gatescope.cache.lease import Lease
 from gatescope.cache.store import Store
-from gatescope.cache.workspace import STUDIES
+from gatescope.cache.workspace import STUDIES, Reference, write_reference
 from gatescope.routing.errors import (
     CaptureDamagedError,
     CaptureNotFoundError,
@@ -134,6 +134,19 @@ def test_nothing_and_what_is_unknown_cannot_be_opened(served, tmp_path):
     (tmp_path / "text.gsr").write_text("no capture")
     with pytest.raises(StoreError, match="cannot be read as a capture"):
         open_path(workspace, tmp_path / "text.gsr")
+
+
+def test_what_may_not_be_looked_at_is_said_and_leaves_the_list_as_it_is(served, make_record):
+    server = served()
+    server.capture_cache.store.put(CAPTURE, make_record(["a"]))
+    unreadable = Path("/") / ("x" * 300)  # a name that no system lets anybody look for
+    with pytest.raises(StoreError, match="cannot be read: File name too long"):
+        open_path(server.settings.workspace, unreadable)
+    for id, kind in (("referenceaaaaaaa", "study"), ("referencebbbbbbb", "workspace")):
+        write_reference(server.studies_folder / id, Reference(kind=kind, path=str(unreadable)))
+    entries = listed(server)
+    assert set(entries) == {"a", "referenceaaaaaaa", "referencebbbbbbb"}
+    assert all("cannot be read now" in entries[id].problem for id in entries if id.startswith("reference"))
 
 
 def test_another_workspace_is_shown_as_it_goes_on_and_never_written(served, make_record):
