@@ -104,8 +104,8 @@ class PartialRecord(Rows):
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        if said := no_file(self.path):
-            raise _no_capture(self.path, f"it is {said}")
+        if reason := no_file(self.path):
+            raise _no_capture(self.path, f"it is {reason}")
         try:
             self._map = pa.memory_map(str(self.path))
         except FileNotFoundError:
@@ -172,6 +172,10 @@ class PartialRecord(Rows):
     def verify(self) -> RoutingRecord:
         """The whole record, after every check there is. Errors: CaptureDamagedError."""
         self.check_seal()
+        return self.decoded()
+
+    def decoded(self) -> RoutingRecord:
+        """The whole record of a file under whatever name, checked page by page. Errors: CaptureDamagedError."""
         try:
             return decode(self._data.slice(CHECKSUM_BYTES) if self.is_sealed else self._data, checks_pages=True)
         except (*_UNREADABLE, RecordError) as error:

@@ -46,16 +46,16 @@ class Labelled(NamedTuple):
     def warnings(self) -> tuple[str, ...]:
         """What a reader must know of the labels."""
         few = [name for g, name in enumerate(self.names) if np.count_nonzero(self.group_u == g) < 2]
-        said = []
+        remarks = []
         if self.unlabelled:
-            said.append(f"{self.unlabelled} documents without a label are left out")
+            remarks.append(f"{self.unlabelled} documents without a label are left out")
         if few:
-            said.append(f"one document only (no interval, no test): {', '.join(few)}")
+            remarks.append(f"one document only (no interval, no test): {', '.join(few)}")
         if len(self.names) < 2:
-            said.append("one label or none: there is nothing to tell apart")
+            remarks.append("one label or none: there is nothing to tell apart")
         elif not self.can_be_shuffled:
-            said.append("no two labels share a stratum (a language, under domains): no shuffle differs, and p is 1")
-        return tuple(said)
+            remarks.append("no two labels share a stratum (a language, under domains): no shuffle differs, and p is 1")
+        return tuple(remarks)
 
     @property
     def can_be_shuffled(self) -> bool:
@@ -85,9 +85,8 @@ class Tested(NamedTuple):
 
 def labelled(tally: Tally, ask: MetricOptions) -> Labelled:
     """Units with tokens of the facets asked for, under their domains or languages."""
-    facets = list(ask.facets)
-    count_ule = tally.table("assignments")[:, facets].sum(axis=1)
-    tokens_u = tally.table("tokens")[:, facets].sum(axis=1)
+    count_ule = tally.summed("assignments", ask.facets)
+    tokens_u = tally.summed("tokens", ask.facets)
     group_u, names = label_numbers([getattr(unit, ask.by) for unit in tally.units])
     order_u = _nameless_order(count_ule, tokens_u, group_u)
     order_u = order_u[tokens_u[order_u] > 0]

@@ -33,7 +33,7 @@ DEAD = -2.0
 
 def counts_ule(tally: Tally, ask: MetricOptions, name: str = "assignments") -> NDArray[np.int64]:
     """Assignments (or another statistic) by unit, layer and expert, of the facets asked for."""
-    own_ule: NDArray[np.int64] = tally.table(name)[:, list(ask.facets)].sum(axis=1)
+    own_ule: NDArray[np.int64] = tally.summed(name, ask.facets)
     return own_ule
 
 
@@ -129,16 +129,16 @@ def _layers(
     even_l = of(present(tally, np.ones(table_ule.shape[1:])))
     if low is not None and high is not None and (even_l > 0).any():  # a measure that is greatest where all are alike
         low, high = np.minimum(low, even_l), np.minimum(high, even_l)
-    null_l, said = (floor(chance), chance.warnings) if chance and floor else (None, ())
-    found = Result(value=of(table_ule.sum(axis=0)), low=low, high=high, null=null_l, warnings=said)
+    null_l, warnings = (floor(chance), chance.warnings) if chance and floor else (None, ())
+    found = Result(value=of(table_ule.sum(axis=0)), low=low, high=high, null=null_l, warnings=warnings)
     return with_sample_size(found, tally, ask)
 
 
 def with_sample_size(found: Result, tally: Tally, ask: MetricOptions) -> Result:
     """A result with the tokens it speaks of, which `ask` names, and why it has no interval."""
     few = ask.resamples > 0 and found.low is not None and len(tally.units) < 2
-    said = ("No interval: it is over documents, and there are fewer than two.",) if few else ()
-    return replace(found, tokens=tokens_of(tally, ask), warnings=(*found.warnings, *said))
+    warnings = ("No interval: it is over documents, and there are fewer than two.",) if few else ()
+    return replace(found, tokens=tokens_of(tally, ask), warnings=(*found.warnings, *warnings))
 
 
 def _relative(tally: Tally, ask: MetricOptions, name: str) -> Result:
@@ -295,10 +295,13 @@ def lorenz(counts_re: NDArray[np.number]) -> NDArray[np.float64]:
     counts_re = np.ma.masked_array(counts_re, dtype=np.float64)
     rows, most = counts_re.shape
     share_rn = np.full((rows, most + 1), np.nan)
-    for row, line_e in enumerate(counts_re):
-        rising = np.sort(np.ma.compressed(line_e))
-        if rising.sum() > 0:
-            share_rn[row, : len(rising) + 1] = np.concatenate([[0.0], np.cumsum(rising)]) / rising.sum()
+    rising_re = np.sort(np.ma.filled(counts_re, np.inf), axis=1)  # masked ones last
+    experts_r = counts_re.count(axis=1)
+    for experts in np.unique(experts_r):
+        own_r = experts_r == experts
+        rising_oe = np.ascontiguousarray(rising_re[own_r, :experts])
+        summed_on = np.concatenate([np.zeros((len(rising_oe), 1)), np.cumsum(rising_oe, axis=1)], axis=1)
+        share_rn[own_r, : experts + 1] = ratio(summed_on, rising_oe.sum(axis=1, keepdims=True))
     return share_rn
 
 
@@ -372,13 +375,13 @@ def _state_warnings(
     tally: Tally, ask: MetricOptions, count_le: np.ma.MaskedArray, significant_l: NDArray[np.float64]
 ) -> tuple[str, ...]:
     domains = {unit.domain for unit in tally.units}
-    said = []
+    warnings = []
     if ((np.ma.filled(count_le, 1) == 0) & (significant_l >= SURELY)[:, None]).any():
-        said.append("Too few tokens to call an expert dead that was never chosen: left undefined.")
+        warnings.append("Too few tokens to call an expert dead that was never chosen: left undefined.")
     if domains == {""}:
-        said.append("The texts name no domain: an expert that is dead here may serve texts of another kind.")
+        warnings.append("The texts name no domain: an expert that is dead here may serve texts of another kind.")
     elif len(domains) == 1:
-        said.append("The texts are of one domain: an expert that was never chosen counts as cold, not dead.")
+        warnings.append("The texts are of one domain: an expert that was never chosen counts as cold, not dead.")
     if not ask.resamples:
-        said.append("Cold and hot need intervals, and none were asked for.")
-    return tuple(said)
+        warnings.append("Cold and hot need intervals, and none were asked for.")
+    return tuple(warnings)
