@@ -96,7 +96,7 @@ def test_the_tour_is_hidden_and_stays_so():
     page.query_params["t"], page.query_params["l"] = "3", "2"
     page.run()
     assert not page.exception
-    assert "Token 3, “ank”, is pinned in layer 2" in shown(page)
+    assert "token 3, “ank”, is pinned in layer 2" in shown(page)
     page.button(key="tour-hide").click().run()
     assert not page.exception and not page.markdown
     page.run()
