@@ -6,19 +6,20 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from gatescope.analysis.statistics.load import expert_counts
 from gatescope.analysis.token.routing_trace import QUANTITIES, Quantity, extreme_cell, takeaway, top_expert
 from gatescope.app.components import TOKEN_FLAGS, Scale
 from gatescope.routing.groups import layer_names
 from gatescope.routing.record import Flag, RoutingRecord
 
 TOP_EXPERT = "expert"
-"""The view of identities beside the registry's quantities: the number of each token's first expert."""
+"""The view of identities before the registry's quantities: each token's first expert, and its share of the weight."""
 
 SHORT = {
+    TOP_EXPERT: "Expert",
     "margin": "Margin",
     "entropy": "Entropy",
     "top1-weight": "Top weight",
-    TOP_EXPERT: "Top expert",
     "overlap": "Overlap with previous",
 }
 """Names short enough for a row of buttons; a quantity without one goes by its title."""
@@ -91,9 +92,9 @@ def explain(view: str) -> Explanation:
     """What a view means."""
     if view == TOP_EXPERT:
         return Explanation(
-            says="The number of the expert with the largest weight, at each layer.",
-            low="",
-            high="",
+            says="Which expert of each layer did most for a token: colour and number name it, strength is its part.",
+            low="pale: the experts of this token shared the work",
+            high="full colour: the first expert did nearly all of it",
             unit="an identity, not an amount: there is nothing to average",
             not_this="not comparable between layers: expert 3 of two layers are different experts",
         )
@@ -105,7 +106,8 @@ def striking_cell(record: RoutingRecord, view: str) -> tuple[int | None, int] | 
     """The (layer, token) at the interesting end of a view, the one its sentence names; None without any value."""
     if not record.tokens:
         return None
-    cell = None if view == TOP_EXPERT else extreme_cell(record, QUANTITIES[view])
+    quantity = QUANTITIES["top1-weight" if view == TOP_EXPERT else view]
+    cell = extreme_cell(record, quantity) if quantity.is_available(record) else None
     return (None, 0) if cell is None else (cell[1], cell[0])
 
 
@@ -148,17 +150,42 @@ def row_names(record: RoutingRecord) -> list[str] | None:
 
 def _identities(record: RoutingRecord) -> TokenFigure:
     expert_lt = np.ascontiguousarray(top_expert(record).T)
-    taken = len(np.unique(expert_lt[0][expert_lt[0] >= 0]))
-    sentence = (
-        f"In {_first_layer(record)}, {taken} of {record.layers[0].experts} experts come first for some token. "
-        f"N = {record.tokens:,} token{'s' * (record.tokens != 1)}."
+    share_lt = _first_share(record)
+    known = share_lt[np.isfinite(share_lt)]
+    scale = Scale.of(
+        np.clip(known, *np.quantile(known, [CLIPPED, 1.0])) if known.size else known,
+        "expert with most of the weight",
+        palette="experts",
     )
-    scale = Scale("expert with the largest weight", low=0, high=1, palette="neutral")
-    return TokenFigure(np.zeros(expert_lt.shape, np.float32), scale, sentence, expert_lt)
+    return TokenFigure(share_lt, scale, _busiest(record), expert_lt)
 
 
-def _first_layer(record: RoutingRecord) -> str:
-    return "the first layer" if len(record.layers) > 1 else "this layer"
+def _first_share(record: RoutingRecord) -> NDArray[np.float32]:
+    """What part of the weight a token gave in a layer its first expert had; 1 where no weights were recorded."""
+    has_expert_lt = (record.ids_tlk[:, :, 0] != record.empty).T
+    if record.weight_tlk is None:
+        return np.where(has_expert_lt, np.float32(1), np.float32("nan"))
+    weight_tlk = np.abs(record.weight_tlk.astype(np.float32))
+    total_lt = weight_tlk.sum(axis=2).T
+    share_lt = np.divide(weight_tlk[:, :, 0].T, total_lt, out=np.ones_like(total_lt), where=total_lt > 0)
+    return np.ascontiguousarray(np.where(has_expert_lt, share_lt, np.float32("nan")))
+
+
+def _busiest(record: RoutingRecord) -> str:
+    """The rule in words, and the expert that ran most often against an even share."""
+    counts_le = expert_counts(record).filled(0)
+    passed_l = (record.ids_tlk != record.empty).any(axis=2).sum(axis=0)
+    even_l = np.array([rule.k / rule.experts for rule in record.layers])
+    share_le = counts_le / np.maximum(passed_l, 1)[:, None]
+    layer, expert = np.unravel_index(int(np.argmax(share_le / even_l[:, None])), share_le.shape)
+    rules = {(rule.k, rule.experts) for rule in record.layers}
+    k, experts = record.layers[layer].k, record.layers[layer].experts
+    each = f"{k} of its {experts} experts" if len(rules) == 1 else "some of its experts"
+    return (
+        f"Each layer sends every token to {each}. The busiest, expert {expert} of layer "
+        f"{layer_names(record.layers)[layer]}, ran for {share_le[layer, expert]:.0%} of the tokens; an even share is "
+        f"{even_l[layer]:.1%}. N = {record.tokens:,} token{'s' * (record.tokens != 1)}."
+    )
 
 
 def _scale(quantity: Quantity, record: RoutingRecord, values_lt: NDArray[np.float32]) -> Scale:

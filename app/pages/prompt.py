@@ -11,7 +11,7 @@ from gatescope.app.shell.messages import plain, show_error, show_notices
 from gatescope.app.shell.page import changed_notices, checked, reference_of
 from gatescope.app.shell.session import server
 from gatescope.app.shell.tour import answer, first_visit
-from gatescope.app.views.prompt.ask import ask, current_request, follow, leave, welcome
+from gatescope.app.views.prompt.ask import ask, current_request, follow, is_reading, leave, welcome
 from gatescope.app.views.prompt.show import show
 from gatescope.routing.errors import CaptureNotFoundError, GatescopeError, StoreError
 from gatescope.routing.record import Document
@@ -48,8 +48,8 @@ def main() -> None:
         view = view if source is None else _introduced(source, view)
     with picture:
         if source is not None:
-            show(source, view, worker)
-        elif worker.loading.phase in (Phase.WAITING, Phase.RUNNING) or current_request().job is not None:
+            show(source, reference_of(view), view, worker)
+        elif worker.loading.phase in (Phase.WAITING, Phase.RUNNING) or is_reading():
             st.skeleton(height=420)
 
 

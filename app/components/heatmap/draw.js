@@ -2,16 +2,17 @@
 
 import { axisOf, gutterWidth, paintMatrix, sceneHeight } from "./axes.js";
 import { contextOf, prepare } from "./canvas.js";
+import { knownSlots } from "./grid.js";
 import { paintLegend } from "./paint.js";
 import { buildPalette, readTheme } from "./palette.js";
 import { paintMarks } from "./rings.js";
 import { samePin } from "./state.js";
-import { dressText, textCaption } from "./text.js";
+import { dressText, textCaption, textRow } from "./text.js";
 import { plotBox } from "./view.js";
-import { describe, flagWords, formatEnd, highOf, nameOf, nullOf, poolingWords, spanWords, strong } from "./words.js";
+import { describe, flagWords, highOf, lowOf, nameOf, nullOf, poolingWords, spanWords, strong } from "./words.js";
 
 /** @import { Ticks } from "./axes.js" */
-/** @import { Model } from "./model.js" */
+/** @import { Cell, Model } from "./model.js" */
 /** @import { Palette, Theme } from "./palette.js" */
 /** @import { Heatmap, Drawn, Loaded } from "./state.js" */
 /** @import { Box, View } from "./view.js" */
@@ -38,7 +39,7 @@ export function sceneOf(heatmap, ratio) {
   const { parts, model } = heatmap;
   const theme = readTheme(parts.root), context = contextOf(parts.cells);
   const box = plotBox(model, heatmap.width, gutterWidth(context, model, theme, heatmap.width));
-  return { model, theme, palette: buildPalette(model.scale, theme), box, axis: axisOf(context, model, theme, box), view: heatmap.view, ratio };
+  return { model, theme, palette: buildPalette(model.scale, theme, model.hues), box, axis: axisOf(context, model, theme, box), view: heatmap.view, ratio };
 }
 
 /**
@@ -95,7 +96,7 @@ export function drawMarks(heatmap) {
  */
 export function drawText(heatmap) {
   if (!heatmap.tokens.length) return;
-  heatmap.parts.caption.textContent = textCaption(heatmap.model, heatmap.pin?.row ?? null);
+  heatmap.parts.caption.textContent = textCaption(heatmap.model, textRow(heatmap));
   dressText(heatmap);
 }
 
@@ -108,7 +109,7 @@ export function drawLegend(heatmap) {
   const { scale } = model;
   parts.legend.hidden = scale.palette === "neutral";
   paintLegend(prepare(parts.bar, 148, 10, scene.ratio), scene, 148, 10);
-  parts.low.textContent = formatEnd(scale, "low");
+  parts.low.textContent = lowOf(scale);
   parts.high.textContent = highOf(scale);
   parts.null.textContent = nullOf(scale);
   const seen = new Set([...(model.flags ?? [])].flatMap((_, column) => flagWords(model, column)));
@@ -143,6 +144,17 @@ function glyphSample(glyph, words) {
   return sample;
 }
 
+/**
+ * What is said of a cell: the row meant, whether it is pinned, and the experts that ran there.
+ * @param {Loaded} heatmap
+ * @param {Cell} cell
+ */
+function aboutCell(heatmap, cell) {
+  const row = cell.row ?? textRow(heatmap);
+  const slots = heatmap.routes ? knownSlots(heatmap, cell.column, row ?? heatmap.model.extremeRows[cell.column]) : [];
+  return { row, isPinned: samePin(cell, heatmap.pin), slots };
+}
+
 const INVITATION = "Point at a cell, or use the arrow keys. ? lists the keys.";
 
 /**
@@ -153,7 +165,7 @@ const INVITATION = "Point at a cell, or use the arrow keys. ? lists the keys.";
 export function showReadout(heatmap, { notice = null, isQuiet = false } = {}) {
   const { model, parts, span, hoveredRow } = heatmap;
   const cell = heatmap.cursor ?? heatmap.pin;
-  const words = cell ? describe(model, cell, samePin(cell, heatmap.pin)) : [];
+  const words = cell ? describe(model, cell, aboutCell(heatmap, cell)) : [];
   if (hoveredRow !== null) words.splice(0, words.length, strong(`${model.rows.noun} ${nameOf(model.rows, hoveredRow)}`), " · click to open");
   if (span) words.push(words.length ? " · selected: " : "selected: ", strong(spanWords(model, span)));
   if (notice) words.push(` · ${notice}`);

@@ -3,7 +3,7 @@
 4 bytes    length of the header, little-endian
 header     JSON: shape, scale, labels of rows and columns, token pieces
 R*C bytes  one code a cell, row by row: 0 to 254 from scale.low to scale.high, 255 = undefined (NaN)
-R*C*w      the labels of the cells, little-endian unsigned of w = 1 or 2 bytes, the largest = no label; w may be 0
+R*C*w      the labels of the cells, little-endian unsigned of w = 1 or 2 bytes, header.no_label = none; w may be 0
 C bytes    flags of the tokens, when there are pieces
 R*C bytes  numbers of the glyphs on the cells, when header.marks has any
 R*C/8      one bit a cell for each name in header.bits, in that order, each rounded up to whole bytes
@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gatescope.app.components.heatmap.hues import HUES
 from gatescope.app.components.heatmap.overlay import Overlay
 from gatescope.app.components.heatmap.scale import Scale
 from gatescope.routing.errors import OptionError
@@ -27,6 +28,9 @@ UNDEFINED = 255
 
 STEPS = 254
 """The number of steps between the two ends of the scale: a decoded value is off by at most half a step."""
+
+STRENGTHS = 14
+"""The number of steps of an expert's colour, from palest to full (LEVELS of palette.js)."""
 
 TOKEN_FLAGS = {"special": 1, "template": 2, "generated": 4}
 """The bits of a token's flags: control token, text of the chat template, written by the model."""
@@ -38,7 +42,7 @@ MESSAGE_LIMIT = 8_000_000
 """Bytes that one message may have before it is deflated."""
 
 DEFLATION = 1
-"""The fastest level: codes are close to noise, and higher levels save 1 % for several times the wait."""
+"""The fastest level: higher ones save 1 % for several times the wait."""
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -63,6 +67,8 @@ def quantise(values_rc: NDArray[np.floating], scale: Scale) -> NDArray[np.uint8]
     step = (values - np.float32(scale.low)) * np.float32(STEPS / (scale.high - scale.low))
     np.rint(step, out=step)
     np.clip(step, 0, STEPS, out=step)
+    if scale.palette == "experts":  # as many strengths as are drawn: fewer deflate better
+        np.rint(np.rint(step * (STRENGTHS / STEPS)) * (STEPS / STRENGTHS), out=step)
     step[undefined] = UNDEFINED
     return step.astype(np.uint8)
 
@@ -82,21 +88,29 @@ def encode(
     """The message that draws this matrix; the layout is at the head of this file. `extra` joins the header."""
     shape = _shape(values_rc, rows, columns)
     overlay = overlay or Overlay()
-    labels, width = _label_bytes(labels_rc, shape)
+    labels, width, no_label = _label_bytes(labels_rc, shape)
     header = {
         "shape": shape,
         "scale": asdict(scale) | _beyond(values_rc, scale),
         "rows": {"noun": rows.noun, "labels": _strings(rows.labels)},
         "columns": {"noun": columns.noun, "labels": _strings(columns.labels)},
         "label_bytes": width,
+        "no_label": no_label,
         "pieces": None if pieces is None else [_shorten(piece) for piece in pieces],
         **overlay.header(),
+        "hues": HUES,
         **(extra or {}),
     }
     text = _LONE_SURROGATE.sub(_escape, json.dumps(header, ensure_ascii=False, separators=(",", ":"))).encode()
     cells = quantise(values_rc, scale).tobytes()
     tail = labels + _flag_bytes(pieces, flags, shape[1]) + overlay.tail(shape)
-    return zlib.compress(_within_limit(len(text).to_bytes(4, "little") + text + cells + tail, shape), DEFLATION)
+    return _deflate(_within_limit(len(text).to_bytes(4, "little") + text + cells + tail, shape))
+
+
+def _deflate(message: bytes) -> bytes:
+    """Codes are close to noise: only runs are looked for, which is faster than any level and leaves less."""
+    packer = zlib.compressobj(DEFLATION, zlib.DEFLATED, zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, zlib.Z_RLE)
+    return packer.compress(message) + packer.flush()
 
 
 def _escape(found: re.Match[str]) -> str:
@@ -141,18 +155,20 @@ def _beyond(values_rc: NDArray[np.floating], scale: Scale) -> dict[str, bool]:
     return {"below": bool(lowest < scale.low - slack), "above": bool(highest > scale.high + slack)}
 
 
-def _label_bytes(labels_rc: NDArray[np.integer] | None, shape: tuple[int, int]) -> tuple[bytes, int]:
-    """The labels in the fewest bytes a cell that keep one value free for "none" (negative numbers)."""
+def _label_bytes(labels_rc: NDArray[np.integer] | None, shape: tuple[int, int]) -> tuple[bytes, int, int | None]:
+    """The labels in the fewest bytes a cell, how many, and which number means "none" where any is negative."""
     if labels_rc is None:
-        return b"", 0
+        return b"", 0, None
     if labels_rc.shape != shape or labels_rc.max() >= 65_535:
         raise OptionError(
             f"cell labels of shape {labels_rc.shape}, largest {labels_rc.max()}",
             expected=f"shape {shape} and whole numbers below 65,535",
             do="give one label for each cell",
         )
-    kind = np.dtype("u1" if labels_rc.max() < 255 else "<u2")
-    return np.where(labels_rc < 0, np.iinfo(kind).max, labels_rc).astype(kind).tobytes(), kind.itemsize
+    has_none = bool(labels_rc.min() < 0)
+    kind = np.dtype("u1" if labels_rc.max() < 256 - has_none else "<u2")
+    none = int(np.iinfo(kind).max)
+    return np.where(labels_rc < 0, none, labels_rc).astype(kind).tobytes(), kind.itemsize, none if has_none else None
 
 
 def _flag_bytes(pieces: Sequence[str] | None, flags: Sequence[int] | NDArray[np.integer] | None, columns: int) -> bytes:

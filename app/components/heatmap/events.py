@@ -1,4 +1,4 @@
-"""What the browser may say: a pick, a range, a row; anything else it sends counts as nothing."""
+"""What the browser may say: a pick, a range, a row, an expert, a token; anything else it sends counts as nothing."""
 
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -57,6 +57,23 @@ def row_event(payload: Any, shape: tuple[int, ...]) -> int | None:
     """The row whose label was chosen, or None."""
     row = payload.get("row") if _has_serial(payload) else None
     return row if _is_index(row, shape[0]) else None
+
+
+def expert_event(payload: Any, layers: int, experts: int) -> Event[tuple[int, int]] | None:
+    """The expert the browser sent as (layer, expert), or None as for a pick."""
+    if not _has_serial(payload):
+        return None
+    layer, expert, serial = payload.get("layer"), payload.get("expert"), payload["serial"]
+    if layer is None and expert is None:
+        return Event(None, serial)
+    is_place = _is_index(layer, layers) and _is_index(expert, experts)
+    return Event((int(layer), int(expert)), serial) if is_place else None
+
+
+def token_event(payload: Any, tokens: int) -> int | None:
+    """The token whose routes the browser asks for, or None."""
+    token = payload.get("token") if _has_serial(payload) else None
+    return token if _is_index(token, tokens) else None
 
 
 def inside(pinned: Pinned, shape: tuple[int, ...]) -> Pick | None:

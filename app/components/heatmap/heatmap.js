@@ -1,11 +1,16 @@
 // The component: one state per mounted element, handlers assigned anew at every run.
 
-import { lookOf, placeTabStop } from "./draw.js";
+import { samePlace, setChosen } from "./chosen.js";
+import { lookOf, placeTabStop, showReadout } from "./draw.js";
+import { routeRegistry } from "./feeds.js";
+import { drawGrid } from "./grid.js";
+import { showGrid } from "./gridwords.js";
 import { hasSameShape, joinGroup, leaveGroup } from "./group.js";
-import { decode, inflate } from "./model.js";
+import { decode, fadeOthers, inflate } from "./model.js";
 import { listen } from "./mouse.js";
-import { redraw, setPin } from "./moves.js";
+import { redraw, setCursor, setPin } from "./moves.js";
 import { pinRegistry } from "./pins.js";
+import { showButton, stopPlay } from "./play.js";
 import { sameSpan, setSpan } from "./span.js";
 import { findParts, isDrawn, isLoaded, samePin } from "./state.js";
 import { buildText, moveMark, watchText } from "./text.js";
@@ -13,7 +18,8 @@ import { wholeView } from "./view.js";
 
 /** @import { Model } from "./model.js" */
 /** @import { PinMessage } from "./pins.js" */
-/** @import { Heatmap, Loaded } from "./state.js" */
+/** @import { Routes } from "./routes.js" */
+/** @import { Drawn, Heatmap, Loaded } from "./state.js" */
 
 /** @type {WeakMap<ParentNode, Heatmap>} */
 const heatmaps = new WeakMap();
@@ -43,11 +49,12 @@ function createHeatmap(parentElement) {
   const buttons = parentElement.querySelectorAll("button[data-key]");
   /** @type {Heatmap} */
   const heatmap = {
-    parts, buttons: [...buttons], bytes: null, model: null, view: null, scene: null, width: 0, look: "", tokens: [], lines: [],
+    parts, buttons: [...buttons], bytes: null, turn: 0, drawnTurn: 0, model: null, view: null, scene: null, width: 0, look: "", tokens: [], lines: [],
     pin: null, cursor: null, span: null, anchor: null, hoveredRow: null, drag: null, members: null,
+    routes: null, grid: null, gridWidth: 0, takeRoutes: null, hovered: null, chosen: null, took: null, playing: null, pace: 3, asked: 0, resting: 0,
     sent: 0, send: () => {}, observer: new ResizeObserver(() => resize(heatmap)), sight: null,
   };
-  for (const element of [parts.stage, parts.text]) heatmap.observer.observe(element);
+  for (const element of [parts.stage, parts.text, parts.gridStage]) heatmap.observer.observe(element);
   return heatmap;
 }
 
@@ -59,6 +66,7 @@ function resize(heatmap) {
   if (!isLoaded(heatmap)) return;
   if (heatmap.parts.stage.clientWidth !== heatmap.width) redraw(heatmap);
   else placeTabStop(heatmap);
+  if (isDrawn(heatmap) && heatmap.grid && heatmap.parts.gridStage.clientWidth !== heatmap.gridWidth) showRoutes(heatmap);
 }
 
 /**
@@ -71,7 +79,10 @@ function disposeHeatmap(heatmap, parentElement) {
   heatmap.sight?.disconnect();
   heatmap.bytes = null;
   leaveGroup(heatmap);
+  stopPlay(heatmap);
+  window.clearTimeout(heatmap.resting);
   const channel = heatmap.model?.channel ?? "";
+  if (routeRegistry().get(channel)?.apply === heatmap.takeRoutes) delete routeRegistry().get(channel)?.apply;
   if (pinRegistry().get(channel)?.heatmap === heatmap) pinRegistry().delete(channel);
   heatmaps.delete(parentElement);
 }
@@ -88,18 +99,21 @@ function sameBytes(a, b) {
 }
 
 /**
- * Inflate and draw a new message, unless another has come meanwhile. Until then the attribute data-ready is false.
+ * Inflate and draw a new message, unless a later one is drawn already: where they come fast, each is seen. Until then the attribute data-ready is false.
  * @param {Heatmap} heatmap
  * @param {Uint8Array<ArrayBuffer>} bytes
  */
 async function load(heatmap, bytes) {
   heatmap.bytes = bytes;
   heatmap.parts.root.dataset.ready = "false";
-  const raw = await inflate(bytes);
-  if (heatmap.bytes !== bytes) return;
+  const turn = (heatmap.turn += 1), raw = await inflate(bytes);
+  if (turn < heatmap.drawnTurn || heatmap.bytes === null) return;
+  heatmap.drawnTurn = turn;
   const loaded = take(heatmap, decode(raw));
   listen(loaded);
   redraw(loaded);
+  if (heatmap.bytes !== bytes) heatmap.parts.root.dataset.ready = "false";
+  if (loaded.model.follows && isDrawn(loaded)) setCursor(loaded, { row: 0, column: loaded.model.columnCount - 1 }, { reveal: true, isQuiet: true });
 }
 
 /**
@@ -111,7 +125,8 @@ async function load(heatmap, bytes) {
 function take(heatmap, model) {
   const before = heatmap.model, { parts } = heatmap;
   const isLike = before !== null && hasSameShape(before, model);
-  if (!isLike) Object.assign(heatmap, { pin: null, cursor: null, span: null, anchor: null, hoveredRow: null });
+  if (!isLike) Object.assign(heatmap, { pin: null, cursor: null, span: null, anchor: null, hoveredRow: null, hovered: null, chosen: null, took: null });
+  else if (heatmap.took) fadeOthers(model, heatmap.took);
   /** @param {Model | null} of */
   const tokensOf = (of) => of && of.pieces && JSON.stringify([of.pieces, [...(of.flags ?? [])]]);
   if (tokensOf(before) !== tokensOf(model)) {
@@ -127,6 +142,10 @@ function take(heatmap, model) {
   const keys = parts.help.querySelectorAll("[data-needs]");
   for (const line of keys) line.hidden = !isOffered(model, line.dataset.needs ?? "");
   parts.stops.textContent = `next, previous ${model.stops_say} along the row`;
+  parts.experts.hidden = parts.player.hidden = !model.has_grid;
+  parts.root.classList.toggle("with-grid", model.has_grid);
+  showButton(loaded);
+  if (model.has_grid) meetRoutes(loaded);
   joinGroup(loaded);
   subscribe(loaded, !isLike);
   return loaded;
@@ -139,7 +158,7 @@ function take(heatmap, model) {
  */
 function isOffered(model, what) {
   /** @type {Record<string, boolean>} */
-  const offers = { span: model.can_span, rows: model.can_open_rows, stops: Boolean(model.bits.stops) };
+  const offers = { span: model.can_span, rows: model.can_open_rows, stops: Boolean(model.bits.stops), grid: model.has_grid };
   return offers[what];
 }
 
@@ -166,6 +185,46 @@ function subscribe(heatmap, isEager) {
 }
 
 /**
+ * Be told of routes, also of those that came before the matrix did.
+ * @param {Loaded} heatmap
+ */
+function meetRoutes(heatmap) {
+  const place = routeRegistry().get(heatmap.model.channel) ?? {};
+  heatmap.takeRoutes = (routes) => takeRoutes(heatmap, routes);
+  routeRegistry().set(heatmap.model.channel, Object.assign(place, { apply: heatmap.takeRoutes }));
+  if (place.routes) takeRoutes(heatmap, place.routes);
+}
+
+/**
+ * Routes have come, the first or more of them.
+ * @param {Loaded} heatmap
+ * @param {Routes} routes
+ */
+function takeRoutes(heatmap, routes) {
+  heatmap.routes = routes.layers.length === heatmap.model.rowCount ? routes : null;
+  heatmap.asked = 0;
+  if (heatmap.chosen && !heatmap.took) setChosen(heatmap, heatmap.chosen);
+  if (!isDrawn(heatmap)) return;
+  if (heatmap.grid && heatmap.grid.routes === heatmap.routes) showMore(heatmap);
+  else showRoutes(heatmap);
+}
+
+/** @param {Drawn} heatmap */
+function showRoutes(heatmap) {
+  drawGrid(heatmap);
+  showMore(heatmap);
+}
+
+/**
+ * More routes: what is known of the token that is looked at.
+ * @param {Drawn} heatmap
+ */
+function showMore(heatmap) {
+  showGrid(heatmap);
+  showReadout(heatmap, { isQuiet: true });
+}
+
+/**
  * Take over pin and range from Python, unless they answer an older choice than the last one made here.
  * @param {Loaded} heatmap
  * @param {PinMessage} message
@@ -176,8 +235,20 @@ function applyPin(heatmap, message) {
   const { rowCount, columnCount } = heatmap.model;
   const pin = column !== null && column < columnCount && (row ?? 0) < rowCount ? { row, column } : null;
   if (!samePin(pin, heatmap.pin)) setPin(heatmap, pin);
+  const { chosen } = message, took = chosen ? unpack(chosen.took, columnCount) : null;
+  if (!samePlace(chosen, heatmap.chosen) || took) setChosen(heatmap, chosen, took);
   const span = message.span && message.span[1] < columnCount ? { first: message.span[0], last: message.span[1] } : null;
   if (heatmap.drag?.kind === "span" || sameSpan(span, heatmap.span)) return;
   heatmap.anchor = null;
   setSpan(heatmap, span);
+}
+
+/**
+ * A byte for each column, from bits as base64.
+ * @param {string} packed
+ * @param {number} columns
+ */
+function unpack(packed, columns) {
+  const bytes = atob(packed);
+  return Uint8Array.from({ length: columns }, (_, column) => (bytes.charCodeAt(column >> 3) >> (column & 7)) & 1);
 }

@@ -1,10 +1,12 @@
 // The keys. Each button of the toolbar does what a key does.
 
+import { chooseExpert } from "./chosen.js";
 import { showReadout } from "./draw.js";
 import { codeAt, isSet, labelAt } from "./model.js";
 import { openRow, pick, setCursor, setView, zoomBy } from "./moves.js";
 import { LAST, UNDEFINED } from "./palette.js";
 import { savePng, saveSvg } from "./picture.js";
+import { setPace, stopPlay, togglePlay } from "./play.js";
 import { choose, chooseSpan } from "./span.js";
 import { clamp, fitView, panView, wholeView } from "./view.js";
 import { nameOf } from "./words.js";
@@ -65,7 +67,8 @@ function classOf(model, row, column) {
  */
 function isChange(model, row, column, direction) {
   if (model.bits.changes) return isSet(model, "changes", row, column);
-  return classOf(model, row, column) !== classOf(model, row, column - direction);
+  const before = model.labels ? column - 1 : column - direction;
+  return before >= 0 && classOf(model, row, column) !== classOf(model, row, before);
 }
 
 /**
@@ -125,7 +128,9 @@ const KEYS = {
   Home: (heatmap) => goTo(heatmap, 0),
   End: (heatmap) => goTo(heatmap, heatmap.model.columnCount - 1),
   Enter: (heatmap) => pinCursor(heatmap),
-  " ": (heatmap) => pinCursor(heatmap),
+  " ": (heatmap) => (heatmap.model.has_grid ? togglePlay(heatmap) : pinCursor(heatmap)),
+  "[": (heatmap) => setPace(heatmap, heatmap.pace - 1),
+  "]": (heatmap) => setPace(heatmap, heatmap.pace + 1),
   Escape: (heatmap) => letGo(heatmap),
   "+": (heatmap) => zoomBy(heatmap, 1.6),
   "=": (heatmap) => zoomBy(heatmap, 1.6),
@@ -152,6 +157,8 @@ const SHIFTED = {
   n: (heatmap) => toStop(heatmap, -1),
 };
 
+const PLAY_KEYS = [" ", "[", "]"];
+
 /**
  * A key that means something here is kept from the page.
  * @param {Drawn} heatmap
@@ -163,6 +170,7 @@ export function pressKey(heatmap, event) {
   if (!action) return;
   event.preventDefault();
   event.stopPropagation();
+  if (!PLAY_KEYS.includes(event.key)) stopPlay(heatmap);
   action(heatmap);
 }
 
@@ -178,11 +186,12 @@ export function runKey(heatmap, key) {
 }
 
 /**
- * Esc closes the key list first, then releases the range, then cursor and pin.
+ * Esc closes the key list first, then releases the chosen expert, then the range, then cursor and pin.
  * @param {Drawn} heatmap
  */
 function letGo(heatmap) {
   if (!heatmap.parts.help.hidden) return toggleHelp(heatmap);
+  if (heatmap.chosen) return chooseExpert(heatmap, null);
   if (heatmap.span && heatmap.model.can_span) return chooseSpan(heatmap, null);
   setCursor(heatmap, null);
   pick(heatmap, null);

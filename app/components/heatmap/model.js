@@ -1,6 +1,6 @@
 // The message of encode.py, and which of several cells is shown where they share a pixel.
 
-import { FADED, LAST, UNDEFINED } from "./palette.js";
+import { expertTone, FADED, LAST, LEVELS, levelOf, UNDEFINED } from "./palette.js";
 import { plainSigns } from "./signs.js";
 
 /** @import { Scale } from "./palette.js" */
@@ -17,6 +17,7 @@ import { plainSigns } from "./signs.js";
  * @property {Axis} rows
  * @property {Axis} columns
  * @property {0 | 1 | 2} label_bytes
+ * @property {number | null} no_label the label of a cell that has none
  * @property {string[] | null} pieces
  * @property {{ glyph: string, says: string }[]} marks
  * @property {Bit[]} bits
@@ -30,6 +31,9 @@ import { plainSigns } from "./signs.js";
  * @property {boolean} square
  * @property {boolean} can_span
  * @property {boolean} can_open_rows
+ * @property {string[]} hues colours of experts
+ * @property {boolean} follows whether the last column is looked at when more have come
+ * @property {boolean} has_grid whether routes come, to be drawn by layer and expert
  */
 /**
  * What the bytes after the header say: codes, labels, glyphs and bits of the cells, flags of the tokens.
@@ -43,8 +47,9 @@ import { plainSigns } from "./signs.js";
  * @property {Partial<Record<Bit, Uint8Array>>} bits
  */
 /**
- * What follows from a message: the tone of each cell, the rank of each tone, the most interesting row of each column.
+ * What follows from a message: the tone of each cell (`plain`: before any is made faint), the rank of each tone, the most interesting row of each column.
  * @typedef {object} Derived
+ * @property {Uint8Array} plain
  * @property {Uint8Array | Uint16Array} tones
  * @property {Int32Array} rank
  * @property {Uint16Array} extremeRows
@@ -89,18 +94,39 @@ export function decode(bytes) {
  * @returns {Model}
  */
 function complete(read) {
-  const tones = read.bits.faded ? tonesOf(read.codes, read.bits.faded) : read.codes;
+  const plain = read.scale.palette === "experts" ? expertTones(read) : read.codes;
+  const tones = read.bits.faded ? tonesOf(plain, read.bits.faded) : plain;
   const rank = rankOf(read.scale);
   return {
     ...read,
     rows: withSigns(read.rows),
     columns: withSigns(read.columns),
+    plain,
     tones,
     rank,
     extremeRows: extremeRows({ ...read, tones, rank }),
     hasUndefined: read.codes.includes(UNDEFINED),
     glyphCounts: glyphCounts(read),
   };
+}
+
+/**
+ * Of cells that name an expert, the tone of its colour.
+ * @param {Omit<Header, "bits"> & Cells} read
+ */
+function expertTones({ codes, labels, hues }) {
+  return codes.map((code, at) => (code === UNDEFINED || !labels ? UNDEFINED : expertTone(hues, labels[at], code / LAST)));
+}
+
+/**
+ * Make the columns faint that are not among the chosen ones; none when there is no choice.
+ * @param {Model} model
+ * @param {Uint8Array | null} chosen a byte a column
+ */
+export function fadeOthers(model, chosen) {
+  const { plain, columnCount, bits } = model;
+  if (chosen) model.tones = Uint16Array.from(plain, (tone, at) => (tone === UNDEFINED || chosen[at % columnCount] ? tone : tone + FADED));
+  else model.tones = bits.faded ? tonesOf(plain, bits.faded) : plain;
 }
 
 /** @type {(axis: Axis) => Axis} */
@@ -149,7 +175,8 @@ function rankOf(scale) {
   const rank = new Int32Array(2 * FADED);
   const centre = scale.null === null ? 0 : ((scale.null - scale.low) / (scale.high - scale.low)) * LAST;
   for (let code = 0; code <= LAST; code++) {
-    const interest = { max: code, min: LAST - code, far: Math.min(SUPPORTED - 1, Math.round(4 * Math.abs(code - centre))) }[scale.pool];
+    const amount = scale.palette === "experts" ? levelOf(code) : code, most = scale.palette === "experts" ? LEVELS : LAST;
+    const interest = { max: amount, min: most - amount, far: Math.min(SUPPORTED - 1, Math.round(4 * Math.abs(amount - centre))) }[scale.pool];
     rank[code] = SUPPORTED + interest;
     rank[code + FADED] = interest;
   }
@@ -210,7 +237,7 @@ export const isSet = (model, name, row, column) => hasBit(model.bits[name], row 
 export function labelAt(model, row, column) {
   if (!model.labels) return null;
   const label = model.labels[row * model.columnCount + column];
-  return label === (model.label_bytes === 1 ? 255 : 65535) ? null : label;
+  return label === model.no_label ? null : label;
 }
 
 /**

@@ -1,9 +1,12 @@
 // Mouse, pen and touch: on the cells, on the names of the rows, on the strip below, on the tokens.
 
 import { rowStep } from "./axes.js";
+import { askAtRest } from "./asking.js";
 import { drawMarks, showReadout } from "./draw.js";
 import { pressKey, runKey } from "./keyboard.js";
+import { listenGrid } from "./gridmoves.js";
 import { openRow, setCursor, setView, zoomBy } from "./moves.js";
+import { setPace, stopPlay, togglePlay } from "./play.js";
 import { choose, columnAt, dragSpan, endSpan, setSpan, startSpan } from "./span.js";
 import { isDrawn } from "./state.js";
 import { cellAtPixel, cellHeight, cellWidth, clamp, panView, placeAt } from "./view.js";
@@ -25,19 +28,24 @@ export function listen(heatmap) {
   const whenDrawn = (act) => (event) => {
     if (isDrawn(heatmap)) act(heatmap, event);
   };
-  marks.onpointermove = whenDrawn((drawn, event) => (drawn.drag ? drag(drawn, drawn.drag, event) : hover(drawn, event)));
-  marks.onpointerleave = whenDrawn((drawn) => !drawn.drag && leave(drawn));
+  marks.onpointermove = whenDrawn((drawn, event) => (drawn.drag ? drag(drawn, drawn.drag, event) : !drawn.playing && hover(drawn, event)));
+  marks.onpointerleave = whenDrawn((drawn) => !drawn.drag && !drawn.playing && leave(drawn));
   marks.onpointerdown = whenDrawn(press);
   marks.onpointerup = whenDrawn(release);
   marks.onpointercancel = whenDrawn(cancelDrag);
   marks.onwheel = whenDrawn(wheel);
   stage.onkeydown = text.onkeydown = whenDrawn(pressKey);
   text.onpointerover = whenDrawn(hoverToken);
-  text.onpointerleave = whenDrawn((drawn) => setCursor(drawn, null));
+  text.onpointerleave = whenDrawn((drawn) => !drawn.playing && setCursor(drawn, null));
+  text.onscroll = () => askAtRest(heatmap, () => firstInSight(heatmap));
   text.onmousedown = (event) => {
     if (event.shiftKey && heatmap.model.can_span) event.preventDefault();
   };
   text.onclick = whenDrawn(pickToken);
+  const { playButton, pace } = heatmap.parts;
+  playButton.onclick = whenDrawn(togglePlay);
+  pace.oninput = () => setPace(heatmap, Number(pace.value));
+  listenGrid(heatmap);
   for (const button of heatmap.buttons) button.onclick = whenDrawn((drawn) => runKey(drawn, button.dataset.key ?? ""));
 }
 
@@ -129,6 +137,7 @@ function leave(heatmap) {
  */
 function press(heatmap, event) {
   if (event.button !== 0) return;
+  stopPlay(heatmap);
   const point = pointOf(heatmap, event), zone = zoneAt(heatmap, point);
   if (zone === "strip") startSpan(heatmap, point.x);
   else heatmap.drag = { kind: zone, ...point, view: heatmap.view, moved: false };
@@ -205,7 +214,7 @@ function columnUnder(event) {
  */
 function hoverToken(heatmap, event) {
   const column = columnUnder(event);
-  if (column !== null) setCursor(heatmap, { row: heatmap.pin?.row ?? null, column });
+  if (column !== null && !heatmap.playing) setCursor(heatmap, { row: rowOf(heatmap), column });
 }
 
 /**
@@ -215,6 +224,25 @@ function hoverToken(heatmap, event) {
 function pickToken(heatmap, event) {
   const column = columnUnder(event);
   if (column === null) return;
+  stopPlay(heatmap);
   heatmap.parts.stage.focus({ preventScroll: true });
-  choose(heatmap, { row: heatmap.pin?.row ?? null, column }, event.shiftKey);
+  choose(heatmap, { row: rowOf(heatmap), column }, event.shiftKey);
+}
+
+/**
+ * The row that a token stands for: the pinned one, else that of the chosen expert.
+ * @param {Loaded} heatmap
+ */
+const rowOf = ({ pin, chosen }) => pin?.row ?? chosen?.layer ?? null;
+
+/**
+ * The first token of the text that is in sight.
+ * @param {Loaded} heatmap
+ */
+function firstInSight({ parts, lines }) {
+  const { top, bottom } = parts.text.getBoundingClientRect();
+  return lines.find(({ element }) => {
+    const box = element.getBoundingClientRect();
+    return box.bottom > top && box.top < bottom;
+  })?.first ?? null;
 }

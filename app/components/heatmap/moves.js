@@ -1,6 +1,9 @@
 // Cursor, pin and window: how they are set, drawn and shared; and everything drawn anew.
 
+import { askAtRest } from "./asking.js";
 import { drawCells, drawLegend, drawMarks, drawText, lookOf, placeTabStop, sceneOf, showReadout } from "./draw.js";
+import { drawGrid } from "./grid.js";
+import { showGrid } from "./gridwords.js";
 import { companions, hasSameShape, sameCell } from "./group.js";
 import { isDrawn, nextSerial, samePin } from "./state.js";
 import { moveMark, revealToken } from "./text.js";
@@ -25,6 +28,8 @@ export function redraw(heatmap) {
   drawCells(drawn);
   drawText(drawn);
   showReadout(drawn);
+  drawGrid(drawn);
+  showGrid(drawn);
   placeTabStop(drawn);
   if (isFirst && drawn.pin) revealBoth(drawn, drawn.pin);
   const { x, y, width, height } = drawn.scene.box;
@@ -36,15 +41,17 @@ export function redraw(heatmap) {
  * Move the cursor; the server hears nothing of it.
  * @param {Drawn} heatmap
  * @param {Cell | null} cursor
- * @param {{ reveal?: boolean, isEcho?: boolean }} how
+ * @param {{ reveal?: boolean, isEcho?: boolean, isQuiet?: boolean }} how quiet: not spoken
  */
-export function setCursor(heatmap, cursor, { reveal = false, isEcho = false } = {}) {
+export function setCursor(heatmap, cursor, { reveal = false, isEcho = false, isQuiet = false } = {}) {
   if (samePin(cursor, heatmap.cursor)) return;
   moveMark(heatmap.tokens, "hovered", heatmap.cursor?.column ?? null, cursor?.column ?? null);
   heatmap.cursor = cursor;
   if (reveal && cursor) revealBoth(heatmap, cursor);
   drawMarks(heatmap);
-  showReadout(heatmap, { isQuiet: isEcho });
+  showReadout(heatmap, { isQuiet: isEcho || isQuiet });
+  showGrid(heatmap);
+  askAtRest(heatmap, () => heatmap.cursor?.column ?? null);
   if (!isEcho) shareCursor(heatmap);
 }
 
@@ -74,6 +81,7 @@ export function setPin(heatmap, pin) {
   if (pin) revealBoth(heatmap, pin);
   drawMarks(heatmap);
   showReadout(heatmap);
+  showGrid(heatmap);
 }
 
 /**

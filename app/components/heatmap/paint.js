@@ -2,7 +2,7 @@
 
 import { contextOf, looseCanvas, setUp } from "./canvas.js";
 import { labelAt, markAt, toneAt } from "./model.js";
-import { css, LAST, mix, UNDEFINED } from "./palette.js";
+import { css, expertTone, LAST, mix, UNDEFINED } from "./palette.js";
 import { cellHeight, cellWidth, pixelEdges, xOf, yOf } from "./view.js";
 
 /** @import { Pen } from "./canvas.js" */
@@ -152,12 +152,12 @@ function labelRuns(model, view, row, isEachAlone) {
  */
 function paintCellLabels(context, scene) {
   const { model, view, box, theme } = scene;
-  const isNeutral = model.scale.palette === "neutral", height = cellHeight(box, view);
-  if (cellWidth(box, view) < (isNeutral ? 1.5 : 8) || height < 6) return;
+  const { palette } = model.scale, isNeutral = palette === "neutral", height = cellHeight(box, view);
+  if (cellWidth(box, view) < (isNeutral || palette === "experts" ? 1.5 : 8) || height < 6) return;
   const size = Math.min(model.labels ? 11 : 15, Math.ceil(height));
   setUp(context, { font: `${model.labels ? "" : "600 "}${size}px ${theme.font}`, textAlign: "center", textBaseline: "middle" });
   for (let row = Math.floor(view.top); row < Math.min(model.rowCount, view.bottom); row++) {
-    for (const run of labelRuns(model, view, row, !isNeutral)) paintRun(context, scene, row, run, isNeutral);
+    for (const run of labelRuns(model, view, row, !isNeutral && palette !== "experts")) paintRun(context, scene, row, run, isNeutral);
   }
 }
 
@@ -181,7 +181,7 @@ function paintRun(context, { model, view, box, palette, theme }, row, { first, e
   const both = [height >= 11 ? label : null, glyph].filter((part) => part !== null && part !== "").join(" ");
   const text = fits(both, 3) ? both : fits(glyph, 0) ? glyph : "";
   if (text === "") return;
-  context.fillStyle = isNeutral ? css(theme.text) : palette.inks[toneAt(model, row, first)];
+  context.fillStyle = isNeutral ? css(theme.text) : palette.inks[toneAt(model, row, Math.floor((first + end - 1) / 2))];
   context.fillText(text, (start + stop) / 2 + 0.5, yOf(box, view, row + 0.5) + 1);
 }
 
@@ -206,9 +206,12 @@ export function cut(context, text, width) {
  * @param {number} height
  */
 export function paintLegend(context, scene, width, height) {
-  const { model: { scale }, palette, theme } = scene;
+  const { model, palette, theme } = scene, { scale } = model;
+  const isExperts = scale.palette === "experts", { hues } = model;
+  /** @type {(at: number) => number} */
+  const toneOf = (at) => (isExperts ? expertTone(hues, Math.floor((at * hues.length) / width), 1) : Math.round((at / Math.max(1, width - 1)) * LAST));
   for (let at = 0; at < width; at++) {
-    context.fillStyle = palette.fills[Math.round((at / Math.max(1, width - 1)) * LAST)];
+    context.fillStyle = palette.fills[toneOf(at)];
     context.fillRect(at, 0, 1, height);
   }
   if (scale.null === null || scale.null < scale.low || scale.null > scale.high) return;

@@ -11,7 +11,7 @@ import { contextOf, looseCanvas } from "./canvas.js";
  * @property {number} high
  * @property {string} unit
  * @property {number | null} null
- * @property {"cividis" | "diverging" | "neutral"} palette
+ * @property {"cividis" | "diverging" | "experts" | "neutral"} palette
  * @property {"max" | "min" | "far"} pool
  * @property {boolean} below
  * @property {boolean} above
@@ -33,6 +33,9 @@ export const UNDEFINED = 255;
 export const LAST = 254;
 export const FADED = 256;
 const FAINT = 0.24;
+export const LEVELS = 15; // strengths of the colour of an expert: hues times levels are tones
+const PALEST = 0.36;
+const LIGHTENED = 0.82; // what stays of a hue on dark paper, white the rest
 
 /** Ten stops of cividis (Nuñez, Anderton and Renslow 2018): lightness rises evenly, for colour-blind readers too. */
 const CIVIDIS = ["#00224e", "#123570", "#3b496c", "#575d6d", "#707173", "#8a8678", "#a59c74", "#c3b369", "#e1cc55", "#fee838"].map(fromHex);
@@ -150,18 +153,46 @@ const divergingOn = (paper) => (luminance(paper) < 0.18 ? DIVERGING_ON_DARK : DI
  * @param {Scale} scale
  * @param {Theme} theme
  */
-function colourOf(code, scale, theme) {
+export function colourOf(code, scale, theme) {
   if (scale.palette === "neutral") return theme.panel;
   return ramp(scale.palette === "diverging" ? divergingOn(theme.paper) : CIVIDIS, placeOf(code, scale));
+}
+
+/**
+ * The tone of an expert's colour: which hue, and how strong from 0 to 1.
+ * @param {string[]} hues
+ * @param {number} expert
+ * @param {number} strength
+ */
+export const expertTone = (hues, expert, strength) => (expert % hues.length) * LEVELS + Math.round(strength * (LEVELS - 1));
+
+/**
+ * How strong the colour of a tone is, 0 to LEVELS - 1.
+ * @param {number} tone
+ */
+export const levelOf = (tone) => tone % LEVELS;
+
+/**
+ * The colours of experts by tone: paler where an expert has less of the weight.
+ * @param {string[]} hues
+ * @param {Theme} theme
+ */
+function expertColours(hues, theme) {
+  const isDark = luminance(theme.paper) < 0.18;
+  return hues.map(fromHex).flatMap((plain) => {
+    const hue = isDark ? mix(plain, WHITE, LIGHTENED) : plain;
+    return Array.from({ length: LEVELS }, (_, level) => mix(hue, theme.paper, PALEST + ((1 - PALEST) * level) / (LEVELS - 1)));
+  });
 }
 
 /**
  * Everything a painter looks up by tone: packed pixels, CSS colours and inks. Undefined cells are transparent: hatching shows through.
  * @param {Scale} scale
  * @param {Theme} theme
+ * @param {string[]} hues of experts, for the palette that shows them
  * @returns {Palette}
  */
-export function buildPalette(scale, theme) {
+export function buildPalette(scale, theme, hues) {
   const pixels = new Uint32Array(2 * FADED);
   const bytes = new Uint8ClampedArray(pixels.buffer);
   const fills = new Array(2 * FADED).fill("transparent"), inks = new Array(2 * FADED).fill(css(theme.text));
@@ -170,10 +201,10 @@ export function buildPalette(scale, theme) {
     bytes.set([...rgb, 255], tone * 4);
     [fills[tone], inks[tone]] = [css(rgb), css(inkOn(rgb))];
   };
-  for (let code = 0; code <= LAST; code++) {
-    const rgb = colourOf(code, scale, theme);
-    enter(code, rgb);
-    enter(code + FADED, mix(rgb, theme.paper, FAINT));
-  }
+  const colours = scale.palette === "experts" ? expertColours(hues, theme) : Array.from({ length: LAST + 1 }, (_, code) => colourOf(code, scale, theme));
+  colours.forEach((rgb, tone) => {
+    enter(tone, rgb);
+    enter(tone + FADED, mix(rgb, theme.paper, FAINT));
+  });
   return { pixels, fills, inks };
 }

@@ -8,7 +8,7 @@ import { css, readTheme } from "./palette.js";
 import { paintMarks } from "./rings.js";
 import { SvgContext } from "./svg.js";
 import { RIGHT_MARGIN } from "./view.js";
-import { formatEnd, highOf, nullOf, poolingWords } from "./words.js";
+import { highOf, lowOf, nullOf, poolingWords } from "./words.js";
 
 /** @import { Pen } from "./canvas.js" */
 /** @import { Scene } from "./draw.js" */
@@ -59,7 +59,7 @@ function paintLegendLine(context, scene, y) {
   const { theme, box, model: { scale } } = scene;
   if (scale.palette === "neutral") return y;
   setUp(context, { font: `12px ${theme.font}`, fillStyle: css(theme.muted), textAlign: "left", textBaseline: "top" });
-  const low = formatEnd(scale, "low"), start = box.x + context.measureText(low).width + 8;
+  const low = lowOf(scale), start = box.x + context.measureText(low).width + 8;
   context.fillText(low, box.x, y);
   context.fillText([highOf(scale), nullOf(scale)].filter(Boolean).join("   "), start + 156, y);
   context.save();

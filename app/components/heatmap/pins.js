@@ -10,6 +10,7 @@
  * @property {number | null} row
  * @property {number | null} column
  * @property {[first: number, last: number] | null} span
+ * @property {{ layer: number, expert: number, took: string } | null} chosen an expert, and which tokens it took: bits, as base64
  */
 /**
  * The last message, and the matrix that takes it; either may come first.

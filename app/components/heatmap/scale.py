@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from gatescope.routing.errors import OptionError
 
-Palette = Literal["cividis", "diverging", "neutral"]
+Palette = Literal["cividis", "diverging", "experts", "neutral"]
 Pool = Literal["max", "min", "far"]
 
 
@@ -29,7 +29,8 @@ class Scale:
     `low` and `high` are the ends of the palette; values beyond them take the colour of the end, and the legend says so.
     `null` is the value expected when nothing is going on (uniform load, no difference); it is marked on the legend.
     `palette`: "cividis" for amounts, "diverging" (blue, grey, orange, grey at `null`) for differences, "neutral" where
-    the cell's label is the message and colour would only pretend.
+    the cell's label is the message and colour would only pretend, "experts" where the label is an expert's number: its
+    colour by that number (hues.py), stronger with the value.
     `pool` is the extreme of interest, shown where one pixel covers several cells: the largest value ("max"), the
     smallest ("min"), or the one furthest from `null` ("far").
 

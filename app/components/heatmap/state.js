@@ -1,18 +1,23 @@
 // The state of one mounted component, and how far it has come: parts, then a matrix, then a drawing.
 
 /** @import { Scene } from "./draw.js" */
+/** @import { Grid } from "./grid.js" */
 /** @import { Cell, Model, Span } from "./model.js" */
+/** @import { ExpertPlace, Routes } from "./routes.js" */
 /** @import { Line, Token } from "./text.js" */
 /** @import { View } from "./view.js" */
 
 /** @typedef {{ kind: "cells" | "names" | null, x: number, y: number, view: View, moved: boolean }} PanDrag */
 /** @typedef {{ kind: "span", x: number, start: number, before: Span | null, moved: boolean }} SpanDrag */
+/** @typedef {{ began: number, first: number, at: number, frame: number }} Playing When it began, at which column, and what is shown. */
 /** @typedef {ReturnType<typeof findParts>} Parts */
 /**
  * @typedef {object} Heatmap
  * @property {Parts} parts
  * @property {HTMLElement[]} buttons
  * @property {Uint8Array | null} bytes the message that is drawn, or being unpacked
+ * @property {number} turn the number of the last message
+ * @property {number} drawnTurn and of the one that is drawn
  * @property {Model | null} model
  * @property {View | null} view
  * @property {Scene | null} scene null until the component has a width
@@ -27,6 +32,17 @@
  * @property {number | null} hoveredRow the row whose name the mouse is on
  * @property {PanDrag | SpanDrag | null} drag
  * @property {Set<Heatmap> | null} members the matrices of its group
+ * @property {Routes | null} routes the experts of each token, as far as they are here
+ * @property {Grid | null} grid null until routes are drawn
+ * @property {number} gridWidth in CSS pixels, as it was drawn
+ * @property {((routes: Routes) => void) | null} takeRoutes hears of routes that come
+ * @property {ExpertPlace | null} hovered the expert under the pointer or the keys
+ * @property {ExpertPlace | null} chosen the expert whose tokens are lit
+ * @property {Uint8Array | null} took a byte a token: whether the chosen expert took it
+ * @property {Playing | null} playing
+ * @property {number} pace index of PACES
+ * @property {number} asked when routes were asked for last
+ * @property {number} resting the timer that asks for more
  * @property {number} sent the number of the last choice
  * @property {(name: string, value: Record<string, number | null>) => void} send tells Python
  * @property {ResizeObserver} observer
@@ -75,6 +91,23 @@ export function findParts(root) {
     readout: part("readout"),
     help: part("help"),
     stops: part("stops"),
+    experts: part("experts"),
+    gridTitle: part("gridTitle"),
+    gridStage: part("gridStage"),
+    gridCells: canvas("gridCells"),
+    gridReadout: part("gridReadout"),
+    loadLegend: part("loadLegend"),
+    loadBar: canvas("loadBar"),
+    even: part("even"),
+    litLegend: part("litLegend"),
+    struckLegend: part("struckLegend"),
+    sharedLegend: part("sharedLegend"),
+    sharedWords: part("sharedWords"),
+    open: part("open"),
+    player: part("player"),
+    playButton: part("playButton"),
+    pace: partOf(root, "pace", HTMLInputElement),
+    paceWords: part("paceWords"),
   };
 }
 

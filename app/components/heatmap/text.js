@@ -141,11 +141,12 @@ function dressLine(heatmap, line) {
  * @param {Token} element
  * @param {number} column
  */
-function dressToken({ model, scene, view, pin, span }, element, column) {
-  const row = pin?.row ?? null;
+function dressToken(heatmap, element, column) {
+  const { model, scene, view, span, took } = heatmap, row = textRow(heatmap);
   colourToken(element, scene.palette, tokenTone(model, column, row));
   labelToken(element, model, row, column);
   toggle(element, "outside", column < Math.floor(view.left) || column >= Math.ceil(view.right));
+  toggle(element, "took", took !== null && took[column] === 1);
   toggle(element, "selected", span !== null && column >= span.first && column <= span.last);
 }
 
@@ -174,15 +175,24 @@ function colourToken(element, palette, tone) {
   toggle(element, "undefined", tone === UNDEFINED);
 }
 
+/** @type {(model: Model) => boolean} */
+const isIdentity = ({ scale }) => scale.palette === "neutral" || scale.palette === "experts";
+
 /**
- * Where colour says nothing, the label of the pinned row stands behind each token.
+ * The row that the text speaks of: the pinned one, else the chosen expert's; an expert is one of a layer, so there the first.
+ * @param {Heatmap & { model: Model }} heatmap
+ */
+export const textRow = ({ pin, chosen, model }) => pin?.row ?? chosen?.layer ?? (model.scale.palette === "experts" ? 0 : null);
+
+/**
+ * Where colour says nothing, and where hues repeat, the label of the pinned row stands behind each token.
  * @param {Token} element
  * @param {Model} model
  * @param {number | null} pinnedRow
  * @param {number} column
  */
 function labelToken(element, model, pinnedRow, column) {
-  const isShown = model.labels && model.scale.palette === "neutral" && pinnedRow !== null;
+  const isShown = model.labels && isIdentity(model) && pinnedRow !== null;
   const label = isShown ? labelAt(model, pinnedRow, column) : null;
   if (label !== null) element.dataset.label = String(label);
   else if (element.dataset.label) delete element.dataset.label;
@@ -234,6 +244,7 @@ export function textCaption(model, pinnedRow) {
   const { name, palette } = model.scale;
   const place = pinnedRow === null ? null : `in ${model.rows.noun} ${nameOf(model.rows, pinnedRow)}`;
   if (palette === "neutral") return place ? `The number behind each token: ${name} ${place}` : `Pin a cell to see its ${model.rows.noun} in the text`;
+  if (palette === "experts") return `Text coloured by the expert with most of the weight ${place}, its number behind each token`;
   if (place || model.rowCount === 1) return `Text coloured by ${name} ${place ?? ""}`;
   return `Text coloured by the ${extremeWord(model)} ${name} over all ${model.rows.noun}s`;
 }

@@ -8,6 +8,7 @@ import { cellsPerPixel } from "./view.js";
 /** @import { Scene } from "./draw.js" */
 /** @import { Axis, Cell, Model, Span } from "./model.js" */
 /** @import { Scale } from "./palette.js" */
+/** @import { Slot } from "./routes.js" */
 
 /** @typedef {(string | HTMLElement)[]} Words A sentence, parts of it set off. */
 
@@ -62,7 +63,10 @@ function formatCode(code, scale) {
 }
 
 /** @type {(scale: Scale) => string} */
-export const highOf = (scale) => [formatEnd(scale, "high"), scale.unit].filter(Boolean).join(" ");
+export const lowOf = (scale) => (scale.palette === "experts" ? "" : formatEnd(scale, "low"));
+/** @type {(scale: Scale) => string} */
+export const highOf = (scale) => (scale.palette === "experts" ? EXPERT_COLOURS : [formatEnd(scale, "high"), scale.unit].filter(Boolean).join(" "));
+const EXPERT_COLOURS = "a colour for each expert, 16 in all: its number tells; paler with less of the weight";
 /** @type {(scale: Scale) => string} */
 export const nullOf = (scale) => (scale.null === null ? "" : `┃ null ${formatShort(scale.null, scale)}`);
 
@@ -128,32 +132,42 @@ export function spanWords(model, { first, last }) {
  * The words of the read-out for a cell: column, row, value, and what lies over it.
  * @param {Model} model
  * @param {Cell} cell
- * @param {boolean} isPinned
+ * @param {{ row: number | null, isPinned: boolean, slots: Slot[] }} about the row meant (null: the extreme), and its experts where they are known
  * @returns {Words}
  */
-export function describe(model, cell, isPinned) {
-  const row = cell.row ?? model.extremeRows[cell.column];
+export function describe(model, cell, about) {
+  const row = about.row ?? model.extremeRows[cell.column];
   /** @type {Words} */
   const words = [strong(`${model.columns.noun} ${nameOf(model.columns, cell.column)}`)];
   if (model.pieces) words.push(...pieceWords(model, model.pieces, cell.column));
-  words.push(cell.row === null ? ` · ${extremeWord(model)} in ` : " · ", strong(`${model.rows.noun} ${nameOf(model.rows, row)}`));
-  if (model.scale.palette !== "neutral") words.push(` · ${model.scale.name} `, strong(formatCode(codeAt(model, row, cell.column), model.scale)));
-  words.push(...overlayWords(model, row, cell.column));
-  if (isPinned) words.push(" · pinned");
+  words.push(about.row === null ? ` · ${extremeWord(model)} in ` : " · ", strong(`${model.rows.noun} ${nameOf(model.rows, row)}`));
+  if (!["neutral", "experts"].includes(model.scale.palette)) words.push(` · ${model.scale.name} `, strong(formatCode(codeAt(model, row, cell.column), model.scale)));
+  if (about.slots.length) words.push(` · ${about.slots.length === 1 ? "expert" : "experts"} `, strong(expertWords(about.slots)));
+  words.push(...overlayWords(model, row, cell.column, about.slots.length > 0));
+  if (about.isPinned) words.push(" · pinned");
   return words;
 }
+
+/**
+ * Experts by decreasing weight, each with its share of it: "12 (40 %), 3 (30 %)".
+ * @param {Slot[]} slots
+ */
+export const expertWords = (slots) => slots.map(({ expert, share }) => (Number.isNaN(share) ? String(expert) : `${expert} (${percentWords(share)})`)).join(", ");
+/** @type {(share: number) => string} */
+export const percentWords = (share) => (share > 0 && share < 0.005 ? "under 1 %" : `${Math.round(100 * share)} %`);
 
 /**
  * The label of a cell, its glyph, whether it is faint, whether keys stop there.
  * @param {Model} model
  * @param {number} row
  * @param {number} column
+ * @param {boolean} isNamed whether the experts were said already
  */
-function overlayWords(model, row, column) {
+function overlayWords(model, row, column, isNamed) {
   /** @type {Words} */
   const words = [];
   const label = labelAt(model, row, column), mark = markAt(model, row, column);
-  if (label !== null) words.push(` · ${model.label_noun} `, strong(String(label)));
+  if (label !== null && !isNamed) words.push(` · ${model.label_noun} `, strong(String(label)));
   if (mark) words.push(` · ${mark.glyph} ${mark.says}`);
   if (isSet(model, "faded", row, column)) words.push(` · ${model.faded_says}`);
   if (isSet(model, "stops", row, column)) words.push(` · ${model.stops_say}`);

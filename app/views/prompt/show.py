@@ -22,12 +22,13 @@ from gatescope.app.charts.token_heatmap import (
     view_title,
     views,
 )
-from gatescope.app.components import Pick, token_matrix
+from gatescope.app.components import Expert, Grid, Pick, encode_routes, token_matrix, took, window_first
 from gatescope.app.components.links import linked
 from gatescope.app.shell import address
 from gatescope.app.shell.figure import parquet_bytes
 from gatescope.app.shell.links import linker
 from gatescope.app.shell.messages import plain
+from gatescope.app.views.prompt.change import show_change
 from gatescope.routing.record import Flag, RoutingRecord
 from gatescope.server.measures import Reading
 from gatescope.server.memo_cache import MemoCache
@@ -43,16 +44,17 @@ if TYPE_CHECKING:  # torch takes seconds to import
 _figures = MemoCache()
 
 
-def show(source: Source, view: View, worker: ModelWorker) -> None:
+def show(source: Source, reference: Source | None, view: View, worker: ModelWorker) -> None:
     """Draw one document of a capture."""
     record = document_of(source, view.document or 0)
-    _header(record, worker)
     _document_choice(source, view)
-    picture, aside = st.columns([7, 3], gap="medium")
-    with aside, st.container(border=True):  # sent before the picture, which takes longer: a pin is answered by the card
+    picture, beside = st.container(), st.container(border=True)
+    with beside:  # sent before the picture, which takes longer: a pin is answered by the card
         _pinned(record, view)
     with picture:
         _picture(source, record, view)
+        show_change(source, reference, view)
+    _header(record, worker)
     _take_away(source, record, view)
 
 
@@ -117,6 +119,7 @@ def _picture(source: Source, record: RoutingRecord, view: View) -> None:
             label_visibility="collapsed",
         )
         _explanation(chosen)
+    st.caption(plain(explain(chosen).says))
     figure = _figure(source, record, chosen, view, view.span)
     st.markdown(plain(figure.sentence))
     if view.span is not None:
@@ -158,8 +161,15 @@ def _matrix(source: Source, record: RoutingRecord, view: View, figure: TokenFigu
         address.change(**ViewParts(capture=source.id, document=view.document) | parts)
 
     def pin(pick: Pick | None) -> None:
-        token, layer = (None, None) if pick is None else (pick.column, pick.row)
-        here(token=token, layer=layer)
+        layer = (view.layer if view.expert is not None else None) if pick is None else pick.row
+        expert = view.expert if layer is not None and layer == view.layer else None
+        here(token=None if pick is None else pick.column, layer=layer, expert=expert)
+
+    def choose(expert: Expert | None) -> None:
+        if expert is not None:
+            here(layer=expert[0], expert=expert[1])
+        else:
+            here(expert=None, layer=None if view.token is None else view.layer)
 
     token_matrix(
         figure.values_lt,
@@ -168,7 +178,7 @@ def _matrix(source: Source, record: RoutingRecord, view: View, figure: TokenFigu
         rows=row_names(record),
         scale=figure.scale,
         labels_rc=figure.expert_lt,
-        changes_rc=changes(record),
+        changes_rc=None if figure.expert_lt is not None else changes(record),  # the labels say it
         stops_rc=close_calls(record),
         stops_say="close call",
         pinned=None if view.token is None else Pick(view.layer, view.token),
@@ -176,9 +186,28 @@ def _matrix(source: Source, record: RoutingRecord, view: View, figure: TokenFigu
         description=figure.sentence,
         attribution=made.model + (", under an intervention" if made.intervention else ""),
         key=f"trace-{source.id}-{view.document or 0}",
+        grid=_grid(source, record, view, choose),
         on_pick=pin,
         on_span=lambda span: here(span=None if span is None else Span(*span)),
         on_row=lambda layer: address.visit("layers", capture=source.id, layer=layer),
+    )
+
+
+def _grid(source: Source, record: RoutingRecord, view: View, choose: Callable[[Expert | None], None]) -> Grid:
+    """The experts that ran, beside the text."""
+    chosen = None if view.layer is None or view.expert is None else (view.layer, view.expert)
+
+    def read(channel: str, token: int) -> bytes:
+        key = (*source.key, view.document or 0, "routes", window_first(record, token))
+        return _figures.get(key, lambda: encode_routes(record, channel, token))
+
+    return Grid(
+        read=read,
+        experts=record.experts,
+        chosen=chosen,
+        took_t=None if chosen is None else took(record, *chosen),
+        on_choose=choose,
+        on_open=lambda expert: address.visit("expert", capture=source.id, layer=expert[0], expert=expert[1]),
     )
 
 
