@@ -84,11 +84,10 @@ def _found(view: View, worker: ModelWorker) -> Source | None:
 def _introduced(source: Source, view: View) -> View:
     """Say what the reader should know before the picture; the view with its pins checked against the capture."""
     view, _ = checked(source, view)
-    if view.capture is None:
-        if view.token is None and view.layer is None:
-            layer, token = striking_cell(source.record, view.quantity) or (None, None)
-            view = replace(view, token=token, layer=layer)
-        first_visit(view)
+    if view.capture is None and view.token is None and view.layer is None:
+        layer, token = striking_cell(source.record, view.quantity) or (None, None)
+        view = replace(view, token=token, layer=layer)
+    first_visit(view)
     answer(address.here(), view)
     reference = reference_of(view)
     show_notices(tuple(filter(None, (current_request().notice, *changed_notices(source, reference), *view.problems))))

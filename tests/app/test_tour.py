@@ -85,6 +85,7 @@ def _script():
     from gatescope.app.shell import address, tour
 
     tour.first_visit(address.current())
+    tour.answer("prompt", address.current())
 
 
 def shown(page: AppTest) -> str:

@@ -68,14 +68,14 @@ def ask(worker: ModelWorker, linked: Document | None) -> None:
                 args=(worker,),
             )
             shown = _shown(worker)
-            st.button(
-                "Run and compare",
-                icon=":material/compare:",
-                on_click=run_beside,
-                args=(worker, shown),
-                disabled=shown is None,
-                help="Change a word and see which tokens go to other experts than in the text that is shown.",
-            )
+            if shown is not None:
+                st.button(
+                    "Run and compare",
+                    icon=":material/compare:",
+                    on_click=run_beside,
+                    args=(worker, shown),
+                    help="Change a word and see which tokens go to other experts than in the text that is shown.",
+                )
             with st.popover("Options", icon=":material/tune:"):
                 _options(worker)
             choose_model(worker, _take_model)
