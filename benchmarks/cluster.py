@@ -68,11 +68,11 @@ def run(corpus: Path, out: Path, model: str, workers: int) -> str:
     load, started = os.getloadavg()[0], time.monotonic()
     with subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         uses = watched(process)
-        said, trouble = process.communicate()
+        output, trouble = process.communicate()
     wall = time.monotonic() - started
     if process.returncode:
         raise SystemExit(trouble)
-    tokens, seconds = re.search(r"this run: ([\d,]+) tokens in ([\d.]+) s", said).groups()
+    tokens, seconds = re.search(r"this run: ([\d,]+) tokens in ([\d.]+) s", output).groups()
     parts = "  ".join(f"{who} {use.cpu:.0f} CPU s, {use.peak:.0f} MB" for who, use in uses.items())
     how = f"{workers} workers" if workers else "one process"
     return f"{how}: {tokens} tokens in {seconds} s of {wall:.1f} s (load {load:.1f} before)  {parts}"

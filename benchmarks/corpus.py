@@ -200,8 +200,8 @@ def print_parts(record: RoutingRecord, seconds: float) -> None:
         work()
         spent[name] = time.perf_counter() - started
     spent["tally as bytes"] -= spent["tally"]
-    said = ", ".join(f"{name} {1e6 * each / record.tokens:.1f} µs a token" for name, each in spent.items())
-    print(f"a block of {record.tokens:,} tokens: {said}; {seconds:.0f} s in all", file=sys.stderr)
+    line = ", ".join(f"{name} {1e6 * each / record.tokens:.1f} µs a token" for name, each in spent.items())
+    print(f"a block of {record.tokens:,} tokens: {line}; {seconds:.0f} s in all", file=sys.stderr)
 
 
 def ready(name: str, detail: Detail, scores: float) -> tuple[LoadedModel, Plan]:

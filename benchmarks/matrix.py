@@ -174,10 +174,10 @@ def _pins(reader: Any, marks: Any, frames: list[int]) -> dict[str, str]:
     for step in range(PINS):
         frames.clear()
         marks.evaluate(LISTEN)
-        said = reader.get_by_text("pin: ").inner_text()
+        shown = reader.get_by_text("pin: ").inner_text()
         began = time.perf_counter()
         reader.mouse.click(box["x"] + 90 + step * 60 % (box["width"] - 120), box["y"] + 60 + step * 23 % 90)
-        reader.wait_for_function("(said) => !document.body.innerText.includes(said)", arg=said)
+        reader.wait_for_function("(said) => !document.body.innerText.includes(said)", arg=shown)
         answered.append((time.perf_counter() - began) * 1000)
         painted.append(reader.evaluate("window.painted"))
         reader.wait_for_timeout(400)

@@ -160,8 +160,8 @@ def _every_page(folder: Path, times: int) -> None:
             wait, worst = median(one.wait_ms for one in later), max(one.wait_ms for one in later)
             size, longest = median(one.size_bytes for one in later), max(one.longest_ms for one in later)
             held = resident("VmHWM", process)
-            said = f"{first.wait_ms:9,.0f} {wait:9,.0f} {worst:9,.0f} {size:12,.0f} B {longest:10,.0f} ms"
-            print(f"{page.title:<24} {said} {held:6,.0f} MB", flush=True)
+            line = f"{first.wait_ms:9,.0f} {wait:9,.0f} {worst:9,.0f} {size:12,.0f} B {longest:10,.0f} ms"
+            print(f"{page.title:<24} {line} {held:6,.0f} MB", flush=True)
         chromium.close()
 
 

@@ -49,8 +49,8 @@ class Limit:
     peak_mb: float = 0.0
 
     def __str__(self) -> str:
-        said = [(self.us_a_token, "µs a token"), (self.cpu_s, "CPU s"), (self.peak_mb, "MB")]
-        return ", ".join(f"{value:g} {unit}" for value, unit in said if value)
+        limits = [(self.us_a_token, "µs a token"), (self.cpu_s, "CPU s"), (self.peak_mb, "MB")]
+        return ", ".join(f"{value:g} {unit}" for value, unit in limits if value)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -166,9 +166,9 @@ def print_sizes(record: RoutingRecord, rounds: int) -> None:
         f"any {rule.k} of {rule.experts}, all as likely, need {bound:.3f} as a set and {ordered:.3f} in their order"
     )
     print(f"the columns of weights alone: {bits['weight_layer']:.3f} bits a slot of 16")
-    said = pq.ParquetFile(io.BytesIO(data), thrift_string_size_limit=2**31 - 1).metadata.metadata
+    held = pq.ParquetFile(io.BytesIO(data), thrift_string_size_limit=2**31 - 1).metadata.metadata
     print(
-        f"texts: {json.loads(said[schema._KEY])['texts_bytes']:,} bytes, {len(said[schema._TEXTS_KEY]):,} in the file"
+        f"texts: {json.loads(held[schema._KEY])['texts_bytes']:,} bytes, {len(held[schema._TEXTS_KEY]):,} in the file"
     )
 
 

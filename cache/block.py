@@ -40,14 +40,14 @@ def read_block(path: Path, *, study: str, is_sealed: bool) -> Block | None:
     Without `is_sealed` it may lack its checksum, as files of the first version do.
     """
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
-        if (is_sealed or CHECKSUM in said) and not is_intact(said, within=study):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if (is_sealed or CHECKSUM in content) and not is_intact(content, within=study):
             return None
-        said.pop(CHECKSUM, None)
+        content.pop(CHECKSUM, None)
         for list_of in ("left_out", "was_cut"):
-            said[list_of] = tuple((name, reason) for name, reason in said.get(list_of, ()))
-        said["parts"] = {kind: (digest, int(size)) for kind, (digest, size) in said["parts"].items()}
-        block = Block(**said)
+            content[list_of] = tuple((name, reason) for name, reason in content.get(list_of, ()))
+        content["parts"] = {kind: (digest, int(size)) for kind, (digest, size) in content["parts"].items()}
+        block = Block(**content)
         numbers = (block.number, block.documents, block.tokens, block.read)
         is_its_own = f"{block.number:08}" == path.stem and all(kind.isidentifier() for kind in block.parts)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):

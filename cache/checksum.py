@@ -8,7 +8,7 @@ from typing import Any
 CHECKSUM = "checksum"
 
 
-def with_checksum(said: Mapping[str, Any], *, within: str = "") -> dict[str, Any]:
+def with_checksum(content: Mapping[str, Any], *, within: str = "") -> dict[str, Any]:
     """An object and its checksum; `within` says what it belongs to, and the checksum holds nowhere else.
 
     >>> made = with_checksum({"blocks": 3})
@@ -17,15 +17,15 @@ def with_checksum(said: Mapping[str, Any], *, within: str = "") -> dict[str, Any
     >>> is_intact(with_checksum({}, within="one study"), within="another")
     False
     """
-    return {**said, CHECKSUM: digest_of({key: value for key, value in said.items() if key != CHECKSUM}, within)}
+    return {**content, CHECKSUM: digest_of({key: value for key, value in content.items() if key != CHECKSUM}, within)}
 
 
-def is_intact(said: Mapping[str, Any], *, within: str = "") -> bool:
+def is_intact(content: Mapping[str, Any], *, within: str = "") -> bool:
     """Whether an object carries the checksum of what it says."""
-    return bool(said.get(CHECKSUM) == with_checksum(said, within=within)[CHECKSUM])
+    return bool(content.get(CHECKSUM) == with_checksum(content, within=within)[CHECKSUM])
 
 
-def digest_of(said: Mapping[str, Any], within: str = "") -> str:
+def digest_of(content: Mapping[str, Any], within: str = "") -> str:
     """SHA-256 of an object, whatever the order of its entries."""
-    spelt = json.dumps([within, said], sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    spelt = json.dumps([within, content], sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(spelt.encode("ascii")).hexdigest()

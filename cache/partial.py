@@ -104,8 +104,8 @@ class PartialRecord(Rows):
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        if said := no_file(self.path):
-            raise _no_capture(self.path, f"it is {said}")
+        if reason := no_file(self.path):
+            raise _no_capture(self.path, f"it is {reason}")
         try:
             self._map = pa.memory_map(str(self.path))
         except FileNotFoundError:

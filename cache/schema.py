@@ -42,13 +42,13 @@ ROW_GROUP_TOKENS = 131_072
 class Migration(NamedTuple):
     """How a file of one version becomes one of the next: what it says, and its columns (None: they stay)."""
 
-    said: Callable[[dict[str, Any]], dict[str, Any]]
+    header: Callable[[dict[str, Any]], dict[str, Any]]
     table: Callable[[pa.Table], pa.Table] | None = None
 
 
 MIGRATIONS: dict[int, Migration] = {
-    1: Migration(said=dict),  # the texts stood beside the rest, uncompressed: `texts` finds them there
-    2: Migration(said=dict),  # what routers wanted was not kept where something else ran
+    1: Migration(header=dict),  # the texts stood beside the rest, uncompressed: `texts` finds them there
+    2: Migration(header=dict),  # what routers wanted was not kept where something else ran
 }
 """By the version of a file, how it becomes one of the next."""
 
@@ -145,26 +145,26 @@ def open_parquet(data: bytes | memoryview | pa.Buffer, *, checks_pages: bool = F
 
 def read_about(file: pq.ParquetFile) -> About:
     """What the file says of itself. Errors: StoreError where a newer version wrote it, RecordError for another file."""
-    said = _said(file)
+    header = _said(file)
     _check_rows(row_fault(file.metadata))
     return About(
-        version=said["schema_version"],
-        layers=tuple(RouterRule(**rule) for rule in said["layers"]),
-        provenance=Provenance(**said["provenance"]),
-        arrays=said["arrays"],
-        slots=said["slots"],
+        version=header["schema_version"],
+        layers=tuple(RouterRule(**rule) for rule in header["layers"]),
+        provenance=Provenance(**header["provenance"]),
+        arrays=header["arrays"],
+        slots=header["slots"],
     )
 
 
 def read_texts(file: pq.ParquetFile) -> Texts:
     """The texts of the file. Errors: as `read_about`."""
-    said, packed = _said(file), file.metadata.metadata.get(_TEXTS_KEY)
+    header, packed = _said(file), file.metadata.metadata.get(_TEXTS_KEY)
     if packed is not None:
-        plain = pa.decompress(b64decode(packed), said["texts_bytes"], _TEXTS, asbytes=True)
-        said = json.loads(plain.decode("utf-8", "surrogatepass"))
+        plain = pa.decompress(b64decode(packed), header["texts_bytes"], _TEXTS, asbytes=True)
+        header = json.loads(plain.decode("utf-8", "surrogatepass"))
     return Texts(
-        documents=tuple(Document(**document) for document in said["documents"]),
-        pieces={int(token): piece for token, piece in said["pieces"].items()},
+        documents=tuple(Document(**document) for document in header["documents"]),
+        pieces={int(token): piece for token, piece in header["pieces"].items()},
     )
 
 
@@ -176,8 +176,8 @@ def _check_rows(fault: str) -> None:
 
 def _said(file: pq.ParquetFile) -> dict[str, Any]:
     """The first part of the metadata as the version of now would have it, but for the file's own version."""
-    said = json.loads((file.metadata.metadata or {}).get(_KEY, b"{}"))
-    version = said.get("schema_version") if isinstance(said, dict) else None
+    header = json.loads((file.metadata.metadata or {}).get(_KEY, b"{}"))
+    version = header.get("schema_version") if isinstance(header, dict) else None
     if type(version) is int and version > SCHEMA_VERSION:
         raise StoreError(
             f"a capture of schema version {version}",
@@ -188,9 +188,9 @@ def _said(file: pq.ParquetFile) -> dict[str, Any]:
         raise RecordError(
             f"schema version {version!r}", expected=f"{SCHEMA_VERSION}", do="pass a file that `encode` wrote"
         )
-    now: dict[str, Any] = said
+    now: dict[str, Any] = header
     for step in range(version, SCHEMA_VERSION):
-        now = MIGRATIONS[step].said(now)
+        now = MIGRATIONS[step].header(now)
     return now
 
 
@@ -218,14 +218,14 @@ def _describe(record: RoutingRecord) -> dict[bytes, bytes]:
             "provenance": _provenance(record.provenance),
             "texts_bytes": len(plain),
         }
-        said = json.dumps(about, separators=(",", ":")).encode("ascii")
+        header = json.dumps(about, separators=(",", ":")).encode("ascii")
     except (TypeError, ValueError) as error:
         raise RecordError(
             f"documents, layers or provenance that JSON cannot hold: {error}",
             expected="text, numbers, true, false or nothing",
             do="convert such values (numpy numbers, paths) before making the record",
         ) from error
-    return {_KEY: said, _TEXTS_KEY: b64encode(pa.compress(plain, _TEXTS, asbytes=True))}
+    return {_KEY: header, _TEXTS_KEY: b64encode(pa.compress(plain, _TEXTS, asbytes=True))}
 
 
 def _document(document: Document) -> Mapping[str, object]:

@@ -35,8 +35,8 @@ def read_checked(folder: Path, name: str, *, do: str) -> bytes:
     Errors: StoreError, which says what to `do`.
     """
     try:
-        if said := no_file(folder / name):
-            raise OSError(f"it is {said}")
+        if reason := no_file(folder / name):
+            raise OSError(f"it is {reason}")
         content = (folder / name).read_bytes()
     except OSError as error:
         raise _damaged(folder, f"{name} cannot be read: {error.strerror or error}", do) from error

@@ -181,10 +181,10 @@ def _maker(layout: Layout, part: _Part, guess: Callable[[str], str] | None) -> _
     name, source = _label("id", layout.id, part), _label("source", layout.source, part)
 
     def make(fields: Any, place: Place) -> Document:
-        said, tongue = text_of(text(fields), place), language(fields, place)
-        guessed = guess(said) if guess and not tongue else ""
+        content, tongue = text_of(text(fields), place), language(fields, place)
+        guessed = guess(content) if guess and not tongue else ""
         return Document(
-            text=said,
+            text=content,
             id=name(fields, place) or f"{part.name}:{place.line}",
             source=source(fields, place) or part.source,
             domain=domain(fields, place),

@@ -122,7 +122,7 @@ def _cause(error: BaseException) -> BaseException:
 
 
 def _as_ours(dataset: Dataset, error: BaseException) -> CorpusError:
-    name, said = f"hub:{dataset.name}", _first_line(error)
+    name, reason = f"hub:{dataset.name}", _first_line(error)
     if isinstance(error, GatedRepoError):
         do = "accept the terms on the data set's page, then run `hf auth login` or set HF_TOKEN"
         return CorpusError(f"{name} is behind a licence or permission", expected="an account that has access", do=do)
@@ -134,11 +134,11 @@ def _as_ours(dataset: Dataset, error: BaseException) -> CorpusError:
         return CorpusError(f"the hub knows no data set {dataset.name!r}", expected="hub:owner/name", do=do)
     if isinstance(error, HTTPError | ConnectionError | TimeoutError):
         do = "check the network and HF_HUB_OFFLINE; HF_ENDPOINT names another hub"
-        return CorpusError(f"{name}: the hub could not be reached: {said}", expected="a network", do=do)
+        return CorpusError(f"{name}: the hub could not be reached: {reason}", expected="a network", do=do)
     do = "see the data set's page for its configurations; save it as Parquet where it needs code of its own"
     expected = "files that the datasets library reads without running code"
     kind = "damaged" if isinstance(error, pa.ArrowException) else "cannot be read"
-    return CorpusError(f"{name}: {kind}: {said}", expected=expected, do=do)
+    return CorpusError(f"{name}: {kind}: {reason}", expected=expected, do=do)
 
 
 def _first_line(error: BaseException) -> str:

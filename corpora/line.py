@@ -23,14 +23,14 @@ def strict_document(fields: Mapping[str, object], place: Place) -> Document:
     Returns     its document; without an id it gets `file:line`, without a source the file's name
     Errors      RowError when a field breaks a rule
     """
-    said = _strings(fields, place)
+    labels = _strings(fields, place)
     name = str(getattr(place.path, "name", place.path))
     return Document(
-        text=said["text"],
-        id=said.get("id") or f"{name}:{place.line}",
-        source=said.get("source") or name,
-        domain=said.get("domain", ""),
-        language=said.get("language", ""),
+        text=labels["text"],
+        id=labels.get("id") or f"{name}:{place.line}",
+        source=labels.get("source") or name,
+        domain=labels.get("domain", ""),
+        language=labels.get("language", ""),
     )
 
 
@@ -92,8 +92,8 @@ def _strings(fields: Mapping[str, object], place: Place) -> dict[str, str]:
             do = "rename or remove the field; docs/corpora.md lists what each means"
             raise place.error(found, expected=expected, do=do, reason="unknown field")
     if "text" not in fields:
-        said = ", ".join(fields) or "no field at all"
-        found, do = f"no text, only {said}", "add the field text"
+        labels = ", ".join(fields) or "no field at all"
+        found, do = f"no text, only {labels}", "add the field text"
         raise place.error(found, expected="a field text", do=do, reason="no text")
     return {name: _checked(name, string_of(name, value, place), place) for name, value in fields.items()}
 

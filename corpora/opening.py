@@ -44,9 +44,9 @@ def opened(path: Path) -> Iterator[io.BufferedReader]:
 
 def check_file(place: Place) -> None:
     """Errors: RowError for a pipe or a device: a corpus is read more than once, and to its end."""
-    if said := no_file(Path(place.path)):
+    if reason := no_file(Path(place.path)):
         do = "write what comes through it into a file first"
-        raise place.error(f"it is {said}", expected="a file", do=do, reason="no file")
+        raise place.error(f"it is {reason}", expected="a file", do=do, reason="no file")
 
 
 def unreadable(place: Place, error: OSError) -> Exception:

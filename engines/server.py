@@ -324,8 +324,14 @@ def _openai_path(asked: Asked) -> str:
 
 def _openai_body(text: str, asked: Asked, model: str) -> dict[str, Any]:
     """A question in OpenAI's form: one token more than wanted, since the last is never run."""
-    said: dict[str, Any] = {"messages": [{"role": "user", "content": text}]} if asked.chat else {"prompt": text}
-    return {"model": model, **said, "max_tokens": asked.max_new_tokens + 1, "temperature": 0, "return_token_ids": True}
+    request_body: dict[str, Any] = {"messages": [{"role": "user", "content": text}]} if asked.chat else {"prompt": text}
+    return {
+        "model": model,
+        **request_body,
+        "max_tokens": asked.max_new_tokens + 1,
+        "temperature": 0,
+        "return_token_ids": True,
+    }
 
 
 def _vllm_body(text: str, asked: Asked, model: str) -> dict[str, Any]:

@@ -112,8 +112,8 @@ def call(
 
     It is given the record, the arguments, and as `is_counted_t` which tokens are of the facet.
     """
-    name, said = function.__name__, "".join(f", {argument!r}" for argument in arguments)
-    code = f"{to} = {name}(record{said}, is_counted_t=is_counted_t)"
+    name, arguments_text = function.__name__, "".join(f", {argument!r}" for argument in arguments)
+    code = f"{to} = {name}(record{arguments_text}, is_counted_t=is_counted_t)"
     note(Reading(source=source, scope=scope, code=code, imports=(f"from {function.__module__} import {name}",)))
     record = select_routes(source, scope)
     mask_t = role_mask(record, scope.facet)

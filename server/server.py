@@ -13,6 +13,7 @@ from gatescope.routing.errors import GatescopeError
 from gatescope.server import memo_cache
 from gatescope.server.background import CHOSEN, Studies
 from gatescope.server.capture_cache import CaptureCache
+from gatescope.server.jobs import Phase
 from gatescope.server.memo_cache import MemoCache
 from gatescope.server.metadata import MetadataStore
 from gatescope.server.model_worker import ModelWorker
@@ -77,6 +78,11 @@ class Server:
         for old in too_many:  # it ends its pass first, and nobody who asks for another model is to wait for that
             threading.Thread(target=old.close, name=f"close {old.name}").start()
         return self._workers[name]
+
+    def loading(self) -> dict[str, Phase]:
+        """How far the loading of each model is that was asked for, by name; of no other."""
+        with self._lock:
+            return {name: worker.loading.phase for name, worker in self._workers.items()}
 
     def find_source(self, id: str) -> Source:
         """What an id stands for: what ships with a model, a study, or a captured text.

@@ -60,9 +60,11 @@ class Simulation:
     @cached_property
     def provenance(self) -> Provenance:
         """That no model made these routes; the fingerprint is of the recipe, but for the number of tokens."""
-        said = self.recipe
-        said["texts"] = {name: value for name, value in said["texts"].items() if name not in ("tokens", "documents")}
-        digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+        described = self.recipe
+        described["texts"] = {
+            name: value for name, value in described["texts"].items() if name not in ("tokens", "documents")
+        }
+        digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
         return Provenance(
             model=f"simulated {self.geometry.name}",
             fingerprint=f"simulated-{digest[:16]}",

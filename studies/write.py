@@ -36,7 +36,7 @@ def write_study(
     Errors: StorageFullError, StoreError.
     """
 
-    said, names = about(study, model=model, corpus=corpus), []
+    description, names = about(study, model=model, corpus=corpus), []
     with replacing(out) as partial:
         (partial / "tables").mkdir()
         on_file("tables")
@@ -46,11 +46,11 @@ def write_study(
             if csv == "all" or (csv == "small" and len(frame) <= MOST_CSV_ROWS):
                 write_csv(frame, partial / "tables" / f"{name}.csv")
             names.append(name)
-        (partial / "study.json").write_text(json.dumps(said, indent=1, default=str), encoding="utf-8")
+        (partial / "study.json").write_text(json.dumps(description, indent=1, default=str), encoding="utf-8")
         kept = {key: one for key, one in study.results.items() if not (counts_only and names_tokens(one))}
         results.write_results(kept, partial)
         (partial / results.TALLY).write_bytes(to_bytes(strip_token_ids(study.tally) if counts_only else study.tally))
         on_file("report")
-        (partial / "report.html").write_text(report(study, said), encoding="utf-8")
+        (partial / "report.html").write_text(report(study, description), encoding="utf-8")
         write_sums(partial)
     return names

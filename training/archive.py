@@ -41,9 +41,9 @@ def _run_client(package: Package, folder: Path) -> None:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode or not any(folder.iterdir()):
         lines = (done.stderr or done.stdout).strip().splitlines()
-        said = next((line for line in lines if "warn" not in line.lower()), "nothing")[:200]
+        output = next((line for line in lines if "warn" not in line.lower()), "nothing")[:200]
         raise CorpusError(
-            f"no {package.registry} package {package.name} {package.version} (the client said: {said})",
+            f"no {package.registry} package {package.name} {package.version} (the client said: {output})",
             expected="exactly that version",
             do="refresh the client's lists (deb: apt-get update), or correct the version in training/packages.py",
         )

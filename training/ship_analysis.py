@@ -31,8 +31,8 @@ def ship(name: str, folder: Path) -> None:
     (folder / "tables").mkdir(parents=True)
     (folder / results.NAME).write_bytes(results.to_bytes(study.results))
     (folder / results.TALLY).write_bytes(to_bytes(study.tally))
-    said = about(study, model=name, corpus="probe")
-    (folder / "study.json").write_text(json.dumps(said, indent=1, default=str), encoding="utf-8")
+    description = about(study, model=name, corpus="probe")
+    (folder / "study.json").write_text(json.dumps(description, indent=1, default=str), encoding="utf-8")
     for title, frame in tables(study, counts_only=False):
         if title.partition(".")[0] in TABLES:
             frame.to_parquet(folder / "tables" / f"{title}.parquet", index=False)

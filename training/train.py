@@ -175,8 +175,8 @@ class Trainer:
 
     def run(self, save_seconds: float = 45.0, say_steps: int = 25) -> None:
         """Train until the recipe's end, saving at least every `save_seconds`; a finished run returns at once."""
-        saved = said = time.monotonic()
-        said_tokens = self.state.tokens
+        saved = printed = time.monotonic()
+        printed_tokens = self.state.tokens
         losses: list[float] = []
         if self.state.step == 0:
             self.keep()
@@ -186,9 +186,9 @@ class Trainer:
                 self.keep()
             losses.append(figures["loss"])
             if self.state.step % say_steps == 0:
-                speed = (self.state.tokens - said_tokens) / (time.monotonic() - said)
+                speed = (self.state.tokens - printed_tokens) / (time.monotonic() - printed)
                 self._say(figures | {"loss": sum(losses) / len(losses), "tokens_per_second": round(speed)})
-                losses, said, said_tokens = [], time.monotonic(), self.state.tokens
+                losses, printed, printed_tokens = [], time.monotonic(), self.state.tokens
             if time.monotonic() - saved > save_seconds:
                 self.save()
                 saved = time.monotonic()

@@ -40,7 +40,7 @@ def document_points(
             )
         count_dle = count_dle[:, [layer]]
     slots_d = count_dle.sum(axis=(1, 2))
-    row_n, said = _chosen(slots_d, most, seed)
+    row_n, warnings = _chosen(slots_d, most, seed)
     chosen_nle = count_dle[row_n]
     share_nle = chosen_nle / np.maximum(chosen_nle.sum(axis=2, keepdims=True), 1)
     root_nx = np.sqrt(share_nle).reshape(len(row_n), int(np.prod(chosen_nle.shape[1:])))
@@ -55,7 +55,7 @@ def document_points(
         slots_n=slots_d[row_n],
         labels=labels,
         names=names,
-        warnings=said,
+        warnings=warnings,
     )
 
 
@@ -71,8 +71,8 @@ def _chosen(slots_d: NDArray[np.int64], most: int, seed: int) -> tuple[NDArray[n
         raise OptionError(f"at most {most} points", expected=f"1 to {MOST_POINTS}", do="lay out a sample")
     row_n = np.flatnonzero(slots_d)
     left_out = len(slots_d) - len(row_n)
-    said = (f"{left_out:,} documents without assignments are left out.",) if left_out else ()
+    warnings = (f"{left_out:,} documents without assignments are left out.",) if left_out else ()
     if len(row_n) > most:
-        said = (*said, f"A random {most:,} of {len(row_n):,} documents are laid out.")
+        warnings = (*warnings, f"A random {most:,} of {len(row_n):,} documents are laid out.")
         row_n = np.sort(np.random.default_rng(seed).choice(row_n, most, replace=False))
-    return row_n, said
+    return row_n, warnings

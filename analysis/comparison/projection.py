@@ -117,7 +117,7 @@ def unit_points(
     layers = _layers(layer, len(tally.layers))
     count_ule = tally.table("assignments")[:, list(facets)].sum(axis=1)[:, layers]
     slots_u = count_ule.sum(axis=(1, 2))
-    row_n, said = _chosen(slots_u > 0, most, seed, "documents or blocks without assignments")
+    row_n, remarks = _chosen(slots_u > 0, most, seed, "documents or blocks without assignments")
     labels, names = {}, {}
     for what in ("domain", "language"):
         label_u, names[what] = label_numbers([getattr(unit, what) for unit in tally.units])
@@ -129,7 +129,7 @@ def unit_points(
         slots_n=slots_u[row_n],
         labels=labels,
         names=names,
-        warnings=said,
+        warnings=remarks,
     )
 
 
@@ -156,7 +156,7 @@ def token_points(
         raise OptionError("no weights in this record", expected="recorded weights", do="choose by_weight=False")
     used_t = (record.ids_tlk[:, layers] != record.empty).any(axis=(1, 2))
     wanted_t = np.isin(token_roles(record), [int(facet) for facet in facets])
-    row_n, said = _chosen(used_t, most, seed, "tokens that no expert took", wanted_t)
+    row_n, remarks = _chosen(used_t, most, seed, "tokens that no expert took", wanted_t)
     document_n = record.document_t[row_n].astype(np.intp)
     labels, names = {}, {}
     for what in ("domain", "language"):
@@ -171,7 +171,7 @@ def token_points(
         slots_n=(record.ids_tlk[row_n][:, layers] != record.empty).sum(axis=(1, 2)),
         labels=labels,
         names=names,
-        warnings=said,
+        warnings=remarks,
     )
 
 
@@ -273,12 +273,12 @@ def _chosen(
     if not 1 <= most <= MOST_POINTS:
         raise OptionError(f"at most {most} points", expected=f"1 to {MOST_POINTS}", do="lay out a sample")
     left_out = np.count_nonzero(wanted & ~used)
-    said = (f"{left_out:,} {without} are left out.",) if left_out else ()
+    remarks = (f"{left_out:,} {without} are left out.",) if left_out else ()
     row_n = np.flatnonzero(used & wanted)
     if len(row_n) > most:
-        said = (*said, f"A random {most:,} of {len(row_n):,} are laid out.")
+        remarks = (*remarks, f"A random {most:,} of {len(row_n):,} are laid out.")
         row_n = np.sort(np.random.default_rng(seed).choice(row_n, most, replace=False))
-    return row_n, said
+    return row_n, remarks
 
 
 def _shares(count_ne: NDArray[np.int64]) -> NDArray[np.float64]:

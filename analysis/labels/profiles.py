@@ -46,16 +46,16 @@ class Labelled(NamedTuple):
     def warnings(self) -> tuple[str, ...]:
         """What a reader must know of the labels."""
         few = [name for g, name in enumerate(self.names) if np.count_nonzero(self.group_u == g) < 2]
-        said = []
+        remarks = []
         if self.unlabelled:
-            said.append(f"{self.unlabelled} documents without a label are left out")
+            remarks.append(f"{self.unlabelled} documents without a label are left out")
         if few:
-            said.append(f"one document only (no interval, no test): {', '.join(few)}")
+            remarks.append(f"one document only (no interval, no test): {', '.join(few)}")
         if len(self.names) < 2:
-            said.append("one label or none: there is nothing to tell apart")
+            remarks.append("one label or none: there is nothing to tell apart")
         elif not self.can_be_shuffled:
-            said.append("no two labels share a stratum (a language, under domains): no shuffle differs, and p is 1")
-        return tuple(said)
+            remarks.append("no two labels share a stratum (a language, under domains): no shuffle differs, and p is 1")
+        return tuple(remarks)
 
     @property
     def can_be_shuffled(self) -> bool:

@@ -211,8 +211,10 @@ def _layered(
     low, high = interval(tally, ask, table_uln, of, bounds=(0.0, most), corrected=of is _soft)
     value_l = of(table_uln.sum(axis=0, keepdims=True))[0]
     absent = [str(layer) for layer in np.flatnonzero(np.isnan(value_l)).tolist()]
-    said = (f"Not known in layers {', '.join(absent)}: no raw scores, or not what is made of them.",) if absent else ()
-    return with_sample_size(Result(value=value_l, low=low, high=high, warnings=said), tally, ask)
+    warnings = (
+        (f"Not known in layers {', '.join(absent)}: no raw scores, or not what is made of them.",) if absent else ()
+    )
+    return with_sample_size(Result(value=value_l, low=low, high=high, warnings=warnings), tally, ask)
 
 
 @metric(
@@ -234,8 +236,8 @@ def selection_flips(tally: Tally, ask: MetricOptions) -> Result:
     """
     found = _layered(tally, ask, "score_choices", _flips, 1.0)
     tables = [str(rule.layer) for rule in tally.layers if rule.by_token_id]
-    said = (f"In layers {', '.join(tables)} a table of token ids chose, not scores.",) if tables else ()
-    return replace(found, warnings=(*found.warnings, *said))
+    warnings = (f"In layers {', '.join(tables)} a table of token ids chose, not scores.",) if tables else ()
+    return replace(found, warnings=(*found.warnings, *warnings))
 
 
 @metric(

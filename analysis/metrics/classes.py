@@ -94,15 +94,15 @@ def _null(count_cle: NDArray[np.int64], tally: Tally) -> NDArray[np.float64]:
 
 def _result(tally: Tally, ask: MetricOptions, *, value: NDArray[np.float64], null: NDArray[np.float64]) -> Result:
     token_c = tally.pooled("class_tokens", facets=ask.facets)
-    said = []
+    warnings = []
     if token_c[UNKNOWN]:
-        said.append(f"{token_c[UNKNOWN]} of {token_c.sum()} tokens have no known text: capture with the tokenizer")
+        warnings.append(f"{token_c[UNKNOWN]} of {token_c.sum()} tokens have no known text: capture with the tokenizer")
     if np.count_nonzero(np.delete(token_c, UNKNOWN)) < 2:
-        said.append("one class of tokens or none: there is nothing to tell apart")
+        warnings.append("one class of tokens or none: there is nothing to tell apart")
     return Result(
         value=value,
         null=null,
         tokens=int(token_c.sum()),
         labels={"c": CLASSES},
-        warnings=tuple(said),
+        warnings=tuple(warnings),
     )

@@ -309,13 +309,13 @@ def _partly(tally: Tally, ask: MetricOptions, table_uln: NDArray[np.int64]) -> t
     slots_l = counts_ule(tally, ask).sum(axis=(0, 2))
     known_l = table_uln[..., 0].sum(axis=0)
     absent = [str(layer) for layer in np.flatnonzero((known_l == 0) & (slots_l > 0)).tolist()]
-    said = [f"Not known in layers {', '.join(absent)}: it cannot be had from what is recorded."] if absent else []
+    warnings = [f"Not known in layers {', '.join(absent)}: it cannot be had from what is recorded."] if absent else []
     tokens_l = slots_l / [rule.k for rule in tally.layers]
     partly_l = (known_l > 0) & (known_l < 0.99 * tokens_l)
     if partly_l.any():
         share = float((known_l / np.maximum(tokens_l, 1))[partly_l].min())
-        said.append(f"Known for {100 * share:.0f} % of the tokens in one layer or more; the others are left out.")
-    return tuple(said)
+        warnings.append(f"Known for {100 * share:.0f} % of the tokens in one layer or more; the others are left out.")
+    return tuple(warnings)
 
 
 def quantile_of(bins_b: NDArray[np.int64], edge_b: NDArray[np.float64], share: float) -> float:

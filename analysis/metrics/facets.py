@@ -100,8 +100,8 @@ def prompt_against_generated(tally: Tally, ask: MetricOptions) -> Result:
     k_l = np.array([rule.k for rule in tally.layers])
     found = _compared(tally, ask, table_ufle, lambda sums: (sums[..., 0, :, :], sums[..., 1, :, :]), k_l)
     absent = bool((table_ufle.sum(axis=(0, 2, 3)) == 0).any())
-    said = ("Undefined: there are no prompt tokens, or no generated ones.",) if absent else ()
-    return with_sample_size(replace(found, warnings=said), tally, replace(ask, facets=BOTH))
+    warnings = ("Undefined: there are no prompt tokens, or no generated ones.",) if absent else ()
+    return with_sample_size(replace(found, warnings=warnings), tally, replace(ask, facets=BOTH))
 
 
 @metric(
@@ -133,8 +133,8 @@ def position_distance(tally: Tally, ask: MetricOptions) -> Result:
     table_uble = tally.table("place_loads")
     found = _compared(tally, ask, table_uble, pair, np.array([[rule.k] for rule in tally.layers]))
     absent = [place for place, value_l in zip(PLACES, found.value.T, strict=True) if np.isnan(value_l).all()]
-    said: tuple[str, ...] = (f"No tokens to compare at {', '.join(absent)}.",) if absent else ()
+    warnings: tuple[str, ...] = (f"No tokens to compare at {', '.join(absent)}.",) if absent else ()
     if ask.facets != BOTH:
-        said += ("Speaks of prompt, generated and special tokens, whatever facets are asked.",)
-    found = replace(found, labels={"b": PLACES}, warnings=said)
+        warnings += ("Speaks of prompt, generated and special tokens, whatever facets are asked.",)
+    found = replace(found, labels={"b": PLACES}, warnings=warnings)
     return with_sample_size(found, tally, replace(ask, facets=(*BOTH, TokenRole.FORMAT)))

@@ -210,11 +210,11 @@ def _known_mean(apart_pgl: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _warnings(tally: Tally, passages: int, value: NDArray[np.float64]) -> tuple[str, ...]:
-    said = []
+    warnings = []
     if any(unit.documents > 1 for unit in tally.units):
-        said.append("documents were folded into blocks: their passages are no longer known and do not count")
+        warnings.append("documents were folded into blocks: their passages are no longer known and do not count")
     if not passages:
-        said.append("no passage is said in a language: ids must be the passage, a hyphen and the language")
+        warnings.append("no passage is said in a language: ids must be the passage, a hyphen and the language")
     elif np.isnan(value).any():
-        said.append("some languages have no passage in common")
-    return tuple(said)
+        warnings.append("some languages have no passage in common")
+    return tuple(warnings)

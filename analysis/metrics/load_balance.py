@@ -129,16 +129,16 @@ def _layers(
     even_l = of(present(tally, np.ones(table_ule.shape[1:])))
     if low is not None and high is not None and (even_l > 0).any():  # a measure that is greatest where all are alike
         low, high = np.minimum(low, even_l), np.minimum(high, even_l)
-    null_l, said = (floor(chance), chance.warnings) if chance and floor else (None, ())
-    found = Result(value=of(table_ule.sum(axis=0)), low=low, high=high, null=null_l, warnings=said)
+    null_l, warnings = (floor(chance), chance.warnings) if chance and floor else (None, ())
+    found = Result(value=of(table_ule.sum(axis=0)), low=low, high=high, null=null_l, warnings=warnings)
     return with_sample_size(found, tally, ask)
 
 
 def with_sample_size(found: Result, tally: Tally, ask: MetricOptions) -> Result:
     """A result with the tokens it speaks of, which `ask` names, and why it has no interval."""
     few = ask.resamples > 0 and found.low is not None and len(tally.units) < 2
-    said = ("No interval: it is over documents, and there are fewer than two.",) if few else ()
-    return replace(found, tokens=tokens_of(tally, ask), warnings=(*found.warnings, *said))
+    warnings = ("No interval: it is over documents, and there are fewer than two.",) if few else ()
+    return replace(found, tokens=tokens_of(tally, ask), warnings=(*found.warnings, *warnings))
 
 
 def _relative(tally: Tally, ask: MetricOptions, name: str) -> Result:
@@ -372,13 +372,13 @@ def _state_warnings(
     tally: Tally, ask: MetricOptions, count_le: np.ma.MaskedArray, significant_l: NDArray[np.float64]
 ) -> tuple[str, ...]:
     domains = {unit.domain for unit in tally.units}
-    said = []
+    warnings = []
     if ((np.ma.filled(count_le, 1) == 0) & (significant_l >= SURELY)[:, None]).any():
-        said.append("Too few tokens to call an expert dead that was never chosen: left undefined.")
+        warnings.append("Too few tokens to call an expert dead that was never chosen: left undefined.")
     if domains == {""}:
-        said.append("The texts name no domain: an expert that is dead here may serve texts of another kind.")
+        warnings.append("The texts name no domain: an expert that is dead here may serve texts of another kind.")
     elif len(domains) == 1:
-        said.append("The texts are of one domain: an expert that was never chosen counts as cold, not dead.")
+        warnings.append("The texts are of one domain: an expert that was never chosen counts as cold, not dead.")
     if not ask.resamples:
-        said.append("Cold and hot need intervals, and none were asked for.")
-    return tuple(said)
+        warnings.append("Cold and hot need intervals, and none were asked for.")
+    return tuple(warnings)

@@ -234,8 +234,8 @@ def _rates(tally: Tally, ask: MetricOptions) -> tuple[NDArray[np.float64], tuple
     rates_le = ratio(count_le, np.where(any_l == full_l, full_l, 0)[:, None])
     rates_le[np.arange(count_le.shape[1]) >= np.array([[rule.experts] for rule in tally.layers])] = np.nan
     uneven = np.flatnonzero(any_l != full_l).tolist()
-    said = (f"No null in layers {uneven}: some tokens have fewer than k experts there.",) if uneven else ()
-    return rates_le, said
+    remarks = (f"No null in layers {uneven}: some tokens have fewer than k experts there.",) if uneven else ()
+    return rates_le, remarks
 
 
 def _overlap(count_lbn: NDArray[np.number]) -> NDArray[np.float64]:

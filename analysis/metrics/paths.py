@@ -203,8 +203,8 @@ def path_coverage(tally: Tally, ask: MetricOptions) -> Result:
     found = _over_paths(tally, ask, lambda count_b, _exact: _coverage(count_b))
     crowded = _over_paths(tally, ask, _is_crowded).value
     names = [name for name, is_crowded in zip(found.labels["w"], crowded, strict=True) if is_crowded]
-    said = (f"Paths share bins through {', '.join(names)}: coverage there is too high.",) if names else ()
-    return replace(found, labels=found.labels | {"r": tuple(f"top {rank}" for rank in RANKS)}, warnings=said)
+    warnings = (f"Paths share bins through {', '.join(names)}: coverage there is too high.",) if names else ()
+    return replace(found, labels=found.labels | {"r": tuple(f"top {rank}" for rank in RANKS)}, warnings=warnings)
 
 
 @metric(

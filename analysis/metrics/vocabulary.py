@@ -74,10 +74,10 @@ def _specialisation(tally: Tally, ask: MetricOptions, read: Callable[[Specialisa
 
 
 def _warnings(first: list[Specialisation]) -> tuple[str, ...]:
-    said = [f"from a sample of {TAKEN} tokens of each document, its words with {LEAST} tokens there or more"]
+    warnings = [f"from a sample of {TAKEN} tokens of each document, its words with {LEAST} tokens there or more"]
     for kind, layer in zip(KINDS, first, strict=True):
         if layer.ids:
-            said.append(f"{kind}: {layer.ids} words, {100 * layer.covered:.0f} % of the sampled tokens")
+            warnings.append(f"{kind}: {layer.ids} words, {100 * layer.covered:.0f} % of the sampled tokens")
         else:
-            said.append(f"{kind}: not recorded, or no word is so common in the sample")
-    return tuple(said)
+            warnings.append(f"{kind}: not recorded, or no word is so common in the sample")
+    return tuple(warnings)

@@ -194,17 +194,17 @@ def _summed(batch_ble: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _said(share_w: NDArray[np.float64], batches_lwn: NDArray[np.number]) -> tuple[str, ...]:
     is_inside_w, is_batch_w = share_w >= COVERED, batches_lwn[..., WINDOWS].any(axis=0)
-    said = []
+    remarks = []
     if is_batch_w.any():
         first = SIZES[int(np.argmax(is_batch_w))]
-        said.append(f"Windows of {first} tokens and more are batches of whole documents: few documents are as long.")
+        remarks.append(f"Windows of {first} tokens and more are batches of whole documents: few documents are as long.")
     partly = [str(size) for size, share in zip(SIZES, share_w, strict=True) if COVERED <= share < MOSTLY]
     if partly:
-        said.append(f"Windows of {', '.join(partly)} tokens are of the longer documents: less than half the tokens.")
+        remarks.append(f"Windows of {', '.join(partly)} tokens are of the longer documents: less than half the tokens.")
     absent = [str(size) for size, ok in zip(SIZES, is_inside_w | is_batch_w, strict=True) if not ok]
     if absent:
-        said.append(f"No windows of {', '.join(absent)} tokens: too few tokens, or documents of another length.")
-    return tuple(said)
+        remarks.append(f"No windows of {', '.join(absent)} tokens: too few tokens, or documents of another length.")
+    return tuple(remarks)
 
 
 def _measured(

@@ -82,12 +82,12 @@ def left_out_words(parts: Sequence[Telling]) -> tuple[str, ...]:
     if not left_out:
         return ()
     total = left_out + sum(len(part.places) // 2 for part in parts)
-    said = f"{left_out:,} of {total:,} pairs are left out, those nearest to chance"
+    sentence = f"{left_out:,} of {total:,} pairs are left out, those nearest to chance"
     within = [part.within for part in parts if not math.isnan(part.within)]
     if within:
         most = math.ceil(100 * max(within)) / 100
-        said += f": each of them lies within {most:.2f} standard deviations of it (root of Poisson's deviance)"
+        sentence += f": each of them lies within {most:.2f} standard deviations of it (root of Poisson's deviance)"
     unknown = [part.met for part in parts if math.isnan(part.within)]
     if any(unknown):
-        said += f"; in layers without a null those least frequent, each of them in {max(unknown):,} tokens or fewer"
-    return (f"{said}.",)
+        sentence += f"; in layers without a null those least frequent, each of them in {max(unknown):,} tokens or fewer"
+    return (f"{sentence}.",)

@@ -85,10 +85,10 @@ def card(record: RoutingRecord, token: int, layer: int | None, *, href: Href | N
 
     With `href`, the numbers of experts and the names of layers are links.
     """
-    said = "".join(f"<dt>{name}</dt><dd>{text}</dd>" for name, text in facts(record, token))
+    items = "".join(f"<dt>{name}</dt><dd>{text}</dd>" for name, text in facts(record, token))
     return (
         f'{STYLE}<section class="gs-card" aria-label="Pinned token"><div>'
-        f'<p class="piece"><bdi>{visible(record.piece(record.token_t[token]))}</bdi></p><dl>{said}</dl>'
+        f'<p class="piece"><bdi>{visible(record.piece(record.token_t[token]))}</bdi></p><dl>{items}</dl>'
         f"{'' if layer is None else _pinned_layer(record, token, layer, href)}</div>"
         f"{_layers(record, token, layer, href)}</section>"
     )

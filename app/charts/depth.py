@@ -19,7 +19,7 @@ HEIGHT = 240
 MOST_NAMED = 12
 MOST_IN_FULL = 1e12
 RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
-CAPTURE_AGAIN = "choose other tokens in the side column, or capture again with the router's raw scores"
+CAPTURE_AGAIN = "choose other tokens in the sidebar, or capture again with the router's raw scores"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

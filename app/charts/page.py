@@ -25,8 +25,8 @@ class Page:
     def population(self) -> str:
         """How many tokens of how many documents count, in words."""
         tokens, documents, is_all = size_of(self.source, self.scope)
-        said = f"N = {tokens:,} token{'s' * (tokens != 1)} of {documents:,} document{'s' * (documents != 1)}"
-        return said if is_all else f"{said}, the first of a larger study"
+        sentence = f"N = {tokens:,} token{'s' * (tokens != 1)} of {documents:,} document{'s' * (documents != 1)}"
+        return sentence if is_all else f"{sentence}, the first of a larger study"
 
     @property
     def layers(self) -> list[str]:

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from gatescope.app.shell import address, sidebar
+from gatescope.app.shell import address, captures_bar
 from gatescope.app.shell.messages import show_error, show_notices
 from gatescope.app.shell.session import visitor
 from gatescope.app.views.library.importing import show_import
@@ -33,7 +33,7 @@ def main() -> None:
     view = address.current()
     show_notices(view.problems)
     who = visitor()
-    opened = tuple(dict.fromkeys((*filter(None, (view.capture, view.reference)), *sidebar.seen())))
+    opened = tuple(dict.fromkeys((*filter(None, (view.capture, view.reference)), *captures_bar.seen())))
     show_said()
     show_studies(who, opened)
     st.segmented_control(

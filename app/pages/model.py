@@ -5,13 +5,13 @@ import streamlit as st
 from gatescope.app.shell import address
 from gatescope.app.shell.loading import follow_loading
 from gatescope.app.shell.messages import show_error, show_notices
+from gatescope.app.shell.model_choice import choose_model
 from gatescope.app.shell.session import server
 from gatescope.app.views.model.claims import show_claims
 from gatescope.app.views.model.report import show_report, show_trust
 from gatescope.app.views.prompt.ask import leave
 from gatescope.routing.errors import GatescopeError
 from gatescope.server.model_worker import ModelWorker
-from gatescope.server.settings import settings
 
 PAGE = {
     "title": "Model",
@@ -28,7 +28,8 @@ def main() -> None:
     view = address.current()
     worker = server().worker(view.model)
     show_notices(view.problems)
-    _model_choice(worker)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        choose_model(worker, _take_model)
     follow_loading(worker)
     if worker.model is not None:
         show_trust(worker.model.selfcheck)
@@ -36,14 +37,6 @@ def main() -> None:
         show_report(worker.model, worker)
     elif not worker.loading.is_over:
         st.skeleton(height=420)
-
-
-def _model_choice(worker: ModelWorker) -> None:
-    offered = settings().offered
-    if len(offered) == 1:
-        return
-    st.session_state["model"] = address.current().model
-    st.selectbox("Model", offered, key="model", width=360, on_change=_take_model, args=(worker,))
 
 
 def _take_model(left: ModelWorker) -> None:

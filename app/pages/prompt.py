@@ -5,7 +5,7 @@ from dataclasses import replace
 import streamlit as st
 
 from gatescope.app.charts.token_heatmap import striking_cell
-from gatescope.app.shell import address, sidebar
+from gatescope.app.shell import address, captures_bar, sidebar
 from gatescope.app.shell.loading import follow_loading
 from gatescope.app.shell.messages import plain, show_error, show_notices
 from gatescope.app.shell.page import changed_notices, checked, reference_of
@@ -89,7 +89,10 @@ def _introduced(source: Source, view: View) -> View:
     answer(address.here(), view)
     reference = reference_of(view)
     show_notices(tuple(filter(None, (current_request().notice, *changed_notices(source, reference), *view.problems))))
-    sidebar.show(source, reference, view, counts=False)
+    captures_bar.remember(source)
+    if view.capture is not None or reference is not None:
+        captures_bar.show(source, reference)
+    sidebar.show(source, view, counts=False)
     return view
 
 

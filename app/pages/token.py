@@ -67,8 +67,8 @@ def _here(record: RoutingRecord, number: int, token: int) -> None:
     to_token = linker("token")
     text = context(record, token, reach=REACH, href=lambda row: to_token(document=number or None, token=row))
     linked(f"{STYLE}<p>{text}</p>", key="token-context", on_follow=address.visit_link)
-    said = " · ".join(f"<b>{name}</b> {text}" for name, text in facts(record, token))
-    st.html(f'<p style="font-size:.875rem;overflow-wrap:anywhere">{said}</p>')
+    sentence = " · ".join(f"<b>{name}</b> {text}" for name, text in facts(record, token))
+    st.html(f'<p style="font-size:.875rem;overflow-wrap:anywhere">{sentence}</p>')
 
 
 def _links() -> Callable[[int, int | None], str]:

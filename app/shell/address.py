@@ -21,8 +21,8 @@ NO_PINS: ViewParts = {"document": None, "token": None, "layer": None, "expert": 
 
 def current() -> View:
     """The view the address asks for."""
-    said = st.query_params.to_dict() or st.session_state.get(CARRIED, {})
-    return read_view(said, quantities=views(), models=settings().offered)
+    query = st.query_params.to_dict() or st.session_state.get(CARRIED, {})
+    return read_view(query, quantities=views(), models=settings().offered)
 
 
 def here() -> str:
@@ -37,11 +37,11 @@ def params(view: View) -> dict[str, str]:
 
 def go(view: View) -> None:
     """Write a view into the address; the browser's Back leads to the one before."""
-    said = params(view)
+    query = params(view)
     st.session_state[CARRIED] = {}
-    if said != st.query_params.to_dict():
-        st.query_params.from_dict(said)
-        st.session_state["looked_at"] = said
+    if query != st.query_params.to_dict():
+        st.query_params.from_dict(query)
+        st.session_state["looked_at"] = query
 
 
 def follow_to(page: str) -> None:
@@ -68,9 +68,9 @@ def change(**parts: Unpack[ViewParts]) -> None:
 
 def link(page: str, **parts: Unpack[ViewParts]) -> str:
     """The address of the current view on another page, some parts replaced: `link("expert", layer=2, expert=5)`."""
-    said = urlencode(params(replace(current(), **parts)))
+    query = urlencode(params(replace(current(), **parts)))
     address = "" if page == find_pages()[0].address else page
-    return f"{address}?{said}" if said else address or "."
+    return f"{address}?{query}" if query else address or "."
 
 
 def visit(page: str, **parts: Unpack[ViewParts]) -> None:
@@ -80,15 +80,15 @@ def visit(page: str, **parts: Unpack[ViewParts]) -> None:
 
 def visit_link(href: str) -> None:
     """Go where a link made by `link` leads; anything else leads nowhere."""
-    page, _, said = href.partition("?")
+    page, _, query = href.partition("?")
     page = page if page not in ("", ".") else find_pages()[0].address
     if any(each.address == page for each in find_pages()):
-        st.session_state["moving"] = (page, dict(parse_qsl(said)))
+        st.session_state["moving"] = (page, dict(parse_qsl(query)))
 
 
 def move() -> None:
     """Make the move that a callback asked for; does not return if there is one."""
     if (moving := st.session_state.pop("moving", None)) is not None:
-        page, said = moving
+        page, query = moving
         path = next(each.path for each in find_pages() if each.address == page)
-        st.switch_page(path, query_params=said)
+        st.switch_page(path, query_params=query)

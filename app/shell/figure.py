@@ -143,8 +143,8 @@ def _chart(part: Chart, figure: Figure, on_select: OnSelect) -> None:
 
 
 def _matrix(part: Matrix, figure: Figure, on_pick: OnPick, on_row: OnRow) -> None:
-    said: Options = {"description": figure.takeaway, "attribution": figure.foot}
-    options: Options = {**said, **part.options, "on_pick": on_pick, "on_row": on_row}
+    defaults: Options = {"description": figure.takeaway, "attribution": figure.foot}
+    options: Options = {**defaults, **part.options, "on_pick": on_pick, "on_row": on_row}
     key = part.key or f"{figure.key}-matrix"
     common: Any = {"rows": part.rows, "columns": part.columns, "scale": part.scale, "pinned": part.pinned, "key": key}
     if part.pieces is None:
@@ -154,11 +154,11 @@ def _matrix(part: Matrix, figure: Figure, on_pick: OnPick, on_row: OnRow) -> Non
 
 
 def _text(part: Text) -> None:
-    said = plain(part.text)
+    defaults = plain(part.text)
     if part.style == "small":
-        st.caption(said)
+        st.caption(defaults)
     else:
-        st.markdown({"plain": said, "strong": f"**{said}**", "large": f"### {said}"}[part.style])
+        st.markdown({"plain": defaults, "strong": f"**{defaults}**", "large": f"### {defaults}"}[part.style])
 
 
 def _takeaway(figure: Figure) -> None:

@@ -5,16 +5,20 @@ from pathlib import Path
 
 import streamlit as st
 
-from gatescope.app.shell import address
+from gatescope.app.shell import address, search
 from gatescope.app.shell.navigation import find_pages
 from gatescope.app.shell.page import look_at
 
 ICON = Path(__file__).parents[1] / "icon.svg"
 """A file, for Streamlit fetches the named icons of a browser tab from a font host."""
 
+LOGO = Path(__file__).parents[1] / "logo.svg"
+
+SIDEBAR_PIXELS = 236
+
 STYLE = Path(__file__).parents[1] / "frame.css"
 
-st.set_page_config(page_title="Gatescope", page_icon=str(ICON), layout="wide")
+st.set_page_config(page_title="Gatescope", page_icon=str(ICON), layout="wide", initial_sidebar_state=SIDEBAR_PIXELS)
 st.html(STYLE)
 files = find_pages()
 pages = {
@@ -24,8 +28,10 @@ pages = {
     ]
     for group, together in groupby(files, key=lambda page: page.group)
 }
-page = st.navigation(pages, position="top")
+st.logo(str(LOGO), size="large", icon_image=str(ICON))
+page = st.navigation(pages, position="sidebar", expanded=True)
 address.move()
 address.follow_to(page.url_path)
 look_at(None)
+search.show()
 page.run()

@@ -19,7 +19,7 @@ def linker(page: str) -> LinkTo:
     view, head = address.current(), address.link(page).partition("?")[0]
 
     def link(**parts: Unpack[ViewParts]) -> str:
-        said = urlencode(address.params(replace(view, **parts)))
-        return f"{head}?{said}"
+        query = urlencode(address.params(replace(view, **parts)))
+        return f"{head}?{query}"
 
     return link

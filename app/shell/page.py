@@ -1,4 +1,4 @@
-"""What every page begins with: its question, what is looked at, and the side column that says so.
+"""What every page begins with: its question, what is looked at, and the bar and sidebar that say so.
 
 page = open_page("How is the work spread, layer by layer?", wants="corpus")
 if page is not None:
@@ -12,7 +12,7 @@ from typing import Literal
 import streamlit as st
 
 from gatescope.app.charts.page import Page, headline
-from gatescope.app.shell import address, sidebar, tour
+from gatescope.app.shell import address, captures_bar, sidebar, tour
 from gatescope.app.shell.messages import plain, show_error, show_notices
 from gatescope.app.shell.session import server
 from gatescope.routing.errors import CaptureNotFoundError, GatescopeError, OptionError
@@ -56,9 +56,11 @@ def open_page(question: str, *, wants: Literal["corpus", "text"]) -> Page | None
     page = Page(view=view, source=source, reference=reference_of(view), scope=scope)
     look_at(page)
     show_notices(tuple(filter(None, (source.notice, *changed_notices(source, page.reference), *view.problems))))
-    st.caption(plain(headline(source)))
+    captures_bar.remember(source)
+    captures_bar.show(source, page.reference)
+    captures_bar.say_whose(source, plain(headline(source)))
     tour.answer(address.here(), view)
-    sidebar.show(source, page.reference, view)
+    sidebar.show(source, view)
     if wants == "corpus" and own_tokens(source, scope) < FEW_TOKENS:
         _too_little(page)
     return page

@@ -1,4 +1,4 @@
-"""The side column of every page: captures A and B, which tokens count, and what is pinned, with ways to its pages."""
+"""The sidebar of every page, below the navigation: which tokens count, and what is pinned, with ways to its pages."""
 
 from collections import Counter
 from html import escape
@@ -9,13 +9,11 @@ from gatescope.app.charts.card import visible
 from gatescope.app.components.links import linked
 from gatescope.app.shell import address
 from gatescope.routing.groups import layer_names
-from gatescope.server.settings import settings
-from gatescope.server.sources import Source, document_of, shipped_ids, shipped_name
+from gatescope.server.sources import Source, document_of
 from gatescope.server.view import View
 from gatescope.studies.manifest import clean_name
 
 NOTHING = "none"
-MOST_NAMED = 60
 FACET_NAMES = {
     "own": "the text's own tokens",
     "prompt": "only what was read",
@@ -24,49 +22,13 @@ FACET_NAMES = {
 }
 
 
-def show(source: Source, reference: Source | None, view: View, *, counts: bool = True) -> None:
-    """Draw the side column; without `counts` for a page that shows one text, of which every token is seen."""
-    _remember(source)
+def show(source: Source, view: View, *, counts: bool = True) -> None:
+    """Draw the sidebar; without `counts` for a page that shows one text, of which every token is seen."""
     with st.sidebar:
-        _captures(source, reference)
         if counts:
             _scope(source, view)
         _range(source, view)
         _pinned(source, view)
-
-
-def seen() -> dict[str, str]:
-    """The captures this session has looked at, by id, the last one first."""
-    ids: dict[str, str] = st.session_state.setdefault("seen", {})
-    return ids
-
-
-def _remember(source: Source) -> None:
-    name = " ".join(source.name.split())
-    st.session_state["seen"] = {source.id: name[:MOST_NAMED]} | seen()
-
-
-def _captures(source: Source, reference: Source | None) -> None:
-    offered = {id: shipped_name(id) for model in settings().offered for id in shipped_ids(model)[:2]} | seen()
-    st.session_state["capture-a"] = source.id
-    st.session_state["capture-b"] = reference.id if reference else NOTHING
-    st.selectbox(
-        "Showing (A)", list(offered), key="capture-a", format_func=lambda id: offered[id], on_change=_take_capture
-    )
-    if reference is not None:
-        offered |= {reference.id: offered.get(reference.id, reference.name[:MOST_NAMED])}
-    st.selectbox(
-        "Compare with (B)",
-        [NOTHING, *offered],
-        key="capture-b",
-        format_func=lambda id: offered.get(id, "nothing"),
-        on_change=_take_reference,
-    )
-    if reference is not None:
-        with st.container(horizontal=True):
-            st.button("Compare", on_click=address.visit, args=("compare",), key="to-compare")
-            swapped = {**address.NO_PINS, "capture": reference.id, "reference": source.id}
-            st.button("Swap", on_click=address.change, kwargs=swapped, help="A becomes B, B becomes A.")
 
 
 def _scope(source: Source, view: View) -> None:
@@ -142,15 +104,6 @@ a { display: inline-block; min-width: 24px; min-height: 24px; }
 
 def _href(page: str) -> str:
     return escape(address.link(page))
-
-
-def _take_capture() -> None:
-    address.change(**address.NO_PINS | {"capture": st.session_state["capture-a"]})
-
-
-def _take_reference() -> None:
-    chosen = st.session_state["capture-b"]
-    address.change(reference=None if chosen == NOTHING else chosen)
 
 
 def _take_facet() -> None:

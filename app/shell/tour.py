@@ -19,6 +19,7 @@ from gatescope.server.sources import document_of, shipped_ids, shipped_name
 from gatescope.server.view import View, ViewParts
 
 DISMISSED = "tour-dismissed"
+PURPOSE = "**A Mixture-of-Experts model sends each token to a few of its experts; Gatescope shows which.**"
 STYLE = """<style>
 .tour { margin: 0; padding: 0; list-style: none; line-height: 1.5; font-size: .9375rem; }
 .tour li { margin: 0 0 .5rem; padding: 0; text-wrap: pretty; overflow-wrap: anywhere; }
@@ -34,13 +35,13 @@ def first_visit(view: View) -> None:
         return
     try:
         found = stops(toured(view.model))
-        said = _over_the_example(view)
+        sentence = _over_the_example(view)
     except GatescopeError as error:
         show_error(error)
         return
     with st.container(border=True, key="tour", gap="small"):
         with st.container(horizontal=True, vertical_alignment="center", gap="small", key="row-tour"):
-            st.markdown(f"{said} Three questions to begin with:", width="stretch")
+            st.markdown(f"{sentence} Three questions to begin with:", width="stretch")
             st.button("Hide", key="tour-hide", type="tertiary", icon=":material/close:", on_click=_dismiss)
         linked(questions(found, is_brief=True), key="tour-questions", on_follow=address.visit_link)
 
@@ -99,12 +100,12 @@ def _over_the_example(view: View) -> str:
     if (here := next((stop for stop in stops(toured(view.model)) if _is_at(stop, view)), None)) is not None:
         return f"**{plain(here.question)}** {plain(here.says)}"
     if view.token is None or view.token >= record.tokens:
-        return f"**This is {plain(name)}.** Click a token to pin it: its experts are listed layer by layer."
+        return f"{PURPOSE} This is {plain(name)}. Click a token to pin it: its experts are listed layer by layer."
     piece = plain(record.piece(int(record.token_t[view.token])).strip() or "␣")
     layer = "" if view.layer is None else f" in layer {view.layer}"
     return (
-        f"**This is {plain(name)}.** Token {view.token}, “{piece}”, is pinned{layer}: the card names the experts "
-        "that took it."
+        f"{PURPOSE} This is {plain(name)}: token {view.token}, “{piece}”, is pinned{layer}, and the card names the "
+        "experts that took it."
     )
 
 

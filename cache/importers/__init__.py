@@ -35,8 +35,8 @@ def read_trace(
     if not path.exists():
         raise TraceError(f"no file or folder {path}", expected="a recorded trace", do="check the path")
     for each in sorted(path.iterdir()) if path.is_dir() else [path]:
-        if said := no_file(each):
-            raise TraceError(f"{each} is {said}", expected="files", do="write the trace into a file first")
+        if reason := no_file(each):
+            raise TraceError(f"{each} is {reason}", expected="files", do="write the trace into a file first")
     known = importers()
     fitting = [each for each in known if (each.name == format if format else each.detect(path))]
     if len(fitting) != 1:

@@ -88,7 +88,7 @@ def read(path: Path, given: Given, report: Report) -> Iterator[RoutingRecord]:
     if not files:
         raise _other_form(f"{path}: no example")
     seen = Seen(count=LAYERS, slots=K, experts=(EXPERTS,) * LAYERS, more=RULE)
-    made = provenance_of(files, given, engine="transformers", said={"model": MODEL})
+    made = provenance_of(files, given, engine="transformers", about={"model": MODEL})
     trace = Trace(rules_of(seen, given, str(path)), made, given, report)
     report.missing += MISSING
     reader = _Reader(trace)

@@ -42,7 +42,7 @@ def read(path: Path, given: Given, report: Report) -> Iterator[RoutingRecord]:
     opened = plain_npz if is_plain_npz(path) else plain_parquet
     with opened(path, given, report) as table:
         layers = rules_of(table.seen, given, str(path))
-        made = provenance_of([path], given, engine="plain", said=table.about)
+        made = provenance_of([path], given, engine="plain", about=table.about)
         _describe(table.names, report)
         trace = Trace(layers, made, given, report)
         cells = table.seen.slots + table.scores
@@ -55,7 +55,7 @@ def read(path: Path, given: Given, report: Report) -> Iterator[RoutingRecord]:
 def _describe(names: frozenset[str], report: Report) -> None:
     """What of the form a file holds, and what not."""
     report.understood.append(f"a plain trace of {', '.join(sorted(names & ({'ids'} | ABSENCES.keys())))}")
-    report.missing += [said for name, said in ABSENCES.items() if name not in names]
+    report.missing += [about for name, about in ABSENCES.items() if name not in names]
     if "piece" in names and "token" not in names:
         report.missing.append("token ids proper: texts of tokens were numbered in order of appearance")
 

@@ -65,12 +65,12 @@ def read(path: Path, given: Given, report: Report) -> Iterator[RoutingRecord]:
 
 def _tell(report: Report, rank: int, sequences: Sequences) -> None:
     """What was made of one rank's passes."""
-    said = f"rank {rank}: {sequences.begun:,} documents, {sequences.begun_inside:,} of them begun behind position 0"
+    sentence = f"rank {rank}: {sequences.begun:,} documents, {sequences.begun_inside:,} of them begun behind position 0"
     if sequences.unclear:
-        said += f"; {sequences.unclear:,} tokens that could belong to several sequences and were left on their own"
+        sentence += f"; {sequences.unclear:,} tokens that could belong to several sequences and were left on their own"
     if sequences.let_go:
-        said += f"; {sequences.let_go:,} were let go early to save memory, and may go on in further documents"
-    report.understood.append(said)
+        sentence += f"; {sequences.let_go:,} were let go early to save memory, and may go on in further documents"
+    report.understood.append(sentence)
 
 
 def _files(path: Path) -> list[Path]:

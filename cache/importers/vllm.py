@@ -98,9 +98,9 @@ def _prompts(exchange: Exchange, choices: list[Mapping[str, Any]]) -> int:
     asked = exchange.request.get("prompt")
     if isinstance(asked, list) and asked and not isinstance(asked[0], int):
         return len(asked)
-    said = [choice.get("prompt_token_ids") for choice in choices]
+    id_lists = [choice.get("prompt_token_ids") for choice in choices]
     is_one = len(choices) == 1 or bool(asked) or "messages" in exchange.request or "message" in choices[0]
-    return 1 if is_one or (said[0] and said.count(said[0]) == len(said)) else 0
+    return 1 if is_one or (id_lists[0] and id_lists.count(id_lists[0]) == len(id_lists)) else 0
 
 
 def _prompt_ids(exchange: Exchange, choice: Mapping[str, Any], *, prompt: int, prompts: int) -> list[int]:

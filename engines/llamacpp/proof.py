@@ -37,9 +37,9 @@ def prove(path: Path, library: Path | None = None) -> None:
             do="choose a file of a smaller quantisation, or a machine with more memory",
         )
     if tried.returncode < 0:
-        said = [line.strip() for line in tried.stderr.splitlines() if line.strip()] or ["it says nothing"]
+        stderr_lines = [line.strip() for line in tried.stderr.splitlines() if line.strip()] or ["it says nothing"]
         raise WeightsError(
-            f"llama.cpp does not survive {path} (signal {-tried.returncode}): {said[-1]}",
+            f"llama.cpp does not survive {path} (signal {-tried.returncode}): {stderr_lines[-1]}",
             expected="a file whose numbers agree with one another",
             do="download the file again, or convert the model again with a current llama.cpp",
         )

@@ -25,20 +25,20 @@ def check_config(path: Path) -> None:
     if file.is_file() and (size := file.stat().st_size) > MOST_BYTES:
         raise _too_much(path, f"a config.json of {size:,} bytes", f"at most {MOST_BYTES:,}")
     try:
-        said = json.loads(file.read_text(encoding="utf-8"))
+        config = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return
     except RecursionError as error:
         raise _too_much(path, "a config.json nested without end", "a configuration") from error
-    for name, number in _numbers(said):
+    for name, number in _numbers(config):
         for ends, most in _ENDS.items():
             if name.endswith(ends) and not any(each in _SIZES for each in name.split("_")) and number > most:
                 raise _too_much(path, f"a config.json with {name} = {number:,}", f"at most {most:,}")
 
 
-def _numbers(said: Any) -> Iterator[tuple[str, int]]:
+def _numbers(config: Any) -> Iterator[tuple[str, int]]:
     """Every whole number of a configuration and of those within it, by its name; of a list, its length."""
-    todo = [said]
+    todo = [config]
     while todo:
         inner = todo.pop()
         for name, value in inner.items() if isinstance(inner, dict) else ():

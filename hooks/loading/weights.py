@@ -202,14 +202,14 @@ def fingerprint(path: Path, files: tuple[Path, ...]) -> str:
 def check_fingerprint(path: Path, found: str) -> None:
     """Errors: WeightsError where a folder says another fingerprint than its files have."""
     try:
-        said = (path / FINGERPRINT).read_text(encoding="utf-8", errors="replace").strip()
+        saved = (path / FINGERPRINT).read_text(encoding="utf-8", errors="replace").strip()
     except FileNotFoundError:
         return
     except OSError as error:
-        said = error.strerror or str(error)
-    if said != found:
+        saved = error.strerror or str(error)
+    if saved != found:
         raise WeightsError(
-            f"the files in {path} have the fingerprint {found}, and {FINGERPRINT} says {said[:40]!r}",
+            f"the files in {path} have the fingerprint {found}, and {FINGERPRINT} says {saved[:40]!r}",
             expected="weights, configuration and tokenizer as they were exported",
             do=f"restore the folder; if you changed the model on purpose, remove {FINGERPRINT}",
         )

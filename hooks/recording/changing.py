@@ -122,5 +122,5 @@ def _with_own_weights(site: Site, routes: Routes) -> Routes:
 def name_of(intervention: Intervention) -> str:
     """What a record says was done: its own representation, where it has a short one."""
     kind = type(intervention)
-    said = kind.__name__ if kind.__repr__ is object.__repr__ else repr(intervention)
-    return said if len(said) <= LONGEST_NAME else kind.__name__
+    name = kind.__name__ if kind.__repr__ is object.__repr__ else repr(intervention)
+    return name if len(name) <= LONGEST_NAME else kind.__name__

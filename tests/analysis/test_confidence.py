@@ -98,24 +98,32 @@ def test_means_and_quantiles_agree_with_plain_loops(name, record):
                 assert spread.value[g, layer, place] == pytest.approx(at, rel=1 / 16, abs=1e-3)
 
 
+@pytest.fixture(scope="module")
+def tallied(record):
+    """The record counted whole, with its experts renamed, and in three shards merged out of order."""
+    first, second, third = (tally(part(record, [d for d in range(12) if d % 3 == shard])) for shard in (2, 0, 1))
+    renamed = tally(relabelled(record, np.array([2, 4, 0, 1, 3])))
+    return tally(record), renamed, merge(merge(first, second), third)
+
+
 @pytest.mark.parametrize(("name", "by"), CASES)
-def test_what_holds_of_every_metric_holds_with_scores(name, by, record):
+def test_what_holds_of_every_metric_holds_with_scores(name, by, tallied):
     """Range, names of experts, order and shards: the record of the tests over all metrics has no scores."""
     ask = MetricOptions(by=by, resamples=30, seed=3)
-    result, stated = METRICS[name](tally(record), ask), METRICS[name].range
+    whole, renamed, merged = tallied
+    result, stated = METRICS[name](whole, ask), METRICS[name].range
     known = result.value[np.isfinite(result.value)]
     assert known.size and result.value.ndim == len(METRICS[name].axes) and result.documents == 12
     assert stated.least is None or known.min() >= stated.least - 1e-9
     assert stated.greatest is None or known.max() <= stated.greatest + 1e-9
     if result.low is not None:
         assert (result.low <= result.high + 1e-12)[np.isfinite(result.low)].all()
-    other = METRICS[name](tally(relabelled(record, np.array([2, 4, 0, 1, 3]))), ask)
+    other = METRICS[name](renamed, ask)
     np.testing.assert_allclose(result.value, other.value, atol=1e-9)
-    pieces = [tally(part(record, [d for d in range(12) if d % 3 == shard])) for shard in (2, 0, 1)]
-    merged = METRICS[name](merge(merge(pieces[0], pieces[1]), pieces[2]), ask)
+    added = METRICS[name](merged, ask)
     for what in ("value", "low", "high", "null"):
         if getattr(result, what) is not None:
-            np.testing.assert_array_equal(getattr(result, what), getattr(merged, what))
+            np.testing.assert_array_equal(getattr(result, what), getattr(added, what))
 
 
 def test_bins_are_in_order_and_powers_of_two_are_edges():

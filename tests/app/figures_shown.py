@@ -64,7 +64,7 @@ VISITS: dict[str, tuple[str, dict[str, str], dict[str, Any]]] = {
     "pairs": ("pairs", {"l": "1"}, {}),
     "pairs of paths": ("pairs", {}, {"pairs-part": "Paths through all layers"}),
     "domains": ("domains", {}, {}),
-    "domains, all layers": ("domains", {}, {"leaning-view": "All layers"}),
+    "domains, all layers": ("domains", {}, {"usage-difference-view": "All layers"}),
     "languages": ("domains", {"by": "language"}, {}),
     "locality": ("locality", {}, {}),
     "locality of a layer": ("locality", {"l": "3"}, {"locality-part": "From token to token"}),

@@ -196,7 +196,7 @@ LEANING = Result(
 SHARE = Result(value=np.full((2, 1, 3), 0.6), low=np.full((2, 1, 3), 0.5), high=np.full((2, 1, 3), 0.7))
 
 
-def test_leanings_are_experts_by_groups_and_faint_where_chance_may_do_it():
+def test_usage_differences_are_experts_by_groups_and_faint_where_chance_may_do_it():
     grid = differences(LEANING, 0, 2)
     assert grid.values_eg.tolist() == [[0.5, -0.5], [-0.25, 0.25]]
     assert grid.faded_eg.tolist() == [[False, False], [True, True]], "an untested cell is no finding either"
@@ -205,7 +205,7 @@ def test_leanings_are_experts_by_groups_and_faint_where_chance_may_do_it():
     assert flat.scale.high == 0.05 and flat.faded_eg.all()
 
 
-def test_the_strongest_leaning_is_named_with_its_q():
+def test_the_strongest_usage_difference_is_named_with_its_q():
     assert usage_difference_takeaway(LEANING, 0, NAMES, "domain") == (
         "Layer 0: the largest usage difference is expert 0's, +0.50 for code (q = 0.01). "
         "3 of 4 cells are significant (q ≤ 0.05)."
@@ -214,7 +214,7 @@ def test_the_strongest_leaning_is_named_with_its_q():
     assert "No specialization in layer 0" in usage_difference_takeaway(nothing, 0, NAMES, "domain")
 
 
-def test_the_table_of_leanings_has_intervals_and_leaves_out_what_is_undefined():
+def test_the_table_of_usage_differences_has_intervals_and_leaves_out_what_is_undefined():
     frame = usage_difference_frame(LEANING, SHARE, 0, "domain")
     assert list(frame["domain"]) == ["code"] * 3 + ["law"] * 2
     assert frame.columns.tolist() == [
@@ -223,7 +223,7 @@ def test_the_table_of_leanings_has_intervals_and_leaves_out_what_is_undefined():
         "share",
         "share_low",
         "share_high",
-        "leaning",
+        "usage_difference",
         "low",
         "high",
         "chance",
@@ -232,7 +232,7 @@ def test_the_table_of_leanings_has_intervals_and_leaves_out_what_is_undefined():
     ]
 
 
-def test_leanings_are_counted_among_those_tested():
+def test_usage_differences_are_counted_among_those_tested():
     counts = specialized_counts(LEANING)
     assert counts.shape == (1, 2)
     assert counts[0].tolist() == pytest.approx([2 / 3, 1.0])

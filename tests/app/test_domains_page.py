@@ -118,7 +118,7 @@ def test_the_strongest_cell_is_offered(opened):
 
 def test_all_layers_can_be_looked_at_together(opened):
     page = opened()
-    page.button_group(key="leaning-view").set_value("All layers").run()
+    page.button_group(key="usage-difference-view").set_value("All layers").run()
     assert not page.exception
     assert "In which layers do experts specialize in which domain?" in words(page)
 

@@ -60,7 +60,7 @@ LEANS = Result(
 )
 
 
-def test_the_leaning_is_the_largest_with_its_q():
+def test_the_usage_difference_is_the_largest_with_its_q():
     assert usage_difference_of(LEANS, 0, 0) == UsageDifference("law", 0.3, 0.2)
     assert not usage_difference_of(LEANS, 0, 0).is_sure
     assert usage_difference_of(Result(value=np.full((1, 1, 1), NAN), q=np.ones((1, 1, 1)), groups=("a",)), 0, 0) is None

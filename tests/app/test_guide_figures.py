@@ -96,4 +96,4 @@ def test_mechanisms_say_what_the_model_has_of_them():
         "a slot stays empty where full",
     ]
     html = glossary(WAYS, TITLES, [plain], "<b>x</b>")
-    assert "In &lt;b&gt;x&lt;/b&gt;: 2 of 8." in html and html.count("<dt>") == len(MECHANISMS) == 11
+    assert "In &lt;b&gt;x&lt;/b&gt;: 2 of 8." in html and html.count("<dt>") == len(MECHANISMS) == 16

@@ -173,7 +173,7 @@ def test_a_dense_model_is_told_so_in_three_parts(opened, tmp_path, tiny_model):
     page = opened(folder)
     (error,) = (one.value.replace("\\", "") for one in page.error)
     assert re.search(r"\*\*Found:\*\* dense: no router found in llama .*\*\*Expected:\*\* .*\*\*Do:\*\* ", error, re.S)
-    assert [one.label for one in page.button] == ["Try again"]
+    assert [one.label for one in page.button] == ["Search", "Try again"]
     assert drawn(page) == []
 
 

@@ -27,7 +27,7 @@ STATES = {
     "compared with itself": {"c": SMALL, "vs": SMALL},
     "slice": {"c": CORPUS, "s": "domain:code", "by": "language"},
 }
-PLAINER = ("small", "corpus", "compared with itself")
+PLAINER = ("small", "corpus", "pinned", "compared with itself")
 """States of which another one asks the same and more."""
 GARBAGE = dict.fromkeys(("c", "vs", "d", "t", "l", "e", "r", "f", "s", "by", "view", "m"), "<script>alert(1)</script>")
 TROUBLE = {
@@ -145,3 +145,41 @@ def test_a_bad_link_is_said_and_the_page_stands(page, trouble):
 def test_every_page_asks_a_question_of_its_own():
     questions = [opened(page, {}).title[0].value for page in PAGES]
     assert len(set(questions)) == len(PAGES)
+
+
+LAYERS_PAGE = next(page for page in PAGES if page.address == "layers")
+
+
+def asked(page: AppTest) -> dict[str, str]:
+    return {name: value[0] if isinstance(value, list) else value for name, value in page.query_params.items()}
+
+
+@pytest.mark.usefixtures("place")
+def test_swap_makes_a_of_b_and_b_of_a_and_clear_leaves_a():
+    page = opened(LAYERS_PAGE, {"c": SMALL, "vs": OTHER})
+    page.button(key="swap").click().run()
+    assert asked(page) == {"c": OTHER, "vs": SMALL}
+    page.button(key="clear-b").click().run()
+    assert asked(page) == {"c": OTHER}
+    assert page.selectbox(key="capture-b").value == "none"
+
+
+@pytest.mark.usefixtures("place")
+def test_what_ships_is_said_to_be_no_text_of_the_visitors_and_theirs_is_one_click_away():
+    page = opened(LAYERS_PAGE, {})
+    assert "The probe set, not your text." in words(page)
+    page.query_params["c"] = CORPUS
+    page.run()
+    assert "not your text" not in words(page)
+    del page.query_params["c"]
+    page.run()
+    page.button(key="show-mine").click().run()
+    assert asked(page)["c"] == CORPUS
+
+
+@pytest.mark.usefixtures("place")
+def test_a_press_opens_the_search():
+    page = opened(PAGES[0], {})
+    page.button(key="search-open").click().run()
+    labels = page.selectbox(key="search-choice").options
+    assert any(label.startswith("Router ·") for label in labels) and any("load_gini" in label for label in labels)

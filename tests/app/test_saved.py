@@ -37,7 +37,7 @@ EVERY_SCOPE = [pytest.param(scope, marks=[] if scope in QUICK else pytest.mark.s
 
 @pytest.mark.parametrize("scope", EVERY_SCOPE)
 @pytest.mark.parametrize("visit", SAVING)
-def test_every_table_is_had_and_says_what_it_is_of(opened, visit, scope):
+def test_every_table_is_had_and_says_what_it_is_of_with_both_ends_of_its_intervals(opened, visit, scope):
     page, own, state = VISITS[visit]
     _, figures = opened(page, SCOPES[scope] | own, state)
     for each in figures:
@@ -47,6 +47,9 @@ def test_every_table_is_had_and_says_what_it_is_of(opened, visit, scope):
         assert len(tables["CSV"]) == len(tables["Parquet"]) == len(each.frame()), each.key
         assert len(tables["CSV"]) or "defined nowhere" in each.takeaway, each.key
         assert all(re.fullmatch(r"[a-z_0-9 ]+", name) for name in tables["CSV"].columns), each.key
+        ends = [name for name in each.frame() if name == "low" or name.endswith("_low")]
+        assert ends or not each.has_interval, each.key
+        assert all(end.replace("low", "high") in each.frame() for end in ends), each.key
         if page == "guide":
             continue
         table = tables["CSV"]
@@ -60,16 +63,6 @@ def test_every_table_is_had_and_says_what_it_is_of(opened, visit, scope):
         if each.key in ("map", "enough", "ladder", "margins", "settling"):
             continue
         assert WORDS_OF[scope] in set(table["scope"]), (each.key, set(table["scope"]))
-
-
-@pytest.mark.parametrize("visit", SAVING)
-def test_where_a_figure_has_an_interval_its_table_has_both_ends(opened, visit):
-    page, own, state = VISITS[visit]
-    _, figures = opened(page, SCOPES["slice"] | own, state)
-    for each in figures:
-        ends = [name for name in each.frame() if name == "low" or name.endswith("_low")]
-        assert ends or not each.has_interval, each.key
-        assert all(end.replace("low", "high") in each.frame() for end in ends), each.key
 
 
 def test_bits_beyond_chance_are_one_number_on_both_sides_of_the_page(opened):

@@ -41,7 +41,7 @@ def test_a_taker_is_told_with_its_interval():
     assert stop.parts == {"capture": "probe.m", "layer": 1, "expert": 3}
 
 
-def test_the_greatest_leaning_that_is_sure_is_shown():
+def test_the_greatest_usage_difference_that_is_sure_is_shown():
     value, q = np.array([[[0.2, 0.6]], [[0.1, 0.0]]]), np.array([[[0.01, 0.5]], [[0.01, 0.9]]])
     difference = Result(value=value, q=q, groups=("code", "law"))
     share = Result(value=np.array([[[0.35, 0.9]], [[0.5, 0.5]]]), groups=("code", "law"))

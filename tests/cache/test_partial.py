@@ -227,9 +227,9 @@ def test_arrays_outlive_the_file(path, record):
 
 
 def test_a_capture_whose_columns_were_others_once_is_read_in_parts_too(path, record, monkeypatch):
-    changed = schema.Migration(said=dict, table=lambda table: table.drop_columns(["margin"]))
+    changed = schema.Migration(header=dict, table=lambda table: table.drop_columns(["margin"]))
     monkeypatch.setattr(schema, "SCHEMA_VERSION", 3)
-    monkeypatch.setitem(schema.MIGRATIONS, 2, changed._replace(said=without_margins))
+    monkeypatch.setitem(schema.MIGRATIONS, 2, changed._replace(header=without_margins))
     with PartialRecord(path) as partial:
         np.testing.assert_array_equal(partial.ids([1]), record.ids_tlk[:, [1]])
         assert "margin" not in partial.columns

@@ -207,8 +207,8 @@ def later(monkeypatch):
 
     monkeypatch.setattr(schema, "SCHEMA_VERSION", 5)
     monkeypatch.setattr(schema, "PLAIN_VERSION", 5)
-    monkeypatch.setitem(schema.MIGRATIONS, 3, schema.Migration(said=named))
-    monkeypatch.setitem(schema.MIGRATIONS, 4, schema.Migration(said=checked, table=renamed))
+    monkeypatch.setitem(schema.MIGRATIONS, 3, schema.Migration(header=named))
+    monkeypatch.setitem(schema.MIGRATIONS, 4, schema.Migration(header=checked, table=renamed))
 
 
 @pytest.mark.usefixtures("later")

@@ -17,6 +17,7 @@ from gatescope.routing.errors import StoreError
 from gatescope.server.measures import measure, table, tally_of
 from gatescope.server.sources import ANALYSED, CAPTURED, WHOLE, read_shipped, read_study
 from gatescope.studies.results import read_results, read_table, read_tally
+from tests.records import build_record
 from tests.small_studies import analyze, captured
 
 READERS: dict[str, Callable[[Path], object]] = {
@@ -26,12 +27,19 @@ READERS: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.fixture
-def out(tmp_path, make_record) -> Path:
-    """An analysed study of three blocks."""
-    ran = analyze(captured(tmp_path / "captured", make_record), tmp_path / "out")
+@pytest.fixture(scope="module")
+def analysed(tmp_path_factory) -> Path:
+    """An analysed study of three blocks, which no test touches."""
+    folder = tmp_path_factory.mktemp("analysed")
+    ran = analyze(captured(folder / "captured", build_record), folder / "out")
     assert ran.exit_code == 0, ran.output
-    return tmp_path / "out"
+    return folder / "out"
+
+
+@pytest.fixture
+def out(analysed, tmp_path) -> Path:
+    """A copy of it to damage."""
+    return shutil.copytree(analysed, tmp_path / "out")
 
 
 def flip(path: Path, at: int) -> None:
@@ -92,10 +100,10 @@ def test_a_folder_without_checksums_is_read_and_torn_files_in_it_are_explained(o
         READERS[name](out)
 
 
-def test_a_page_does_not_compute_otherwise_what_was_analysed_and_is_damaged(out, tmp_path):
+def test_a_page_does_not_compute_otherwise_what_was_analysed_and_is_damaged(out, analysed, tmp_path):
     """Without its results a study would be measured by its first tokens alone."""
     place = tmp_path / "studies" / ("c" * 16)
-    shutil.copytree(tmp_path / "captured", place / CAPTURED)
+    shutil.copytree(analysed.parent / "captured", place / CAPTURED)
     shutil.copytree(out, place / ANALYSED)
     for name in READERS:
         (place / ANALYSED / name).unlink()

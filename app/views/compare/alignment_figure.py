@@ -120,19 +120,19 @@ def aligned_words(found: Aligned, *, where: str) -> Figure:
     beyond = int((changed_lt & ~found.noise_lt).sum())
     names = layer_names(found.first.layers)
     if not changed:
-        said = f"All {cells:,} choices of experts are the same"
+        sentence = f"All {cells:,} choices of experts are the same"
     else:
         layer = int(np.argmax(changed_lt.mean(axis=1)))
-        said = (
+        sentence = (
             f"{changed:,} of {cells:,} choices differ ({changed / max(cells, 1):.1%}), most in layer {names[layer]} "
             f"({changed_lt[layer].mean():.1%})"
         )
         if found.near_lt is not None:
-            said += f"; {changed - beyond:,} of them are near ties, which rounding alone may flip"
+            sentence += f"; {changed - beyond:,} of them are near ties, which rounding alone may flip"
     tokens = len(found.first_n)
     return Figure(
         key="pair",
-        takeaway=f"{said}.",
+        takeaway=f"{sentence}.",
         population=f"N = {tokens:,} token{'s' * (tokens != 1)} that A and B share{where}",
         null="1: nothing changed. Noise: a margin below a step of the coarser number format"
         if found.near_lt is not None

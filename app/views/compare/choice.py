@@ -28,7 +28,7 @@ def model_of(id: str) -> str:
 
 def choose(page: Page) -> None:
     """Three ways to a capture B, each one press."""
-    st.info("Nothing is compared yet. Choose B in the side column, or begin with one of these:", icon=":material/info:")
+    st.info("Nothing is compared yet. Choose B above, or begin with one of these:", icon=":material/info:")
     mine = model_of(page.source.id) or page.view.model
     with st.container(horizontal=True):
         if (other := _other_model(mine)) is not None:

@@ -103,7 +103,7 @@ def model_line(found: Result, sight: Sight, experts: int, *, whose: str) -> Mode
 
 def sight_figure(lines: list[Model], sight: Sight, *, population: str, by: str) -> Figure:
     """Both models' means, and where each is highest."""
-    said = [
+    sentences = [
         f"{line.whose}: {np.nanmean(line.value_l):.3g} on average, most {_place(line)} ({np.nanmax(line.value_l):.3g})"
         for line in lines
         if np.isfinite(line.value_l).any()
@@ -113,7 +113,7 @@ def sight_figure(lines: list[Model], sight: Sight, *, population: str, by: str) 
     return Figure(
         key=f"sight-{sight.metric}",
         question=sight.question.replace("the label", f"the {by}"),
-        takeaway=f"{'; '.join(said) or 'It is defined nowhere: no token counts'}.",
+        takeaway=f"{'; '.join(sentences) or 'It is defined nowhere: no token counts'}.",
         population=population,
         unit=sight.axis,
         null=f"dotted: 0; taken off already: {null}" if sight.by_label else f"dotted: {null}" if null else "",
@@ -194,15 +194,15 @@ def layer_at(depth: float, layers: int) -> int:
 
 def shape_figure(shapes: list[Shape], *, population: str) -> Figure:
     """What the busiest tenth does in each."""
-    said = [
+    sentences = [
         f"{each.whose} (layer {each.layer}) {each.of_the_busiest:.0%}"
         for each in shapes
         if np.isfinite(each.of_the_busiest)
     ]
     return Figure(
         key="shape",
-        takeaway=f"The busiest tenth of the experts do: {', '.join(said)} of the work; an even router's, 10%."
-        if said
+        takeaway=f"The busiest tenth of the experts do: {', '.join(sentences)} of the work; an even router's, 10%."
+        if sentences
         else "It is defined nowhere: no token counts.",
         population=population,
         unit="share of the layer's assignments",

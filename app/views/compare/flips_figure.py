@@ -90,13 +90,13 @@ def cascade_figure(found: Cascade, names: list[str], *, population: str) -> Figu
     after, other = _mean(found.after_l[later]), _mean(found.else_l[later])
     first = int(np.argmax(found.first_l))
     if not np.nansum(found.rate_l):
-        said = "No set of experts changed in any layer"
+        sentence = "No set of experts changed in any layer"
     else:
-        said = f"Most change first in layer {names[first]} ({found.first_l[first]:.1%} of the tokens)"
-        said += _carried_on(found, after, other)
+        sentence = f"Most change first in layer {names[first]} ({found.first_l[first]:.1%} of the tokens)"
+        sentence += _carried_on(found, after, other)
     return Figure(
         key="cascade",
-        takeaway=f"{said}.",
+        takeaway=f"{sentence}.",
         population=population,
         unit="share of tokens whose set of experts differs",
         null="if one layer's change did not matter to the next, both lines would lie on each other",

@@ -67,12 +67,12 @@ def shared(page: Page, other: Source, relation: Relation) -> Figure:
         raise OptionError(
             "tokens that all go to the same expert, in each layer of A or of B",
             expected="tokens that both models tell apart",
-            do="let other tokens count, in the side column",
+            do="let other tokens count, in the sidebar",
         )
     note_pair(page.source, page.scope, other, "shared = shared_information(first, second)", shared_information)
     every = both.first.tokens
     names, others = (layer_names(each.record.layers) for each in (page.source, other))
     drawn = "" if found.tokens == every else f", drawn from {every:,}"
-    said = f"N = {found.tokens:,} tokens of {found.documents:,} documents that both have read{drawn}"
-    said += left_out(both.repeated)
-    return shared_figure(found, names, others, population=said)
+    sentence = f"N = {found.tokens:,} tokens of {found.documents:,} documents that both have read{drawn}"
+    sentence += left_out(both.repeated)
+    return shared_figure(found, names, others, population=sentence)

@@ -84,8 +84,10 @@ def _pin(page: Page, found: Aligned, number: int, pick: Pick | None) -> None:
 def _cards(page: Page, found: Aligned, column: int | None, documents: tuple[RoutingRecord, RoutingRecord]) -> None:
     """Both cards of the pinned token, side by side."""
     if column is None:
-        said = "Click a cell to see the same token in A and in B, side by side."
-        st.caption(said if page.view.token is None else f"Token {page.view.token} has no counterpart in B. {said}")
+        sentence = "Click a cell to see the same token in A and in B, side by side."
+        st.caption(
+            sentence if page.view.token is None else f"Token {page.view.token} has no counterpart in B. {sentence}"
+        )
         return
     rows = int(found.first_n[column]), int(found.second_n[column])
     for name, place, record, row in zip(("A", "B"), st.columns(2, gap="medium"), documents, rows, strict=True):

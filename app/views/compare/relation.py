@@ -58,7 +58,7 @@ def both_of(source: Source, other: Source, pairs: Pairs, scope: Scope) -> Both:
         if (span := scope.span) is not None:
             rows_t &= (first.position_t >= span.first) & (first.position_t <= span.last)
         if not rows_t.any():
-            raise OptionError("no token of that kind", expected="some", do="let other tokens count, in the side column")
+            raise OptionError("no token of that kind", expected="some", do="let other tokens count, in the sidebar")
         fresh_t = rows_t & first_of_prefix(first)
         repeated = int(np.count_nonzero(rows_t) - np.count_nonzero(fresh_t))
         return Both(first.take(fresh_t), second.take(fresh_t), repeated)

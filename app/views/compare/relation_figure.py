@@ -170,23 +170,23 @@ def overlap_figure(line: Line, *, key: str, population: str) -> Figure:
     """The overlap's sentence: where it is least, where most, what chance and a repeat give; `key` is the figure's."""
     least, most = int(np.nanargmin(line.share_l)), int(np.nanargmax(line.share_l))
     if np.nanmin(line.share_l) > 1 - 1e-9:
-        said = "Every token has the same experts in every layer"
+        sentence = "Every token has the same experts in every layer"
     elif least == most:
-        said = f"{line.share_l[least]:.1%} of a token's experts are the same"
+        sentence = f"{line.share_l[least]:.1%} of a token's experts are the same"
     else:
-        said = (
+        sentence = (
             f"{line.share_l[most]:.1%} of a token's experts are the same in layer {line.names[most]}, "
             f"{line.share_l[least]:.1%} in layer {line.names[least]}"
         )
     null = ""
     if line.null_l is not None and np.isfinite(line.null_l).any():
-        said += f"; {line.null_name} gives {np.nanmean(line.null_l):.1%}"
+        sentence += f"; {line.null_name} gives {np.nanmean(line.null_l):.1%}"
         null = f"dotted: {line.null_words}, {np.nanmin(line.null_l):.1%} to {np.nanmax(line.null_l):.1%}"
     if line.ceiling_l is not None:
         null = f"{null} · noise ceiling: {line.ceiling_words}, {_from_to(line.ceiling_l)}"
     return Figure(
         key=key,
-        takeaway=f"{said}.",
+        takeaway=f"{sentence}.",
         population=population,
         unit="share of a token's experts in both",
         null=null,
@@ -214,12 +214,12 @@ def _near_ties(line: Line) -> tuple[tuple[str, str], ...]:
     """How many choices are near ties, and that this is no bound of what noise changes."""
     if line.near_l is None:
         return ()
-    said = (
+    sentence = (
         f"{_from_to(line.near_l)} of the tokens have a margin below the step of the coarser number format, so that "
         "rounding the scores alone may flip them. It bounds nothing: most of what noise flips comes with the hidden "
         "state, in tokens with wider margins. Only a repeated run tells how much of a difference is noise"
     )
-    return (("Near ties", said),)
+    return (("Near ties", sentence),)
 
 
 def overlap_frame(line: Line) -> pd.DataFrame:

@@ -64,9 +64,9 @@ def stay(page: Page, other: Source, numbers: tuple[int, int], corpus: Source | N
         note_pair(page.source, scope, other, ELSEWHERE, same_word_elsewhere, document=numbers[1])
     line = Line(tuple(layer_names(first.layers)), share_l, None, None, null_l, how, "the same word elsewhere")
     begun = min(found.begun_alike, len(found.first_n))
-    said = f"N = {int(rows_n.sum()):,} tokens that both have, {begun:,} of them before the first change"
+    sentence = f"N = {int(rows_n.sum()):,} tokens that both have, {begun:,} of them before the first change"
     before = _before_change(first, second, begun)
-    figure = overlap_figure(line, key="stay", population=said)
+    figure = overlap_figure(line, key="stay", population=sentence)
     return replace(figure, body=(*figure.body, Text(before))) if before else figure
 
 

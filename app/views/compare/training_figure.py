@@ -153,8 +153,10 @@ def settled(model: str, facet: str, last: Source) -> Figure:
     """The training of a bundled model, step by step, its last one named by `last`."""
     found, tokens, documents, repeated = _histories.get((model, facet), partial(_settled, model, facet))
     note(Reading(source=last, scope=Scope(facet=facet), code=_python(model), imports=IMPORTS))
-    said = f"N = {tokens:,} tokens of {documents:,} documents of the probe set, all of them{left_out(repeated)}"
-    return replace(settling_figure(found, model=model, population=said), of=last)
+    population_text = (
+        f"N = {tokens:,} tokens of {documents:,} documents of the probe set, all of them{left_out(repeated)}"
+    )
+    return replace(settling_figure(found, model=model, population=population_text), of=last)
 
 
 def _python(model: str) -> str:

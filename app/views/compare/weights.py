@@ -10,9 +10,9 @@ from gatescope.app.charts.figure import Figure
 from gatescope.app.charts.page import Page
 from gatescope.app.components import Pick
 from gatescope.app.shell import address
+from gatescope.app.shell.captures_bar import seen
 from gatescope.app.shell.figure import show
 from gatescope.app.shell.session import server
-from gatescope.app.shell.sidebar import seen
 from gatescope.app.views.compare.alignment_figure import Aligned, aligned
 from gatescope.app.views.compare.choice import model_of, steps_of
 from gatescope.app.views.compare.pair import SHARES, show_pair

@@ -143,13 +143,13 @@ def pair_sentence(found: Result, shift: Result, layer: int, pair: tuple[int, int
     first, second = found.groups[g], found.groups[h]
     null = float("nan") if found.null is None else float(found.null[layer, g, h])
     q = float("nan") if found.q is None else float(found.q[layer, g, h])
-    said = (
+    sentence = (
         f"{first} and {second}: {number(float(found.value[layer, g, h]))} bits apart, {number(null)} by chance "
         f"({chance_words('q', q)}). {percent(float(shift.value[layer, g, h]))} of the work goes to other experts in "
         "one than in the other."
     )
     row = _pair_row(support, layer, {first, second})
-    return said if row is None else f"{said} {row}"
+    return sentence if row is None else f"{sentence} {row}"
 
 
 def _pair_row(support: pd.DataFrame | None, layer: int, pair: set[str]) -> str | None:

@@ -23,19 +23,19 @@ LEAST_BITS = 1e-9
 MUCH = 0.2
 """Share of choices at words of one group alone above which the sentence itself says so."""
 LEAST_REACH = 0.05
-"""The colours of leanings reach at least this far, so that noise is not painted as a finding."""
+"""The colours of differences reach at least this far, so that noise is not painted as a finding."""
 
 
 def information_takeaway(found: Result, names: Sequence[str], by: str) -> str:
     """How much one choice tells of the group, and in how many layers that is more than chance."""
     null_l = np.zeros(len(names)) if found.null is None else found.null
-    said = f"One choice of an expert tells {over_layers(found.value + null_l, names, 'bits')} of the {by}"
+    sentence = f"One choice of an expert tells {over_layers(found.value + null_l, names, 'bits')} of the {by}"
     if found.null is not None:
-        said += f", where shuffled labels tell {over_layers(null_l, names)}"
+        sentence += f", where shuffled labels tell {over_layers(null_l, names)}"
     if found.q is None:
-        return f"{said}."
+        return f"{sentence}."
     sure = in_layers(found.q <= SURE, np.isfinite(found.value) & np.isfinite(found.q))
-    return f"{said}: significantly above chance (q ≤ {SURE}) {sure}."
+    return f"{sentence}: significantly above chance (q ≤ {SURE}) {sure}."
 
 
 def is_significant(found: Result) -> bool:
@@ -242,7 +242,7 @@ class Leanings(NamedTuple):
 
 
 def differences(found: Result, layer: int, experts: int) -> Leanings:
-    """The leanings of one layer's experts, faint where q is not small."""
+    """The usage differences of one layer's experts, faint where q is not small."""
     values_eg = found.value[:, layer, :experts].T
     q_eg = np.full(values_eg.shape, np.nan) if found.q is None else found.q[:, layer, :experts].T
     reach = max(LEAST_REACH, float(np.nanmax(np.abs(values_eg), initial=0.0)))
@@ -276,14 +276,14 @@ def usage_difference_frame(found: Result, share: Result, layer: int, by: str) ->
     """One row for each group and expert of a layer: its share and usage difference, with intervals; null, p, q."""
     groups, experts = found.value[:, layer].shape
     blank = np.full((groups, experts), np.nan)
-    columns = {"share": share.value, "share_low": share.low, "share_high": share.high, "leaning": found.value}
+    columns = {"share": share.value, "share_low": share.low, "share_high": share.high, "usage_difference": found.value}
     columns |= {"low": found.low, "high": found.high, "chance": found.null, "p": found.p, "q": found.q}
     rows: dict[str, object] = {by: np.repeat(np.array(found.groups, object), experts)}
     rows["expert"] = np.tile(np.arange(experts), groups)
     for name, values in columns.items():
         rows[name] = (blank if values is None else values[:, layer]).ravel()
     frame = pd.DataFrame(rows)
-    return frame[np.isfinite(frame["leaning"])].reset_index(drop=True)
+    return frame[np.isfinite(frame["usage_difference"])].reset_index(drop=True)
 
 
 def counts_frame(share_lg: NDArray[np.float64], found: Result, names: Sequence[str], by: str) -> pd.DataFrame:

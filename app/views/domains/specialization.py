@@ -25,17 +25,17 @@ from gatescope.app.views.domains.word_tables import Groups
 from gatescope.server.sources import role_mask, select_routes
 
 ONE, ALL = "Experts of one layer", "All layers"
-GROUP = "leaning-group"
+GROUP = "usage-difference-group"
 
 
 def show_usage_difference(groups: Groups) -> None:
     """The matrix, in one of two views, and the panel of its pinned cell."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         view = st.segmented_control(
-            "Matrix", (ONE, ALL), default=ONE, required=True, key="leaning-view", persist_state="session"
+            "Matrix", (ONE, ALL), default=ONE, required=True, key="usage-difference-view", persist_state="session"
         )
         if view == ONE:
-            choose_layer(groups.page, groups.layer, key="leaning-layer")
+            choose_layer(groups.page, groups.layer, key="usage-difference-layer")
     is_one = view == ONE
     draw = one_layer if is_one else all_layers
 
@@ -113,7 +113,7 @@ def _behind(groups: Groups, difference: Result) -> None:
         st.caption(f"Layer {groups.names[groups.layer]} has no expert {expert} that can be held against chance here.")
         return
     with st.container(border=True):
-        linked(_panel(groups, difference, group, expert), key="leaning-behind", on_follow=address.visit_link)
+        linked(_panel(groups, difference, group, expert), key="usage-difference-behind", on_follow=address.visit_link)
         name = difference.groups[group]
         st.button("See the layers on these documents alone", on_click=_slice, args=(groups, name), key="to-slice")
 
@@ -130,7 +130,7 @@ def _offer(groups: Groups, difference: Result, group: np.intp, expert: np.intp) 
 
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption("Click a cell to see the documents and the words behind it.", width="content")
-        st.button(f"Show expert {expert} and {plain(name)}", on_click=pin, key="leaning-offer")
+        st.button(f"Show expert {expert} and {plain(name)}", on_click=pin, key="usage-difference-offer")
 
 
 def _panel(groups: Groups, difference: Result, group: int, expert: int) -> str:

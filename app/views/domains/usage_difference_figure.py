@@ -29,7 +29,7 @@ def one_layer(groups: Groups, difference: Result, pinned: Pick | None) -> Figure
         columns=list(difference.groups),
         scale=grid.scale,
         pinned=pinned,
-        key=f"leaning-{by}",
+        key=f"usage-difference-{by}",
         options={
             "row_noun": "expert",
             "column_noun": by,
@@ -38,7 +38,7 @@ def one_layer(groups: Groups, difference: Result, pinned: Pick | None) -> Figure
         },
     )
     return Figure(
-        key="leaning",
+        key="usage-difference",
         takeaway=usage_difference_takeaway(difference, layer, groups.names, by),
         population=page.population,
         unit="share of the group's tokens that use the expert, minus the same share of all other groups",
@@ -61,11 +61,11 @@ def all_layers(groups: Groups, difference: Result, pinned: Pick | None) -> Figur
         columns=list(difference.groups),
         scale=Scale("specialized experts", low=0.0, high=1.0, unit="share of the experts", null=0.0),
         pinned=pinned,
-        key=f"leaning-all-{groups.by}",
+        key=f"usage-difference-all-{groups.by}",
         options={"column_noun": groups.by},
     )
     return Figure(
-        key="leaning-all",
+        key="usage-difference-all",
         question=f"In which layers do experts specialize in which {groups.by}?",
         takeaway=_all_takeaway(share_lg, difference, groups),
         population=groups.page.population,

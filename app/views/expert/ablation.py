@@ -55,9 +55,9 @@ def _result(page: Page, chosen: Chosen) -> Figure | None:
 
 def _offer(page: Page, chosen: Chosen, texts: list[str], *, was_stopped: bool = False) -> None:
     st.subheader(QUESTION, anchor=False)
-    said = "It was stopped. " if was_stopped else ""
+    lead = "It was stopped. " if was_stopped else ""
     st.caption(
-        f"{said}The model reads {len(texts)} texts of this capture again, as it is, without this expert, and without "
+        f"{lead}The model reads {len(texts)} texts of this capture again, as it is, without this expert, and without "
         "each of four that are as busy. So few texts show large effects only: how many this one would need is said "
         "with the result. It waits its turn behind other work of the model."
     )
@@ -103,9 +103,9 @@ def _progress(worker: ModelWorker, job: Job[Lost]) -> None:
         st.rerun()
     st.subheader(QUESTION, anchor=False)
     before, (done, total) = worker.queue.position(job), job.progress
-    said = f"Waiting, {before} before you" if before else f"Pass {done} of {total}" if total else "Starting"
+    lead = f"Waiting, {before} before you" if before else f"Pass {done} of {total}" if total else "Starting"
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.progress(done / max(total, 1), text=plain(said))
+        st.progress(done / max(total, 1), text=plain(lead))
         st.button("Cancel", icon=":material/stop:", on_click=_leave, args=(worker, job), key="knock-out-cancel")
 
 

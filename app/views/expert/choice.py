@@ -19,9 +19,9 @@ def choose(page: Page, chosen: Chosen) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         layers = range(len(names))
         st.selectbox("Layer", layers, key="expert-layer", format_func=names.__getitem__, on_change=_layer, width=150)
-        said = {each: f"{each}: {load.value[layer, each]:.2f} × its share" for each in order}
+        labels = {each: f"{each}: {load.value[layer, each]:.2f} × its share" for each in order}
         st.selectbox(
-            "Expert, by load", order, key="expert-number", format_func=said.__getitem__, on_change=_expert, width=220
+            "Expert, by load", order, key="expert-number", format_func=labels.__getitem__, on_change=_expert, width=220
         )
         for label, step in (("‹ Busier", -1), ("Less busy ›", 1)):
             at = place + step

@@ -114,11 +114,11 @@ def flow_figure(before: Flow | None, after: Flow | None, population: str, href: 
             expected="a token that comes first to it",
             do="choose a busier expert",
         )
-    said = [_flow_said(name, flow) for name, flow in known]
+    sentences = [_flow_said(name, flow) for name, flow in known]
     tokens = known[0][1].tokens
     return Figure(
         key="flow",
-        takeaway=f"Of the {tokens:,} tokens whose first choice it is, {'; '.join(said)}.",
+        takeaway=f"Of the {tokens:,} tokens whose first choice it is, {'; '.join(sentences)}.",
         population=f"N = {tokens:,} tokens whose first choice it is, {population.removeprefix('N = ')} that it took",
         unit="share of those tokens, by first choice",
         null="the share of all tokens that had that first choice there",

@@ -33,7 +33,7 @@ def groups_frame(share: Result, lean: Result, layer: int, expert: int) -> pd.Dat
             "share_of_tokens": share.value[:, layer, expert],
             "low": _column(share.low, layer, expert, len(share.groups)),
             "high": _column(share.high, layer, expert, len(share.groups)),
-            "leaning": lean.value[:, layer, expert],
+            "usage_difference": lean.value[:, layer, expert],
             "q": _column(lean.q, layer, expert, len(share.groups)),
         }
     )
@@ -50,8 +50,8 @@ def groups_figure(frame: pd.DataFrame, by: str, whole: float, population: str) -
     """What is said around the bars; `whole` is the share of all tokens. Errors: OptionError where no group has any."""
     if frame.empty:
         raise OptionError(f"no {by} with tokens", expected="labelled documents", do="choose other tokens")
-    sure = frame[(frame["q"] <= SURE) & (frame["leaning"] > 0)]
-    away = frame[(frame["q"] <= SURE) & (frame["leaning"] < 0)]
+    sure = frame[(frame["q"] <= SURE) & (frame["usage_difference"] > 0)]
+    away = frame[(frame["q"] <= SURE) & (frame["usage_difference"] < 0)]
     if sure.empty and away.empty:
         told = f"No {by} is beyond what shuffled labels give (q ≤ 0.05)"
     else:
@@ -112,7 +112,7 @@ def places_frame(found: PlaceLoad) -> pd.DataFrame:
 def places_figure(frame: pd.DataFrame, found: PlaceLoad, population: str) -> Figure:
     """What is said around the places. Errors: OptionError where no token has one."""
     if frame.empty:
-        raise OptionError("no tokens", expected="tokens that count", do="choose other tokens in the side column")
+        raise OptionError("no tokens", expected="tokens that count", do="choose other tokens in the sidebar")
     most, least = (frame.loc[at] for at in (frame["relative_load"].idxmax(), frame["relative_load"].idxmin()))
     apart = np.isfinite(most["low"]) and np.isfinite(least["high"]) and most["low"] > least["high"]
     return Figure(
@@ -198,7 +198,7 @@ def groups(page: Page, chosen: Chosen) -> Figure:
         raise OptionError(
             f"no document says its {by}",
             expected=f"texts labelled with a {by}",
-            do="choose such a corpus as A in the side column, such as the probe set",
+            do="choose such a corpus as A above, such as the probe set",
         )
     share = page.measure("token_share_of_group", by=by)
     lean = page.measure("usage_difference", by=by)

@@ -74,7 +74,7 @@ def busiest(load_le: NDArray[np.float64], layer: int | None) -> tuple[int, int]:
         raise OptionError(
             "no token of this kind was given to an expert here",
             expected="tokens that count",
-            do="choose other tokens in the side column (nothing may have been generated), or release the slice",
+            do="choose other tokens in the sidebar (nothing may have been generated), or release the slice",
         )
     at = np.unravel_index(int(np.nanargmax(shown_le)), shown_le.shape)
     return (int(at[0]) if layer is None else layer), int(at[1])
@@ -141,7 +141,7 @@ def glance_words(
         ),
         population=population,
         unit="multiple of an even share",
-        null="1: an even router; leanings, labels shuffled among documents",
+        null="1: an even router; differences, labels shuffled among documents",
         badge="observed",
         metric="relative_load",
         says=(

@@ -164,11 +164,11 @@ def contexts_html(
 
 
 def _place(record: RoutingRecord, row: int, weight: float, href: Href) -> str:
-    said = "–" if np.isnan(weight) else f"{weight:.2f}"
+    sentence = "–" if np.isnan(weight) else f"{weight:.2f}"
     link = escape(href(row), quote=True)
     return (
         f"<tr><td>{context(record, row)}<br><small>{escape(document_label(record, row))} · "
-        f'<a href="{link}">Show in its text</a></small></td><td>{said}</td></tr>'
+        f'<a href="{link}">Show in its text</a></small></td><td>{sentence}</td></tr>'
     )
 
 

@@ -1,13 +1,13 @@
 """What the guide tells: mechanisms and where to see them, keys, and every metric of the registry. Texts of our own."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from html import escape
 
 import pandas as pd
 
 from gatescope.analysis.registry import AXES, METRICS, Metric
 from gatescope.app.charts.figure import Figure, Html
+from gatescope.app.charts.glossary import MECHANISMS, TOPICS, topic_of
 from gatescope.routing.router import RouterRule
 
 Ways = Mapping[str, str]
@@ -22,7 +22,7 @@ GRAMMAR = (
     "A is the capture shown, blue and solid; B the one it is compared with, orange and dashed; dotted grey is chance.",
     "Under every figure stands how many tokens it speaks of, the unit, and what chance alone gives. A badge says how "
     "far a claim goes: observed, beyond null, replicated or causal.",
-    "A range of tokens, some documents or one kind of token (side column) narrow every number on every page.",
+    "A range of tokens, some documents or one kind of token (sidebar) narrow every number on every page.",
     "Hatched is unknown, never zero. × is a dead expert, ● a hot one.",
 )
 
@@ -43,104 +43,6 @@ KEYS = (
     ("p", "save as a picture"),
     ("?", "list the keys"),
     ("Ctrl + Enter", "in the text box: run"),
-)
-
-TOPICS = {
-    "load_balance": "layers",
-    "bias": "layers",
-    "caches": "locality",
-    "classes": "expert",
-    "confidence": "layers",
-    "context": "token",
-    "domains": "domains",
-    "facets": "layers",
-    "languages": "domains",
-    "locality": "locality",
-    "pairs": "pairs",
-    "paths": "pairs",
-    "prediction": "domains",
-    "vocabulary": "expert",
-    "windows": "layers",
-}
-"""The page that shows the metrics of a topic; a topic is the file they are declared in."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Mechanism:
-    """A word of the field: what it means, and the pages where it is seen."""
-
-    name: str
-    says: str
-    pages: tuple[str, ...]
-
-
-MECHANISMS = (
-    Mechanism(
-        name="Gate scores",
-        says="The router gives every expert a number for every token: how well it suits. A formula such as softmax or "
-        "sigmoid makes shares of them, and weights for the experts that are chosen.",
-        pages=("prompt", "model"),
-    ),
-    Mechanism(
-        name="Top-k",
-        says="Only the k experts with the best scores run on a token, their outputs added up by weight. How narrowly "
-        "the last of them was chosen is the margin.",
-        pages=("prompt", "token"),
-    ),
-    Mechanism(
-        name="Shared experts",
-        says="Experts that run on every token, beside those that are chosen. They never appear among routes, because "
-        "nothing is decided.",
-        pages=("model",),
-    ),
-    Mechanism(
-        name="Fine-grained experts",
-        says="Many small experts in place of few large ones, and more of them a token: the same work, in more "
-        "combinations.",
-        pages=("model", "layers"),
-    ),
-    Mechanism(
-        name="Group-limited routing",
-        says="Experts stand in groups, often one a machine. The best groups are chosen first, then the best experts "
-        "within them, so that a token travels to few machines.",
-        pages=("model", "pairs"),
-    ),
-    Mechanism(
-        name="Selection bias",
-        says="A number for each expert that is added to its score for the choice alone, raised while it has too little "
-        "work. It balances the load without a loss; the weights do not feel it.",
-        pages=("model", "layers"),
-    ),
-    Mechanism(
-        name="Capacity and dropped tokens",
-        says="Some models cap how many tokens an expert takes from a batch. What comes later is dropped: the slot "
-        "stays empty, and the token passes the layer with fewer experts or none.",
-        pages=("prompt", "layers"),
-    ),
-    Mechanism(
-        name="Collapse",
-        says="A router that is left alone may send ever more tokens to the few experts that learned first. Losses, "
-        "biases and caps exist to prevent it.",
-        pages=("layers", "model"),
-    ),
-    Mechanism(
-        name="Co-activation",
-        says="Two experts chosen for the same token. Busy experts meet often anyway: what counts is how much more "
-        "often than their loads make them.",
-        pages=("pairs",),
-    ),
-    Mechanism(
-        name="Placement",
-        says="Which device holds which expert. Experts that follow one another on one device save traffic; experts "
-        "that are all busy on it make the others wait.",
-        pages=("pairs", "locality"),
-    ),
-    Mechanism(
-        name="Offloading",
-        says="Keeping only some experts in fast memory and fetching the others when a token asks for them. It pays as "
-        "far as neighbouring tokens use the same experts.",
-        pages=("locality",),
-    ),
 )
 
 STYLE = """<style>
@@ -177,11 +79,11 @@ def glossary(ways: Ways, titles: dict[str, str], layers: Sequence[RouterRule], m
     rows = []
     for each in MECHANISMS:
         here = in_rules(each.name, layers)
-        said = f"<p>In {escape(model)}: {escape(here)}.</p>" if here else ""
+        sentence = f"<p>In {escape(model)}: {escape(here)}.</p>" if here else ""
         links = "".join(
             f'<a href="{escape(ways[page])}">{escape(titles[page])}</a>' for page in each.pages if page in titles
         )
-        rows.append(f"<div><dt>{escape(each.name)}</dt><dd><p>{escape(each.says)}</p>{said}{links}</dd></div>")
+        rows.append(f"<div><dt>{escape(each.name)}</dt><dd><p>{escape(each.says)}</p>{sentence}{links}</dd></div>")
     return f'{STYLE}<div class="guide"><dl class="words">{"".join(rows)}</dl></div>'
 
 
@@ -197,11 +99,6 @@ def in_rules(mechanism: str, layers: Sequence[RouterRule]) -> str:
         "Capacity and dropped tokens": f"a slot stays empty {rule.empty_when}" if rule.empty_when else "none",
     }
     return known.get(mechanism, "")
-
-
-def topic_of(metric: Metric) -> str:
-    """The file a metric is declared in."""
-    return metric.compute.__module__.rpartition(".")[2]
 
 
 def found_metrics(search: str) -> list[Metric]:
@@ -233,7 +130,7 @@ _FACTS = ("title", "meaning", "unit", "range", "for each", "by", "chance", "an e
 
 def _facts(metric: Metric) -> dict[str, str]:
     least, greatest = (f"{end:g}" if end is not None else "…" for end in metric.range)
-    said = (
+    sentence = (
         metric.title,
         metric.meaning,
         metric.unit,
@@ -246,7 +143,7 @@ def _facts(metric: Metric) -> dict[str, str]:
         metric.source,
         TOPICS[topic_of(metric)],
     )
-    return dict(zip(_FACTS, said, strict=True))
+    return dict(zip(_FACTS, sentence, strict=True))
 
 
 def _searched(metric: Metric) -> str:

@@ -36,16 +36,16 @@ def any_measure(page: Page) -> None:
 
 def _place(page: Page, name: str, result: Result, axis: int) -> int:
     """The place on an axis that is not drawn: the pinned layer or expert, else what the reader chooses."""
-    said = names(name, result, axis, page.layers)
-    if len(said) == 1:
+    names_of = names(name, result, axis, page.layers)
+    if len(names_of) == 1:
         return 0
     pinned = {"layer": page.view.layer, "expert": page.view.expert}.get(noun(name, axis)) or 0
-    start = pinned if pinned < len(said) else 0
+    start = pinned if pinned < len(names_of) else 0
     return st.selectbox(
         noun(name, axis).capitalize(),
-        range(len(said)),
+        range(len(names_of)),
         index=start,
         key=f"any-{name}-{axis}-{start}",
-        format_func=lambda number: said[number],
+        format_func=lambda number: names_of[number],
         width=260,
     )

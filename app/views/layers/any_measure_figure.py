@@ -60,8 +60,8 @@ def names(name: str, result: Result, axis: int, layers: list[str]) -> list[str]:
     letter, size = METRICS[name].axes[axis], result.shape[axis]
     if letter == "l" and len(layers) == size:
         return layers
-    said = result.labels.get(letter) or (result.groups if letter in "gh" else ())
-    return [str(each) or "all" for each in said] if len(said) == size else [str(number) for number in range(size)]
+    labels = result.labels.get(letter) or (result.groups if letter in "gh" else ())
+    return [str(each) or "all" for each in labels] if len(labels) == size else [str(number) for number in range(size)]
 
 
 def noun(name: str, axis: int) -> str:

@@ -55,8 +55,8 @@ def _pinned(page: Page, loads: Loads) -> None:
         st.caption("Click an expert to pin it, a layer's name to look at that layer below.")
         return
     with st.container(border=True, horizontal=True, vertical_alignment="center"):
-        said = expert_sentence(loads.load, loads.mass, loads.state, rules[layer], expert)
-        st.markdown(f"**Expert {expert} of layer {plain(page.layers[layer])}:** {plain(said)}", width="stretch")
+        sentence = expert_sentence(loads.load, loads.mass, loads.state, rules[layer], expert)
+        st.markdown(f"**Expert {expert} of layer {plain(page.layers[layer])}:** {plain(sentence)}", width="stretch")
         st.button(
             f"Open expert {expert} of layer {layer}",
             icon=":material/arrow_forward:",

@@ -135,11 +135,11 @@ def load_takeaway(load: Result, state: Result | None, rules: Sequence[RouterRule
     """The busiest and the least busy expert, and how many are dead, cold and hot."""
     names = layer_names(rules)
     busy, idle = (np.unravel_index(at(load.value), load.value.shape) for at in (np.nanargmax, np.nanargmin))
-    said = (
+    sentence = (
         f"Busiest is expert {busy[1]} of layer {names[busy[0]]}, with {number(load.value[busy])} times an even share; "
         f"least busy expert {idle[1]} of layer {names[idle[0]]}, with {number(load.value[idle])} times."
     )
-    return said if state is None else f"{said} {_counted(state, rules)}"
+    return sentence if state is None else f"{sentence} {_counted(state, rules)}"
 
 
 def _counted(state: Result, rules: Sequence[RouterRule]) -> str:
@@ -175,16 +175,16 @@ def expert_sentence(load: Result, mass: Result | None, state: Result | None, rul
     if not np.isfinite(own_e[expert]):
         return "No token that counts went through this layer."
     place = 1 + int(np.count_nonzero(own_e > own_e[expert]))
-    said = (
+    sentence = (
         f"{number(own_e[expert])} times an even share of layer {rule.layer}, number {place} of {rule.experts} by load"
     )
     if load.low is not None and load.high is not None and np.isfinite(load.low[rule.layer, expert]):
         low, high = load.low[rule.layer, expert], load.high[rule.layer, expert]
-        said += f" (95 % interval over documents {number(low)} to {number(high)})"
+        sentence += f" (95 % interval over documents {number(low)} to {number(high)})"
     if mass is not None:
-        said += f"; {number(mass.value[rule.layer, expert])} times an even share of the gate's weight"
+        sentence += f"; {number(mass.value[rule.layer, expert])} times an even share of the gate's weight"
     word = "" if state is None else STATES.get(state.value[rule.layer, expert], "")
-    return f"{said}; {word}." if word not in ("", "neither") else f"{said}."
+    return f"{sentence}; {word}." if word not in ("", "neither") else f"{sentence}."
 
 
 def shared_words(rules: Sequence[RouterRule]) -> str:
@@ -227,12 +227,12 @@ def sorted_takeaway(curve: Sorted, layer: str) -> str:
     """What the busiest quarter of the experts does, and what it would under an even router."""
     experts = len(curve.share_r) - 1
     quarter = max(1, experts // 4)
-    said = (
+    sentence = (
         f"The busiest {quarter} of {experts} experts of layer {layer} do "
         f"{100 * busiest_share(curve.share_r, quarter):.1f} % of its work"
     )
     even = quarter / experts if curve.even_r is None else busiest_share(curve.even_r, quarter)
-    return f"{said}; under an even router {100 * even:.1f} %."
+    return f"{sentence}; under an even router {100 * even:.1f} %."
 
 
 def sorted_plot(curves: Sequence[tuple[str, Sorted]]) -> go.Figure:

@@ -136,15 +136,15 @@ def _not_above(found: Result) -> NDArray[np.bool_]:
 
 def places_takeaway(grid: Places, layers: Sequence[str]) -> str:
     """The stretch of the text itself, and the special tokens, that are served most differently."""
-    said = []
+    sentences = []
     plain = [at for at, name in enumerate(grid.names) if name != "special tokens"]
     for columns, of in ((plain, "positions"), ([at for at in range(len(grid.names)) if at not in plain], "")):
         if columns and np.isfinite(grid.value_lb[:, columns]).any():
             layer, at = divmod(int(np.nanargmax(grid.value_lb[:, columns])), len(columns))
             name = f"{of} {grid.names[columns[at]]}".strip()
             share = 100 * grid.value_lb[layer, columns[at]]
-            said.append(f"{name} in layer {layers[layer]}, where {share:.0f} % of the work goes to other experts")
-    return f"Served least like the rest of the text: {'; '.join(said)}."
+            sentences.append(f"{name} in layer {layers[layer]}, where {share:.0f} % of the work goes to other experts")
+    return f"Served least like the rest of the text: {'; '.join(sentences)}."
 
 
 def places_frame(found: Result, layers: Sequence[str]) -> pd.DataFrame:

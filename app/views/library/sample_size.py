@@ -4,7 +4,7 @@ import streamlit as st
 
 from gatescope.app.charts.figure import Figure
 from gatescope.app.charts.page import Page
-from gatescope.app.shell import sidebar
+from gatescope.app.shell import captures_bar
 from gatescope.app.shell.figure import show
 from gatescope.app.shell.page import checked
 from gatescope.app.shell.session import server
@@ -16,7 +16,9 @@ from gatescope.server.view import View
 
 def show_enough(view: View) -> None:
     """Draw the panel for one capture."""
-    offered = {id: shipped_name(id) for model in settings().offered for id in shipped_ids(model)[:1]} | sidebar.seen()
+    offered = {
+        id: shipped_name(id) for model in settings().offered for id in shipped_ids(model)[:1]
+    } | captures_bar.seen()
     first = view.capture if view.capture in offered else next(iter(offered), None)
     if first is None:
         st.info("Nothing is captured yet.", icon=":material/search_off:")

@@ -53,12 +53,12 @@ def takeaway(found: Enough) -> str:
     """One sentence on what there is enough for, in every layer."""
     layers = len(found.tokens_l)
     parts = []
-    for name, said in NEEDS.items():
+    for name, need in NEEDS.items():
         needed_l = getattr(found, name)
         known_l = ~np.isnan(needed_l)
         if known_l.any():
             met = int(np.count_nonzero(found.tokens_l[known_l] >= needed_l[known_l]))
-            parts.append(f"{said}: {'all' if met == layers else met if met else 'none'} of {layers} layers")
+            parts.append(f"{need}: {'all' if met == layers else met if met else 'none'} of {layers} layers")
     return f"{found.tokens_l.max(initial=0):,.0f} tokens are enough for {'; '.join(parts)}."
 
 

@@ -79,8 +79,8 @@ def _probe_part() -> Texts:
         )
         each = st.number_input("Maximum per group (0: no limit)", 0, 1000, 0, key="study-each", width=180)
     documents = part_of(texts, domains=domains, languages=languages, each=each or 0)
-    said = ", ".join((*domains, *languages)) or "all"
-    _name(f"Probe set: {said}" + (f", {each} of each" if each else ""), about=(*domains, *languages, each))
+    sentence = ", ".join((*domains, *languages)) or "all"
+    _name(f"Probe set: {sentence}" + (f", {each} of each" if each else ""), about=(*domains, *languages, each))
     return Texts(documents)
 
 
@@ -133,7 +133,7 @@ def _decide(worker: ModelWorker, texts: Texts, visitor: str) -> None:
         return
     length = length_of(worker.model, texts.documents)
     estimate = estimated(texts.documents, length, speed if isinstance(speed, Speed) else None)
-    st.markdown(plain(said_of(estimate, texts.twice, request.long)))
+    st.markdown(plain(estimate_sentence(estimate, texts.twice, request.long)))
     if isinstance(speed, Job):
         _measuring(speed)
     refused = refusal(estimate, settings(), room=server().quota.room())
@@ -162,24 +162,24 @@ def _state_of(request: Request, worker: ModelWorker) -> str:
     return "" if order is None else library().state_of(id, order)
 
 
-def said_of(estimate: Estimate, twice: int, long: str) -> str:
+def estimate_sentence(estimate: Estimate, twice: int, long: str) -> str:
     """What a study takes, in a sentence or three."""
     length: Length = estimate.length
     off = f" (± {length.off:,})" if length.off else ""
     about = "about " if length.off else ""
-    said = f"{estimate.documents:,} documents, {about}{length.tokens:,} tokens{off}"
+    sentence = f"{estimate.documents:,} documents, {about}{length.tokens:,} tokens{off}"
     if estimate.seconds is not None and estimate.size_bytes is not None:
-        said += f"; about {duration(estimate.seconds)} to capture them, as measured on a few of these texts"
-        said += " (the model is loaded already), then the metrics"
-        said += f"; about {estimate.size_bytes / 1e6:,.0f} MB on the disk"
-    said += "."
+        sentence += f"; about {duration(estimate.seconds)} to capture them, as measured on a few of these texts"
+        sentence += " (the model is loaded already), then the metrics"
+        sentence += f"; about {estimate.size_bytes / 1e6:,.0f} MB on the disk"
+    sentence += "."
     if length.too_long:
         are = "is" if length.too_long == 1 else "are"
-        said += f" {length.too_long:,} {are} probably longer than the model takes, and will be {LONG[long]}."
+        sentence += f" {length.too_long:,} {are} probably longer than the model takes, and will be {LONG[long]}."
     if twice:
         are = "text was" if twice == 1 else "texts were"
-        said += f" {twice:,} {are} there before: a text that is there twice counts twice."
-    return said
+        sentence += f" {twice:,} {are} there before: a text that is there twice counts twice."
+    return sentence
 
 
 def _speed(worker: ModelWorker, request: Request) -> Speed | Job[Speed] | None:

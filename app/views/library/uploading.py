@@ -130,10 +130,12 @@ def _unique(columns: tuple[str, ...]) -> list[str]:
 def _account(texts: Texts) -> None:
     """What was read and what was not, row by row."""
     documents = len(texts.documents)
-    said = f"{documents:,} document{'s' * (documents != 1)} read, {texts.characters:,} characters."
+    sentence = f"{documents:,} document{'s' * (documents != 1)} read, {texts.characters:,} characters."
     if texts.is_cut:
-        said += f" There are more: a study here takes at most {settings().max_study_documents:,} documents, the first."
-    st.markdown(plain(said))
+        sentence += (
+            f" There are more: a study here takes at most {settings().max_study_documents:,} documents, the first."
+        )
+    st.markdown(plain(sentence))
     if texts.bad or texts.faults:
         st.warning(
             f"{texts.bad:,} row{'s were' if texts.bad != 1 else ' was'} not read and will be left out.",

@@ -32,8 +32,8 @@ def _weights(page: Page) -> tuple[int, ...] | None:
     known = known_weights(record)
     if known is not None:
         sizes = sorted(set(known))
-        said = " or ".join(f"{size:,}" for size in sizes)
-        st.caption(f"An expert of this model has {said} weights, by its configuration.")
+        sentence = " or ".join(f"{size:,}" for size in sizes)
+        st.caption(f"An expert of this model has {sentence} weights, by its configuration.")
         return known
     st.markdown("The size of this model's experts is not known here. Its configuration says both numbers:")
     with st.container(horizontal=True):

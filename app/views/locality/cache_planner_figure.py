@@ -108,15 +108,15 @@ def verdict(found: Plan, loads: Loads, order: float) -> str:
     kept = int(found.kept_l.max())
     ends = "" if np.isnan(loads.low) else f" (95 % interval {bytes_words(loads.low)} to {bytes_words(loads.high)})"
     saved = 1 - loads.mean / loads.asked if loads.asked else float("nan")
-    said = (
+    sentence = (
         f"With {kept} experts kept in each layer, a token loads {bytes_words(loads.mean)} on average{ends} instead of "
         f"{bytes_words(loads.asked)}: {percent(saved)} less"
     )
     if loads.documents > 1:
-        said += f"; one document in ten loads more than {bytes_words(loads.heavy)} a token"
+        sentence += f"; one document in ten loads more than {bytes_words(loads.heavy)} a token"
     if np.isfinite(order):
-        said += f"; {percent(order)} of the saving is owed to the order of the tokens"
-    return f"{said}."
+        sentence += f"; {percent(order)} of the saving is owed to the order of the tokens"
+    return f"{sentence}."
 
 
 def plan_rows(

@@ -124,14 +124,14 @@ def overlap_takeaway(found: Result, layer: int | None) -> str:
         return "No document is long enough for two tokens to be held against each other."
     last = int(np.flatnonzero(np.isfinite(value_b))[-1])
     lags = found.labels["b"]
-    said = f"A token shares {percent(float(value_b[0]))} of its experts with the next one"
+    sentence = f"A token shares {percent(float(value_b[0]))} of its experts with the next one"
     if last:
-        said += f", {percent(float(value_b[last]))} with the one {lags[last]} on"
+        sentence += f", {percent(float(value_b[last]))} with the one {lags[last]} on"
     beyond_b = np.full(len(value_b), np.nan) if found.null is None else value_b - of_layer(found.null, layer)
     if np.isnan(beyond_b[0]):
-        return f"{said}. There is no other document of the same kind to hold it against."
+        return f"{sentence}. There is no other document of the same kind to hold it against."
     far = f" and {beyond_b[last]:+.3f} at distance {lags[last]}" * bool(last)
-    return f"{said}. Beyond tokens of other documents of the same kind, that is {beyond_b[0]:+.3f}{far}."
+    return f"{sentence}. Beyond tokens of other documents of the same kind, that is {beyond_b[0]:+.3f}{far}."
 
 
 def overlap_frame(found: Result, names: Sequence[str], layer: int | None, other: Result | None = None) -> pd.DataFrame:
@@ -208,14 +208,16 @@ def hits_takeaway(found: Curves, kept: int, where: str) -> str:
     at = {name: float(rate_b[kept - 1]) for name, rate_b in found.by_policy.items()}
     if np.isnan(at["lru"]):
         return f"Not every layer has {kept} experts: choose a layer."
-    said = f"With {kept} experts kept ({where}), {percent(at['lru'])} of the requests find theirs among those used last"
+    sentence = (
+        f"With {kept} experts kept ({where}), {percent(at['lru'])} of the requests find theirs among those used last"
+    )
     if np.isfinite(at["fixed"]):
-        said += f", {percent(at['fixed'])} if the most used of other documents are fixed"
-    said += f", {percent(at['best'])} at best; an even router {percent(at['chance'])}."
-    said += _will_it_do(found, kept)
+        sentence += f", {percent(at['fixed'])} if the most used of other documents are fixed"
+    sentence += f", {percent(at['best'])} at best; an even router {percent(at['chance'])}."
+    sentence += _will_it_do(found, kept)
     if "mixed" not in at or np.isnan(at["mixed"]):
-        return said
-    return f"{said} The order of the tokens adds {100 * (at['lru'] - at['mixed']):+.1f} points to those used last."
+        return sentence
+    return f"{sentence} The order of the tokens adds {100 * (at['lru'] - at['mixed']):+.1f} points to those used last."
 
 
 def _will_it_do(found: Curves, kept: int) -> str:

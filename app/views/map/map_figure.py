@@ -52,7 +52,7 @@ def plane(page: Page, places: Places, asked: Asked) -> Figure:
     found_n, inside_n = sought(page, places, asked), _inside(page, places)
     pinned = _pinned_row(page, places)
     drawn = scatter(places, asked.by, inside_n=inside_n, found_n=found_n, pinned=pinned, mouse=MICE[asked.mouse])
-    said = map_words(
+    sentence = map_words(
         places,
         plane=PLANES[asked.plane],
         layer=_layer(page),
@@ -61,7 +61,7 @@ def plane(page: Page, places: Places, asked: Asked) -> Figure:
         found=int(found_n.sum()) if asked.sought.strip() else None,
     )
     return replace(
-        said,
+        sentence,
         body=(Chart(drawn, ("points", "box", "lasso"), chart_key(page, asked)), Text(_how(asked))),
         frame=lambda: places.frame.assign(counts=inside_n, found=found_n),
     )

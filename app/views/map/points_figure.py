@@ -116,9 +116,9 @@ def matching(frame: pd.DataFrame, texts: list[str], sought: str) -> NDArray[np.b
     wanted = sought.strip().casefold()
     if not wanted:
         return np.zeros(len(frame), bool)
-    said = frame[["domain", "language", "name" if "name" in frame else "piece"]].agg(" ".join, axis=1)
+    labels = frame[["domain", "language", "name" if "name" in frame else "piece"]].agg(" ".join, axis=1)
     return np.array(
-        [wanted in f"{words} {text}".casefold() for words, text in zip(said, texts, strict=True)], dtype=bool
+        [wanted in f"{words} {text}".casefold() for words, text in zip(labels, texts, strict=True)], dtype=bool
     )
 
 

@@ -76,7 +76,7 @@ def _laid_out(source: Source, kind: str, plane: str, scope: Scope, layer: int | 
         raise OptionError(
             f"{len(points)} {kind} to lay out",
             expected=f"{FEWEST} and more",
-            do="let other tokens or more documents count, in the side column",
+            do="let other tokens or more documents count, in the sidebar",
         )
     start = scope.span.first if scope.span else 0
     return _found(kind, record, points, _layout(points, plane), scope.documents, start)

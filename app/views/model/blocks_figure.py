@@ -63,11 +63,11 @@ def blocks_figure(blocks: Sequence[int], bare: Sequence[int]) -> str:
     cells = "".join(
         f'<i class="moe">{block}</i>' if block in routed else f"<i>{block}</i>" for block in sorted({*blocks, *bare})
     )
-    said = f"{len(routed)} of {len(routed) + len(bare)} blocks have experts"
+    sentence = f"{len(routed)} of {len(routed) + len(bare)} blocks have experts"
     outlined = "; in the dashed ones every token meets the same weights" if bare else ""
     return (
-        f'{STYLE}<div class="gs-model"><div class="blocks" role="img" aria-label="{said}">{cells}</div>'
-        f'<p class="key">{said}{outlined}.</p></div>'
+        f'{STYLE}<div class="gs-model"><div class="blocks" role="img" aria-label="{sentence}">{cells}</div>'
+        f'<p class="key">{sentence}{outlined}.</p></div>'
     )
 
 

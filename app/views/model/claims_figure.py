@@ -88,7 +88,7 @@ def claims_takeaway(verdicts: Sequence[Verdict]) -> str:
     'Nothing was checked.'
     """
     number = Counter[str](verdict.holds for verdict in verdicts)
-    said = [
+    sentence = [
         f"{number[holds]} {one if number[holds] == 1 else several}"
         for holds, one, several in (
             ("holds", "holds of this one", "hold of this one"),
@@ -98,7 +98,7 @@ def claims_takeaway(verdicts: Sequence[Verdict]) -> str:
         )
         if number[holds]
     ]
-    return f"Of {number.total()} common claims, {', '.join(said)}." if said else "Nothing was checked."
+    return f"Of {number.total()} common claims, {', '.join(sentence)}." if sentence else "Nothing was checked."
 
 
 def claims_frame(verdicts: Sequence[Verdict]) -> pd.DataFrame:
@@ -119,8 +119,8 @@ def _item(verdict: Verdict, link: tuple[str, str] | None) -> str:
     null = f'<p class="null">{escape(verdict.null)}</p>' if verdict.null else ""
     why = f'<a href="{escape(link[0])}">See why: {escape(link[1])}</a>' if link else ""
     bar = f"<details><summary>When would it hold?</summary><p>{escape(verdict.bar)}</p></details>"
-    said = f'<p class="said">{escape(verdict.claim)}</p><p>{escape(verdict.figure)}</p>'
-    return f'<li>{chip}<div>{said}{null}<div class="more">{why}{bar}</div></div></li>'
+    sentence = f'<p class="said">{escape(verdict.claim)}</p><p>{escape(verdict.figure)}</p>'
+    return f'<li>{chip}<div>{sentence}{null}<div class="more">{why}{bar}</div></div></li>'
 
 
 def claims(
@@ -244,8 +244,8 @@ def _loaded_python(model: str) -> str:
     """How the model is loaded, with what the settings ask for."""
     source = f'BUNDLED_MODELS["{model}"]' if model in BUNDLED_MODELS else repr(model)
     chosen = {option: getattr(settings(), option) for option in ("revision", "device", "dtype")}
-    said = "".join(f", {option}={value!r}" for option, value in chosen.items() if value not in ("", "auto"))
-    return f"load_model({source}{said})"
+    sentence = "".join(f", {option}={value!r}" for option, value in chosen.items() if value not in ("", "auto"))
+    return f"load_model({source}{sentence})"
 
 
 def _population(source: Source | None, verdicts: tuple[Verdict, ...]) -> str:

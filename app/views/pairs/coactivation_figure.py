@@ -74,7 +74,7 @@ def layer_pairs(lift: Result, support: Result, test: PairTest, rule: RouterRule)
         raise OptionError(
             f"layer {rule.layer} has no pairs to hold against chance",
             expected="tokens with two experts and more, as many for each",
-            do="choose another layer, or other tokens in the side column",
+            do="choose another layer, or other tokens in the sidebar",
         )
     z_ef, p_ef, q_ef = (part[: rule.experts, : rule.experts] for part in (test.z_ef, test.p_ef, test.q_ef))
     tested = PairTest(z_ef, p_ef, q_ef, test.documents)
@@ -162,15 +162,16 @@ def lift_name(pairs: LayerPairs, expert: int, other: int) -> str:
 
 def lift_takeaway(pairs: LayerPairs, layer: str) -> str:
     """How many pairs lie beyond chance, how much that is, and the pair furthest from it to either side."""
-    said = _how_far(pairs, layer)
+    sentence = _how_far(pairs, layer)
     sure_ef = pairs.sure_ef
     if not sure_ef.any():
-        return f"{said} No pair is beyond chance with enough support."
+        return f"{sentence} No pair is beyond chance with enough support."
     tested = int(np.count_nonzero(np.triu(np.isfinite(pairs.test.q_ef + pairs.support_ef), 1)))
     above, below = (int(np.count_nonzero(np.triu(sure_ef & side, 1))) for side in _sides(pairs))
     one, two = strongest_pair(pairs)
     return (
-        f"{said} Of {tested:,} pairs {above:,} meet more and {below:,} less than by chance; most of all experts {one} "
+        f"{sentence} Of {tested:,} pairs {above:,} meet more and {below:,} less than by chance; "
+        f"most of all experts {one} "
         f"and {two}, {number(pairs.lift_ef[one, two])} times chance."
     )
 
@@ -201,8 +202,8 @@ def pair_sentence(pairs: LayerPairs, one: int, two: int) -> str:
     shared, expected = pairs.support_ef[one, two], pairs.expected_ef[one, two]
     plural = "" if shared == 1 else "s"
     chance = f"chance would give {number(expected)}: {number(lift)} times chance"
-    said = f"Together in {shared:,.0f} token{plural}; {chance}."
-    return f"{said} {_evidence(pairs, one, two)}"
+    sentence = f"Together in {shared:,.0f} token{plural}; {chance}."
+    return f"{sentence} {_evidence(pairs, one, two)}"
 
 
 def _evidence(pairs: LayerPairs, one: int, two: int) -> str:
@@ -239,9 +240,9 @@ def explained_words(
     layer: int, *, same: Result | None, other: Result | None, context: Result | None, domain: Result | None
 ) -> str:
     """How much of a layer's routes its words and domains explain; nothing where it is not known."""
-    said = []
+    sentences = []
     if same is not None and other is not None and context is not None and np.isfinite(context.value[layer]):
-        said.append(
+        sentences.append(
             f"From one document to another a word keeps {100 * same.value[layer]:.0f} % of its experts, and different "
             f"words have {100 * other.value[layer]:.0f} % in common: {100 * context.value[layer]:.0f} % of what can "
             "differ is the context's, the rest the word's own."
@@ -249,8 +250,10 @@ def explained_words(
     if domain is not None and np.isfinite(domain.value[layer]) and domain.value[layer] != 0:  # 0 bits: one domain
         chance = 0.0 if domain.null is None else float(domain.null[layer])
         by_chance = f", {number(chance)} by chance" if chance else ""
-        said.append(f"A document's domain tells {number(domain.value[layer] + chance)} bits of an expert{by_chance}.")
-    return " ".join(said)
+        sentences.append(
+            f"A document's domain tells {number(domain.value[layer] + chance)} bits of an expert{by_chance}."
+        )
+    return " ".join(sentences)
 
 
 def known_pairs(page: Page, layer: int) -> tuple[LayerPairs, Result]:

@@ -74,13 +74,13 @@ def step_from(found: Result, rule: RouterRule, following: RouterRule, expert: in
 def step_takeaway(step: Step, expert: int, layer: str, next_layer: str) -> str:
     """The most frequent next expert, beside chance; and what the shown ones are together."""
     times = step.share_n / np.where(step.chance_n > 0, step.chance_n, np.nan)
-    said = (
+    lead = (
         f"After expert {expert} of layer {layer}, {100 * step.share_n[0]:.0f} % of the tokens go to expert "
         f"{step.expert_n[0]} of layer {next_layer} first: {number(times[0])} times as many as of all tokens."
     )
     if not step.other_share > 0:
-        return said
-    return f"{said} The {len(step.share_n)} shown take {100 * step.share_n.sum():.0f} %, {step.others} others the rest."
+        return lead
+    return f"{lead} The {len(step.share_n)} shown take {100 * step.share_n.sum():.0f} %, {step.others} others the rest."
 
 
 def step_plot(step: Step, expert: int, *, height: int = 380) -> go.Figure:
@@ -180,10 +180,10 @@ def same_takeaway(same: Result) -> str:
     value, null = float(same.value[-1]), np.nan if same.null is None else float(same.null[-1])
     if not value > 0:
         return "No two tokens take the same path through all layers."
-    said = f"Two tokens at random take the same path with a chance of 1 in {number(1 / value)}"
+    lead = f"Two tokens at random take the same path with a chance of 1 in {number(1 / value)}"
     if not null > 0:
-        return f"{said}."
-    return f"{said}; were layers independent, 1 in {number(1 / null)}: {number(value / null)} times as likely."
+        return f"{lead}."
+    return f"{lead}; were layers independent, 1 in {number(1 / null)}: {number(value / null)} times as likely."
 
 
 def same_plot(lines: Sequence[tuple[str, Result]]) -> go.Figure:

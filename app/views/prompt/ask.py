@@ -7,6 +7,7 @@ import streamlit as st
 from gatescope.app.charts.token_heatmap import striking_cell
 from gatescope.app.components import read_live_text
 from gatescope.app.shell import address
+from gatescope.app.shell.model_choice import choose_model
 from gatescope.app.shell.session import watcher
 from gatescope.corpora.bundled import domains, languages
 from gatescope.models.bundled_captures import WELCOME_TEXT
@@ -47,7 +48,7 @@ def ask(worker: ModelWorker, linked: Document | None) -> None:
         st.text_area(
             BOX,
             key="text",
-            height=104,
+            height=68,
             placeholder="Type or paste a text …",
             persist_state="session",
             help="It is read by the model on this server and goes nowhere else.",
@@ -63,7 +64,7 @@ def ask(worker: ModelWorker, linked: Document | None) -> None:
             )
             with st.popover("Options", icon=":material/tune:"):
                 _options(worker)
-            _model_choice(worker)
+            choose_model(worker, _take_model)
             _count(worker)
     with beside:
         st.pills(
@@ -162,13 +163,13 @@ def _length(worker: ModelWorker, text: str) -> None:
         return
     tokens = worker.count_tokens(text, chat=bool(st.session_state.get("chat")))
     limit = worker.prompt_limit
-    said = f"{tokens:,} of {limit:,} tokens"
+    sentence = f"{tokens:,} of {limit:,} tokens"
     if tokens > limit:
-        st.caption(f":red[{said}: shorten it by {tokens - limit:,}]")
+        st.caption(f":red[{sentence}: shorten it by {tokens - limit:,}]")
     elif tokens > NEAR * limit:
-        st.caption(f":orange[{said}: {limit - tokens:,} left]")
+        st.caption(f":orange[{sentence}: {limit - tokens:,} left]")
     else:
-        st.caption(said)
+        st.caption(sentence)
 
 
 def _options(worker: ModelWorker) -> None:
@@ -197,16 +198,6 @@ def _chosen(worker: ModelWorker) -> "CaptureOptions":
         temperature=state.get("temperature") or 1.0,
         seed=state.get("seed") or 0,
         chat=bool(state.get("chat")) and worker.model is not None and worker.model.has_chat_template,
-    )
-
-
-def _model_choice(worker: ModelWorker) -> None:
-    offered = settings().offered
-    if len(offered) == 1:
-        return
-    st.session_state["model"] = address.current().model
-    st.selectbox(
-        "Model", offered, key="model", label_visibility="collapsed", width=260, on_change=_take_model, args=(worker,)
     )
 
 

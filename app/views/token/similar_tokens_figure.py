@@ -29,7 +29,7 @@ def near(page: Page, record: RoutingRecord, number: int, token: int, href: Href)
         raise OptionError(
             "no other word among the tokens that count",
             expected="a text of several words",
-            do="choose other tokens in the side column (nothing may have been generated), or release the slice",
+            do="choose other tokens in the sidebar (nothing may have been generated), or release the slice",
         )
     return near_figure(pool, found, quoted(record, record.token_t[token]), href)
 

@@ -115,10 +115,10 @@ def _how_firm(record: RoutingRecord, token: int, firm: Firmness) -> str:
     layer = int(np.nanargmin(firm.margin_l))
     name = layer_names(record.layers)[layer]
     known, close = int(np.isfinite(firm.margin_l).sum()), int(firm.is_close_l.sum())
-    said = "A firm route: no layer's choice" if not close else f"The choice of {close} of {known} layers"
+    sentence = "A firm route: no layer's choice" if not close else f"The choice of {close} of {known} layers"
     verb = "is" if close < 2 else "are"
     return (
-        f"{said} {verb} within a bfloat16 step of another. Closest is layer {name}: expert "
+        f"{sentence} {verb} within a bfloat16 step of another. Closest is layer {name}: expert "
         f"{_last(record, token, layer)} is ahead of {_rejected(record, token, layer)} by {firm.margin_l[layer]:.2g}; "
         f"a step there is {firm.brain_l[layer]:.2g}."
     )
@@ -173,20 +173,22 @@ def _chips(record: RoutingRecord, token: int, layer: int, firm: Firmness, href: 
         if expert == record.empty:
             continue
         share = 1 / len(ids_k) if weight_k is None else abs(float(weight_k[slot])) / total
-        said = "" if weight_k is None else f"{weight_k[slot]:.2f}"
-        found.append(_chip(href(layer, expert), expert, said, f"Expert {expert}, weight {said or 'not known'}", share))
+        sentence = "" if weight_k is None else f"{weight_k[slot]:.2f}"
+        found.append(
+            _chip(href(layer, expert), expert, sentence, f"Expert {expert}, weight {sentence or 'not known'}", share)
+        )
     if firm.is_close_l[layer] and record.rejected_tl is not None and record.rejected_tl[token, layer] != record.empty:
         expert = int(record.rejected_tl[token, layer])
         found.append(_chip(href(layer, expert), expert, "not run", f"Expert {expert}, nearly chosen", None))
     return found
 
 
-def _chip(link: str, expert: int, said: str, label: str, share: float | None) -> str:
+def _chip(link: str, expert: int, sentence: str, label: str, share: float | None) -> str:
     style = f' style="flex: {share:.4f} 1 {60 * share:.1f}%"' if share is not None else ""
     kind = "chip" if share is not None else "chip hollow"
     return (
         f'<a class="{kind}"{style} href="{escape(link, quote=True)}" title="{label}">'
-        f'<span class="unseen">Expert </span><b>{expert}</b><span class="unseen">: </span>{said}</a>'
+        f'<span class="unseen">Expert </span><b>{expert}</b><span class="unseen">: </span>{sentence}</a>'
     )
 
 

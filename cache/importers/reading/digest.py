@@ -11,13 +11,13 @@ from gatescope.routing.record import SIMULATION, Provenance
 
 
 def provenance_of(
-    files: Iterable[Path], given: Given, *, engine: str, said: Mapping[str, str] | None = None
+    files: Iterable[Path], given: Given, *, engine: str, about: Mapping[str, str] | None = None
 ) -> Provenance:
     """The provenance of every record of a trace; `said` is what the trace itself says of its model.
 
     The fingerprint is the model's where it is known; otherwise a digest of the files, marked as such.
     """
-    files, told = list(files), dict(said or {})
+    files, told = list(files), dict(about or {})
     if told.get("engine") == SIMULATION:  # whatever model is named, it did not make these routes
         given = replace(given, model="", fingerprint="")
     return Provenance(

@@ -18,7 +18,7 @@ from gatescope.cache.importers.reading.plain_table import (
     Table,
     checked,
     document_of,
-    layers_said,
+    layers_from,
 )
 from gatescope.routing.errors import TraceError
 from gatescope.routing.record import Document
@@ -40,18 +40,18 @@ def plain_npz(path: Path, _given: Given, report: Report) -> Iterator[Table]:
         columns = {name: members[name] for name in (*ROUTES, *PER_TOKEN) if name in members}
         for name, member in columns.items():
             _check_shape(name, member, (tokens, layers, slots))
-        said = {name: members[f"layer_{name}"].whole() for name in LAYER if f"layer_{name}" in members}
+        fields = {name: members[f"layer_{name}"].whole() for name in LAYER if f"layer_{name}" in members}
         about = {name: _word(members[name]) for name in ABOUT if name in members}
         known = {*columns, *ABOUT, *(f"layer_{name}" for name in LAYER), *(f"document_{name}" for name in LABELS)}
         for name in sorted(members.keys() - known):
             report.leave_out("an array of no known name", f"{path}, {name}")
         scores = columns["logits"].shape[2] if "logits" in columns else 0
-        if scores and "experts" not in said:
-            said["experts"] = np.array(scores)
+        if scores and "experts" not in fields:
+            fields["experts"] = np.array(scores)
         labels = _documents(members, where)
         yield Table(
             names=frozenset(members),
-            seen=layers_said(said, layers, slots, where),
+            seen=layers_from(fields, layers, slots, where),
             about=about,
             document=labels,
             scores=scores,

@@ -23,7 +23,7 @@ from gatescope.cache.importers.reading.plain_table import (
     Table,
     checked,
     document_of,
-    layers_said,
+    layers_from,
 )
 from gatescope.cache.importers.reading.rows import ABSENT
 from gatescope.cache.importers.reading.vocabulary import Vocabulary
@@ -69,21 +69,21 @@ def plain_parquet(path: Path, given: Given, report: Report) -> Iterator[Table]:
         yield _table(file, known, _said(schema, path), given, path)
 
 
-def _table(file: pq.ParquetFile, known: Sequence[str], said: Mapping[str, Any], given: Given, path: Path) -> Table:
+def _table(file: pq.ParquetFile, known: Sequence[str], header: Mapping[str, Any], given: Given, path: Path) -> Table:
     """The columns of known names, and what the file says of them."""
     blocks = sorted(int(name.removeprefix("ids_layer")) for name in known if name.startswith("ids_layer"))
     widths = {name: _width(file, name, path) for name in known if _LAYER.fullmatch(name)}
-    layer = {name: said[f"layer_{name}"] for name in LAYER if f"layer_{name}" in said} | {"block": blocks}
+    layer = {name: header[f"layer_{name}"] for name in LAYER if f"layer_{name}" in header} | {"block": blocks}
     layer.setdefault("k", _kept(given, [widths[f"ids_layer{block}"] for block in blocks], path))
     scores = max((width for name, width in widths.items() if name.startswith("logits")), default=0)
     if scores:
         layer.setdefault("experts", [widths.get(f"logits_layer{block}", scores) for block in blocks])
-    seen = layers_said(layer, len(blocks), 0, str(path))
+    seen = layers_from(layer, len(blocks), 0, str(path))
     columns = _Columns(path, blocks, max(seen.k), scores)
     return Table(
         names=columns.check(frozenset(known)),
         seen=replace(seen, slots=max(seen.k)),
-        about={name: str(said[name]) for name in ABOUT if name in said},
+        about={name: str(header[name]) for name in ABOUT if name in header},
         document=columns.document,
         scores=scores,
         parts=lambda rows: columns.parts(file, known, rows),
@@ -110,20 +110,20 @@ def _is_list(kind: pa.DataType) -> bool:
 def _said(schema: pa.Schema, path: Path) -> dict[str, Any]:
     """What the file's metadata says of layers and model."""
     try:
-        said = json.loads((schema.metadata or {}).get(KEY, b"{}"))
+        header = json.loads((schema.metadata or {}).get(KEY, b"{}"))
     except ValueError as error:
         raise TraceError(
             f"{path}: metadata 'trace' that is not JSON ({error})", expected="an object", do="write json.dumps(…)"
         ) from error
     names = {*ABOUT, *(f"layer_{name}" for name in LAYER if name != "block")}
-    if not isinstance(said, dict) or said.keys() - names:
-        found = sorted(said.keys() - names) if isinstance(said, dict) else type(said).__name__
+    if not isinstance(header, dict) or header.keys() - names:
+        found = sorted(header.keys() - names) if isinstance(header, dict) else type(header).__name__
         raise TraceError(
             f"{path}: metadata 'trace' with {found}",
             expected=f"an object of {', '.join(sorted(names))}",
             do="rename it",
         )
-    return said
+    return header
 
 
 def _width(file: pq.ParquetFile, name: str, path: Path) -> int:
@@ -239,10 +239,10 @@ class _Columns:
         self.document.update([last] if last else [])
         for number, row in zip(numbers.tolist(), first.tolist(), strict=True):
             if number not in self.document:
-                said = {
+                header = {
                     name: self._text(batch, name, row) for name in LABELS if f"document_{name}" in batch.schema.names
                 }
-                self.document[number] = document_of(self._names.texts.get(number, str(number)), said)
+                self.document[number] = document_of(self._names.texts.get(number, str(number)), header)
 
     def _text(self, batch: pa.RecordBatch, name: str, row: int) -> str:
         value = batch.column(f"document_{name}")[row].as_py()

@@ -48,21 +48,21 @@ def checked(name: str, array: NDArray[Any], where: str, *, first: int = 0) -> ND
     return array
 
 
-def document_of(id: str, said: Mapping[str, str]) -> Document:
+def document_of(id: str, labels: Mapping[str, str]) -> Document:
     """A document by its labels; `id` where none is said."""
     return Document(
-        text=said.get("text", ""),
-        id=said.get("id", id),
-        source=said.get("source", ""),
-        domain=said.get("domain", ""),
-        language=said.get("language", ""),
+        text=labels.get("text", ""),
+        id=labels.get("id", id),
+        source=labels.get("source", ""),
+        domain=labels.get("domain", ""),
+        language=labels.get("language", ""),
     )
 
 
-def layers_said(said: Mapping[str, Any], count: int, slots: int, where: str) -> Seen:
+def layers_from(labels: Mapping[str, Any], count: int, slots: int, where: str) -> Seen:
     """What a file says of its layers: one value for all of them, or one for each."""
     check_count(count, where)
-    values = {name: _for_each(name, value, count, where) for name, value in said.items()}
+    values = {name: _for_each(name, value, count, where) for name, value in labels.items()}
     more = {name: [_typed(name, each, where) for each in values[name]] for name in values if name in MORE}
     whole = {name: [_whole(name, each, where) for each in values.get(name, ())] for name in ("block", "k", "experts")}
     return Seen(count=count, slots=slots, blocks=whole["block"], k=whole["k"], experts=whole["experts"], more=more)

@@ -78,7 +78,7 @@ class Trace:
         self._last_document = int(numbers[-1])
         ids_tlk, weight_tlk = _in_order(rows.ids_tlk, rows.weight_tlk)
         slots = max(rule.k for rule in self.layers)
-        said = pieces or {}
+        known = pieces or {}
         yield RoutingRecord(
             ids_tlk=_narrow(ids_tlk[..., :slots], self.layers),
             weight_tlk=None if weight_tlk is None else weight_tlk[..., :slots],
@@ -90,7 +90,7 @@ class Trace:
             documents=tuple(documents(int(number)) for number in numbers),
             layers=self.layers,
             provenance=self.provenance,
-            pieces={token: said[token] for token in np.unique(rows.token_t).tolist() if token in said},
+            pieces={token: known[token] for token in np.unique(rows.token_t).tolist() if token in known},
         )
 
     def _without_faults(self, rows: Rows) -> Rows:

@@ -214,13 +214,10 @@ PATHS = {page.address: "" if page is PAGES[0] else page.address for page in PAGE
 
 
 def go_to(page, name: str) -> None:
-    """Go to another page as a reader does: through the menu of its group."""
+    """Go to another page as a reader does: by its link in the sidebar."""
     wanted = next(each for each in PAGES if each.address == name)
-    page.get_by_test_id("stTopNav").get_by_role("button", name=wanted.group, exact=True).click()
-    page.get_by_role("menuitem", name=wanted.title, exact=True).click()
-    page.wait_for_function(
-        "path => location.pathname.slice(1) === path && !document.querySelector('[role=menu]')", arg=PATHS[name]
-    )
+    page.get_by_test_id("stSidebarNav").get_by_role("link", name=wanted.title, exact=True).click()
+    page.wait_for_function("path => location.pathname.slice(1) === path", arg=PATHS[name])
     settled(page)
 
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.app.browser.harness import errors, go_to, settled
+from tests.app.browser.harness import PAGES, errors, go_to, settled
 
 pytestmark = pytest.mark.browser
 
@@ -50,3 +50,40 @@ def test_a_claim_leads_to_the_page_that_shows_why(visit):
     page.wait_for_url(re.compile(r"/domains\?.*by=language"))
     settled(page)
     assert errors(page) == []
+
+
+def test_ctrl_k_finds_a_page_and_explains_a_word_without_the_mouse(visit):
+    page = visit("layers")
+    settled(page)
+    page.keyboard.press("Control+k")
+    page.wait_for_function(
+        "() => document.activeElement?.closest('[role=dialog]') && document.activeElement.tagName === 'INPUT'"
+    )
+    page.keyboard.type("group-limited")
+    page.get_by_role("option", name="Group-limited routing · what it means").wait_for()
+    page.keyboard.press("Enter")
+    page.get_by_text("Experts stand in groups, often one a machine.").wait_for()
+    page.keyboard.press("Escape")
+    page.get_by_role("dialog").wait_for(state="detached")
+    page.keyboard.press("Control+k")
+    page.wait_for_function(
+        "() => document.activeElement?.closest('[role=dialog]') && document.activeElement.tagName === 'INPUT'"
+    )
+    page.keyboard.type("pairs · page")
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile("/pairs"))
+    settled(page)
+    assert errors(page) == []
+
+
+@pytest.mark.parametrize("width", [1300, 390])
+def test_every_page_is_one_click_away_and_the_one_shown_is_marked(visit, width):
+    page = visit("domains", width=width)
+    settled(page)
+    if width < 640:
+        page.get_by_test_id("stExpandSidebarButton").click()
+    links = page.get_by_test_id("stSidebarNavLink")
+    assert links.count() == len(PAGES)
+    assert all(each.is_visible() for each in links.all())
+    marked = page.locator("[data-testid=stSidebarNavLink][aria-current=page]")
+    assert marked.count() == 1 and marked.get_by_text("Domains").is_visible()
