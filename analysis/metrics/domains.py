@@ -63,7 +63,7 @@ def token_share_of_group(tally: Tally, ask: MetricOptions) -> Result:
 
 
 @metric(
-    title="Leaning towards a group",
+    title="Usage difference of a group",
     unit="1 (difference of shares of tokens)",
     axes="gle",
     range=(-1, 1),
@@ -165,7 +165,7 @@ def profile_shift(tally: Tally, ask: MetricOptions) -> Result:
 
 
 @metric(
-    title="Groups that lean on an expert",
+    title="Groups that favour an expert",
     unit="1 (share of groups)",
     axes="le",
     range=(0, 1),

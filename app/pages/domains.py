@@ -9,6 +9,7 @@ from gatescope.app.shell.page import open_page
 from gatescope.app.views.domains.by_group import choose_groups, show_if_computed
 from gatescope.app.views.domains.decoding_figure import decoding, support
 from gatescope.app.views.domains.divergence import show_apart, show_languages
+from gatescope.app.views.domains.group_profile import show_profile
 from gatescope.app.views.domains.groups_figure import PLURALS
 from gatescope.app.views.domains.mutual_information_figure import split, told
 from gatescope.app.views.domains.specialization import show_usage_difference
@@ -44,6 +45,8 @@ def main() -> None:
             meanwhile="Computing what the words alone explain",
             key="compute-split",
         )
+    st.header(f"One {groups.by} at a time", divider="gray", anchor=False)
+    show_profile(groups)
     st.header("Expert specialization", divider="gray", anchor=False)
     show_usage_difference(groups)
     st.header("How far apart", divider="gray", anchor=False)

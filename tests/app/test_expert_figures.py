@@ -8,9 +8,9 @@ import pytest
 from gatescope.analysis.comparison.expert_flow import Flow, PlaceLoad
 from gatescope.analysis.labels.expert_words import Contexts, ExpertWord, Vocabulary
 from gatescope.analysis.registry import Result
+from gatescope.app.charts.forest import forest
 from gatescope.app.views.expert import coactivation_figure as partners
 from gatescope.app.views.expert import groups_figure as groups
-from gatescope.app.views.expert.forest_figure import forest
 from gatescope.app.views.expert.profile_figure import (
     UsageDifference,
     busiest,
@@ -82,7 +82,10 @@ def test_tiles_hold_the_same_and_escape_labels():
     facts = dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)<small>", shown))
     assert facts["Load"] == "2.00 ×" and facts["Rank by load"] == "1 of 2"
     assert facts["State"] == "too little to tell" and facts["Weight given"] == "not recorded"
-    assert facts["Leans to (domain)"] == "&lt;b&gt;x&lt;/b&gt;" and facts["Leans to (language)"] == "not labelled"
+    assert (
+        facts["Used more for (domain)"] == "&lt;b&gt;x&lt;/b&gt;"
+        and facts["Used more for (language)"] == "not labelled"
+    )
     assert "+12.5 points of tokens, q = 0.003" in shown
 
 

@@ -5,10 +5,10 @@ import pytest
 
 from gatescope.analysis.registry import Result
 from gatescope.app.charts.depth import number
+from gatescope.app.charts.forest import forest
 from gatescope.app.charts.lines import MOST_NAMED, add_stroke, named_layer_axis
 from gatescope.app.charts.plots import MOST_MARKED, add_line, plot
 from gatescope.app.charts.similarity import same_plot as same_word_plot
-from gatescope.app.views.expert.forest_figure import forest
 from gatescope.app.views.pairs.transitions_figure import MOST_DECADES, same_plot
 
 

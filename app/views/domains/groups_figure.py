@@ -233,7 +233,7 @@ def split_notes(shown: pd.DataFrame, by: str) -> tuple[tuple[str, str], ...]:
     )
 
 
-class Leanings(NamedTuple):
+class UsageDifferences(NamedTuple):
     """Experts × groups of one layer: values, what is not beyond chance, and the colours."""
 
     values_eg: NDArray[np.float64]
@@ -241,7 +241,7 @@ class Leanings(NamedTuple):
     scale: Scale
 
 
-def differences(found: Result, layer: int, experts: int) -> Leanings:
+def differences(found: Result, layer: int, experts: int) -> UsageDifferences:
     """The usage differences of one layer's experts, faint where q is not small."""
     values_eg = found.value[:, layer, :experts].T
     q_eg = np.full(values_eg.shape, np.nan) if found.q is None else found.q[:, layer, :experts].T
@@ -254,7 +254,7 @@ def differences(found: Result, layer: int, experts: int) -> Leanings:
         palette="diverging",
         pool="far",
     )
-    return Leanings(values_eg, ~(q_eg <= SURE), scale)
+    return UsageDifferences(values_eg, ~(q_eg <= SURE), scale)
 
 
 def usage_difference_takeaway(found: Result, layer: int, names: Sequence[str], by: str) -> str:

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from gatescope.analysis.comparison.ablation import Loss, smallest_shown
 from gatescope.app.charts.figure import Chart, Figure
-from gatescope.app.views.expert.forest_figure import forest
+from gatescope.app.charts.forest import forest
 
 MOST_TEXTS = 100_000
 QUESTION = "What does the model lose without it?"

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from gatescope.analysis.comparison.expert_flow import PlaceLoad, place_load
 from gatescope.analysis.registry import Result
 from gatescope.app.charts.figure import Chart, Figure
+from gatescope.app.charts.forest import forest
 from gatescope.app.charts.page import Page
-from gatescope.app.views.expert.forest_figure import forest
 from gatescope.app.views.expert.profile_figure import Chosen
 from gatescope.routing.errors import OptionError
 from gatescope.server.measures import call
@@ -25,7 +25,7 @@ def groups_question(by: str) -> str:
     return f"Does it work more on some {by}s?"
 
 
-def groups_frame(share: Result, lean: Result, layer: int, expert: int) -> pd.DataFrame:
+def groups_frame(share: Result, difference: Result, layer: int, expert: int) -> pd.DataFrame:
     """A row for each group, the one that uses the expert most first."""
     frame = pd.DataFrame(
         {
@@ -33,8 +33,8 @@ def groups_frame(share: Result, lean: Result, layer: int, expert: int) -> pd.Dat
             "share_of_tokens": share.value[:, layer, expert],
             "low": _column(share.low, layer, expert, len(share.groups)),
             "high": _column(share.high, layer, expert, len(share.groups)),
-            "usage_difference": lean.value[:, layer, expert],
-            "q": _column(lean.q, layer, expert, len(share.groups)),
+            "usage_difference": difference.value[:, layer, expert],
+            "q": _column(difference.q, layer, expert, len(share.groups)),
         }
     )
     return frame[np.isfinite(frame["share_of_tokens"])].sort_values(
@@ -201,8 +201,8 @@ def groups(page: Page, chosen: Chosen) -> Figure:
             do="choose such a corpus as A above, such as the probe set",
         )
     share = page.measure("token_share_of_group", by=by)
-    lean = page.measure("usage_difference", by=by)
-    frame = groups_frame(share, lean, chosen.layer, chosen.expert)
+    difference = page.measure("usage_difference", by=by)
+    frame = groups_frame(share, difference, chosen.layer, chosen.expert)
     rule = page.source.record.layers[chosen.layer]
     load = page.measure("relative_load").value[chosen.layer, chosen.expert]
     whole = float(load) * rule.k / rule.experts

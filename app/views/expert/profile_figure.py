@@ -101,11 +101,11 @@ def glance(page: Page, chosen: Chosen) -> Figure:
     """How busy an expert is and what it is used for."""
     layer, expert = chosen.layer, chosen.expert
     load, state = (page.measure(name) for name in ("relative_load", "expert_state"))
-    mass, leans = page.if_known("relative_gate_mass"), {by: _usage_difference(page, by, chosen) for by in LABELS}
+    mass, differences = page.if_known("relative_gate_mass"), {by: _usage_difference(page, by, chosen) for by in LABELS}
     standing = float(state.value[layer, expert])
     return replace(
-        glance_words(chosen.name, expert, load, standing, leans, layer, page.population),
-        body=(Html(tiles(load, mass, standing, leans, layer, expert)),),
+        glance_words(chosen.name, expert, load, standing, differences, layer, page.population),
+        body=(Html(tiles(load, mass, standing, differences, layer, expert)),),
         frame=lambda: glance_frame(load, mass, state, layer),
         at={"layer": layer},
     )
@@ -122,14 +122,14 @@ def glance_words(
     expert: int,
     load: Result,
     state: float,
-    leans: Mapping[str, UsageDifference | None],
+    differences: Mapping[str, UsageDifference | None],
     at: int,
     population: str,
 ) -> Figure:
     """What is said around the tiles; `layer` is its name and `at` its number."""
     order = by_load(load.value[at])
     value = load.value[at, expert]
-    sure = [f"for {lean.group}" for lean in leans.values() if lean is not None and lean.is_sure and lean.more > 0]
+    sure = [f"for {lean.group}" for lean in differences.values() if lean is not None and lean.is_sure and lean.more > 0]
     difference = f" It is used more often {' and '.join(sure)}." if sure else ""
     called = f", and is {STATES[int(state)]}" if np.isfinite(state) and state else ""
     return Figure(
@@ -149,7 +149,10 @@ def glance_words(
                 "State",
                 "hot: significantly above twice an even share; cold: significantly below a tenth; dead: never chosen.",
             ),
-            ("Leans to", "the group with the largest share of its tokens beyond all other documents, if q ≤ 0.05."),
+            (
+                "Used more for",
+                "the group with the largest share of its tokens beyond all other documents, if q ≤ 0.05.",
+            ),
             ("Not this", "a label. Which words a group has is part of it: see the words below, and Domains."),
         ),
     )
@@ -177,7 +180,7 @@ def tiles(
     load: Result,
     mass: Result | None,
     state: float,
-    leans: Mapping[str, UsageDifference | None],
+    differences: Mapping[str, UsageDifference | None],
     layer: int,
     expert: int,
 ) -> str:
@@ -193,7 +196,7 @@ def tiles(
             "not recorded" if mass is None else f"{mass.value[layer, expert]:.2f} ×",
             _ends(mass, layer, expert),
         ),
-        *(_difference(by, lean) for by, lean in leans.items()),
+        *(_difference(by, lean) for by, lean in differences.items()),
     ]
     items = "".join(
         f"<div><dt>{escape(name)}</dt><dd>{escape(value)}<small>{escape(more)}</small></dd></div>"
@@ -209,7 +212,7 @@ def _ends(found: Result | None, layer: int, expert: int) -> str:
 
 
 def _difference(by: str, lean: UsageDifference | None) -> tuple[str, str, str]:
-    name = f"Leans to ({by})"
+    name = f"Used more for ({by})"
     if lean is None:
         return name, "not labelled", ""
     if not lean.is_sure or lean.more <= 0:
