@@ -48,7 +48,7 @@ def main() -> None:
         view = view if source is None else _introduced(source, view)
     with picture:
         if source is not None:
-            show(source, view, worker)
+            show(source, reference_of(view), view, worker)
         elif worker.loading.phase in (Phase.WAITING, Phase.RUNNING) or current_request().job is not None:
             st.skeleton(height=420)
 

@@ -47,7 +47,7 @@ def words(page: AppTest) -> str:
 
 def test_the_bare_page_follows_the_most_striking_token_of_the_example(opened):
     said = words(opened())
-    _, token = striking_cell(load_welcome_capture("sift-softmax"), "margin")
+    _, token = striking_cell(load_welcome_capture("sift-softmax"), "expert")
     assert f"Token {token} “" in said
     for question in ("Which experts took", "How firmly", "Which other words", "Is the route the word's"):
         assert question in said

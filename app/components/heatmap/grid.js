@@ -43,6 +43,7 @@ export const litToken = ({ cursor, pin }) => cursor?.column ?? pin?.column ?? nu
 export function drawGrid(heatmap) {
   const { parts, scene, model, routes } = heatmap, { theme, ratio } = scene;
   const width = parts.gridStage.clientWidth;
+  heatmap.gridWidth = width;
   if (!routes || width === 0) return;
   const measure = contextOf(parts.gridCells);
   measure.font = `12px ${theme.font}`;

@@ -201,15 +201,24 @@ function takeRoutes(heatmap, routes) {
   heatmap.routes = routes.layers.length === heatmap.model.rowCount && routes.tokens === heatmap.model.columnCount ? routes : null;
   heatmap.asked = 0;
   if (heatmap.chosen && !heatmap.took) setChosen(heatmap, heatmap.chosen);
-  if (isDrawn(heatmap)) showRoutes(heatmap);
+  if (!isDrawn(heatmap)) return;
+  if (heatmap.grid && heatmap.grid.routes === heatmap.routes) showMore(heatmap);
+  else showRoutes(heatmap);
 }
 
 /** @param {Drawn} heatmap */
 function showRoutes(heatmap) {
   drawGrid(heatmap);
+  showMore(heatmap);
+}
+
+/**
+ * More routes: what is known of the token that is looked at.
+ * @param {Drawn} heatmap
+ */
+function showMore(heatmap) {
   showGrid(heatmap);
-  showReadout(heatmap);
-  heatmap.gridWidth = heatmap.parts.gridStage.clientWidth;
+  showReadout(heatmap, { isQuiet: true });
 }
 
 /**

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from gatescope.hooks import CaptureOptions
 
 BOX = "Your text"
+BESIDE = "beside"
+"""Where a session keeps the id of the capture that its next one is compared with."""
 POLL_SECONDS = 0.4
 QUICK_SECONDS = 1.0
 """How long a page waits for a pass before it starts to show progress."""
@@ -62,6 +64,14 @@ def ask(worker: ModelWorker, linked: Document | None) -> None:
                 on_click=run,
                 args=(worker,),
             )
+            if (shown := _shown(worker)) is not None:
+                st.button(
+                    "Run and compare",
+                    icon=":material/compare:",
+                    on_click=run_beside,
+                    args=(worker, shown),
+                    help="Change a word and see which tokens go to other experts than in the text that is shown.",
+                )
             with st.popover("Options", icon=":material/tune:"):
                 _options(worker)
             choose_model(worker, _take_model)
@@ -74,7 +84,24 @@ def ask(worker: ModelWorker, linked: Document | None) -> None:
 
 def run(worker: ModelWorker) -> None:
     """Ask for a capture of the text in the box; what was asked before is left."""
+    st.session_state.pop(BESIDE, None)
     current_request().submit(worker, st.session_state.get("text", ""), lambda: _chosen(worker))
+
+
+def run_beside(worker: ModelWorker, shown: str) -> None:
+    """Ask for a capture of the text in the box, to be compared with the capture that is shown."""
+    run(worker)
+    st.session_state[BESIDE] = shown
+
+
+def _shown(worker: ModelWorker) -> str | None:
+    """The id of the text that is shown, the example's where nothing was asked for; None while the box is empty."""
+    if not st.session_state.get("text", "").strip():
+        return None
+    if (capture := address.current().capture) is not None:
+        return capture
+    found = worker.recall(WELCOME_TEXT)
+    return None if found is None else found.id
 
 
 def leave(worker: ModelWorker) -> None:
@@ -120,7 +147,12 @@ def _arrive(request: CaptureRequest, source: Source) -> None:
     view = address.current()
     layer, token = striking_cell(source.record, view.quantity) or (None, None)
     request.notice = source.notice
-    address.change(**address.NO_PINS | {"capture": source.id, "layer": layer, "token": token})
+    parts = address.NO_PINS | {"capture": source.id, "layer": layer, "token": token}
+    if (before := st.session_state.pop(BESIDE, None)) is not None:
+        parts |= {"reference": before if before != source.id else None}
+        if before == source.id:
+            request.notice = f"{request.notice} The text is the one that was shown: change a word first.".strip()
+    address.change(**parts)
 
 
 @st.fragment(run_every=POLL_SECONDS)

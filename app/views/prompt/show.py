@@ -28,6 +28,7 @@ from gatescope.app.shell import address
 from gatescope.app.shell.figure import parquet_bytes
 from gatescope.app.shell.links import linker
 from gatescope.app.shell.messages import plain
+from gatescope.app.views.prompt.change import show_change
 from gatescope.routing.record import Flag, RoutingRecord
 from gatescope.server.measures import Reading
 from gatescope.server.memo_cache import MemoCache
@@ -43,7 +44,7 @@ if TYPE_CHECKING:  # torch takes seconds to import
 _figures = MemoCache()
 
 
-def show(source: Source, view: View, worker: ModelWorker) -> None:
+def show(source: Source, reference: Source | None, view: View, worker: ModelWorker) -> None:
     """Draw one document of a capture."""
     record = document_of(source, view.document or 0)
     _document_choice(source, view)
@@ -52,6 +53,7 @@ def show(source: Source, view: View, worker: ModelWorker) -> None:
         _pinned(record, view)
     with picture:
         _picture(source, record, view)
+        show_change(source, reference, view)
     _header(record, worker)
     _take_away(source, record, view)
 
