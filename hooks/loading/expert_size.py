@@ -6,7 +6,7 @@ import torch
 from transformers import AutoConfig
 
 from gatescope.hooks.discovery.find import experts_paths
-from gatescope.hooks.loading.load import model_class
+from gatescope.hooks.loading.model_class import model_class
 from gatescope.hooks.loading.outline import outline
 from gatescope.hooks.loading.weights import resolve
 

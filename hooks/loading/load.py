@@ -6,17 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
 from gatescope.hooks.layers.probing import PROBE_TOKENS, forward, input_device, probe_inputs
 from gatescope.hooks.loading.config_limits import check_config
 from gatescope.hooks.loading.model import LoadedModel
+from gatescope.hooks.loading.model_class import model_class
 from gatescope.hooks.loading.proofs import keep, made_with, recall
 from gatescope.hooks.loading.routers import read_routers
 from gatescope.hooks.loading.selfcheck import check
 from gatescope.hooks.loading.threads import Threads
+from gatescope.hooks.loading.unweighted import size_before_download
 from gatescope.hooks.loading.weights import (
     check_fingerprint,
     check_memory,
@@ -68,6 +69,13 @@ def load_model(
     """
     place = choose_device(device)
     on_stage(f"looking for {name}")
+    with _reading:
+        ahead = size_before_download(str(name), revision)
+    if ahead is not None:
+        size = ahead.parameters * choose_dtype(dtype, place, ahead.parameters, ahead.stored).itemsize
+        if device != SPREAD:
+            check_memory(size, place, str(name))
+        on_stage(_about_to_read("downloading", str(name), ahead.parameters, size, place))
     folder = resolve(str(name), revision)
     check_config(folder.path)
     files = check_weights(folder.path)
@@ -78,7 +86,7 @@ def load_model(
     if device != SPREAD:
         check_memory(files.parameters * number.itemsize, place, folder.name)
     size = files.parameters * number.itemsize
-    on_stage(_about_to_read(folder.name, files.parameters, size, place))
+    on_stage(_about_to_read("reading", folder.name, files.parameters, size, place))
     with _reading:
         model = _read(folder.path, number, None if device == SPREAD else place, trust_remote_code)
     tokenizer = AutoTokenizer.from_pretrained(folder.path, local_files_only=True, trust_remote_code=trust_remote_code)
@@ -102,13 +110,13 @@ def load_model(
     return loaded
 
 
-def _about_to_read(name: str, parameters: int, size: int, place: torch.device) -> str:
-    """What reading the weights will take, in words."""
+def _about_to_read(doing: str, name: str, parameters: int, size: int, place: torch.device) -> str:
+    """What the weights take, in words: their size in memory, what is free of it, and roughly how long reading takes."""
     free, seconds = free_memory(place), size / READ_SPEED
     about = f"about {seconds / 60:.0f} minutes" if seconds > 90 else f"about {max(seconds, 1):.0f} s"
     return (
-        f"reading {name}: {parameters / 1e9:.2f} billion weights, {size / 2**30:.1f} GiB of the "
-        f"{free / 2**30:.1f} GiB free, {about}"
+        f"{doing} {name}: {parameters / 1e9:.2f} billion weights, {size / 2**30:.1f} GiB of the "
+        f"{free / 2**30:.1f} GiB free, {about}{' to read them' if doing != 'reading' else ''}"
     )
 
 
@@ -219,17 +227,6 @@ def _read(path: Path, dtype: torch.dtype, device: torch.device | None, trust_rem
         ) from refusal
     _check_whole(path, info["missing_keys"])
     return model.eval() if device is None else _placed(model, device)
-
-
-def model_class(config: Any) -> Any:
-    """The transformers class to load: the one that wrote the weights, where it has a head; else a causal model's.
-
-    A name alone is looked up in transformers; no code that lies beside the weights is chosen by it.
-    """
-    written_by = next(iter(getattr(config, "architectures", None) or ()), "")
-    named = getattr(transformers, written_by, None) if "For" in written_by else None
-    is_own = isinstance(named, type) and issubclass(named, transformers.PreTrainedModel)
-    return named if is_own and not hasattr(config, "auto_map") else AutoModelForCausalLM
 
 
 def _check_whole(path: Path, missing: Collection[str]) -> None:

@@ -4,16 +4,12 @@ import math
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
-from transformers import AutoConfig
 
 from gatescope.hooks.discovery.find import experts_paths
 from gatescope.hooks.layers.site import block_of, stack_of
-from gatescope.hooks.loading.config_limits import check_config
-from gatescope.hooks.loading.load import model_class
-from gatescope.hooks.loading.weights import resolve
-from gatescope.routing.errors import DenseModelError, ModelNotFoundError, RouterOutputError
+from gatescope.hooks.loading.unweighted import build
+from gatescope.routing.errors import DenseModelError, RouterOutputError
 from gatescope.routing.router import RouterRule
 
 SLOTS = ("top_k", "num_experts_per_tok", "num_experts_per_token", "moe_top_k", "experts_per_token", "k")
@@ -27,19 +23,7 @@ def outline(name: str | Path, *, revision: str = "") -> tuple[RouterRule, ...]:
     "unknown", and there are no scales, groups or shared experts.
     Errors: ModelNotFoundError, DenseModelError; RouterOutputError where the numbers are nowhere to be read.
     """
-    path = resolve(str(name), revision, files=("config.json",)).path
-    check_config(path)
-    try:
-        config = AutoConfig.from_pretrained(path, local_files_only=True)
-        kind = model_class(config)
-        with torch.device("meta"):
-            model = kind.from_config(config) if hasattr(kind, "from_config") else kind(config)
-    except (ValueError, KeyError, ImportError) as refusal:
-        raise ModelNotFoundError(
-            f"{path} is no model that transformers can build: {refusal}",
-            expected="a config.json of a known family, needing no code of its own",
-            do="check config.json's model_type",
-        ) from refusal
+    model, config = build(name, revision)
     paths = experts_paths(model)
     if not paths:
         raise DenseModelError(

@@ -28,6 +28,8 @@ WHOLE_FILE = 2**30  # files up to this size are hashed whole; of larger ones, ev
 BLOCKS, BLOCK = 64, 2**20
 FINGERPRINT = "fingerprint.txt"
 """Where a folder says the fingerprint of its files; the bundled models do."""
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+"""Either of these says that a hub's model is on this disk."""
 CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
@@ -47,10 +49,15 @@ class WeightFiles(NamedTuple):
     stored: str
 
 
+def is_folder(name: str) -> bool:
+    """Whether a name is that of a folder, there or not, and not a hub's."""
+    return Path(name).expanduser().exists() or name.startswith((".", "/", "~"))
+
+
 def resolve(name: str, revision: str = "", *, files: Sequence[str] = PATTERNS) -> Folder:
     """The folder of a model: itself, or files out of the hub's. Errors: ModelNotFoundError, ModelAccessError."""
     path = Path(name).expanduser()
-    if path.exists() or name.startswith((".", "/", "~")):
+    if is_folder(name):
         return Folder(_checked_folder(path), path.resolve().name, "")
     return _snapshot(name, revision, files)
 

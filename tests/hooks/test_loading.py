@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -222,6 +223,33 @@ def test_a_hub_id_is_downloaded_or_what_stands_in_the_way_is_said(folder, tmp_pa
     assert "name='here/tiny'" in known and "c0ffee" in known
     assert gated.startswith(ModelAccessError.__name__) and "hf auth login" in gated
     assert unknown.startswith(ModelNotFoundError.__name__) and "knows no model 'nobody/nothing'" in unknown
+
+
+def load_in_process(endpoint, home, name):
+    """The stages of loading a hub's model in a new process, and the error that ends them."""
+    code = (
+        "import sys\nfrom gatescope.hooks import load_model\nfrom gatescope.routing.errors import GatescopeError\n"
+        "try:\n    load_model(sys.argv[1], on_stage=print)\n"
+        "except GatescopeError as e:\n    print(type(e).__name__, e.found)\n"
+    )
+    settings = environment(endpoint, home)
+    done = subprocess.run([sys.executable, "-c", code, name], capture_output=True, text=True, cwd=ROOT, env=settings)
+    return done.stdout.splitlines()
+
+
+@pytest.mark.slow
+def test_a_hub_model_says_its_size_before_a_weight_is_downloaded_and_too_large_a_one_is_refused(folder, tmp_path):
+    weights = check_weights(folder).parameters
+    with serving(folder) as address:
+        stages = load_in_process(address, tmp_path / "home", "here/tiny")
+    assert f"downloading here/tiny: {weights / 1e9:.2f} billion weights" in stages[1]
+    assert "checking the files of here/tiny" in stages[2]
+    large = tmp_path / "large"
+    large.mkdir()
+    transformers.DeepseekV3Config(architectures=["DeepseekV3ForCausalLM"], dtype="bfloat16").save_pretrained(large)
+    with serving(large) as address:
+        *_, said = load_in_process(address, tmp_path / "other", "here/tiny")
+    assert re.match(r"ModelMemoryError here/tiny needs 12\d\d\.\d GiB for its weights", said)
 
 
 @pytest.mark.slow
