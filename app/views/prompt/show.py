@@ -9,7 +9,14 @@ import streamlit as st
 
 from gatescope.app.charts.card import card
 from gatescope.app.charts.page import captured_by
-from gatescope.app.charts.token_heatmap import (
+from gatescope.app.components import Expert, Grid, Pick, encode_routes, token_matrix, took, window_first
+from gatescope.app.components.links import linked
+from gatescope.app.shell import address
+from gatescope.app.shell.figure import parquet_bytes
+from gatescope.app.shell.links import linker
+from gatescope.app.shell.messages import plain
+from gatescope.app.views.prompt.change import show_change
+from gatescope.drawing.token_heatmap import (
     TokenFigure,
     changes,
     close_calls,
@@ -22,13 +29,6 @@ from gatescope.app.charts.token_heatmap import (
     view_title,
     views,
 )
-from gatescope.app.components import Expert, Grid, Pick, encode_routes, token_matrix, took, window_first
-from gatescope.app.components.links import linked
-from gatescope.app.shell import address
-from gatescope.app.shell.figure import parquet_bytes
-from gatescope.app.shell.links import linker
-from gatescope.app.shell.messages import plain
-from gatescope.app.views.prompt.change import show_change
 from gatescope.routing.record import Flag, RoutingRecord
 from gatescope.server.measures import Reading
 from gatescope.server.memo_cache import MemoCache

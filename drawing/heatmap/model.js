@@ -58,15 +58,6 @@ import { plainSigns } from "./signs.js";
 /** @typedef {Omit<Header, "bits"> & Cells & Derived} Model A matrix as the painters and the keys know it. */
 
 /**
- * The message as it was before Python deflated it.
- * @param {Uint8Array<ArrayBuffer>} bytes
- */
-export async function inflate(bytes) {
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
-  return new Uint8Array(await new Response(stream).arrayBuffer());
-}
-
-/**
  * Read one message; the layout is at the head of encode.py.
  * @param {Uint8Array<ArrayBuffer>} bytes
  */
