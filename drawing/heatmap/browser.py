@@ -8,7 +8,7 @@ _HERE = Path(__file__).parent
 
 
 def script(host: str) -> str:
-    """The script of a host, and of all that it draws with: `streamlit`, `pin`, `feed`."""
+    """The script of a host, and of all that it draws with: `streamlit`, `pin`, `feed`, `page` or `widget`."""
     return join_modules(_HERE / f"{host}.js")
 
 
@@ -20,3 +20,13 @@ def style() -> str:
 def markup() -> str:
     """The elements that the script fills."""
     return (_HERE / "heatmap.html").read_text("utf-8")
+
+
+def trace_style() -> str:
+    """The look of a trace outside the dashboard, with light and dark colours of its own."""
+    return (_HERE / "trace.css").read_text("utf-8") + style()
+
+
+def trace_markup() -> str:
+    """The elements of a trace outside the dashboard."""
+    return (_HERE / "trace.html").read_text("utf-8").replace("<!-- heatmap -->", markup())

@@ -155,7 +155,7 @@ function take(heatmap, model) {
  */
 function isOffered(model, what) {
   /** @type {Record<string, boolean>} */
-  const offers = { span: model.can_span, rows: model.can_open_rows, stops: Boolean(model.bits.stops), grid: model.has_grid };
+  const offers = { span: model.can_span, rows: model.can_open_rows, stops: Boolean(model.bits.stops), grid: model.has_grid, experts: model.can_open_experts };
   return offers[what];
 }
 

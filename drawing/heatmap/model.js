@@ -31,6 +31,7 @@ import { plainSigns } from "./signs.js";
  * @property {boolean} square
  * @property {boolean} can_span
  * @property {boolean} can_open_rows
+ * @property {boolean} can_open_experts whether the host has a page of each expert
  * @property {string[]} hues colours of experts
  * @property {boolean} has_grid whether routes come, to be drawn by layer and expert
  */

@@ -160,6 +160,7 @@ def _extra(key: str, options: Options) -> dict[str, object]:
         "has_grid": options.get("grid") is not None,
         "can_span": options.get("on_span") is not None,
         "can_open_rows": options.get("on_row") is not None,
+        "can_open_experts": options.get("grid") is not None,
     }
 
 
