@@ -8,6 +8,7 @@ from dataclasses import replace
 from hashlib import sha256
 from html import unescape
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -180,3 +181,15 @@ def test_a_widget_needs_its_extra_and_says_so(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "anywidget", None)
     with pytest.raises(OptionError, match=r"gatescope\[notebook\]"):
         gatescope.show(build_record()).widget()
+
+
+def test_the_docs_read_a_file_without_gatescope(tmp_path, monkeypatch):
+    record = build_record(["a", " b", "c", "d"], layers=3, experts=8, k=2)
+    to_html(record, tmp_path / "trace.html")
+    monkeypatch.chdir(tmp_path)
+    docs = (Path(__file__).parents[3] / "docs" / "sharing.md").read_text("utf-8")
+    [code] = [block for block in re.findall(r"```python\n(.*?)```", docs, re.DOTALL) if "zlib" in block]
+    assert "gatescope" not in code
+    found: dict = {}
+    exec(code, found)
+    assert (found["ids"] == record.ids_tlk).all()
