@@ -11,7 +11,17 @@ import typer
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from gatescope.cli.output import ProveAgain, errors_shown, going_on, stderr, stdout
+from gatescope.cli.output import (
+    Name,
+    ProveAgain,
+    command_line,
+    errors_shown,
+    going_on,
+    name_of,
+    say_where,
+    stderr,
+    stdout,
+)
 from gatescope.routing.errors import OptionError
 from gatescope.routing.record import Document
 
@@ -20,6 +30,7 @@ if TYPE_CHECKING:  # torch takes seconds to import
     from gatescope.hooks import LoadedModel
     from gatescope.routing.router import RouterRule
     from gatescope.server.settings import Settings
+    from gatescope.server.study_progress import StudyProgress
     from gatescope.studies.blocks import Seen, Share
     from gatescope.studies.plan import Plan
     from gatescope.studies.run_blocks import Progress
@@ -32,7 +43,8 @@ SHOWN = 20
 
 def capture(
     corpus: Annotated[str, typer.Argument(help="probe (the bundled texts), a file, a folder, or hub:owner/name.")],
-    out: Annotated[Path, typer.Option(help="Folder of the study; one that was begun is gone on with.")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the study (default: in the workspace).")] = None,
+    name: Name = "",
     model: Annotated[str, typer.Option(help="A bundled model's name, a folder or a hub id.")] = "",
     detail: Annotated[str, typer.Option(help="counts, ids or weights: what is kept of every token.")] = "weights",
     scores: Annotated[float, typer.Option(min=0, max=1, help="Share of documents to keep all scores of.")] = 0.0,
@@ -49,10 +61,14 @@ def capture(
     revision: Annotated[str | None, typer.Option(help="Commit, tag or branch of a hub model.")] = None,
     prove_again: ProveAgain = False,
 ) -> None:
-    """Run a corpus through a model and keep its routing. Stopped at any moment, the same command goes on."""
+    """Run a corpus through a model and keep its routing. Stopped at any moment, the same command goes on.
+
+    It stands in the Library of the dashboard from its first block on, unless --out names a folder and --name nothing.
+    """
     with errors_shown(), going_on(out):
         from gatescope.cache.study import StudyFolder
         from gatescope.hooks import CaptureOptions
+        from gatescope.server.landing import Asked, landing
         from gatescope.server.settings import settings_with
         from gatescope.studies.blocks import Share
         from gatescope.studies.plan import Detail, Long, Plan
@@ -65,22 +81,33 @@ def capture(
             model=model or None, device=device, dtype=dtype, revision=revision, prove_again=prove_again or None
         )
         texts, share = corpus_of(corpus, bad), Share.parse(shard)
-        seen = _counted(texts) if not corpus.startswith("hub:") else None
-        plan = Plan(
-            options=CaptureOptions(max_new_tokens=new_tokens),
-            detail=kept,
-            scores=scores,
-            long=long_texts,
-            batch_tokens=batch_tokens or _begun_with(out),
-        )
-        with _local(settings) if engine == "local" else _on_ray(settings, workers) as running:
-            plan, recipe, layers = running.ask(_fitted, plan, corpus, _first(texts))
-            folder = StudyFolder.create(out, recipe)
-            _mend(folder, verify=verify)
-            _say(_sizes(layers, plan, seen))
-            done = _run(running, texts, folder, plan, share, seen)
-            running.finish(folder, done)
+        asked = Asked(out=out, name=name, suggested=f"{name_of(corpus)}-{name_of(settings.model)}")
+        with landing(
+            settings,
+            asked,
+            what="gatescope capture" + f" --shard {shard}" * (share.of > 1),
+            command=command_line(),
+            model=settings.model,
+            share=share.name,
+        ) as place:
+            seen = _counted(texts) if not corpus.startswith("hub:") else None
+            plan = Plan(
+                options=CaptureOptions(max_new_tokens=new_tokens),
+                detail=kept,
+                scores=scores,
+                long=long_texts,
+                batch_tokens=batch_tokens or _begun_with(place.captured),
+            )
+            place.doing.begin("loading the model")
+            with _local(settings) if engine == "local" else _on_ray(settings, workers) as running:
+                plan, recipe, layers = running.ask(_fitted, plan, corpus, _first(texts))
+                folder = StudyFolder.create(place.captured, recipe)
+                _mend(folder, verify=verify)
+                _say(_sizes(layers, plan, seen))
+                done = _run(running, texts, folder, plan, share, seen, place.doing)
+                running.finish(folder, done)
         tell(folder, done, texts)
+        say_where(settings, place.id)
 
 
 def _check(name: str, given: str, known: tuple[Word, ...]) -> Word:
@@ -210,8 +237,11 @@ def _run(
     plan: "Plan",
     share: "Share",
     seen: "Seen | None",
+    doing: "StudyProgress",
 ) -> "Progress":
-    """Capture with a bar: documents, tokens a second, and the time that is left."""
+    """Capture with a bar: documents, tokens a second, and the time that is left; `doing` is told the same."""
+    doing.begin("capturing")
+    doing.of_documents, doing.of_characters = (seen.documents, seen.characters) if seen else (0, 0)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -226,8 +256,18 @@ def _run(
             speed = progress.tokens / max(progress.seconds, 1e-9)
             said = f"{progress.seen.documents:,} documents, {speed:,.0f} tokens/s"
             bars.update(task, completed=progress.seen.characters, said=said)
+            note(doing, progress, seen)
 
         return running.capture(iter(texts), folder, plan, share=share, on_progress=tell)
+
+
+def note(doing: "StudyProgress", progress: "Progress", seen: "Seen | None") -> None:
+    """How far a capture is, for whoever looks at the Library; `seen` is all there is to read, where that is known."""
+    doing.documents, doing.characters = progress.seen.documents, progress.seen.characters
+    doing.of_documents = seen.documents if seen else 0
+    doing.of_characters = seen.characters if seen else 0
+    doing.tokens, doing.seconds = progress.tokens, progress.seconds
+    doing.new_characters = doing.characters if seen and not progress.there else 0
 
 
 def tell(folder: "StudyFolder", done: "Progress", texts: Iterable[Document]) -> None:

@@ -120,7 +120,7 @@ def _capture(settings: "Settings", text: str, options: "CaptureOptions") -> Trac
             without_idle_options(options),
             on_progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
-    id = identify(model.provenance(), text, options, secret=server_secret(settings.cache_dir))
+    id = identify(model.provenance(), text, options, secret=server_secret(settings.workspace))
     return Traced(id, record, model)
 
 

@@ -261,5 +261,5 @@ def _new_id(server: Server, digest: bytes, how: str, visitor: str) -> str:
     """The id of an import: of its bytes, how they were read, and whose it is. Two visitors never share an import."""
     options = {"imported": how} | ({"owner": visitor} if visitor else {})
     return capture_id(
-        fingerprint="", text=digest.hex(), options=options, secret=server_secret(server.settings.cache_dir)
+        fingerprint="", text=digest.hex(), options=options, secret=server_secret(server.settings.workspace)
     )

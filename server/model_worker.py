@@ -40,7 +40,7 @@ class ModelWorker:
         is_present: Callable[[str], bool] = lambda _watcher: True,
     ) -> None:
         self.name, self._settings, self._capture_cache = name, settings, capture_cache
-        self._secret = server_secret(settings.cache_dir)
+        self._secret = server_secret(settings.workspace)
         self.queue = JobQueue(
             limit=settings.queue_limit, is_present=lambda watcher: watcher == name or is_present(watcher)
         )
@@ -124,7 +124,7 @@ class ModelWorker:
     def _note(self, text: str) -> Path:
         chosen = self._settings
         recipe = "\0".join((self.name, chosen.revision, chosen.device, chosen.dtype, text))
-        return chosen.cache_dir / f"recall-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}"
+        return chosen.workspace / f"recall-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}"
 
     def check(self, text: str, options: "CaptureOptions") -> "Prompt":
         """The text as the model reads it; refused, before anything is queued, where this server does not take it."""

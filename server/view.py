@@ -19,6 +19,8 @@ _SLICE = re.compile(
 FACETS = ("own", "prompt", "generated", "format")
 """Which tokens count: the text's own (read and written), only one kind of these, or special and template ones."""
 
+_PART = re.compile(r"[a-z0-9-]{1,60}")
+
 LABELS = ("domain", "language")
 MOST_UNKNOWN = 3
 """How many unknown parameters of an address are named."""
@@ -37,8 +39,8 @@ class Span(NamedTuple):
 class View:
     """One state of the dashboard, the same for every page. None means "not said".
 
-    `token` and `span` count within `document`, a document within `capture`. `problems` are sentences about what was
-    dropped.
+    `token` and `span` count within `document`, a document within `capture`. `part` is the open part of its page.
+    `problems` are sentences about what was dropped.
 
     >>> view = read_view({"c": "abcdefghijklmnop", "t": "7"}, quantities=("margin",), models=("sift-softmax",))
     >>> view.capture, view.token, view.layer, view.quantity
@@ -57,6 +59,7 @@ class View:
     facet: str = FACETS[0]
     slice: str | None = None
     by: str = LABELS[0]
+    part: str | None = None
     problems: tuple[str, ...] = ()
 
     def within(self, *, tokens: int, layers: int, experts: int | None = None, documents: int = 1) -> "View":
@@ -91,6 +94,7 @@ class View:
             "by": self.by if self.by != default.by else None,
             "view": self.quantity if self.quantity != default.quantity else None,
             "m": self.model if self.model != default.model else None,
+            "p": self.part,
         }
         return {name: str(value) for name, value in pairs.items() if value is not None}
 
@@ -110,6 +114,7 @@ class ViewParts(TypedDict, total=False):
     facet: str
     slice: str | None
     by: str
+    part: str | None
 
 
 def read_view(params: Mapping[str, str], *, quantities: tuple[str, ...], models: tuple[str, ...]) -> View:
@@ -128,6 +133,7 @@ def read_view(params: Mapping[str, str], *, quantities: tuple[str, ...], models:
         facet=said.choice("f", FACETS),
         slice=said.matching("s", _SLICE, "a slice such as domain:code, language:de or documents:0-4.9"),
         by=said.choice("by", LABELS),
+        part=said.matching("p", _PART, "the name of a part of a page"),
     )
     said.unknown()
     return replace(view, problems=tuple(said.problems))

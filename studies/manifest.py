@@ -4,6 +4,7 @@
 <studies>/<id>/texts.jsonl.gz   its documents, until all of them are captured and counted
 <studies>/<id>/capture/         their routes, block by block (see `cache.study`)
 <studies>/<id>/analysis/        results (see `studies.write`)
+<studies>/<id>/lease.*.json     who works on it now (see `cache.lease`)
 """
 
 import gzip
@@ -45,6 +46,7 @@ class StudyManifest:
     block_characters, batch_tokens, longest    how the corpus is cut and batched: as it was begun, so it goes on
     problem     why it failed: found, expected, do
     imported    the format it was read from, where another engine recorded it, and what was and was not understood
+    command     the command that made it, and goes on with it; empty where a server did
     """
 
     id: str
@@ -66,6 +68,7 @@ class StudyManifest:
     understood: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    command: str = ""
 
     @property
     def error(self) -> GatescopeError | None:

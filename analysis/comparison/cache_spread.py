@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from gatescope.analysis.statistics.bootstrap import bootstrap
 from gatescope.analysis.statistics.shares import ratio
 from gatescope.analysis.tally.cache_depths import LRU, find_depths
-from gatescope.analysis.tally.locality import by_layer
+from gatescope.analysis.tally.layers import by_layer
 from gatescope.routing.record import RoutingRecord
 
 MOST_BLOCKS = 600

@@ -115,7 +115,7 @@ def unit_points(
     Source      Square roots of shares, Hellinger 1909; Legendre and Gallagher 2001 for ordination.
     """
     layers = _layers(layer, len(tally.layers))
-    count_ule = tally.table("assignments")[:, list(facets)].sum(axis=1)[:, layers]
+    count_ule = tally.summed("assignments", facets)[:, layers]
     slots_u = count_ule.sum(axis=(1, 2))
     row_n, remarks = _chosen(slots_u > 0, most, seed, "documents or blocks without assignments")
     labels, names = {}, {}

@@ -11,7 +11,6 @@ from gatescope.analysis.labels.composition import checked_documents, of_ids
 from gatescope.analysis.labels.words import ById, by_id
 from gatescope.analysis.statistics.information import (
     ExcessInformation,
-    Shuffles,
     against_null,
     mutual_information_bits,
     of_shuffles,
@@ -278,9 +277,10 @@ def _flipped(
 ) -> Iterator[NDArray[np.float64]]:
     """Profiles with every document's departure added or taken away, a bounded number of shuffles at a time."""
     step = max(1, _CHUNK_CELLS // max(1, predicted_ge.size))
+    own_gd = [np.flatnonzero(design.group_d == group) for group in range(design.groups)]
     for start in range(0, len(design.sign_bd), step):
         sign_bd = design.sign_bd[start : start + step]
-        moved_bge = Shuffles(np.broadcast_to(design.group_d, sign_bd.shape), design.groups).sums(moved_de, sign_bd)
+        moved_bge = np.stack([sign_bd[:, own_d] @ moved_de[own_d] for own_d in own_gd], axis=1)
         yield np.maximum(predicted_ge + moved_bge - moved_bge.mean(axis=1, keepdims=True), 0.0)
 
 

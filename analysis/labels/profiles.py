@@ -85,9 +85,8 @@ class Tested(NamedTuple):
 
 def labelled(tally: Tally, ask: MetricOptions) -> Labelled:
     """Units with tokens of the facets asked for, under their domains or languages."""
-    facets = list(ask.facets)
-    count_ule = tally.table("assignments")[:, facets].sum(axis=1)
-    tokens_u = tally.table("tokens")[:, facets].sum(axis=1)
+    count_ule = tally.summed("assignments", ask.facets)
+    tokens_u = tally.summed("tokens", ask.facets)
     group_u, names = label_numbers([getattr(unit, ask.by) for unit in tally.units])
     order_u = _nameless_order(count_ule, tokens_u, group_u)
     order_u = order_u[tokens_u[order_u] > 0]

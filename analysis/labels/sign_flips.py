@@ -4,19 +4,18 @@ Labels keep their documents and documents their words, so that every label has a
 as it has in truth: which words are looked at, and how much chance alone tells at them, is the same throughout.
 """
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gatescope.analysis.labels.sign_squares import MOST_DOCUMENTS, Words, flipped_layer, words_of
 from gatescope.analysis.labels.words import ById, n_log_n_of, n_log_n_table
-from gatescope.analysis.statistics.jit import jit, threads
+from gatescope.analysis.statistics.jit import in_threads, jit, threads
 
 _LANES = 256
-_PARTS = 16
-"""Parts that words are spread over, whatever the number of threads, so that sums have the same last bits."""
 
 
 class Sums(NamedTuple):
@@ -47,103 +46,71 @@ def flipped_sums(
     """The sums over all words; under a label a word counts if it has `least` tokens there, and so it has under another.
 
     A document departs from what all documents of its stratum do at the word; departures are scaled for what a document
-    adds to its own prediction (HC2), and after signs are flipped the prediction is made anew.
+    adds to its own prediction (HC2), and after signs are flipped the prediction is made anew. Of no more documents than
+    `sign_squares.MOST_DOCUMENTS`, draws are read off one form of the signs, else made one word after another.
     """
     layers, draws = len(table.ids_lpk), len(sign_bd)
+    words = words_of(table, group_d, stratum_d, groups, least)
     n_log_n = n_log_n_table(table.ids_lpk.swapaxes(0, 1))
-    number_d = np.unique(stratum_d, return_inverse=True)[1].astype(np.int64)
-    sign_db = np.ascontiguousarray(sign_bd.T, np.int8)
     once_cl, flipped_lb = np.zeros((4, layers)), np.zeros((layers, draws))
+    if len(group_d) <= MOST_DOCUMENTS:
+
+        def take_layers(rows: slice) -> None:
+            for layer in range(*rows.indices(layers)):
+                once_cl[:, layer], flipped_lb[layer] = flipped_layer(
+                    table.ids_lpk[layer], words, sign_bd, table.experts, n_log_n
+                )
+
+        in_threads(take_layers, layers)
+        return Sums(once_cl[0], once_cl[1], once_cl[2], once_cl[3], flipped_lb)
+    sign_db = np.ascontiguousarray(sign_bd.T, np.int8)
 
     def take(part: slice) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         own_cl, own_lb = np.zeros((4, layers)), np.zeros((layers, draws))
         for start in range(0, draws, _LANES):
             some_db = np.ascontiguousarray(sign_db[:, start : start + _LANES])
             own_cl, some_lb = np.zeros((4, layers)), np.zeros((layers, some_db.shape[1]))
-            _take(
-                table.ids_lpk, table.document_p, table.start_x[part], group_d, number_d, some_db, groups, table.experts,
-                least, n_log_n, own_cl, some_lb,
-            )  # fmt: skip
+            _take(table.ids_lpk, words, part.start, part.stop, some_db, table.experts, n_log_n, own_cl, some_lb)
             own_lb[:, start : start + _LANES] = some_lb
         return own_cl, own_lb
 
+    parts = [slice(*pair) for pair in pairwise(words.part_w.tolist())]
     with ThreadPoolExecutor(max_workers=threads()) as pool:
-        for own_cl, own_lb in pool.map(take, _parts(table.start_x)):
+        for own_cl, own_lb in pool.map(take, parts):
             once_cl += own_cl
             flipped_lb += own_lb
     return Sums(once_cl[0], once_cl[1], once_cl[2], once_cl[3], flipped_lb)
 
 
-def _parts(start_x: NDArray[np.integer]) -> Iterator[slice]:
-    """Bounds of ids in parts of about as many tokens each; the last bound of one part is the first of the next."""
-    runs, last = len(start_x) - 1, 0
-    for part in range(1, _PARTS + 1):
-        stop = int(np.searchsorted(start_x, start_x[-1] * part / _PARTS)) if part < _PARTS else runs
-        if stop > last:
-            yield slice(last, stop + 1)
-            last = stop
-
-
 @jit
 def _take(
     ids_lpk: NDArray[np.unsignedinteger],
-    document_p: NDArray[np.integer],
-    start_x: NDArray[np.integer],
-    group_d: NDArray[np.integer],
-    stratum_d: NDArray[np.integer],
+    words: Words,
+    first: int,
+    stop: int,
     sign_db: NDArray[np.int8],
-    groups: int,
     experts: int,
-    least: int,
     n_log_n: NDArray[np.float64],
     once_cl: NDArray[np.float64],
     flipped_lb: NDArray[np.float64],
 ) -> None:  # pragma: no cover
-    """Some ids, one after another; `once_cl` takes bits, entropy, total and squares."""
-    layers, lanes = len(ids_lpk), sign_db.shape[1]
-    tokens_g, own_g, own_s = np.empty(groups, np.int64), np.empty(groups, np.int64), np.empty(len(group_d), np.int64)
-    kept_p, row_p = np.empty(len(document_p), np.int64), np.empty(len(document_p), np.int64)
-    document_n = np.empty(len(group_d), np.int64)
-    for run in range(len(start_x) - 1):
-        tokens_g[:] = 0
-        for place in range(start_x[run], start_x[run + 1]):
-            tokens_g[group_d[document_p[place]]] += 1
-        labels = 0
-        for group in range(groups):
-            own_g[group] = -1
-            if tokens_g[group] >= least:
-                own_g[group] = labels
-                labels += 1
-        if labels < 2:
-            continue
-        own_s[:] = -1
-        kept, documents, strata = 0, 0, 0
-        for place in range(start_x[run], start_x[run + 1]):
-            document = document_p[place]
-            if own_g[group_d[document]] < 0:
-                continue
-            if documents == 0 or document_n[documents - 1] != document:
-                document_n[documents] = document
-                documents += 1
-                if own_s[stratum_d[document]] < 0:
-                    own_s[stratum_d[document]] = strata
-                    strata += 1
-            kept_p[kept], row_p[kept] = place, documents - 1
-            kept += 1
-        label_n, stratum_n = np.empty(documents, np.int64), np.empty(documents, np.int64)
-        sign_nb = np.empty((documents, lanes), np.int8)
+    """Some words, one after another; `once_cl` takes bits, entropy, total and squares."""
+    for word in range(first, stop):
+        own = slice(words.start_w[word], words.start_w[word + 1])
+        documents = own.stop - own.start
+        sign_nb = np.empty((documents, sign_db.shape[1]), np.int8)
         for n in range(documents):
-            label_n[n] = own_g[group_d[document_n[n]]]
-            stratum_n[n] = own_s[stratum_d[document_n[n]]]
-            sign_nb[n] = sign_db[document_n[n]]
-        count_en = np.zeros((experts, documents), np.int64)
-        for layer in range(layers):
-            count_en[:] = 0
-            for at in range(kept):
-                for expert in ids_lpk[layer, kept_p[at]]:
+            sign_nb[n] = sign_db[words.document_n[own.start + n]]
+        for layer in range(len(ids_lpk)):
+            count_en = np.zeros((experts, documents), np.int64)
+            for at in range(words.place_w[word], words.place_w[word + 1]):
+                for expert in ids_lpk[layer, words.kept_p[at]]:
                     if expert < experts:
-                        count_en[expert, row_p[at]] += 1
-            _word(count_en, label_n, stratum_n, sign_nb, labels, strata, n_log_n, once_cl[:, layer], flipped_lb[layer])
+                        count_en[expert, words.row_p[at]] += 1
+            _word(
+                count_en, words.label_n[own], words.stratum_n[own], sign_nb, words.labels_w[word], words.strata_w[word],
+                n_log_n, once_cl[:, layer], flipped_lb[layer],
+            )  # fmt: skip
 
 
 @jit

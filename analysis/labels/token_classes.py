@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.stats import chi2_contingency
 
 from gatescope.analysis.statistics.information import mutual_information_bits
-from gatescope.analysis.statistics.load import count_by
+from gatescope.analysis.statistics.load import narrow_count_by
 from gatescope.analysis.tally.tally import Reading, TokenRole, statistic
 
 CLASSES = (
@@ -79,11 +79,11 @@ def class_of(piece: str, *, follows_letter: bool = False) -> str:
 
 
 @statistic(per="facet", axes="gcle")
-def class_assignments(reading: Reading) -> NDArray[np.int64]:
+def class_assignments(reading: Reading) -> NDArray[np.unsignedinteger]:
     """Slots that each expert filled, by class of the token's text."""
     record, classes = reading.record, len(CLASSES)
     place_t = reading.group_t.astype(np.int64) * classes + class_t(reading)
-    count_xle = count_by(record.ids_tlk, place_t, len(reading.groups) * classes, record.experts)
+    count_xle = narrow_count_by(record.ids_tlk, place_t, len(reading.groups) * classes, record.experts)
     return count_xle.reshape(len(reading.groups), classes, *count_xle.shape[1:])
 
 
@@ -97,6 +97,9 @@ def class_tokens(reading: Reading) -> NDArray[np.int64]:
 
 def class_t(reading: Reading) -> NDArray[np.int64]:
     """Class of each token, by its own text and the end of the text before it in the document."""
+    if "class_t" in reading.memo:
+        known_t: NDArray[np.int64] = reading.memo["class_t"]
+        return known_t
     record = reading.record
     token_x, place_t = np.unique(record.token_t, return_inverse=True)
     pieces = [record.pieces.get(int(token), "") for token in token_x]
@@ -106,7 +109,9 @@ def class_t(reading: Reading) -> NDArray[np.int64]:
     follows_t = np.zeros(record.tokens, np.int64)
     side_t = record.document_t.astype(np.int64) * 2 + (reading.facet_t == TokenRole.ENCODER)
     follows_t[1:] = ends_x[place_t[:-1]] & (side_t[1:] == side_t[:-1])
-    return both_xs.reshape(-1, 2)[place_t, follows_t].astype(np.int64)
+    found_t: NDArray[np.int64] = both_xs.reshape(-1, 2)[place_t, follows_t].astype(np.int64)
+    reading.memo["class_t"] = found_t
+    return found_t
 
 
 def class_bits(count_lce: NDArray[np.integer]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

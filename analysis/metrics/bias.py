@@ -11,13 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gatescope.analysis.metrics.confidence import (
-    BINS,
     BY,
     QUANTITIES,
-    ROWS,
-    Quantity,
-    Take,
-    bin_of,
     counted,
     declare,
     gate_shares,
@@ -25,7 +20,9 @@ from gatescope.analysis.metrics.confidence import (
 from gatescope.analysis.metrics.load_balance import interval, with_sample_size
 from gatescope.analysis.registry import MetricOptions, Result, metric
 from gatescope.analysis.statistics.shares import entropy_bits, ratio, shares
+from gatescope.analysis.tally.quantities import ROWS, Quantity, Rows, Take
 from gatescope.analysis.tally.tally import FIXED, Reading, Tally, TokenRole, statistic
+from gatescope.analysis.tally.token_values import BINS, bin_of
 from gatescope.routing import RouterRule, RoutingRecord
 
 CLOSE = {
@@ -40,10 +37,11 @@ MARGIN = next(quantity for quantity in QUANTITIES if quantity.name == "selection
 def _scores(of: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> Take:
     """From the raw scores of a layer's experts."""
 
-    def take(record: RoutingRecord, rule: RouterRule, rows: slice) -> NDArray[np.float64] | None:
-        if record.logit_tle is None:
+    def take(some: Rows) -> NDArray[np.float64] | None:
+        logit_tle = some.record.logit_tle
+        if logit_tle is None:
             return None
-        logit_te = record.logit_tle[rows, rule.layer, : rule.experts].astype(np.float64)
+        logit_te = logit_tle[some.rows, some.rule.layer, : some.rule.experts].astype(np.float64)
         return of(np.where(np.isfinite(logit_te), logit_te, np.nan))
 
     return take
@@ -61,6 +59,7 @@ SCORES = (
         "nats",
         "How far the best raw scores stand out, whatever constant is added to all: ln E when all are alike.",
         _scores(_centred),
+        "scores",
         even=lambda rule: float(np.log(rule.experts)),
         uniform="ln E",
         source="Zoph et al. 2022 (ST-MoE), of scores less their mean",
@@ -71,6 +70,7 @@ SCORES = (
         "units of the raw score",
         "Standard deviation of a token's raw scores over experts.",
         _scores(lambda logit_te: logit_te.std(axis=1)),
+        "scores",
         even=lambda _rule: 0.0,
         uniform="0",
         source="Deviation over experts, blind to a constant added to all",
@@ -81,6 +81,7 @@ SCORES = (
         "units of the raw score",
         "Largest absolute raw score of a token: where it grows, half floats lose the differences.",
         _scores(lambda logit_te: np.abs(logit_te).max(axis=1)),
+        "scores",
         source="Zoph et al. 2022 (ST-MoE)",
     ),
 )
@@ -207,7 +208,7 @@ def _layered(
     of: Callable[[NDArray[np.number]], NDArray[np.float64]],
     most: float = np.inf,
 ) -> Result:
-    table_uln = tally.table(name)[:, list(ask.facets)].sum(axis=1)
+    table_uln = tally.summed(name, ask.facets)
     low, high = interval(tally, ask, table_uln, of, bounds=(0.0, most), corrected=of is _soft)
     value_l = of(table_uln.sum(axis=0, keepdims=True))[0]
     absent = [str(layer) for layer in np.flatnonzero(np.isnan(value_l)).tolist()]

@@ -17,7 +17,7 @@ from gatescope.analysis.metrics.locality import FACETS, places
 from gatescope.analysis.registry import Compute, Metric, MetricOptions, Result, metric
 from gatescope.analysis.statistics.shares import ratio
 from gatescope.analysis.tally.cache_depths import BEST, LFU, LRU, find_depths, keep_by_next_uses
-from gatescope.analysis.tally.locality import by_layer
+from gatescope.analysis.tally.layers import by_layer
 from gatescope.analysis.tally.tally import Reading, Tally, statistic
 
 TIMES_K = (1, 2, 3)
@@ -56,10 +56,10 @@ def segment_hits(reading: Reading) -> NDArray[np.int64]:
     k_l = np.array([rule.k for rule in record.layers])
     size = len(record.documents) * FACETS
     count_xlbn = np.zeros((size, len(k_l), len(TIMES_K), 3), np.int64)
-    for column, order_t in ((1, slice(None)), (2, _mixed(reading))):
+    ids_ltk, place_t = by_layer(record.ids_tlk), places(reading)
+    for column, order_t in ((1, None), (2, _mixed(reading))):
         hits_xlbn = np.zeros((size, len(k_l), len(TIMES_K), 2), np.int64)
-        ids_ltk = by_layer(record.ids_tlk[order_t])
-        keep_by_next_uses(ids_ltk, record.document_t, places(reading), k_l, record.experts, hits_xlbn)
+        keep_by_next_uses(ids_ltk, record.document_t, place_t, k_l, record.experts, hits_xlbn, order_t)
         count_xlbn[..., [0, column]] = hits_xlbn
     return count_xlbn.reshape(len(record.documents), FACETS, *count_xlbn.shape[1:])
 
@@ -193,7 +193,7 @@ def segment_cache_hits(tally: Tally, ask: MetricOptions) -> Result:
     Not this    The best possible: it does not look at when an expert is next used (`belady_hit_rate`), so it can be a
                 little lower; nor a policy that can be had, since it knows what comes.
     """
-    table_ulbn = tally.table("segment_hits")[:, list(ask.facets)].sum(axis=1)
+    table_ulbn = tally.summed("segment_hits", ask.facets)
     low_lb, high_lb = interval(tally, ask, table_ulbn, _segment_rate, bounds=(0, 1), corrected=False)
     sums_lbn = table_ulbn.sum(axis=0)
     return Result(
@@ -220,7 +220,7 @@ def segment_cache_excess(tally: Tally, ask: MetricOptions) -> Result:
 
     Undefined   NaN where mixed tokens miss nothing.
     """
-    table_ulbn = tally.table("segment_hits")[:, list(ask.facets)].sum(axis=1)
+    table_ulbn = tally.summed("segment_hits", ask.facets)
     low_lb, high_lb = interval(tally, ask, table_ulbn, _segment_excess, bounds=(-np.inf, 1), corrected=False)
     value_lb = _segment_excess(table_ulbn.sum(axis=0))
     labels = {"b": tuple(f"{times} k" for times in TIMES_K)}
@@ -231,13 +231,16 @@ def _depths(reading: Reading, policy: int, order_t: NDArray[np.integer] | None =
     """Requests of each group and layer by the depth at which a policy's stack has their expert."""
     record = reading.record
     count_glb = np.zeros((len(reading.groups), len(record.layers), record.experts + 1), np.int64)
-    ids_tlk = record.ids_tlk if order_t is None else record.ids_tlk[order_t]  # documents and facets keep their places
-    find_depths(by_layer(ids_tlk), record.document_t, reading.group_t, record.experts, policy, count_glb)
+    ids_ltk = by_layer(record.ids_tlk)
+    find_depths(ids_ltk, record.document_t, reading.group_t, record.experts, policy, count_glb, order_t)
     return count_glb
 
 
 def _mixed(reading: Reading) -> NDArray[np.int64]:
     """The tokens of each document and facet in an order that depends on their words alone, not on the record."""
+    if "mixed" in reading.memo:
+        known_t: NDArray[np.int64] = reading.memo["mixed"]
+        return known_t
     record, place_t = reading.record, places(reading)
     order_t = np.arange(record.tokens)
     for start, end in zip(reading.start_d[:-1], reading.start_d[1:], strict=True):
@@ -247,6 +250,7 @@ def _mixed(reading: Reading) -> NDArray[np.int64]:
         for place in np.unique(place_t[start:end]):
             rows = start + np.flatnonzero(place_t[start:end] == place)
             order_t[rows] = rows[np.argsort(drawn_t[rows - start])]
+    reading.memo["mixed"] = order_t
     return order_t
 
 

@@ -4,75 +4,29 @@ Every quantity is one number per token and layer. Sums by document give means wi
 domain in bins with half floats, `STEPS` to the doubling, as edges: quantiles are exact to a sixteenth.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gatescope.analysis.metrics.load_balance import counts_ule, interval, with_sample_size
 from gatescope.analysis.registry import MetricOptions, Result, metric
-from gatescope.analysis.statistics.shares import entropy_bits, ratio, shares
-from gatescope.analysis.tally.adding import add_known, count_cells
-from gatescope.analysis.tally.tally import Reading, Tally, TokenRole, statistic
-from gatescope.routing import RouterRule, RoutingRecord
+from gatescope.analysis.statistics.shares import ratio, shares
+from gatescope.analysis.tally.quantities import DECLARED, Quantity, Rows, Take, counted_once, first_bin
+from gatescope.analysis.tally.tally import Reading, Tally, statistic
+from gatescope.analysis.tally.token_values import BINS, FIXED, Shares, edges
+from gatescope.routing import RouterRule
 
-FIXED = 2.0**20
-LARGEST = 2.0**12
-"""Numbers beyond this are no scores of a router: they count as not known, and sums stay exact."""
-STEPS = 16
-BINS = 1024
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 BY = ("", "domain", "language")
-ROWS = 4096
-
-Take = Callable[[RoutingRecord, RouterRule, slice], NDArray[np.float64] | None]
-Even = Callable[[RouterRule], float]
 
 
-class Quantity(NamedTuple):
-    """One number per token: how a record gives it for some tokens of a layer, and what an indifferent router has."""
-
-    name: str
-    title: str
-    unit: str
-    meaning: str
-    take: Take
-    even: Even | None = None
-    range: tuple[float | None, float | None] = (0, None)
-    uniform: str = ""
-    source: str = "Shannon 1948"
-
-
-def bin_of(value: NDArray[np.floating]) -> NDArray[np.intp]:
-    """The bin of each number, in the order of the numbers; NaN is not asked for.
-
-    >>> bin_of(np.array([0.0, 0.5, 0.51, 1.0, -1.0])).tolist()
-    [512, 736, 736, 752, 271]
-    """
-    bits = np.asarray(value, np.float16).view(np.uint16) >> 6
-    return np.where(bits < BINS // 2, BINS // 2 + bits, BINS - 1 - bits).astype(np.intp)
-
-
-def edges() -> NDArray[np.float64]:
-    """Least number of each bin, and beyond the last: (BINS + 1,)."""
-    rising = (np.arange(BINS // 2 - STEPS + 1, dtype=np.uint16) << 6).view(np.float16).astype(np.float64)
-    rising[-1] = 2.0**16  # infinity's own bins are never filled
-    half = np.concatenate([rising, np.full(STEPS, 2.0**16)])
-    return np.concatenate([-half[:0:-1], half])
-
-
-def _weights(of: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> Take:
+def _weights(of: Callable[[Shares], NDArray[np.float64]]) -> Take:
     """From the weights of the chosen experts as shares of their sum, NaN where they have none or one is negative."""
 
-    def take(record: RoutingRecord, rule: RouterRule, rows: slice) -> NDArray[np.float64] | None:
-        if record.weight_tlk is None:
-            return None
-        weight_tk = record.weight_tlk[rows, rule.layer].astype(np.float64)
-        total_t1 = weight_tk.sum(axis=1, keepdims=True)
-        usable_t1 = (total_t1 > 0) & (weight_tk >= 0).all(axis=1, keepdims=True)
-        return of(np.divide(weight_tk, total_t1, out=np.full(weight_tk.shape, np.nan), where=usable_t1))
+    def take(rows: Rows) -> NDArray[np.float64] | None:
+        return None if rows.shares is None else of(rows.shares)
 
     return take
 
@@ -95,15 +49,16 @@ def gate_shares(logit_te: NDArray[np.floating], rule: RouterRule) -> NDArray[np.
 def column(name: str, of: Callable[[NDArray[np.float64]], NDArray[np.float64]] = np.asarray) -> Take:
     """From one recorded number per token and layer."""
 
-    def take(record: RoutingRecord, rule: RouterRule, rows: slice) -> NDArray[np.float64] | None:
-        array_tl = getattr(record, name)
-        return None if array_tl is None else of(array_tl[rows, rule.layer].astype(np.float64))
+    def take(some: Rows) -> NDArray[np.float64] | None:
+        array_tl = getattr(some.record, name)
+        return None if array_tl is None else of(array_tl[some.rows, some.rule.layer].astype(np.float64))
 
     return take
 
 
-def _kept(record: RoutingRecord, rule: RouterRule, rows: slice) -> NDArray[np.float64] | None:
+def _kept(some: Rows) -> NDArray[np.float64] | None:
     """From the raw scores, or, where the executed weights are the gate's own shares, from those."""
+    record, rule, rows = some.record, some.rule, some.rows
     if record.logit_tle is not None:
         share_te = gate_shares(record.logit_tle[rows, rule.layer], rule)
         ids_tk = record.ids_tlk[rows, rule.layer]
@@ -111,9 +66,9 @@ def _kept(record: RoutingRecord, rule: RouterRule, rows: slice) -> NDArray[np.fl
         share_tk = np.take_along_axis(share_te, np.where(is_there_tk, ids_tk, 0).astype(np.intp), axis=1)
         kept_t: NDArray[np.float64] = np.where(is_there_tk, share_tk, 0.0).sum(axis=1)
         return kept_t
-    if record.weight_tlk is None:
+    if some.shares is None:
         return None
-    total_t = record.weight_tlk[rows, rule.layer].astype(np.float64).sum(axis=1) / rule.scale
+    total_t = some.shares.total_t / rule.scale
     changed = rule.is_renormalised or rule.has_expert_scales or rule.shares_norm or rule.score != "softmax"
     return np.where((total_t > 1.001) | changed, np.nan, np.minimum(total_t, 1.0))
 
@@ -125,6 +80,7 @@ QUANTITIES = (
         "bits",
         "How undecided the gate is between all experts before it keeps the best, token by token.",
         column("entropy_tl", lambda nats_t: nats_t / np.log(2)),
+        "entropies",
         even=lambda rule: float(np.log2(rule.experts)),
         uniform="log2 E",
     ),
@@ -134,6 +90,7 @@ QUANTITIES = (
         "experts",
         "Between how many equally good experts the gate hesitates: the perplexity of its shares.",
         column("entropy_tl", np.exp),
+        "entropies",
         even=lambda rule: float(rule.experts),
         range=(1, None),
         uniform="E",
@@ -143,7 +100,8 @@ QUANTITIES = (
         "Entropy of the executed weights",
         "bits",
         "How evenly the chosen experts share the output, from 0 (one has it all) to log2 k.",
-        _weights(entropy_bits),
+        _weights(lambda shares: shares.entropy_t),
+        "weights",
         even=lambda rule: float(np.log2(rule.k)),
         uniform="log2 k",
     ),
@@ -152,7 +110,8 @@ QUANTITIES = (
         "Share of the first expert",
         "1 (of the executed weights)",
         "How much of a token's executed weight its first expert has.",
-        _weights(lambda share_tk: share_tk[:, 0]),
+        _weights(lambda shares: shares.share_tk[:, 0]),
+        "weights",
         even=lambda rule: 1 / rule.k,
         range=(0, 1),
         uniform="1 / k",
@@ -163,7 +122,8 @@ QUANTITIES = (
         "Lead of the first expert",
         "1 (of the executed weights)",
         "By how much of the executed weight the first expert is ahead of the second (of nothing, where there is one).",
-        _weights(lambda share_tk: share_tk[:, 0] - share_tk[:, 1:2].sum(axis=1)),
+        _weights(lambda shares: shares.share_tk[:, 0] - shares.share_tk[:, 1:2].sum(axis=1)),
+        "weights",
         even=lambda _rule: 0.0,
         range=(0, 1),
         uniform="0",
@@ -175,6 +135,7 @@ QUANTITIES = (
         "1 (of the gate over all experts)",
         "How much of the gate's preference the chosen experts have together, the rest being dropped.",
         _kept,
+        "weights",
         even=lambda rule: rule.k / rule.experts,
         range=(0, 1),
         uniform="k / E",
@@ -186,6 +147,7 @@ QUANTITIES = (
         "difference of selection scores",
         "How far the last chosen expert is ahead of the best one left out.",
         column("margin_tl"),
+        "margins",
         source="k-th less (k+1)-th selection score",
     ),
     Quantity(
@@ -194,6 +156,7 @@ QUANTITIES = (
         "nats",
         "How large the raw scores are; it grows where a router runs away, but also with any constant added to all.",
         column("lse_tl"),
+        "log-sum-exps",
         range=(None, None),
         source="Zoph et al. 2022 (ST-MoE)",
     ),
@@ -203,63 +166,22 @@ QUANTITIES = (
         "nats squared",
         "Mean square of the log-sum-exp, which training with a z-loss keeps small.",
         column("lse_tl", np.square),
+        "log-sum-exps",
         source="Zoph et al. 2022 (ST-MoE), without its coefficient",
     ),
 )
 
 
-def _values(reading: Reading, quantity: Quantity) -> Iterator[tuple[int, slice, NDArray[np.float64]]]:
-    """A quantity of some tokens of a layer at a time: (layer, rows, values); nothing where it is not recorded."""
-    record = reading.record
-    for rule in record.layers:
-        for start in range(0, max(1, record.tokens), ROWS):
-            rows = slice(start, min(start + ROWS, record.tokens))
-            value_t = quantity.take(record, rule, rows)
-            if value_t is None:
-                return
-            empty_t = (record.ids_tlk[rows, rule.layer] == record.empty).all(axis=1)
-            limit = LARGEST**2 if quantity.name == "z_loss" else LARGEST
-            known_t = np.isfinite(value_t) & (np.abs(value_t) <= limit) & ~empty_t
-            yield rule.layer, rows, np.where(known_t, value_t, np.nan)
-
-
-def _counted(reading: Reading, quantity: Quantity) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
-    """Sums and bins, which are asked for one after the other, of values that are worked out once; None of none."""
-    if quantity.name in reading.memo:
-        both: tuple[NDArray[np.int64], NDArray[np.int64]] | None = reading.memo.pop(quantity.name)
-        return both
-    documents, facets, first = len(reading.record.documents), len(TokenRole), _first_bin(quantity)
-    place_t = reading.record.document_t.astype(np.int64) * facets + reading.facet_t
-    sums_lxn = np.zeros((len(reading.record.layers), documents * facets, 2), np.int64)
-    bins_lgb = np.zeros((len(reading.record.layers), len(reading.groups), BINS - first), np.int64)
-    seen = False
-    for layer, rows, value_t in _values(reading, quantity):
-        seen = True
-        add_known(place_t[rows], value_t, FIXED, sums_lxn[layer])
-        known_t = np.isfinite(value_t)
-        floored_t = value_t[known_t] if not first else np.maximum(value_t[known_t], 0.0) + 0.0
-        count_cells(reading.group_t[rows][known_t], bin_of(floored_t) - first, bins_lgb[layer])
-    sums_xln = np.ascontiguousarray(sums_lxn.swapaxes(0, 1)).reshape(documents, facets, -1, 2)
-    found = (sums_xln, np.ascontiguousarray(bins_lgb.swapaxes(0, 1))) if seen else None
-    reading.memo[quantity.name] = found
-    return found
-
-
 def _sums(reading: Reading, quantity: Quantity) -> NDArray[np.int64] | None:
     """Tokens for which the quantity is known, and its sum in multiples of 1/FIXED, by document and facet."""
-    found = _counted(reading, quantity)
+    found = counted_once(reading, quantity)
     return None if found is None else found[0]
 
 
 def _bins(reading: Reading, quantity: Quantity) -> NDArray[np.int64] | None:
     """Tokens in each bin, by group and layer."""
-    found = _counted(reading, quantity)
+    found = counted_once(reading, quantity)
     return None if found is None else found[1]
-
-
-def _first_bin(quantity: Quantity) -> int:
-    """Bins of numbers below 0 are left out where there can be none (a margin below 0 is rounding: it counts as 0)."""
-    return 0 if quantity.range[0] is None else BINS // 2
 
 
 def _bounds(quantity: Quantity) -> tuple[float, float]:
@@ -281,7 +203,7 @@ def _mean(sums_n: NDArray[np.number]) -> NDArray[np.float64]:
 
 def _means(tally: Tally, ask: MetricOptions, quantity: Quantity) -> Result:
     """Mean over tokens by group and layer, with an interval over each group's documents."""
-    table_uln = tally.table(f"{quantity.name}_sums")[:, list(ask.facets)].sum(axis=1)
+    table_uln = tally.summed(f"{quantity.name}_sums", ask.facets)
     names, group_u = _groups(tally, ask.by)
     value_gl = np.stack([_mean(table_uln[group_u == g].sum(axis=0)) for g in range(len(names))])
     ends = [
@@ -336,7 +258,7 @@ def quantile_of(bins_b: NDArray[np.int64], edge_b: NDArray[np.float64], share: f
 def counted(tally: Tally, ask: MetricOptions, quantity: Quantity) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     """Names of groups, and counts (groups, layers, bins)."""
     names, _ = _groups(tally, ask.by)
-    bins_glb = np.zeros((len(names), len(tally.layers), BINS - _first_bin(quantity)), np.int64)
+    bins_glb = np.zeros((len(names), len(tally.layers), BINS - first_bin(quantity)), np.int64)
     for group, table_lb in tally.grouped(f"{quantity.name}_bins"):
         if group.facet in ask.facets:
             bins_glb[names.index(getattr(group, ask.by) if ask.by else "")] += table_lb
@@ -346,7 +268,7 @@ def counted(tally: Tally, ask: MetricOptions, quantity: Quantity) -> tuple[tuple
 def _quantiles(tally: Tally, ask: MetricOptions, quantity: Quantity) -> Result:
     """Quantiles by group and layer, from the bins."""
     names, bins_glb = counted(tally, ask, quantity)
-    edge_b = edges()[_first_bin(quantity) :]
+    edge_b = edges()[first_bin(quantity) :]
     value_glr = np.array(
         [[[quantile_of(bins_b, edge_b, share) for share in QUANTILES] for bins_b in bins_lb] for bins_lb in bins_glb]
     )
@@ -357,6 +279,7 @@ def _quantiles(tally: Tally, ask: MetricOptions, quantity: Quantity) -> Result:
 
 def declare(quantity: Quantity) -> None:
     """The statistics of one quantity, and the metrics of its mean and of its spread."""
+    DECLARED[quantity.name] = quantity
 
     def sums(reading: Reading) -> NDArray[np.int64] | None:
         return _sums(reading, quantity)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gatescope.analysis.metrics.load_balance import interval, with_sample_size
 from gatescope.analysis.registry import BOTH, MetricOptions, Result, metric
-from gatescope.analysis.statistics.load import count_by
+from gatescope.analysis.statistics.load import narrow_count_by
 from gatescope.analysis.statistics.shares import ratio, shares
 from gatescope.analysis.tally.tally import Reading, Tally, TokenRole, statistic
 
@@ -25,7 +25,7 @@ NOISE = "profiles of independent tokens that differ by chance alone"
 
 
 @statistic(per="unit", axes="uble")
-def place_loads(reading: Reading) -> NDArray[np.int64]:
+def place_loads(reading: Reading) -> NDArray[np.unsignedinteger]:
     """Slots that each expert filled, by place in the document: six stretches of positions, then special tokens."""
     record, buckets = reading.record, len(PLACES)
     bucket_t = np.searchsorted(STARTS, record.position_t, side="right") - 1
@@ -33,7 +33,7 @@ def place_loads(reading: Reading) -> NDArray[np.int64]:
     counted_t = reading.facet_t != TokenRole.ENCODER
     whose_t = (record.document_t.astype(np.int64) * buckets + bucket_t)[counted_t]
     ids_tlk = record.ids_tlk if counted_t.all() else record.ids_tlk[counted_t]
-    count_xle = count_by(ids_tlk, whose_t, len(record.documents) * buckets, record.experts)
+    count_xle = narrow_count_by(ids_tlk, whose_t, len(record.documents) * buckets, record.experts)
     return count_xle.reshape(len(record.documents), buckets, *count_xle.shape[1:])
 
 
@@ -68,14 +68,21 @@ def noise(one_le: NDArray[np.number], other_le: NDArray[np.number], k_l: NDArray
 def _compared(
     tally: Tally,
     ask: MetricOptions,
-    table_u: NDArray[np.int64],
+    table_u: NDArray[np.integer],
     of: Callable[[NDArray[np.number]], Pair],
     k_l: NDArray[np.integer],
 ) -> Result:
-    """Total variation of the two profiles that `of` makes of sums, with interval and noise."""
-    one, other = of(table_u.sum(axis=0))
-    low, high = interval(tally, ask, table_u, lambda sums: total_variation(*of(sums)), bounds=(0.0, 1.0))
+    """Total variation of the two profiles that `of` makes of sums, with interval and noise.
+
+    A layer at a time, as a table of counts by place is large: (units, places, layers, experts).
+    """
+    one, other = of(table_u.sum(axis=0, dtype=np.int64))
     value, null = total_variation(one, other), noise(one, other, k_l)
+    if not ask.resamples:
+        return Result(value=value, null=null)
+    layers = (table_u[:, :, layer : layer + 1] for layer in range(table_u.shape[2]))
+    ends = [interval(tally, ask, own_u, lambda sums: total_variation(*of(sums)), bounds=(0.0, 1.0)) for own_u in layers]
+    low, high = (np.concatenate([end for end in each if end is not None]) for each in zip(*ends, strict=True))
     return Result(value=value, low=low, high=high, null=null)
 
 
@@ -96,7 +103,7 @@ def prompt_against_generated(tally: Tally, ask: MetricOptions) -> Result:
     Not this    An effect of generating alone: what is read and what is written also differ in words. The null takes
                 tokens for independent; the interval does not.
     """
-    table_ufle = tally.table("assignments")[:, [TokenRole.PROMPT, TokenRole.GENERATED]]
+    table_ufle = tally.by_unit["assignments"][:, [TokenRole.PROMPT, TokenRole.GENERATED]]
     k_l = np.array([rule.k for rule in tally.layers])
     found = _compared(tally, ask, table_ufle, lambda sums: (sums[..., 0, :, :], sums[..., 1, :, :]), k_l)
     absent = bool((table_ufle.sum(axis=(0, 2, 3)) == 0).any())
@@ -130,7 +137,7 @@ def position_distance(tally: Tally, ask: MetricOptions) -> Result:
         own = np.concatenate([plain_lbe, special_l1e], axis=-2)
         return own, np.concatenate([all_l1e - plain_lbe, all_l1e], axis=-2)
 
-    table_uble = tally.table("place_loads")
+    table_uble = tally.by_unit["place_loads"]
     found = _compared(tally, ask, table_uble, pair, np.array([[rule.k] for rule in tally.layers]))
     absent = [place for place, value_l in zip(PLACES, found.value.T, strict=True) if np.isnan(value_l).all()]
     warnings: tuple[str, ...] = (f"No tokens to compare at {', '.join(absent)}.",) if absent else ()

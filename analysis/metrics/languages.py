@@ -178,13 +178,13 @@ def _by_passage(tally: Tally, ask: MetricOptions, name: str) -> tuple[NDArray[np
 
     Where none is a passage, languages still have their names.
     """
-    tokens_u = tally.table("tokens")[:, list(ask.facets)].sum(axis=1)
+    tokens_u = tally.summed("tokens", ask.facets)
     group_u, names = label_numbers([unit.language for unit in tally.units])
     passage_u = tally.table("passages")
     alone_u = np.array([unit.documents == 1 for unit in tally.units], bool)
     used_u = alone_u & (passage_u > 0) & (group_u >= 0) & (tokens_u > 0)
     number, place_u = np.unique(passage_u[used_u], return_inverse=True)
-    table_ule = tally.table(name)[used_u][:, list(ask.facets)].sum(axis=1)
+    table_ule = tally.summed(name, ask.facets)[used_u]
     count_pgle = np.zeros((len(number), len(names), *table_ule.shape[1:]), np.int64)
     np.add.at(count_pgle, (place_u, group_u[used_u]), table_ule)
     tokens = tokens_u[used_u if used_u.any() else group_u >= 0].sum()

@@ -33,7 +33,7 @@ DEAD = -2.0
 
 def counts_ule(tally: Tally, ask: MetricOptions, name: str = "assignments") -> NDArray[np.int64]:
     """Assignments (or another statistic) by unit, layer and expert, of the facets asked for."""
-    own_ule: NDArray[np.int64] = tally.table(name)[:, list(ask.facets)].sum(axis=1)
+    own_ule: NDArray[np.int64] = tally.summed(name, ask.facets)
     return own_ule
 
 
@@ -295,10 +295,13 @@ def lorenz(counts_re: NDArray[np.number]) -> NDArray[np.float64]:
     counts_re = np.ma.masked_array(counts_re, dtype=np.float64)
     rows, most = counts_re.shape
     share_rn = np.full((rows, most + 1), np.nan)
-    for row, line_e in enumerate(counts_re):
-        rising = np.sort(np.ma.compressed(line_e))
-        if rising.sum() > 0:
-            share_rn[row, : len(rising) + 1] = np.concatenate([[0.0], np.cumsum(rising)]) / rising.sum()
+    rising_re = np.sort(np.ma.filled(counts_re, np.inf), axis=1)  # masked ones last
+    experts_r = counts_re.count(axis=1)
+    for experts in np.unique(experts_r):
+        own_r = experts_r == experts
+        rising_oe = np.ascontiguousarray(rising_re[own_r, :experts])
+        summed_on = np.concatenate([np.zeros((len(rising_oe), 1)), np.cumsum(rising_oe, axis=1)], axis=1)
+        share_rn[own_r, : experts + 1] = ratio(summed_on, rising_oe.sum(axis=1, keepdims=True))
     return share_rn
 
 

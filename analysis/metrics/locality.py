@@ -121,7 +121,7 @@ def overlap_decay(tally: Tally, ask: MetricOptions) -> Result:
     Not this    Jaccard, whose floor cannot be had from counts: with full sets it is overlap / (2 - overlap) for a
                 single pair, not on average.
     """
-    table_ulbn = tally.table("overlaps")[:, list(ask.facets)].sum(axis=1)
+    table_ulbn = tally.summed("overlaps", ask.facets)
     low_lb, high_lb = interval(tally, ask, table_ulbn, _overlap, bounds=(0, 1), corrected=False)
     null_lb = _other_documents(tally, ask, table_ulbn)
     return Result(
@@ -152,7 +152,7 @@ def segment_predictability(tally: Tally, ask: MetricOptions) -> Result:
     Not this    Comparable between models as it stands: chance alone gives much of it, and more with a larger k / E. See
                 `segment_predictability_excess`.
     """
-    table_ulwb = tally.table("segments")[:, list(ask.facets)].sum(axis=1)
+    table_ulwb = tally.summed("segments", ask.facets)
     low_lw, high_lw = interval(tally, ask, table_ulwb, _segment_scores, bounds=(0, 1), corrected=False)
     value_lw = _segment_scores(table_ulwb.sum(axis=0))
     null_lw = np.where(np.isfinite(value_lw), _chance_of_segments(tally, ask), np.nan)
@@ -214,7 +214,7 @@ def _repeated(
         both = np.concatenate([every_ln, count_lcn], axis=-2)
         return ratio(both[..., what], both[..., 0])
 
-    table_ulcn = tally.table("repeats")[:, list(ask.facets)].sum(axis=1)
+    table_ulcn = tally.summed("repeats", ask.facets)
     low_lc, high_lc = interval(tally, ask, table_ulcn, share, bounds=(0, 1), corrected=False)
     value_lc = share(table_ulcn.sum(axis=0))
     return Result(
@@ -245,7 +245,7 @@ def _overlap(count_lbn: NDArray[np.number]) -> NDArray[np.float64]:
 def _other_documents(tally: Tally, ask: MetricOptions, table_ulbn: NDArray[np.int64]) -> NDArray[np.float64]:
     """Mean overlap of all pairs of tokens in different documents of a label, over labels by their pairs at each lag."""
     count_ule = counts_ule(tally, ask).astype(np.float64)
-    tokens_u = tally.table("tokens")[:, list(ask.facets)].sum(axis=1).astype(np.float64)
+    tokens_u = tally.summed("tokens", ask.facets).astype(np.float64)
     above_lb, weight_lb = np.zeros(table_ulbn.shape[1:3]), np.zeros(table_ulbn.shape[1:3])
     for label in sorted({unit[1:3] for unit in tally.units}):
         own_u = np.array([unit[1:3] == label for unit in tally.units])

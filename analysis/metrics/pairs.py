@@ -20,7 +20,7 @@ _Read = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 @statistic(per="facet", axes="glef", needs=FEW_COUNTED)
-def coactivation(reading: Reading) -> NDArray[np.uint32] | None:
+def coactivation(reading: Reading) -> NDArray[np.unsignedinteger] | None:
     """Tokens that each pair of a layer's experts worked on together, and on the diagonal each expert's own."""
     record = reading.record
     if not can_count(len(record.layers), record.experts):

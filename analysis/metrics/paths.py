@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from gatescope.analysis.metrics.load_balance import counts_ule
 from gatescope.analysis.registry import MetricOptions, Result, metric
 from gatescope.analysis.statistics.information import mutual_information_bits, shuffled_information_bits
+from gatescope.analysis.statistics.load import narrow_count_by
 from gatescope.analysis.statistics.shares import entropy_bits, ratio, shares
 from gatescope.analysis.tally.pairs import BINS, FEW, count_paths, count_transitions, fits
 from gatescope.analysis.tally.tally import Reading, Tally, TokenRole, statistic
@@ -19,23 +20,20 @@ ENOUGH = 5
 
 
 @statistic(per="facet", axes="gle")
-def first_choices(reading: Reading) -> NDArray[np.int64]:
+def first_choices(reading: Reading) -> NDArray[np.unsignedinteger]:
     """Tokens that had each expert as their first choice."""
     record = reading.record
-    count_gle = np.zeros((len(reading.groups), len(record.layers), record.experts), np.int64)
-    token_t, layer_t = np.nonzero(record.ids_tlk[:, :, 0] < record.experts)
-    np.add.at(count_gle, (reading.group_t[token_t], layer_t, record.ids_tlk[token_t, layer_t, 0]), 1)
-    return count_gle
+    return narrow_count_by(record.ids_tlk[:, :, :1], reading.group_t, len(reading.groups), record.experts)
 
 
 @statistic(per="group", axes="glef", needs=FEW)
-def first_transitions(reading: Reading) -> NDArray[np.uint32] | None:
+def first_transitions(reading: Reading) -> NDArray[np.unsignedinteger] | None:
     """Tokens by first choice at a layer and at the next one; the last layer has no next one."""
     return _transitions(reading, 1)
 
 
 @statistic(per="facet", axes="glef", needs=FEW)
-def set_transitions(reading: Reading) -> NDArray[np.uint32] | None:
+def set_transitions(reading: Reading) -> NDArray[np.unsignedinteger] | None:
     """Tokens by every expert chosen at a layer and every one at the next; the last layer has no next one."""
     return _transitions(reading, reading.record.slots)
 
@@ -264,7 +262,7 @@ def is_exact(experts: int, depth: int) -> bool:
     return bool((experts + 1) ** depth <= BINS)
 
 
-def _transitions(reading: Reading, slots: int) -> NDArray[np.uint32] | None:
+def _transitions(reading: Reading, slots: int) -> NDArray[np.unsignedinteger] | None:
     record = reading.record
     if not fits(len(record.layers), record.experts):
         return None

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from gatescope.analysis.registry import MetricOptions, Result, metric
 from gatescope.analysis.statistics.jit import jit
 from gatescope.analysis.statistics.load import load_cv_floor, max_violation_floor
 from gatescope.analysis.statistics.shares import ratio
+from gatescope.analysis.tally.layers import by_layer
 from gatescope.analysis.tally.tally import Reading, Tally, TokenRole, statistic
 from gatescope.routing import RouterRule
 
@@ -42,11 +44,8 @@ def window_sums(reading: Reading) -> NDArray[np.int64]:
     place_t = record.document_t.astype(np.int64) * len(TokenRole) + reading.facet_t
     order_t = np.argsort(place_t, kind="stable")
     sums = np.zeros((len(record.documents) * len(TokenRole), len(record.layers), len(INSIDE), 5), np.int64)
-    sizes_w = np.array(INSIDE)
     start_x = np.searchsorted(place_t[order_t], np.arange(len(sums) + 1))
-    most = np.max(np.diff(start_x), initial=0)
-    fitting_w = sizes_w[sizes_w <= most]
-    _slide(np.ascontiguousarray(record.ids_tlk), order_t, start_x, fitting_w, record.experts, sums)
+    _count_windows(by_layer(record.ids_tlk), order_t, start_x, INSIDE[0], record.experts, sums)
     return sums.reshape(len(record.documents), len(TokenRole), *sums.shape[1:])
 
 
@@ -63,39 +62,54 @@ def lot(reading: Reading) -> NDArray[np.int64]:
 
 
 @jit
-def _slide(
-    ids_tlk: NDArray[np.unsignedinteger],
+def _count_windows(
+    ids_ltk: NDArray[np.unsignedinteger],
     order_t: NDArray[np.integer],
     start_x: NDArray[np.integer],
-    sizes_w: NDArray[np.integer],
+    smallest: int,
     experts: int,
     sums_xlwn: NDArray[np.int64],
 ) -> None:  # pragma: no cover
-    """Windows of every size next to one another, counted anew for each; what is left over at the end is left out."""
-    count_e = np.zeros(experts, np.int64)
+    """Windows of every size next to one another, each made of two of half the size; what is left over is left out."""
+    layers, _, slots = ids_ltk.shape
+    sizes = sums_xlwn.shape[2]
+    count_e, waiting_we = np.zeros(experts, np.uint16), np.zeros((sizes, experts), np.uint16)
     for place in range(len(start_x) - 1):
-        for layer in range(ids_tlk.shape[1]):
-            for w in range(len(sizes_w)):
-                size = sizes_w[w]
-                whole = (start_x[place + 1] - start_x[place]) // size
-                for window in range(whole):
-                    count_e[:] = 0
-                    first = start_x[place] + window * size
-                    for row in range(first, first + size):
-                        for slot in range(ids_tlk.shape[2]):
-                            expert = ids_tlk[order_t[row], layer, slot]
-                            if expert < experts:
-                                count_e[expert] += 1
-                    total, largest, squares = 0, 0, 0
+        whole = (start_x[place + 1] - start_x[place]) // smallest
+        for layer in range(layers):
+            for window in range(whole):
+                count_e[:] = 0
+                first = start_x[place] + window * smallest
+                for row in range(first, first + smallest):
+                    for slot in range(slots):
+                        expert = ids_ltk[layer, order_t[row], slot]
+                        if expert < experts:
+                            count_e[expert] += 1
+                _add_window(count_e, sums_xlwn[place, layer, 0])
+                w = 0
+                while w + 1 < sizes and (window >> w) & 1:  # the second half of one twice as large
                     for expert in range(experts):
-                        total += count_e[expert]
-                        largest = max(largest, count_e[expert])
-                        squares += count_e[expert] * count_e[expert]
-                    sums_xlwn[place, layer, w, 0] += 1
-                    sums_xlwn[place, layer, w, 1] += total
-                    sums_xlwn[place, layer, w, 2] += largest
-                    sums_xlwn[place, layer, w, 3] += squares
-                    sums_xlwn[place, layer, w, 4] += total * total
+                        count_e[expert] += waiting_we[w, expert]
+                    w += 1
+                    _add_window(count_e, sums_xlwn[place, layer, w])
+                for expert in range(experts):
+                    waiting_we[w, expert] = count_e[expert]
+
+
+@jit
+def _add_window(count_e: NDArray[np.uint16], sums_n: NDArray[np.int64]) -> None:  # pragma: no cover
+    """One window's counts to the sums over windows: 4096 tokens of up to 255 slots add up to squares below 2 ** 32."""
+    total, largest, squares = np.uint32(0), np.uint16(0), np.uint32(0)
+    for expert in range(len(count_e)):
+        count = count_e[expert]
+        total = np.uint32(total + count)
+        largest = max(largest, count)
+        squares = np.uint32(squares + np.uint32(count) * np.uint32(count))
+    sums_n[0] += 1
+    sums_n[1] += np.int64(total)
+    sums_n[2] += np.int64(largest)
+    sums_n[3] += np.int64(squares)
+    sums_n[4] += np.int64(total) * np.int64(total)
 
 
 class Scale(NamedTuple):
@@ -133,18 +147,25 @@ def spread(sums_n: NDArray[np.number], experts_l1: NDArray[np.integer]) -> NDArr
 
 def scales(tally: Tally, ask: MetricOptions) -> Scale:
     """Sums over windows of every size, inside documents where they cover a fifth of the tokens, else of batches."""
-    facets = list(ask.facets)
     inside_ulwn = np.zeros((len(tally.units), len(tally.layers), len(SIZES), 5), np.int64)
-    inside_ulwn[:, :, : len(INSIDE)] = tally.table("window_sums")[:, facets].sum(axis=1)
-    size_u = tally.table("tokens")[:, facets].sum(axis=1)
+    inside_ulwn[:, :, : len(INSIDE)] = tally.summed("window_sums", ask.facets)
+    size_u = tally.summed("tokens", ask.facets)
     windows_w = inside_ulwn[..., WINDOWS].max(axis=1, initial=0).sum(axis=0)
     share_w = windows_w * np.array(SIZES) / max(1, int(size_u.sum()))
     is_inside_w = share_w >= COVERED
-    batches_lwn = np.zeros(inside_ulwn.shape[1:])
-    count_ule = counts_ule(tally, ask)
-    for place in np.flatnonzero(~is_inside_w):
-        batches_lwn[:, place] = _batches(count_ule, size_u, tally.table("lot"), SIZES[place], ask.seed)
+    made = _MADE.setdefault(tally, {})
+    if (ask.facets, ask.seed) not in made:
+        batches_lwn = np.zeros(inside_ulwn.shape[1:])
+        count_ule = counts_ule(tally, ask)
+        for place in np.flatnonzero(~is_inside_w):
+            batches_lwn[:, place] = _batches(count_ule, size_u, tally.table("lot"), SIZES[place], ask.seed)
+        made[ask.facets, ask.seed] = batches_lwn
+    batches_lwn = made[ask.facets, ask.seed]
     return Scale(inside_ulwn, is_inside_w, batches_lwn, _said(share_w, batches_lwn))
+
+
+_MADE: WeakKeyDictionary[Tally, dict[tuple[tuple[TokenRole, ...], int], NDArray[np.float64]]] = WeakKeyDictionary()
+"""Batches of a tally by facets and seed: both measures are made of the same."""
 
 
 def _batches(
@@ -160,10 +181,8 @@ def _batches(
         end_b = _ends(np.cumsum(size_u[order]), window)
         if not len(end_b):
             break
-        start_b = np.concatenate([[0], end_b[:-1]])
-        batch_ble = np.add.reduceat(count_ule[order[: end_b[-1]]], start_b, axis=0).astype(np.float64)
         tokens, batches = tokens + int(size_u[order[: end_b[-1]]].sum()), batches + len(end_b)
-        sums_ln += _summed(batch_ble)
+        _add_batches(count_ule, order, end_b, sums_ln)
     is_near = batches > 0 and NEAR[0] <= tokens / batches / window <= NEAR[1]
     return sums_ln if is_near else np.zeros_like(sums_ln)
 
@@ -186,10 +205,23 @@ def _ends(reach: NDArray[np.int64], window: int) -> NDArray[np.intp]:
     return np.array(ends, np.intp)
 
 
-def _summed(batch_ble: NDArray[np.float64]) -> NDArray[np.float64]:
-    total_bl = batch_ble.sum(axis=2)
-    parts = (np.ones_like(total_bl), total_bl, batch_ble.max(axis=2), (batch_ble**2).sum(axis=2), total_bl**2)
-    return np.stack([part.sum(axis=0) for part in parts], axis=-1)
+@jit
+def _add_batches(
+    count_ule: NDArray[np.int64], order_u: NDArray[np.intp], end_b: NDArray[np.intp], sums_ln: NDArray[np.float64]
+) -> None:  # pragma: no cover
+    """Sums over batches of units one after another: whole numbers, so that floats add them up exactly."""
+    for layer in range(count_ule.shape[1]):
+        count_e, start = np.zeros(count_ule.shape[2], np.int64), 0
+        for end in end_b:
+            count_e[:] = 0
+            for at in range(start, end):
+                count_e += count_ule[order_u[at], layer]
+            total, start = count_e.sum(), end
+            sums_ln[layer, 0] += 1
+            sums_ln[layer, 1] += total
+            sums_ln[layer, 2] += count_e.max()
+            sums_ln[layer, 3] += (count_e * count_e).sum()
+            sums_ln[layer, 4] += float(total) ** 2
 
 
 def _said(share_w: NDArray[np.float64], batches_lwn: NDArray[np.number]) -> tuple[str, ...]:

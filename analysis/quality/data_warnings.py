@@ -249,7 +249,7 @@ def mixed_denominators(case: Case) -> Iterator[str]:
 )
 def truncated_profiles(case: Case) -> Iterator[str]:
     """No document uses more than k experts; or a record never fills a layer's slots."""
-    count_ule, cut = case.tally.table("assignments").sum(axis=1), []
+    count_ule, cut = case.tally.summed("assignments", tuple(TokenRole)), []
     for layer in case.tally.layers:
         count_ue = count_ule[:, layer.layer]
         count_ue = count_ue[count_ue.sum(axis=1) >= PROFILE_TOKENS * layer.k]

@@ -8,7 +8,7 @@ method here (and in `permutation` and `sufficiency`) is a matrix product followe
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -187,7 +187,7 @@ def bootstrap(
     if size_s.min(initial=2) < 2 or not len(units):
         nan = np.full(value.shape, np.nan)
         return Interval(np.clip(value, *bounds), nan, nan, nan)
-    drawn_bu = _drawn(units.stratum_u, resamples, np.random.default_rng(seed))
+    drawn_bu = _drawn(units.stratum_u.tobytes(), resamples, seed)
     scale_u = (size_s / (size_s - 1))[units.stratum_u]
     draws_b = units.answers(statistic, resamples, lambda rows: drawn_bu[rows] * scale_u, by_group=True)
     return _interval(value, draws_b, level, bias_corrected, bounds)
@@ -273,14 +273,20 @@ def _interval(
     return Interval(np.clip(value, *bounds), np.clip(low, *bounds), np.clip(high, *bounds), bias)
 
 
-def _drawn(stratum_u: NDArray[np.intp], resamples: int, generator: np.random.Generator) -> NDArray[np.uint16]:
-    """How often each unit is drawn: from each stratum one fewer than it has."""
+@lru_cache(maxsize=4)
+def _drawn(strata: bytes, resamples: int, seed: int) -> NDArray[np.uint16]:
+    """How often each unit is drawn, (resamples, units): from each stratum one fewer than it has.
+
+    Metrics of one study, and its layers, ask for the same draws one after another.
+    """
+    stratum_u, generator = np.frombuffer(strata, np.intp), np.random.default_rng(seed)
     drawn_bu = np.zeros((resamples, len(stratum_u)), np.uint16)
     for stratum in range(int(stratum_u.max()) + 1):
         place_s = np.flatnonzero(stratum_u == stratum)
         drawn_bu[:, place_s] = generator.multinomial(
             len(place_s) - 1, np.full(len(place_s), 1 / len(place_s)), resamples
         )
+    drawn_bu.flags.writeable = False
     return drawn_bu
 
 

@@ -235,10 +235,11 @@ def shuffled(
     group_d: NDArray[np.integer], strata_d: NDArray[np.integer], shuffles: int, generator: np.random.Generator
 ) -> NDArray[np.intp]:
     """Labels shuffled at random within each stratum: (shuffles, documents)."""
-    place_d = np.argsort(strata_d, kind="stable")
     shuffled_bd = np.empty((shuffles, len(group_d)), dtype=np.intp)
-    for row_d in shuffled_bd:
-        row_d[place_d] = group_d[np.lexsort((generator.random(len(group_d)), strata_d))]
+    drawn_bd = generator.random(shuffled_bd.shape)
+    for stratum in np.unique(strata_d):
+        own_s = np.flatnonzero(strata_d == stratum)
+        shuffled_bd[:, own_s] = group_d[own_s[np.argsort(drawn_bd[:, own_s], axis=1, kind="stable")]]
     return shuffled_bd
 
 
@@ -283,8 +284,8 @@ class Shuffles:
         is_own_bgd = self._group_bd[:, None, :] == np.arange(self._groups - 1)[:, None]
         return np.asarray(is_own_bgd.reshape(shuffles * (self._groups - 1), documents), np.float32)
 
-    def sums(self, count_dx: NDArray[np.floating], sign_bd: NDArray[np.floating] | None = None) -> NDArray[np.float64]:
-        """Rows of documents added up by group, or taken away where their sign is negative: (shuffles, groups, cells).
+    def sums(self, count_dx: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Rows of documents added up by group: (shuffles, groups, cells).
 
         Floats of 4 bytes must be whole numbers whose sums are exact (`floats_for`).
 
@@ -293,16 +294,13 @@ class Shuffles:
         [[5.0, 2.0], [0.0, 3.0]]
         """
         shape = (len(self._group_bd), self._groups, count_dx.shape[1])
-        if sign_bd is None and count_dx.dtype == np.float32 and self._is_own_xd is not None:
+        if count_dx.dtype == np.float32 and self._is_own_xd is not None:
             sums_bgx = np.empty(shape)
             sums_bgx[:, :-1] = (self._is_own_xd @ count_dx).reshape(shape[0], shape[1] - 1, shape[2])
             np.subtract(count_dx.sum(axis=0, dtype=np.float64), sums_bgx[:, :-1].sum(axis=1), out=sums_bgx[:, -1])
             return sums_bgx
         sums_bgx = np.zeros(shape, count_dx.dtype)
-        if sign_bd is None:
-            _add_rows(np.ascontiguousarray(count_dx), self._group_bd, sums_bgx)
-        else:
-            _add_signed(np.ascontiguousarray(count_dx), self._group_bd, sign_bd, sums_bgx)
+        _add_rows(np.ascontiguousarray(count_dx), self._group_bd, sums_bgx)
         return sums_bgx.astype(np.float64, copy=False)
 
 
@@ -316,22 +314,6 @@ def _add_rows(
                 sums_x, count_x = sums_bgx[shuffle, group_bd[shuffle, document]], count_dx[document]
                 for cell in range(len(count_x)):
                     sums_x[cell] += count_x[cell]
-
-
-@jit
-def _add_signed(
-    count_dx: NDArray[np.floating],
-    group_bd: NDArray[np.integer],
-    sign_bd: NDArray[np.floating],
-    sums_bgx: NDArray[np.floating],
-) -> None:  # pragma: no cover
-    for shuffle in range(len(sign_bd)):
-        for document in range(len(count_dx)):
-            if group_bd[shuffle, document] >= 0:
-                sums_x, count_x = sums_bgx[shuffle, group_bd[shuffle, document]], count_dx[document]
-                sign = sign_bd[shuffle, document]
-                for cell in range(len(count_x)):
-                    sums_x[cell] += sign * count_x[cell]
 
 
 def sums_by_label(counts_dle: NDArray[np.number], group_d: NDArray[np.integer]) -> NDArray[np.float64]:

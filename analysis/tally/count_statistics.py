@@ -3,8 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from gatescope.analysis.statistics.load import count_by
+from gatescope.analysis.statistics.load import narrow_count_by
 from gatescope.analysis.tally.adding import add_weights
+from gatescope.analysis.tally.layers import by_layer
 from gatescope.analysis.tally.tally import FIXED, Reading, TokenRole, statistic
 
 FACETS = len(TokenRole)
@@ -18,10 +19,10 @@ def tokens(reading: Reading) -> NDArray[np.int64]:
 
 
 @statistic(per="unit", axes="ufle")
-def assignments(reading: Reading) -> NDArray[np.int64]:
+def assignments(reading: Reading) -> NDArray[np.unsignedinteger]:
     """Slots that each expert filled, by document and facet."""
     record = reading.record
-    count_xle = count_by(record.ids_tlk, _places(reading), len(record.documents) * FACETS, record.experts)
+    count_xle = narrow_count_by(record.ids_tlk, _places(reading), len(record.documents) * FACETS, record.experts)
     return count_xle.reshape(len(record.documents), FACETS, *count_xle.shape[1:])
 
 
@@ -29,12 +30,13 @@ def assignments(reading: Reading) -> NDArray[np.int64]:
 def gate_mass(reading: Reading) -> NDArray[np.int64] | None:
     """Weight that each expert was given, in multiples of 1/FIXED, by document and facet."""
     record = reading.record
-    if record.weight_tlk is None:
+    weight_ltk = reading.weights_by_layer()
+    if weight_ltk is None:
         return None
     mass_xle = np.zeros((len(record.documents) * FACETS, len(record.layers), record.experts), np.int64)
-    for layer in range(len(record.layers)):
-        weight_tk = record.weight_tlk[:, layer].astype(np.float32)  # exactly, as 16-bit floats are
-        add_weights(record.ids_tlk[:, layer], weight_tk, _places(reading), FIXED, mass_xle[:, layer])
+    ids_ltk, place_t = by_layer(record.ids_tlk), _places(reading)
+    for layer, weight_tk in enumerate(weight_ltk):
+        add_weights(ids_ltk[layer], weight_tk.astype(np.float64), place_t, FIXED, mass_xle[:, layer])
     return mass_xle.reshape(len(record.documents), FACETS, *mass_xle.shape[1:])
 
 

@@ -9,9 +9,13 @@ from numpy.typing import NDArray
 from scipy.stats import binom
 
 from gatescope.analysis.statistics.jit import jit
+from gatescope.analysis.statistics.lanes import bits, both, load, plus, spread, store
+from gatescope.analysis.tally.layers import by_layer
 
 LAGS = (1, 2, 4, 8, 16, 32, 64, 128)
 WINDOWS = (2, 4, 8, 16)
+WORDS = 8
+"""Words of 64 bits of which bits are counted together."""
 
 
 def count_repeats(
@@ -32,7 +36,7 @@ def count_repeats(
     [[1, 0, 1], [1, 1, 1]]
     """
     count_xlsn = np.zeros((places, ids_tlk.shape[1], 2, 3), np.int64)
-    _count_repeats(np.ascontiguousarray(ids_tlk), place_t, position_t, token_t, experts, count_xlsn)
+    _count_repeats(by_layer(ids_tlk), runs_of(place_t, position_t), place_t, token_t, experts, count_xlsn)
     return count_xlsn
 
 
@@ -50,7 +54,8 @@ def count_overlaps(
     [[1, 7], [1, 3]]
     """
     count_xlbn = np.zeros((places, ids_tlk.shape[1], len(LAGS), 2), np.int64)
-    _count_overlaps(by_layer(ids_tlk), place_t, position_t, np.array(LAGS), experts, count_xlbn)
+    runs = runs_of(place_t, position_t)
+    _count_overlaps(by_layer(ids_tlk), runs, place_t, position_t, np.array(LAGS), experts, count_xlbn)
     return count_xlbn
 
 
@@ -70,9 +75,7 @@ def count_segments(
     [2, 2, 3]
     """
     count_xlwb = np.zeros((places, ids_tlk.shape[1], len(WINDOWS), WINDOWS[-1] + 1), np.int64)
-    ids_ltk = by_layer(ids_tlk)
-    for at, window in enumerate(WINDOWS):
-        _count_segments(ids_ltk, place_t, position_t, window, experts, count_xlwb[:, :, at])
+    _count_segments(by_layer(ids_tlk), runs_of(place_t, position_t), place_t, experts, count_xlwb)
     return count_xlwb
 
 
@@ -117,130 +120,171 @@ def _from_the_top(value_b: NDArray[np.number]) -> NDArray[np.number]:
     return value_b[..., ::-1].cumsum(axis=-1)[..., ::-1]
 
 
-def by_layer(ids_tlk: NDArray[np.unsignedinteger]) -> NDArray[np.unsignedinteger]:
-    """(layers, tokens, slots), each layer's in one piece."""
-    return np.ascontiguousarray(ids_tlk.swapaxes(0, 1))
+def runs_of(place_t: NDArray[np.integer], position_t: NDArray[np.integer]) -> NDArray[np.intp]:
+    """Where tokens begin that follow one another without a gap, and the end of all.
+
+    >>> runs_of(np.array([0, 0, 0, 1]), np.array([4, 5, 7, 8])).tolist()
+    [0, 2, 3, 4]
+    """
+    is_new_t = np.ones(len(place_t) + 1, np.bool_)
+    is_new_t[1:-1] = (np.diff(place_t) != 0) | (np.diff(position_t) != 1)
+    return np.flatnonzero(is_new_t).astype(np.intp)
 
 
 @jit
-def _common(
-    one_k: NDArray[np.unsignedinteger], two_k: NDArray[np.unsignedinteger], experts: int
-) -> int:  # pragma: no cover
-    """Experts that two tokens both have."""
-    common = 0
-    for expert in one_k:
-        for other in two_k:
-            common += expert == other and expert < experts
-    return common
+def _sets_of(
+    ids_tk: NDArray[np.unsignedinteger], experts: int, words: int, set_x: NDArray[np.uint64]
+) -> None:  # pragma: no cover
+    """The experts of each token as bits, so many words a token."""
+    tokens, slots = ids_tk.shape
+    set_x[: tokens * words] = 0
+    for token in range(tokens):
+        for slot in range(slots):
+            expert = ids_tk[token, slot]
+            if expert < experts:
+                set_x[token * words + expert // 64] |= np.uint64(1) << np.uint64(expert % 64)
 
 
 @jit
 def _count_repeats(
-    ids_tlk: NDArray[np.unsignedinteger],
+    ids_ltk: NDArray[np.unsignedinteger],
+    start_r: NDArray[np.integer],
     place_t: NDArray[np.integer],
-    position_t: NDArray[np.integer],
     token_t: NDArray[np.integer],
     experts: int,
     count_xlsn: NDArray[np.int64],
 ) -> None:  # pragma: no cover
-    tokens, layers, _ = ids_tlk.shape
-    for token in range(tokens - 1):
-        after = token + 1
-        if place_t[after] != place_t[token] or position_t[after] != position_t[token] + 1:
-            continue
-        again = int(token_t[after] == token_t[token])
-        for layer in range(layers):
-            one_k, two_k = ids_tlk[token, layer], ids_tlk[after, layer]
-            if one_k[0] < experts and two_k[0] < experts:
-                count_n = count_xlsn[place_t[token], layer, again]
-                count_n[0] += 1
-                count_n[1] += one_k[0] == two_k[0]
-                count_n[2] += _common(one_k, two_k, experts) > 0
+    layers, words = len(ids_ltk), (experts + 63) // 64
+    set_x = np.empty(_longest(start_r) * words, np.uint64)
+    for layer in range(layers):
+        for run in range(len(start_r) - 1):
+            first, end = start_r[run], start_r[run + 1]
+            ids_tk = ids_ltk[layer, first:end]
+            _sets_of(ids_tk, experts, words, set_x)
+            count_sn = count_xlsn[place_t[first], layer]
+            for token in range(end - first - 1):
+                if ids_tk[token, 0] < experts and ids_tk[token + 1, 0] < experts:
+                    common = np.uint64(0)
+                    for word in range(token * words, (token + 1) * words):
+                        common |= set_x[word] & set_x[word + words]
+                    count_n = count_sn[int(token_t[first + token] == token_t[first + token + 1])]
+                    count_n[0] += 1
+                    count_n[1] += ids_tk[token, 0] == ids_tk[token + 1, 0]
+                    count_n[2] += common != 0
 
 
 @jit
 def _count_overlaps(
     ids_ltk: NDArray[np.unsignedinteger],
+    start_r: NDArray[np.integer],
     place_t: NDArray[np.integer],
     position_t: NDArray[np.integer],
     lags: NDArray[np.integer],
     experts: int,
     count_xlbn: NDArray[np.int64],
 ) -> None:  # pragma: no cover
-    layers, tokens, slots = ids_ltk.shape
+    """Stretch by stretch of tokens that lie in one run, as do those so far behind them: these are pairs, or none is."""
+    layers, tokens, _ = ids_ltk.shape
     words = (experts + 63) // 64
-    filled_t, set_tw = np.zeros(tokens, np.int64), np.zeros((tokens, words), np.uint64)
-    by_bits = words <= slots * slots // 4
+    set_x, before_t = np.empty(tokens * words, np.uint64), np.zeros(tokens + 1, np.int64)  # slots filled so far
+    end_t = np.empty(tokens, np.int64)
+    for run in range(len(start_r) - 1):
+        end_t[start_r[run] : start_r[run + 1]] = start_r[run + 1]
     for layer in range(layers):
+        _sets_of(ids_ltk[layer], experts, words, set_x)
         for token in range(tokens):
-            filled_t[token], set_tw[token] = 0, np.uint64(0)
-            for slot in range(slots):
-                expert = ids_ltk[layer, token, slot]
-                if expert < experts:
-                    filled_t[token] += 1
-                    set_tw[token, expert // 64] |= np.uint64(1) << np.uint64(expert % 64)
+            filled = 0
+            for expert in ids_ltk[layer, token]:
+                filled += expert < experts
+            before_t[token + 1] = before_t[token] + filled
         for at in range(len(lags)):
-            lag = lags[at]
-            for token in range(tokens - lag):
-                after = token + lag
-                if place_t[after] == place_t[token] and position_t[after] == position_t[token] + lag:
-                    common = 0
-                    if by_bits:
-                        for word in range(words):
-                            common += int(_bits(set_tw[token, word] & set_tw[after, word]))
-                    else:
-                        common = _common(ids_ltk[layer, token], ids_ltk[layer, after], experts)
-                    count_n = count_xlbn[place_t[token], layer, at]
-                    count_n[0] += common
-                    count_n[1] += filled_t[token] + filled_t[after]
+            lag, one = lags[at], 0
+            while one < tokens - lag:
+                other = one + lag
+                size = min(end_t[one] - one, end_t[other] - other)
+                if place_t[other] == place_t[one] and position_t[other] == position_t[one] + lag:
+                    count_n = count_xlbn[place_t[one], layer, at]
+                    count_n[0] += _common_bits(set_x, one * words, other * words, size * words)
+                    count_n[1] += before_t[one + size] - before_t[one] + before_t[other + size] - before_t[other]
+                one += size
 
 
 @jit
-def _bits(word: np.uint64) -> np.int64:  # pragma: no cover
-    """How many bits of a 64-bit number are set (Warren 2012, Hacker's Delight, figure 5-2)."""
-    word -= (word >> np.uint64(1)) & np.uint64(0x5555555555555555)
-    word = (word & np.uint64(0x3333333333333333)) + ((word >> np.uint64(2)) & np.uint64(0x3333333333333333))
-    word = (word + (word >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
-    return np.int64((word * np.uint64(0x0101010101010101)) >> np.uint64(56))
+def _common_bits(set_x: NDArray[np.uint64], one: int, other: int, size: int) -> int:  # pragma: no cover
+    """Bits in common of so many words from one place on and from another on."""
+    whole, sums_x = size - size % WORDS, np.empty(WORDS + 1, np.uint64)
+    common = spread(set_x, 0, WORDS)
+    for at in range(0, whole, WORDS):
+        common = plus(common, bits(both(load(set_x, one + at, WORDS), load(set_x, other + at, WORDS))))
+    rest = spread(set_x, 0, 1)
+    for at in range(whole, size):
+        rest = plus(rest, bits(both(load(set_x, one + at, 1), load(set_x, other + at, 1))))
+    store(sums_x, 0, common)
+    store(sums_x, WORDS, rest)
+    total = np.int64(0)
+    for at in range(WORDS + 1):
+        total += np.int64(sums_x[at])
+    return int(total)
 
 
 @jit
 def _count_segments(
     ids_ltk: NDArray[np.unsignedinteger],
+    start_r: NDArray[np.integer],
     place_t: NDArray[np.integer],
-    position_t: NDArray[np.integer],
-    window: int,
     experts: int,
-    count_xlb: NDArray[np.int64],
+    count_xlwb: NDArray[np.int64],
 ) -> None:  # pragma: no cover
-    """The histogram of the last tokens is kept up to date as they move on by one."""
-    layers, tokens, slots = ids_ltk.shape
+    """By the moments at which an expert comes to be active so many times in a window, or no more so.
+
+    From then to the end of the run it is counted in every window to come: taken off again when it no longer is. How
+    often an expert is active in the four windows is one number, a byte for each. Slots take turns with two rows of
+    sums: adding to one place twice in a row would have to wait.
+    """
+    layers, _, slots = ids_ltk.shape
+    longest = WINDOWS[-1]
+    rows = len(WINDOWS) * (longest + 2)
+    times_e, at_least_x = np.zeros(experts, np.uint32), np.zeros(rows, np.int64)
+    more_x, fewer_x = np.zeros(2 * rows, np.int64), np.zeros(2 * rows, np.int64)
     for layer in range(layers):
-        times_e, held_b = np.zeros(experts, np.int64), np.zeros(window + 2, np.int64)
-        length = 0
-        for token in range(tokens):
-            goes_on = (
-                token > 0 and place_t[token] == place_t[token - 1] and position_t[token] == position_t[token - 1] + 1
-            )
-            if not goes_on:
-                times_e[:], held_b[:], length = 0, 0, 0
-            for slot in range(slots):
-                expert = ids_ltk[layer, token, slot]
-                if expert < experts:
-                    held_b[times_e[expert]] -= 1
-                    times_e[expert] += 1
-                    held_b[times_e[expert]] += 1
-            if length == window:
+        for run in range(len(start_r) - 1):
+            first, end = start_r[run], start_r[run + 1]
+            times_e[:], more_x[:], fewer_x[:] = 0, 0, 0
+            for token in range(first, end):
                 for slot in range(slots):
-                    expert = ids_ltk[layer, token - window, slot]
+                    expert = ids_ltk[layer, token, slot]
                     if expert < experts:
-                        held_b[times_e[expert]] -= 1
-                        times_e[expert] -= 1
-                        held_b[times_e[expert]] += 1
-            else:
-                length += 1
-            if length == window:
-                count_b = count_xlb[place_t[token], layer]
-                count_b[0] += 1
-                for times in range(1, window + 1):
-                    count_b[times] += held_b[times]
+                        times = times_e[expert]
+                        times_e[expert] = times + np.uint32(0x01010101)
+                        for at in range(len(WINDOWS)):
+                            count = int((times >> np.uint32(8 * at)) & np.uint32(255))
+                            more_x[(slot & 1) * rows + at * (longest + 2) + count + 1] += end - max(
+                                token, first + WINDOWS[at] - 1
+                            )
+                for at in range(len(WINDOWS)):
+                    if token - first >= WINDOWS[at]:
+                        for slot in range(slots):
+                            expert = ids_ltk[layer, token - WINDOWS[at], slot]
+                            if expert < experts:
+                                times = times_e[expert]
+                                times_e[expert] = times - np.uint32(1 << 8 * at)
+                                count = int((times >> np.uint32(8 * at)) & np.uint32(255))
+                                fewer_x[(slot & 1) * rows + at * (longest + 2) + count] += end - token
+            for at in range(rows):
+                at_least_x[at] = more_x[at] + more_x[rows + at] - fewer_x[at] - fewer_x[rows + at]
+            for at in range(len(WINDOWS)):
+                count_b = count_xlwb[place_t[first], layer, at]
+                if end - first >= WINDOWS[at]:
+                    count_b[0] += end - first - WINDOWS[at] + 1
+                    for count in range(1, WINDOWS[at] + 1):
+                        place = at * (longest + 2) + count
+                        count_b[count] += at_least_x[place] - at_least_x[place + 1]
+
+
+@jit
+def _longest(start_r: NDArray[np.integer]) -> int:  # pragma: no cover
+    """Tokens of the longest run."""
+    longest = 0
+    for run in range(len(start_r) - 1):
+        longest = max(longest, start_r[run + 1] - start_r[run])
+    return longest

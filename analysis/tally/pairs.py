@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from gatescope.analysis.statistics.jit import jit
 from gatescope.analysis.statistics.shares import ratio
+from gatescope.analysis.statistics.whole_numbers import kind_for
+from gatescope.analysis.tally.layers import by_layer
 from gatescope.routing.errors import OptionError
 
 MOST_CELLS = 1 << 24
@@ -50,32 +52,32 @@ def can_count(layers: int, experts: int) -> bool:
 
 def count_pairs(
     ids_tlk: NDArray[np.unsignedinteger], group_t: NDArray[np.integer], groups: int, experts: int
-) -> NDArray[np.uint32]:
+) -> NDArray[np.unsignedinteger]:
     """Tokens by group, layer and pair of chosen experts: symmetric, with the experts' own counts on the diagonal.
 
     Shapes      (tokens, layers, slots) and (tokens,) to (groups, layers, experts, experts).
-    Units       Tokens, fewer than 2 ** 32. Off the diagonal a row adds up to k - 1 times its diagonal where no slot is
-                empty.
+    Units       Tokens, fewer than 2 ** 32, in as few bytes as hold that many. Off the diagonal a row adds up to k - 1
+                times its diagonal where no slot is empty.
     Source      Every pair of the executed set counts, as OLMoE (arXiv 2409.02060), equation 6, says.
 
     >>> count_pairs(np.array([[[0, 2, 1]], [[2, 0, 255]]], np.uint8), np.zeros(2, int), 1, 3)[0, 0].tolist()
     [[2, 1, 2], [1, 1, 1], [2, 1, 2]]
     """
-    pairs_glef = np.zeros((groups, ids_tlk.shape[1], experts, experts), np.uint32)
-    _count_pairs(_by_layer(ids_tlk), np.ascontiguousarray(group_t), pairs_glef)
+    pairs_glef = np.zeros((groups, ids_tlk.shape[1], experts, experts), kind_for(len(ids_tlk)))
+    _count_pairs(by_layer(ids_tlk), np.ascontiguousarray(group_t), pairs_glef)
     return pairs_glef
 
 
 def count_transitions(
     ids_tlk: NDArray[np.unsignedinteger], group_t: NDArray[np.integer], groups: int, experts: int
-) -> NDArray[np.uint32]:
+) -> NDArray[np.unsignedinteger]:
     """Tokens by group, layer but the last, expert chosen there, and expert chosen in the next layer.
 
     >>> count_transitions(np.array([[[0, 2], [1, 255]]], np.uint8), np.zeros(1, int), 1, 3)[0, 0].tolist()
     [[0, 1, 0], [0, 0, 0], [0, 1, 0]]
     """
-    count_glef = np.zeros((groups, ids_tlk.shape[1] - 1, experts, experts), np.uint32)
-    _count_transitions(_by_layer(ids_tlk), np.ascontiguousarray(group_t), count_glef)
+    count_glef = np.zeros((groups, ids_tlk.shape[1] - 1, experts, experts), kind_for(len(ids_tlk)))
+    _count_transitions(by_layer(ids_tlk), np.ascontiguousarray(group_t), count_glef)
     return count_glef
 
 
@@ -165,14 +167,9 @@ def fixed_k_chance(share_e: NDArray[np.float64], k: int) -> Chance:
     return Chance(pair_ef, disjoint)
 
 
-def _by_layer(ids_tlk: NDArray[np.unsignedinteger]) -> NDArray[np.unsignedinteger]:
-    """(layers, tokens, slots), so that one layer's table stays in the processor's cache."""
-    return np.ascontiguousarray(ids_tlk.swapaxes(0, 1))
-
-
 @jit
 def _count_pairs(
-    ids_ltk: NDArray[np.unsignedinteger], group_t: NDArray[np.integer], pairs_glef: NDArray[np.uint32]
+    ids_ltk: NDArray[np.unsignedinteger], group_t: NDArray[np.integer], pairs_glef: NDArray[np.unsignedinteger]
 ) -> None:  # pragma: no cover
     layers, tokens, slots = ids_ltk.shape
     experts = pairs_glef.shape[2]
@@ -189,7 +186,7 @@ def _count_pairs(
 
 @jit
 def _count_transitions(
-    ids_ltk: NDArray[np.unsignedinteger], group_t: NDArray[np.integer], count_glef: NDArray[np.uint32]
+    ids_ltk: NDArray[np.unsignedinteger], group_t: NDArray[np.integer], count_glef: NDArray[np.unsignedinteger]
 ) -> None:  # pragma: no cover
     layers, tokens, slots = ids_ltk.shape
     experts = count_glef.shape[2]

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gatescope.analysis.statistics.whole_numbers import added, narrow, narrow_sum
+from gatescope.analysis.tally.layers import by_layer
 from gatescope.routing import Flag, Provenance, RouterRule, RoutingRecord
 from gatescope.routing.errors import OptionError, RecordError
 
@@ -72,6 +73,14 @@ class Reading(NamedTuple):
     groups: tuple[Group, ...]
     start_d: NDArray[np.intp]
     memo: dict[str, Any]
+
+    def weights_by_layer(self) -> NDArray[np.float16] | None:
+        """The weights as (layers, tokens, slots), copied once for all that read them; None where there are none."""
+        if "weights_by_layer" not in self.memo:
+            weight_tlk = self.record.weight_tlk
+            self.memo["weights_by_layer"] = None if weight_tlk is None else by_layer(weight_tlk)
+        weight_ltk: NDArray[np.float16] | None = self.memo["weights_by_layer"]
+        return weight_ltk
 
 
 Take = Callable[[Reading], NDArray[np.integer] | None]
@@ -147,6 +156,16 @@ class Tally:
         if name not in self.by_unit:
             raise _absent(name, self.by_unit)
         return self.by_unit[name].astype(np.int64, copy=False)
+
+    def summed(self, name: str, facets: Sequence[TokenRole]) -> NDArray[np.int64]:
+        """One statistic over units, some facets (its second axis) added up. Errors: as `table`.
+
+        Wide numbers are made of the sums alone, and not of the whole table.
+        """
+        if name not in self.by_unit:
+            raise _absent(name, self.by_unit)
+        held = self.by_unit[name]
+        return added([held[:, facet] for facet in facets], np.zeros((len(held), *held.shape[2:]), np.int64))
 
     def grouped(self, name: str) -> Iterator[tuple[Group, NDArray[np.int64]]]:
         """One statistic by group, in order. Errors: as `table`."""

@@ -5,6 +5,7 @@ import streamlit as st
 from gatescope.app.shell import address, captures_bar
 from gatescope.app.shell.messages import show_error, show_notices
 from gatescope.app.shell.session import visitor
+from gatescope.app.shell.tabs import choose_part
 from gatescope.app.views.library.importing import show_import
 from gatescope.app.views.library.listing import show_list
 from gatescope.app.views.library.sample_size import show_enough
@@ -36,17 +37,7 @@ def main() -> None:
     opened = tuple(dict.fromkeys((*filter(None, (view.capture, view.reference)), *captures_bar.seen())))
     show_said()
     show_studies(who, opened)
-    st.segmented_control(
-        "Part of the page",
-        list(PARTS),
-        format_func=lambda part: PARTS[part],
-        default="captures",
-        required=True,
-        key="library-part",
-        label_visibility="collapsed",
-        persist_state="session",
-    )
-    match st.session_state["library-part"]:
+    match choose_part(list(PARTS), key="library-part", format_func=lambda part: PARTS[part]):
         case "study":
             show_form(view, who)
         case "import":

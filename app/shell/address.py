@@ -52,7 +52,8 @@ def follow_to(page: str) -> None:
     here = st.query_params.to_dict()
     has_moved = st.session_state.get("page", page) != page
     if has_moved and not here:
-        st.session_state[CARRIED] = st.session_state.get("looked_at", {})
+        before = st.session_state.get("looked_at", {})
+        st.session_state[CARRIED] = {name: value for name, value in before.items() if name != "p"}
     elif here:
         st.session_state[CARRIED] = {}
     st.session_state["looked_at"] = here or st.session_state.get(CARRIED, {})
@@ -68,14 +69,20 @@ def change(**parts: Unpack[ViewParts]) -> None:
 
 def link(page: str, **parts: Unpack[ViewParts]) -> str:
     """The address of the current view on another page, some parts replaced: `link("expert", layer=2, expert=5)`."""
-    query = urlencode(params(replace(current(), **parts)))
+    query = urlencode(params(elsewhere(page, **parts)))
     address = "" if page == find_pages()[0].address else page
     return f"{address}?{query}" if query else address or "."
 
 
 def visit(page: str, **parts: Unpack[ViewParts]) -> None:
     """Go to another page, some parts of the view replaced. For callbacks: the move happens in the run they cause."""
-    st.session_state["moving"] = (page, params(replace(current(), **parts)))
+    st.session_state["moving"] = (page, params(elsewhere(page, **parts)))
+
+
+def elsewhere(page: str, **parts: Unpack[ViewParts]) -> View:
+    """The current view on a page, some parts replaced; which part of its page is open means nothing on another."""
+    view = current() if page == here() else replace(current(), part=None)
+    return replace(view, **parts)
 
 
 def visit_link(href: str) -> None:

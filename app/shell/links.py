@@ -16,7 +16,7 @@ class LinkTo(Protocol):
 
 def linker(page: str) -> LinkTo:
     """Makes many links to one page, as `address.link` makes one: the view is read once."""
-    view, head = address.current(), address.link(page).partition("?")[0]
+    view, head = address.elsewhere(page), address.link(page).partition("?")[0]
 
     def link(**parts: Unpack[ViewParts]) -> str:
         query = urlencode(address.params(replace(view, **parts)))

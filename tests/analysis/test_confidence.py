@@ -8,7 +8,9 @@ import pytest
 from gatescope.analysis.counting import tally
 from gatescope.analysis.metrics import METRICS, MetricOptions, confidence
 from gatescope.analysis.metrics import bias as choices
+from gatescope.analysis.tally.quantities import LARGEST
 from gatescope.analysis.tally.tally import TokenRole, merge
+from gatescope.analysis.tally.token_values import bin_of, edges
 from gatescope.routing import Document
 from tests.analysis.conftest import make_record
 from tests.analysis.test_tally import part, random_record
@@ -127,16 +129,16 @@ def test_what_holds_of_every_metric_holds_with_scores(name, by, tallied):
 
 
 def test_bins_are_in_order_and_powers_of_two_are_edges():
-    edge_b = confidence.edges()
+    edge_b = edges()
     assert (np.diff(edge_b[16:-16]) > 0).all()
     values = np.concatenate([[0.0], 2.0 ** np.arange(-18, 12), np.random.default_rng(0).lognormal(0, 3, 500)])
-    values = values[values < confidence.LARGEST].astype(np.float16).astype(float)
-    place = confidence.bin_of(values)
+    values = values[values < LARGEST].astype(np.float16).astype(float)
+    place = bin_of(values)
     assert ((edge_b[place] <= values) & (values < edge_b[place + 1])).all()
-    below = confidence.bin_of(-values[values > 0])
+    below = bin_of(-values[values > 0])
     assert ((edge_b[below] < -values[values > 0] + 1e-12) & (-values[values > 0] <= edge_b[below + 1])).all()
     for power in range(-18, 12):
-        assert edge_b[confidence.bin_of(np.array(2.0**power))] == 2.0**power
+        assert edge_b[bin_of(np.array(2.0**power))] == 2.0**power
 
 
 def test_near_ties_are_counted_exactly():

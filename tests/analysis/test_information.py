@@ -14,6 +14,7 @@ from gatescope.analysis.statistics.information import (
     excess_information,
     mutual_information_bits,
     of_shuffles,
+    shuffled,
     shuffled_information_bits,
 )
 from gatescope.routing.errors import OptionError
@@ -177,3 +178,18 @@ def test_sums_of_predicted_counts_keep_their_fractions():
     count_dle = np.array([[[0.1]], [[0.2]], [[1 << 20]]])
     found = of_shuffles(count_dle, np.array([[0, 0, 1], [0, 1, 1]]), 2, lambda sums_bge: sums_bge[:, 0, 0])
     assert found[:, 0].tolist() == [0.1 + 0.2, 0.1]
+
+
+def test_shuffles_are_those_of_sorting_one_row_of_random_numbers_after_another():
+    """Written plainly: within each stratum the labels in the order of as many random numbers."""
+    generator = np.random.default_rng(4)
+    group_d, strata_d = generator.integers(0, 3, 40), generator.integers(5, 9, 40)
+    plain, expected_bd = np.random.default_rng(8), []
+    for _ in range(30):
+        drawn_d, row_d = plain.random(40), np.full(40, -1)
+        for stratum in set(strata_d.tolist()):
+            own = [document for document in range(40) if strata_d[document] == stratum]
+            for place, taken in zip(own, sorted(own, key=drawn_d.__getitem__), strict=True):
+                row_d[place] = group_d[taken]
+        expected_bd.append(row_d)
+    assert np.array_equal(shuffled(group_d, strata_d, 30, np.random.default_rng(8)), expected_bd)

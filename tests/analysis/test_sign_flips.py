@@ -72,10 +72,12 @@ def _signs(draws, documents):
     return np.random.default_rng(1).choice(np.array([-1, 1], np.int8), (draws, documents))
 
 
+@pytest.mark.parametrize("most", [0, 4096], ids=["word by word", "one form of the signs"])
 @pytest.mark.parametrize("groups", [2, 3, 6, 9])
 @pytest.mark.parametrize("least", [1, 5, 40])
 @pytest.mark.parametrize("strata", [1, 3])
-def test_sums_are_those_of_the_formula(groups, least, strata):
+def test_sums_are_those_of_the_formula(groups, least, strata, most, monkeypatch):
+    monkeypatch.setattr("gatescope.analysis.labels.sign_flips.MOST_DOCUMENTS", most)
     ids_tlk, token_t, document_t = _case(groups)
     generator = np.random.default_rng(7)
     arrays = generator.integers(0, groups, 12), generator.integers(0, strata, 12), _signs(7, 12)
@@ -108,7 +110,19 @@ def test_a_word_that_a_stratum_has_under_one_label_tells_nothing_there():
     assert sums.squares_l[0] > 0 and np.allclose(sums.flipped_lb, sums.squares_l[0])
 
 
-def test_draws_do_not_depend_on_how_many_there_are_nor_on_the_number_of_threads(monkeypatch):
+def test_both_ways_count_the_words_to_the_same_bit(monkeypatch):
+    """What does not depend on signs is added up in one order, whichever way draws are made."""
+    table = by_id(*_case(5, tokens=900, words=60))
+    arrays = np.arange(12) % 3, np.arange(12) // 6, _signs(3, 12)
+    *formed, _ = flipped_sums(table, *arrays, 3, 5)
+    monkeypatch.setattr("gatescope.analysis.labels.sign_flips.MOST_DOCUMENTS", 0)
+    *counted, _ = flipped_sums(table, *arrays, 3, 5)
+    assert np.array_equal(formed, counted)
+
+
+@pytest.mark.parametrize("most", [0, 4096], ids=["word by word", "one form of the signs"])
+def test_draws_do_not_depend_on_how_many_there_are_nor_on_the_number_of_threads(monkeypatch, most):
+    monkeypatch.setattr("gatescope.analysis.labels.sign_flips.MOST_DOCUMENTS", most)
     ids_tlk, token_t, document_t = _case(3, tokens=900, words=60)
     table, sign_bd = by_id(ids_tlk, token_t, document_t), _signs(600, 12)
     group_d, stratum_d = np.arange(12) % 3, np.arange(12) // 6
@@ -119,6 +133,7 @@ def test_draws_do_not_depend_on_how_many_there_are_nor_on_the_number_of_threads(
     ]
     assert np.array_equal(whole.flipped_lb, np.concatenate(parts, axis=1))
     monkeypatch.setattr("gatescope.analysis.labels.sign_flips.threads", lambda: 5)
+    monkeypatch.setattr("gatescope.analysis.statistics.jit.threads", lambda: 5)
     for one, threaded in zip(whole, flipped_sums(table, group_d, stratum_d, sign_bd, 3, 5), strict=True):
         assert np.array_equal(one, threaded)
 

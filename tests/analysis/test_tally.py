@@ -113,6 +113,19 @@ def test_counts_by_hand():
     assert found.table("losses")[first].tolist() == [[0, 0], [0, 0], [1, int(1.5 * 2**20)], [0, 0]]
 
 
+def test_facets_are_added_up_as_the_whole_table_is():
+    """Of narrow tables as of wide ones, without a facet, and beyond what the narrow numbers hold."""
+    whole = tally(random_record(3))
+    for name in ("assignments", "tokens"):
+        for facets in ((), (TokenRole.FORMAT,), tuple(TokenRole)):
+            expected = whole.table(name)[:, list(facets)].sum(axis=1)
+            np.testing.assert_array_equal(whole.summed(name, facets), expected, err_msg=f"{name} {facets}")
+    full = replace(whole, by_unit={"tokens": np.full((1, len(TokenRole)), 255, np.uint8)})
+    assert full.summed("tokens", tuple(TokenRole)).tolist() == [255 * len(TokenRole)]
+    with pytest.raises(OptionError, match="no statistic 'none'"):
+        whole.summed("none", ())
+
+
 def test_no_text_is_in_a_tally():
     record = random_record(0)
     secret = replace(record, documents=tuple(replace(d, text="the secret text") for d in record.documents))

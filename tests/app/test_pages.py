@@ -29,7 +29,9 @@ STATES = {
 }
 PLAINER = ("small", "corpus", "pinned", "compared with itself")
 """States of which another one asks the same and more."""
-GARBAGE = dict.fromkeys(("c", "vs", "d", "t", "l", "e", "r", "f", "s", "by", "view", "m"), "<script>alert(1)</script>")
+GARBAGE = dict.fromkeys(
+    ("c", "vs", "d", "t", "l", "e", "r", "f", "s", "by", "view", "m", "p"), "<script>alert(1)</script>"
+)
 TROUBLE = {
     "garbage": (GARBAGE, [f"{parameter}=" for parameter in GARBAGE]),
     "outside": ({"c": SMALL, "t": "999", "l": "99", "e": "9999"}, ["no token 999", "no layer 99", "no expert 9999"]),
@@ -183,3 +185,25 @@ def test_a_press_opens_the_search():
     page.button(key="search-open").click().run()
     labels = page.selectbox(key="search-choice").options
     assert any(label.startswith("Router ·") for label in labels) and any("load_gini" in label for label in labels)
+
+
+@pytest.mark.usefixtures("place")
+@pytest.mark.parametrize(
+    ("name", "key", "part"), [("library", "library-part", "import"), ("layers", "layers-part", None)]
+)
+def test_the_part_of_a_page_that_is_open_stands_in_its_address(name, key, part):
+    file = next(page for page in PAGES if page.address == name)
+    page = opened(file, {"c": SMALL})
+    part = part or page.button_group(key=key).options[-1]
+    page.button_group(key=key).set_value(part).run()
+    again = opened(file, asked(page))
+    assert (
+        again.button_group(key=key).value
+        == page.button_group(key=key).value
+        != opened(file, {}).button_group(key=key).value
+    )
+
+
+@pytest.mark.usefixtures("place")
+def test_a_part_that_a_page_does_not_have_is_said():
+    assert "p=nothing is no part of this page. It has " in words(opened(LAYERS_PAGE, {"p": "nothing"}))

@@ -119,9 +119,9 @@ def _nearest(distance: Result | None, name: str) -> tuple[Text, ...]:
     if distance is None or name not in distance.groups:
         return ()
     g = distance.groups.index(name)
-    with np.errstate(invalid="ignore"):
-        mean_h = np.nanmean(beyond_chance(distance)[:, g], axis=0)
-    mean_h[g] = np.nan
+    beyond_lh = beyond_chance(distance)[:, g]
+    known_h = np.isfinite(beyond_lh).all(axis=0) & (np.arange(beyond_lh.shape[1]) != g)
+    mean_h = np.where(known_h, np.where(known_h, beyond_lh, 0).mean(axis=0), np.nan)
     if np.isfinite(mean_h).sum() < 2:
         return ()
     near, far = int(np.nanargmin(mean_h)), int(np.nanargmax(mean_h))

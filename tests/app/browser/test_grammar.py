@@ -11,7 +11,7 @@ pytestmark = pytest.mark.browser
 TEXT = "The committee met in Geneva on 12 March 2021, and def f(x): return x + 1 was not discussed."
 PINS = ("t", "l", "e")
 GARBAGE = "%3Cscript%3Ealert(1)%3C%2Fscript%3E"
-PARAMETERS = ("c", "vs", "d", "t", "l", "e", "r", "f", "s", "by", "view", "m")
+PARAMETERS = ("c", "vs", "d", "t", "l", "e", "r", "f", "s", "by", "view", "m", "p")
 
 
 def pinned(page) -> dict[str, str]:

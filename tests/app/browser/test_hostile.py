@@ -163,6 +163,7 @@ def study(tiny_model, tmp_path_factory):
 def test_the_report_of_a_hostile_corpus_is_inert(browser, study):
     people = People(browser, (study / "report.html").as_uri())
     page = people()
+    page.locator("[data-figure]").first.scroll_into_view_if_needed()  # a figure is drawn when it is looked at
     page.locator(".js-plotly-plot").first.wait_for()
     assert page.evaluate("window.pwned") is None
     assert page.locator("img, iframe, a[href^=javascript], body b").count() == 0

@@ -25,7 +25,7 @@ def test_a_click_chooses_a_pair_and_its_tokens_lead_to_the_text(visit):
     page.wait_for_function("() => /e=20/.test(location.search) && /l=3/.test(location.search)")
     page.get_by_text("What do experts 20 and 24 do together?").wait_for()
     settled(page)
-    tokens = page.locator("li a")
+    tokens = page.get_by_test_id("stMain").locator("li a")
     assert tokens.count() == 12
     document, token = (part.strip() for part in tokens.first.inner_text().split(":"))
     tokens.first.click()
