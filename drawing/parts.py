@@ -68,6 +68,7 @@ def parts_of(record: RoutingRecord, *, channel: str) -> Parts:
                 "label_noun": "expert",
                 "group": "",
                 "square": False,
+                "follows": False,
                 "has_grid": True,
                 "can_span": False,
                 "can_open_rows": False,

@@ -10,7 +10,7 @@ from gatescope.app.shell.messages import plain, show_error, show_notices
 from gatescope.app.shell.page import changed_notices, checked, reference_of
 from gatescope.app.shell.session import server
 from gatescope.app.shell.tour import answer, first_visit
-from gatescope.app.views.prompt.ask import ask, current_request, follow, leave, welcome
+from gatescope.app.views.prompt.ask import ask, current_request, follow, is_reading, leave, welcome
 from gatescope.app.views.prompt.show import show
 from gatescope.drawing.token_heatmap import striking_cell
 from gatescope.routing.errors import CaptureNotFoundError, GatescopeError, StoreError
@@ -49,7 +49,7 @@ def main() -> None:
     with picture:
         if source is not None:
             show(source, reference_of(view), view, worker)
-        elif worker.loading.phase in (Phase.WAITING, Phase.RUNNING) or current_request().job is not None:
+        elif worker.loading.phase in (Phase.WAITING, Phase.RUNNING) or is_reading():
             st.skeleton(height=420)
 
 

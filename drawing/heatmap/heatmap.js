@@ -9,7 +9,7 @@ import { hasSameShape, joinGroup, leaveGroup } from "./group.js";
 import { inflate } from "./inflate.js";
 import { decode, fadeOthers } from "./model.js";
 import { listen } from "./mouse.js";
-import { redraw, setPin } from "./moves.js";
+import { redraw, setCursor, setPin } from "./moves.js";
 import { pinRegistry } from "./pins.js";
 import { showButton, stopPlay } from "./play.js";
 import { sameSpan, setSpan } from "./span.js";
@@ -49,7 +49,7 @@ function createHeatmap(parentElement) {
   const buttons = parentElement.querySelectorAll("button[data-key]");
   /** @type {Heatmap} */
   const heatmap = {
-    parts, buttons: [...buttons], bytes: null, model: null, view: null, scene: null, width: 0, look: "", tokens: [], lines: [],
+    parts, buttons: [...buttons], bytes: null, turn: 0, drawnTurn: 0, model: null, view: null, scene: null, width: 0, look: "", tokens: [], lines: [],
     pin: null, cursor: null, span: null, anchor: null, hoveredRow: null, drag: null, members: null,
     routes: null, grid: null, gridWidth: 0, takeRoutes: null, hovered: null, chosen: null, took: null, playing: null, pace: 3, asked: 0, resting: 0,
     sent: 0, send: () => {}, observer: new ResizeObserver(() => resize(heatmap)), sight: null,
@@ -99,18 +99,21 @@ function sameBytes(a, b) {
 }
 
 /**
- * Inflate and draw a new message, unless another has come meanwhile. Until then the attribute data-ready is false.
+ * Inflate and draw a new message, unless a later one is drawn already: where they come fast, each is seen. Until then the attribute data-ready is false.
  * @param {Heatmap} heatmap
  * @param {Uint8Array<ArrayBuffer>} bytes
  */
 async function load(heatmap, bytes) {
   heatmap.bytes = bytes;
   heatmap.parts.root.dataset.ready = "false";
-  const raw = await inflate(bytes);
-  if (heatmap.bytes !== bytes) return;
+  const turn = (heatmap.turn += 1), raw = await inflate(bytes);
+  if (turn < heatmap.drawnTurn || heatmap.bytes === null) return;
+  heatmap.drawnTurn = turn;
   const loaded = take(heatmap, decode(raw));
   listen(loaded);
   redraw(loaded);
+  if (heatmap.bytes !== bytes) heatmap.parts.root.dataset.ready = "false";
+  if (loaded.model.follows && isDrawn(loaded)) setCursor(loaded, { row: 0, column: loaded.model.columnCount - 1 }, { reveal: true, isQuiet: true });
 }
 
 /**
@@ -198,7 +201,7 @@ function meetRoutes(heatmap) {
  * @param {Routes} routes
  */
 function takeRoutes(heatmap, routes) {
-  heatmap.routes = routes.layers.length === heatmap.model.rowCount && routes.tokens === heatmap.model.columnCount ? routes : null;
+  heatmap.routes = routes.layers.length === heatmap.model.rowCount ? routes : null;
   heatmap.asked = 0;
   if (heatmap.chosen && !heatmap.took) setChosen(heatmap, heatmap.chosen);
   if (!isDrawn(heatmap)) return;

@@ -33,6 +33,7 @@ import { plainSigns } from "./signs.js";
  * @property {boolean} can_open_rows
  * @property {boolean} can_open_experts whether the host has a page of each expert
  * @property {string[]} hues colours of experts
+ * @property {boolean} follows whether the last column is looked at when more have come
  * @property {boolean} has_grid whether routes come, to be drawn by layer and expert
  */
 /**

@@ -16,6 +16,8 @@
  * @property {Parts} parts
  * @property {HTMLElement[]} buttons
  * @property {Uint8Array | null} bytes the message that is drawn, or being unpacked
+ * @property {number} turn the number of the last message
+ * @property {number} drawnTurn and of the one that is drawn
  * @property {Model | null} model
  * @property {View | null} view
  * @property {Scene | null} scene null until the component has a width

@@ -46,6 +46,7 @@ class Options(TypedDict, total=False):
     `group`: matrices of one page with the same group share cursor and window.
     `square`: cells as square as the width allows, for experts by experts; both axes zoom.
     `grid`: beside the text of tokens, the experts that ran for them.
+    `follows`: the last column is looked at whenever more have come.
     """
 
     row_noun: str
@@ -68,6 +69,7 @@ class Options(TypedDict, total=False):
     group: str
     square: bool
     grid: Grid | None
+    follows: bool
 
 
 def matrix(
@@ -157,6 +159,7 @@ def _extra(key: str, options: Options) -> dict[str, object]:
         "label_noun": options.get("label_noun", "expert"),
         "group": options.get("group", ""),
         "square": options.get("square", False),
+        "follows": options.get("follows", False),
         "has_grid": options.get("grid") is not None,
         "can_span": options.get("on_span") is not None,
         "can_open_rows": options.get("on_row") is not None,

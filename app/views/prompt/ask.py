@@ -8,11 +8,13 @@ from gatescope.app.components import read_live_text
 from gatescope.app.shell import address
 from gatescope.app.shell.model_choice import choose_model
 from gatescope.app.shell.session import watcher
+from gatescope.app.views.prompt.live import LIVE_SECONDS, show_live, written_so_far
 from gatescope.corpora.bundled import domains, languages
 from gatescope.drawing.token_heatmap import striking_cell
 from gatescope.models.bundled_captures import WELCOME_TEXT
 from gatescope.routing.record import Document
 from gatescope.server.capture_request import CaptureRequest
+from gatescope.server.capture_work import CaptureWork
 from gatescope.server.jobs import Job
 from gatescope.server.model_worker import ModelWorker
 from gatescope.server.settings import settings
@@ -64,14 +66,15 @@ def ask(worker: ModelWorker, linked: Document | None) -> None:
                 on_click=run,
                 args=(worker,),
             )
-            if (shown := _shown(worker)) is not None:
-                st.button(
-                    "Run and compare",
-                    icon=":material/compare:",
-                    on_click=run_beside,
-                    args=(worker, shown),
-                    help="Change a word and see which tokens go to other experts than in the text that is shown.",
-                )
+            shown = _shown(worker)
+            st.button(
+                "Run and compare",
+                icon=":material/compare:",
+                on_click=run_beside,
+                args=(worker, shown),
+                disabled=shown is None,
+                help="Change a word and see which tokens go to other experts than in the text that is shown.",
+            )
             with st.popover("Options", icon=":material/tune:"):
                 _options(worker)
             choose_model(worker, _take_model)
@@ -88,7 +91,7 @@ def run(worker: ModelWorker) -> None:
     current_request().submit(worker, st.session_state.get("text", ""), lambda: _chosen(worker))
 
 
-def run_beside(worker: ModelWorker, shown: str) -> None:
+def run_beside(worker: ModelWorker, shown: str | None) -> None:
     """Ask for a capture of the text in the box, to be compared with the capture that is shown."""
     run(worker)
     st.session_state[BESIDE] = shown
@@ -135,7 +138,8 @@ def follow(worker: ModelWorker) -> None:
     request.resume(worker, st.session_state.get("text", ""), lambda: _chosen(worker))
     if not request.settle(QUICK_SECONDS):
         if request.job is not None:
-            _progress(worker, request.job)
+            poll = LIVE_SECONDS if _is_generating(request.job) else POLL_SECONDS
+            st.fragment(_progress, run_every=poll)(worker, request.job)
         return
     if request.arrived is not None:
         _arrive(request, request.arrived)
@@ -155,7 +159,16 @@ def _arrive(request: CaptureRequest, source: Source) -> None:
     address.change(**parts)
 
 
-@st.fragment(run_every=POLL_SECONDS)
+def is_reading() -> bool:
+    """Whether a pass is waited for of which nothing is seen before its end."""
+    job = current_request().job
+    return job is not None and not _is_generating(job)
+
+
+def _is_generating(job: Job[Source]) -> bool:
+    return isinstance(job.work, CaptureWork) and job.work.is_generating
+
+
 def _progress(worker: ModelWorker, job: Job[Source]) -> None:
     if job.is_over:
         st.rerun()
@@ -163,6 +176,8 @@ def _progress(worker: ModelWorker, job: Job[Source]) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.progress(done / max(total, 1), text=_how_far(worker, job))
         st.button("Cancel", icon=":material/stop:", on_click=cancel, args=(worker,), key="cancel")
+    if (work := written_so_far(job)) is not None:
+        show_live(work, key=f"live-{job.key}")
 
 
 def _how_far(worker: ModelWorker, job: Job[Source]) -> str:

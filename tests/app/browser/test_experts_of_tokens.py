@@ -5,7 +5,7 @@ import re
 import pytest
 
 expect = pytest.importorskip("playwright.sync_api", reason="install playwright to drive a browser").expect
-from tests.app.browser.harness import errors, overflow, settled, violations  # noqa: E402
+from tests.app.browser.harness import ask, errors, overflow, run, settled, violations  # noqa: E402
 
 pytestmark = pytest.mark.browser
 
@@ -188,3 +188,43 @@ def test_an_old_link_that_names_a_quantity_shows_it(visit):
     page = opened(visit, "?view=margin&t=3&l=2")
     page.get_by_text("The last expert chosen beat the next by").wait_for()
     expect(page.get_by_test_id("grid-title")).to_contain_text("token 3")
+
+
+def test_a_changed_word_shows_which_tokens_went_elsewhere(visit):
+    page = opened(visit)
+    first = run(page, "The cat sat on the mat, and the dog sat on the cat.")
+    page.get_by_role("textbox", name="Your text").fill("The owl sat on the mat, and the dog sat on the cat.")
+    page.get_by_role("textbox", name="Your text").press("Tab")
+    settled(page)
+    page.get_by_role("button", name="Run and compare").click()
+    page.wait_for_url(re.compile(f"vs={first}"))
+    settled(page)
+    page.get_by_text("What did the change do to the routes?").wait_for()
+    change = page.locator(".gs-change")
+    assert change.locator("del").count() > 0 < change.locator("ins").count()
+    moved = change.locator("section").nth(1).locator("mark")
+    assert moved.count() == change.locator("section").nth(0).locator("mark").count() > 0
+    assert not violations(page)
+    page.get_by_role("button", name="Compare them in full").click()
+    page.wait_for_url(re.compile(rf"/compare\?.*vs={first}"))
+
+
+def test_tokens_are_seen_as_they_are_written_and_kept_when_it_is_stopped(visit):
+    page = opened(visit)
+    page.get_by_role("button", name="Options").click()
+    page.get_by_role("spinbutton", name="Tokens to generate").fill("256")
+    page.get_by_role("spinbutton", name="Tokens to generate").press("Enter")
+    page.keyboard.press("Escape")
+    ask(page, "Once upon a time there was a mill by the river.")
+    page.get_by_role("button", name="Stop, and keep what was written").wait_for()
+    page.wait_for_function(
+        """() => [...document.querySelectorAll('[data-testid=stBidiComponentIsolated]')]
+            .some((host) => host.shadowRoot?.querySelectorAll('.token.generated[data-column]').length > 3)"""
+    )
+    assert "c=" not in page.url
+    page.get_by_role("button", name="Stop, and keep what was written").click()
+    page.wait_for_url(re.compile(r"[?&]c=[a-z2-7]{16}"))
+    settled(page)
+    written = page.locator(".token.generated[data-column]").count()
+    assert 3 < written < 256
+    page.get_by_text(f"generated {written})").wait_for()

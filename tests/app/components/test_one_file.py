@@ -147,6 +147,13 @@ def test_without_its_text_a_file_holds_no_token_no_id_and_no_label():
     assert header["pieces"] == ["⟨0⟩", "⟨1⟩", "⟨2⟩", "⟨3⟩"]
 
 
+def test_a_message_of_a_file_holds_what_the_browser_s_types_name():
+    header, _ = part(Reader(to_html(build_record())), "margin")
+    types = (Path(__file__).parents[3] / "drawing" / "heatmap" / "model.js").read_text("utf-8")
+    described = types.partition("@typedef {object} Header\n")[2].partition("*/")[0]
+    assert set(header) == set(re.findall(r"@property \{.*\} (\w+)", described))
+
+
 def test_a_file_is_written_whole_and_an_empty_record_is_refused(tmp_path):
     page = to_html(build_record(), tmp_path / "trace.html")
     assert (tmp_path / "trace.html").read_text("utf-8") == page
