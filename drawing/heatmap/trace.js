@@ -26,12 +26,12 @@ import { decodeRoutes } from "./routes.js";
  */
 export function drawTrace(trace, root, themed, send = () => {}) {
   /** @param {string} name */
-  const find = (name) => {
+  const place = (name) => {
     const found = root.querySelector(`[data-trace="${name}"]`);
     if (!(found instanceof HTMLElement)) throw new Error(`the page has no ${name}`);
     return found;
   };
-  const board = find("heatmap"), card = find("card");
+  const board = place("heatmap"), card = place("card");
   /** @type {Routes | null} */
   let routes = null;
   let shown = trace.quantities[0];
@@ -50,8 +50,8 @@ export function drawTrace(trace, root, themed, send = () => {}) {
   };
   let dispose = () => {};
   const show = () => {
-    find("says").textContent = shown.says;
-    find("sentence").textContent = shown.sentence;
+    place("says").textContent = shown.says;
+    place("sentence").textContent = shown.sentence;
     for (const button of buttons) button.setAttribute("aria-pressed", String(button.dataset.slug === shown.slug));
     dispose = draw({ data: trace.bytesOf(shown.slug), parentElement: board, send: hear });
   };
@@ -64,9 +64,9 @@ export function drawTrace(trace, root, themed, send = () => {}) {
     };
     return button;
   });
-  find("quantities").replaceChildren(...buttons);
+  place("quantities").replaceChildren(...buttons);
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
-  find("theme").onclick = () => {
+  place("theme").onclick = () => {
     themed.dataset.theme = isDark(themed, dark) ? "light" : "dark";
     show();
   };

@@ -4,7 +4,7 @@ import { drawTrace } from "./trace.js";
 
 /** @typedef {{ get: (name: string) => any, set: (name: string, value: number | null) => void, save_changes: () => void }} WidgetModel */
 
-/** @param {DataView} view */
+/** @type {(view: DataView<ArrayBuffer>) => Uint8Array<ArrayBuffer>} */
 const bytesIn = (view) => new Uint8Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
 
 /**

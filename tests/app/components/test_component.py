@@ -147,7 +147,7 @@ def test_the_types_of_the_browser_name_what_the_message_holds(file, kind):
 
 
 def test_every_script_of_the_folder_is_sent_and_none_reaches_out():
-    sent = "".join(join_modules(HEATMAP / f"{entry}.js") for entry in ("streamlit", "pin", "feed"))
+    sent = "".join(join_modules(HEATMAP / f"{entry}.js") for entry in ("streamlit", "pin", "feed", "page", "widget"))
     assert all(path.read_text("utf-8").splitlines()[0] in sent for path in HEATMAP.glob("*.js"))
     for path in HEATMAP.glob("*.*"):
         text = path.read_text("utf-8").replace(SVG_SPACE, "")
