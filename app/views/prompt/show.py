@@ -280,7 +280,7 @@ def _one_file(source: Source, record: RoutingRecord, worker: ModelWorker) -> Non
     for name, text, ending in (("With the text", True, ""), ("Without the text", False, "-without-text")):
         st.download_button(
             name,
-            data=lambda text=text: to_html(record, text=text, selfcheck=selfcheck).encode(),
+            data=partial(_page, record, text=text, selfcheck=selfcheck),
             file_name=f"gatescope-{source.id}{ending}.html",
             mime="text/html",
             icon=":material/download:",
@@ -290,6 +290,10 @@ def _one_file(source: Source, record: RoutingRecord, worker: ModelWorker) -> Non
         "Without the text, places stand for the tokens; no text, token id or prediction is in the file. Routes are, "
         "and who has the model may guess tokens from them."
     )
+
+
+def _page(record: RoutingRecord, *, text: bool, selfcheck: str) -> bytes:
+    return to_html(record, text=text, selfcheck=selfcheck).encode()
 
 
 def _table(table: Table, source: Source, says: str) -> None:
