@@ -62,13 +62,13 @@ class Contents:
 
     def spelt(self) -> bytes:
         """As it stands in the archive; the same contents are spelt the same."""
-        said = {
+        fields = {
             "version": VERSION,
             "kind": self.kind,
             "about": dict(self.about),
             "files": [list(f) for f in self.files],
         }
-        return json.dumps(with_checksum(said), indent=0, sort_keys=True).encode("ascii")
+        return json.dumps(with_checksum(fields), indent=0, sort_keys=True).encode("ascii")
 
 
 def digest_of_file(path: Path) -> str:
@@ -256,14 +256,14 @@ def _read_list(stream: IO[bytes], path: Path) -> Contents:
         raise _no_archive(path, f"it does not begin with {LIST}")
     spelt = stream.read(info.size)
     try:
-        said = json.loads(spelt)
-        version = said["version"]
-        if version == VERSION and not is_intact(said):
+        fields = json.loads(spelt)
+        version = fields["version"]
+        if version == VERSION and not is_intact(fields):
             raise ValueError("the checksum of its list does not match")
         contents = Contents(
-            kind=str(said["kind"]),
-            about=dict(said["about"]),
-            files=tuple(Packed(str(name), int(size), str(sha)) for name, size, sha in said["files"]),
+            kind=str(fields["kind"]),
+            about=dict(fields["about"]),
+            files=tuple(Packed(str(name), int(size), str(sha)) for name, size, sha in fields["files"]),
         )
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _no_archive(path, str(error) or type(error).__name__) from error
@@ -300,8 +300,8 @@ def _check_header(stream: IO[bytes], file: Packed, path: Path) -> None:
     if info is None:
         raise _torn(path, f"before {file.name}")
     if info.type != tarfile.REGTYPE:
-        said = "a link" if info.issym() or info.islnk() else "a device" if info.isdev() else "no plain file"
-        raise _foreign(path, f"{info.name!r}, which is {said}")
+        fields = "a link" if info.issym() or info.islnk() else "a device" if info.isdev() else "no plain file"
+        raise _foreign(path, f"{info.name!r}, which is {fields}")
     if info.name != file.name:
         check_name(info.name, path)
         raise _foreign(path, f"{info.name!r} where its list names {file.name}")

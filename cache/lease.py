@@ -63,7 +63,7 @@ class Holder:
     progress: Progress = field(default_factory=dict)
 
     @property
-    def said(self) -> str:
+    def described(self) -> str:
         """In words."""
         return f"process {self.pid} on {self.host}"
 
@@ -208,15 +208,15 @@ def _holder(folder: Path, name: str) -> Holder | None:
     age = _age(path)
     if age is None:  # given up meanwhile, or taken over: whoever is next is at a file with another number
         return None
-    said = _read(path)
-    if said is None:  # it is being written for the first time, or its writer died over that
+    parsed = _read(path)
+    if parsed is None:  # it is being written for the first time, or its writer died over that
         unknown = Holder(host="an unknown machine", place="", pid=0, started="", token="", what="", since=0.0)
         return unknown if age < STALE_SECONDS else None
-    if said.is_over:
+    if parsed.is_over:
         return None
-    if said.place == _place() and said.started:
-        return said if _started(said.pid) == said.started else None
-    return said if age < STALE_SECONDS else None
+    if parsed.place == _place() and parsed.started:
+        return parsed if _started(parsed.pid) == parsed.started else None
+    return parsed if age < STALE_SECONDS else None
 
 
 def _this(what: str) -> Holder:
@@ -268,18 +268,20 @@ def _spelt(holder: Holder) -> bytes:
 def _read(path: Path) -> Holder | None:
     """What a file says; None where it cannot be read."""
     try:
-        said = Holder(**json.loads(path.read_bytes()))
+        parsed = Holder(**json.loads(path.read_bytes()))
     except (OSError, ValueError, TypeError, RecursionError):
         return None
-    is_sound = isinstance(said.pid, int) and isinstance(said.progress, dict) and isinstance(said.since, int | float)
-    return said if is_sound else None
+    is_sound = (
+        isinstance(parsed.pid, int) and isinstance(parsed.progress, dict) and isinstance(parsed.since, int | float)
+    )
+    return parsed if is_sound else None
 
 
 def _refuse(called: str, holder: Holder | None) -> None:
     """Errors: InUseError where somebody holds it."""
     if holder is not None:
         raise InUseError(
-            f"{called} is in use: {holder.said}" + (f" ({holder.what})" if holder.what else ""),
+            f"{called} is in use: {holder.described}" + (f" ({holder.what})" if holder.what else ""),
             expected="a study that nobody else works on",
             do="wait until that is over, or stop it there; what is whole on the disk stays",
         )
@@ -327,8 +329,8 @@ def _started(pid: int) -> str | None:
     """When a process began, as its system counts; None where there is none, or it has ended and waits to be reaped."""
     try:
         if sys.platform == "linux":  # in ticks since the machine started, which setting the clock does not change
-            said = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
-            return None if said[0] in "ZX" else said[19]
+            parsed = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
+            return None if parsed[0] in "ZX" else parsed[19]
         process = psutil.Process(pid)
         return None if process.status() == psutil.STATUS_ZOMBIE else f"{process.create_time():.0f}"
     except (OSError, IndexError, psutil.Error):

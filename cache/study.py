@@ -236,15 +236,15 @@ class StudyFolder:
 
     def _mark(self) -> tuple[str, bool]:
         """What tells this study from others, and whether all it says of its blocks must carry a checksum."""
-        said = self.recipe()
-        own = {name: value for name, value in said.items() if name not in ("corpus", "version", CHECKSUM)}
-        return digest_of(own), said["version"] != NOTHING_SEALED
+        fields = self.recipe()
+        own = {name: value for name, value in fields.items() if name not in ("corpus", "version", CHECKSUM)}
+        return digest_of(own), fields["version"] != NOTHING_SEALED
 
     def _blocks_in_all(self) -> int | None:
         """How many blocks the corpus is; None where its end was not reached, or that cannot be read."""
         try:
-            said = json.loads((self.folder / END).read_text(encoding="utf-8"))
-            return int(said["blocks"]) if is_intact(said, within=self._mark()[0]) else None
+            fields = json.loads((self.folder / END).read_text(encoding="utf-8"))
+            return int(fields["blocks"]) if is_intact(fields, within=self._mark()[0]) else None
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
 
@@ -311,9 +311,9 @@ class StudyFolder:
         names = sorted({*kept, *asked} - {"version", CHECKSUM})
         differing = [name for name in names if kept.get(name) != asked.get(name)]
         if differing:
-            said = "; ".join(f"{name} was {kept.get(name)!r} and is {asked.get(name)!r}" for name in differing)
+            fields = "; ".join(f"{name} was {kept.get(name)!r} and is {asked.get(name)!r}" for name in differing)
             raise OptionError(
-                f"{self.folder} holds a study made otherwise: {said}",
+                f"{self.folder} holds a study made otherwise: {fields}",
                 expected="the same model, corpus and options, to go on with it",
                 do="name another --out or --name, or repeat the options",
             )

@@ -71,8 +71,8 @@ def begin_workspace(folder: Path) -> None:
 def check_workspace(folder: Path) -> None:
     """Errors: StoreError where a workspace is of a newer version, or what it says of itself cannot be read."""
     try:
-        said = json.loads((folder / ABOUT).read_bytes())
-        version = said["version"]
+        content = json.loads((folder / ABOUT).read_bytes())
+        version = content["version"]
     except (FileNotFoundError, NotADirectoryError):
         return
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
@@ -106,17 +106,17 @@ def write_reference(folder: Path, reference: Reference) -> None:
     """Write it into its folder, which is made. Errors: StoreError, StorageFullError."""
     with explained(folder.parent):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        said = with_checksum(asdict(reference), within=folder.name)
-        write_whole(folder / REFERENCE, json.dumps(said, indent=1).encode())
+        content = with_checksum(asdict(reference), within=folder.name)
+        write_whole(folder / REFERENCE, json.dumps(content, indent=1).encode())
 
 
 def read_reference(folder: Path) -> Reference | None:
     """The reference in a folder; None where there is none. Errors: StoreError where it cannot be read."""
     try:
-        said: dict[str, Any] = json.loads((folder / REFERENCE).read_bytes())
-        if not is_intact(said, within=folder.name):
+        content: dict[str, Any] = json.loads((folder / REFERENCE).read_bytes())
+        if not is_intact(content, within=folder.name):
             raise ValueError("its checksum does not match")
-        found = Reference(**{name: value for name, value in said.items() if name != CHECKSUM})
+        found = Reference(**{name: value for name, value in content.items() if name != CHECKSUM})
         if found.kind not in KINDS:
             raise ValueError(f"it speaks of {found.kind!r}")
     except FileNotFoundError:

@@ -79,8 +79,8 @@ def analyze(
         settings = settings_with(model=model or None, device=device, dtype=dtype, prove_again=prove_again or None)
         for metric in _words(metrics):
             if metric in OLD_NAMES:
-                said = f"{metric} is now called {OLD_NAMES[metric]}; the old name works until 0.3"
-                stderr.print(said, highlight=False)
+                sentence = f"{metric} is now called {OLD_NAMES[metric]}; the old name works until 0.3"
+                stderr.print(sentence, highlight=False)
         chosen = Chosen(
             metrics=_words(metrics),
             preset=preset,

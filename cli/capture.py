@@ -120,9 +120,9 @@ def _check(name: str, given: str, known: tuple[Word, ...]) -> Word:
 
 def _mend(folder: "StudyFolder", *, verify: bool) -> None:
     """Say what is not as it was written; it is captured again."""
-    damaged = [said for _, said in folder.verify()] if verify else []
-    for said in (*damaged, *folder.troubles()):
-        _say(f"found: {said}")
+    damaged = [sentence for _, sentence in folder.verify()] if verify else []
+    for sentence in (*damaged, *folder.troubles()):
+        _say(f"found: {sentence}")
 
 
 def corpus_of(corpus: str, bad: str) -> Iterable[Document]:
@@ -198,7 +198,7 @@ def _on_ray(settings: "Settings", workers: int) -> Iterator[_Running]:
         model_source(settings.model), revision=settings.revision, device=settings.device, dtype=settings.dtype
     )
     with cluster(replica, workers, _warn) as running:
-        _say(running.room.said)
+        _say(running.room.described)
 
         def add_up(folder: "StudyFolder", done: "Progress") -> None:
             blocks = folder.finished()
@@ -221,13 +221,15 @@ def _sizes(rules: "Sequence[RouterRule]", plan: "Plan", seen: "Seen | None") -> 
     bytes_a_token = itself + wide * slots if plan.detail == "ids" else weights
     scores = plan.scores * (weights + 2 * layers * max(rule.experts for rule in rules))
     least = sum(math.log2(math.comb(rule.experts, rule.k)) for rule in rules) / 8
-    said = "counts: tallies only"
+    sentence = "counts: tallies only"
     if plan.detail != "counts":
-        said = f"{plan.detail}: {bytes_a_token + scores:,.0f} bytes a token before compression, beside the tallies"
-        said += f" (ids alone cannot take less than {least:,.0f})"
+        sentence = f"{plan.detail}: {bytes_a_token + scores:,.0f} bytes a token before compression, beside the tallies"
+        sentence += f" (ids alone cannot take less than {least:,.0f})"
     if seen is not None:
-        said += f"\n{seen.documents:,} documents, {seen.characters:,} characters, of which {seen.twice:,} texts twice"
-    return said + f"; batches of {plan.batch_tokens:,} places"
+        sentence += (
+            f"\n{seen.documents:,} documents, {seen.characters:,} characters, of which {seen.twice:,} texts twice"
+        )
+    return sentence + f"; batches of {plan.batch_tokens:,} places"
 
 
 def _run(
@@ -245,17 +247,17 @@ def _run(
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.fields[said]}"),
+        TextColumn("{task.fields[sentence]}"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
     with Bars(*columns, console=stderr, transient=True) as bars:
-        task = bars.add_task("capturing", total=seen.characters if seen else None, said="")
+        task = bars.add_task("capturing", total=seen.characters if seen else None, sentence="")
 
         def tell(progress: "Progress") -> None:
             speed = progress.tokens / max(progress.seconds, 1e-9)
-            said = f"{progress.seen.documents:,} documents, {speed:,.0f} tokens/s"
-            bars.update(task, completed=progress.seen.characters, said=said)
+            sentence = f"{progress.seen.documents:,} documents, {speed:,.0f} tokens/s"
+            bars.update(task, completed=progress.seen.characters, sentence=sentence)
             note(doing, progress, seen)
 
         return running.capture(iter(texts), folder, plan, share=share, on_progress=tell)

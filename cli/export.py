@@ -24,5 +24,5 @@ def export(
         with archive_progress(f"packing {study}") as tell:
             contents, find = pack(load_settings().workspace, study)
             write_archive(out, contents, find, tell=tell)
-        said = f"{len(contents.files):,} files, {out.stat().st_size:,} bytes"
-        stdout.print(f"{out}: {contents.about['name']}, {said}", markup=False, highlight=False)
+        sentence = f"{len(contents.files):,} files, {out.stat().st_size:,} bytes"
+        stdout.print(f"{out}: {contents.about['name']}, {sentence}", markup=False, highlight=False)

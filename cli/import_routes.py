@@ -71,8 +71,8 @@ def import_trace(
             place.doing.begin(f"reading {trace.name} as {report.format}")
             with stderr.status(f"reading {trace} as {report.format}"):
                 write_records(records, folder, is_same=lambda: digest_of(trace) == digest)
-            place.said |= {"understood": tuple(report.understood), "missing": tuple(report.missing)}
-            place.said["left_out"] = tuple(f"{times:,} {why}" for why, times in report.left_out.items())
+            place.facts |= {"understood": tuple(report.understood), "missing": tuple(report.missing)}
+            place.facts["left_out"] = tuple(f"{times:,} {why}" for why, times in report.left_out.items())
         tell(report, folder)
         say_where(settings, place.id)
 
@@ -89,9 +89,9 @@ def take_archive(settings: "Settings", path: Path, out: Path | None, name: str) 
             id, is_new = "", True
         else:
             id, is_new = unpack_archive(settings.workspace, path, contents, name=name, tell=tell_bytes)
-    said = f"{len(contents.files):,} files, {contents.size:,} bytes"
-    said += ", each as its checksum says" if is_new else "; it was unpacked here before"
-    stdout.print(f"{path}: {said}", markup=False, highlight=False)
+    text = f"{len(contents.files):,} files, {contents.size:,} bytes"
+    text += ", each as its checksum says" if is_new else "; it was unpacked here before"
+    stdout.print(f"{path}: {text}", markup=False, highlight=False)
     if out is not None:
         stdout.print(f"{out}  (into the Library: gatescope open {out})", markup=False, highlight=False)
     say_where(settings, id)
@@ -102,8 +102,8 @@ def tell(report: "Report", folder: "StudyFolder") -> None:
     blocks = folder.finished().values()
     documents, tokens = (sum(getattr(block, name) for block in blocks) for name in ("documents", "tokens"))
     stdout.print(f"{folder.folder}: {documents:,} documents, {tokens:,} tokens, read as {report.format}", markup=False)
-    for title, said in (("understood", report.understood), ("missing", report.missing)):
-        for sentence in said:
+    for title, text in (("understood", report.understood), ("missing", report.missing)):
+        for sentence in text:
             stdout.print(f"{title:>10}: {sentence}", highlight=False, markup=False)
     for reason, times in report.left_out.items():
         places = ", ".join(report.where.get(reason, []))

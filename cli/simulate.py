@@ -154,8 +154,8 @@ def _how_far(done: int, total: int) -> str:
 def _say(simulation: "Simulation", where: Path, truth: Path) -> None:
     texts, shape = simulation.texts, simulation.geometry
     sizes = "-".join(dict.fromkeys(f"{count:,}" for count in shape.experts))
-    said = f"{texts.documents:,} documents, {texts.tokens:,} tokens, simulated: {shape.layers} layers, "
-    stdout.print(f"{where}: {said}{shape.k} of {sizes} experts", markup=False, highlight=False)
+    sentence = f"{texts.documents:,} documents, {texts.tokens:,} tokens, simulated: {shape.layers} layers, "
+    stdout.print(f"{where}: {sentence}{shape.k} of {sizes} experts", markup=False, highlight=False)
     stdout.print(f"   truth   {truth}", markup=False, highlight=False)
 
 

@@ -85,8 +85,8 @@ def trace(
 
 def _read_text(path: Path) -> str:
     """The text of a file, exactly (a byte order mark aside). Errors: PromptError."""
-    if path != Path("-") and (said := no_file(path)):
-        raise PromptError(f"{path} is {said}", expected="a text file", do="pipe the text: --prompt-file -")
+    if path != Path("-") and (reason := no_file(path)):
+        raise PromptError(f"{path} is {reason}", expected="a text file", do="pipe the text: --prompt-file -")
     try:
         raw = sys.stdin.buffer.read() if path == Path("-") else path.read_bytes()
         return raw.decode("utf-8-sig")

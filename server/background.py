@@ -32,7 +32,7 @@ from gatescope.server.model_worker import ModelWorker
 from gatescope.server.places import study_in
 from gatescope.server.sources import ANALYSED, CAPTURED
 from gatescope.server.study_blocks import blocks, fitted, plan_of
-from gatescope.server.study_progress import StudyProgress, told_by
+from gatescope.server.study_progress import StudyProgress, progress_from
 from gatescope.studies.blocks import Seen, Texts
 from gatescope.studies.capturing import capture_block
 from gatescope.studies.compute import Chosen, study_of_folder
@@ -109,7 +109,7 @@ class Studies:
             if id not in self._leases:  # else one that was cancelled has not ended yet, and hands its lease on
                 told = self._doing
                 self._leases[id] = Lease.take(
-                    folder, "in a dashboard", progress=lambda: told[id].said() if id in told else {}
+                    folder, "in a dashboard", progress=lambda: told[id].to_dict() if id in told else {}
                 )
             lease, before = self._leases[id], self._doing.get(id)
             try:
@@ -145,7 +145,7 @@ class Studies:
             with self._lock:
                 return self._doing[id]
         holder = current(self.folder / id)
-        return None if holder is None else told_by(holder.progress)
+        return None if holder is None else progress_from(holder.progress)
 
     def close(self) -> None:
         """Cancel what runs; it can go on when the server is started again."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # torch takes seconds to import: only the worker thread does 
 
 @dataclass(kw_only=True)
 class CaptureWork:
-    """The work of one job. `so_far` is what there is while tokens are generated, a tenth of a second old or little more.
+    """The work of one job. `so_far` is what there is while tokens are generated, a tenth of a second old.
 
     `identify` gives the id of the capture that these options make: one that was stopped is that of fewer new tokens.
     """

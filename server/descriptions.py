@@ -22,7 +22,7 @@ _seen = MemoCache()
 """What files say of themselves, by path, time and size."""
 
 
-def said_of_capture(path: Path) -> dict[str, Any]:
+def describe_capture(path: Path) -> dict[str, Any]:
     """What the end of a capture's file says of it."""
     try:
         found = path.stat()
@@ -32,12 +32,12 @@ def said_of_capture(path: Path) -> dict[str, Any]:
 
 
 def _read_end(path: Path, size: int) -> dict[str, Any]:
-    said: dict[str, Any] = {"name": path.stem, "size_bytes": size}
+    fields: dict[str, Any] = {"name": path.stem, "size_bytes": size}
     try:
         with PartialRecord(path) as partial:
             documents = partial.documents
             text = words_of(documents[0].text) if len(documents) == 1 else f"{len(documents):,} documents"
-            return said | {
+            return fields | {
                 "name": text or path.stem,
                 "model": words_of(partial.provenance.model),
                 "tokens": partial.tokens,
@@ -45,37 +45,37 @@ def _read_end(path: Path, size: int) -> dict[str, Any]:
                 "recorded": _recorded(partial),
             }
     except (GatescopeError, OSError) as error:
-        return said | {"problem": error.found if isinstance(error, GatescopeError) else str(error)}
+        return fields | {"problem": error.found if isinstance(error, GatescopeError) else str(error)}
 
 
-def said_of_study(folder: Path) -> dict[str, Any]:
+def describe_study(folder: Path) -> dict[str, Any]:
     """What an entry's folder says of it: what was asked, what is whole of it, and what has become of its files."""
     try:
         version = version_of(folder)
     except GatescopeError as error:  # its reference cannot be read
-        said = {"name": folder.name, "kind": "study", "when": _time("", folder)}
-        return said | {"problem": f"{error.found}: {error.do}"}
+        fields = {"name": folder.name, "kind": "study", "when": _time("", folder)}
+        return fields | {"problem": f"{error.found}: {error.do}"}
     return _seen.get((folder.name, str(folder), version), lambda: _read_study(folder))
 
 
 def _read_study(folder: Path) -> dict[str, Any]:
     order, place = read_manifest(folder), place_of(folder)
-    said: dict[str, Any] = {"name": order.name if order else folder.name, "kind": "study", "problem": place.trouble}
+    fields: dict[str, Any] = {"name": order.name if order else folder.name, "kind": "study", "problem": place.trouble}
     if order is None and (folder / ORDER).exists():
-        said["problem"] = f"what was asked of it ({ORDER}) cannot be read: delete it, and begin it again"
-    said |= {"kind": "import"} if order is not None and order.imported else {}
-    said |= {"model": order.model, "documents": order.documents} if order else {}
-    said |= {"when": _time(order.created if order else "", folder), "size_bytes": size_of_folder(folder)}
+        fields["problem"] = f"what was asked of it ({ORDER}) cannot be read: delete it, and begin it again"
+    fields |= {"kind": "import"} if order is not None and order.imported else {}
+    fields |= {"model": order.model, "documents": order.documents} if order else {}
+    fields |= {"when": _time(order.created if order else "", folder), "size_bytes": size_of_folder(folder)}
     if place.reference is not None:
-        said["where"] = place.reference.path
+        fields["where"] = place.reference.path
     if place.reference is not None and place.reference.kind == "workspace":
-        return said | {"kind": "workspace"}
-    if said["problem"]:
-        return said
+        return fields | {"kind": "workspace"}
+    if fields["problem"]:
+        return fields
     if place.file is not None:
-        found = said_of_capture(place.file)
-        return found | {"name": said["name"], "when": said["when"], "where": said["where"], "kind": "text"}
-    return said | _of_routes(folder, order, place)
+        found = describe_capture(place.file)
+        return found | {"name": fields["name"], "when": fields["when"], "where": fields["where"], "kind": "text"}
+    return fields | _of_routes(folder, order, place)
 
 
 def _of_routes(folder: Path, order: StudyManifest | None, place: Place) -> dict[str, Any]:
@@ -89,21 +89,21 @@ def _of_routes(folder: Path, order: StudyManifest | None, place: Place) -> dict[
         recipe, blocks = study.recipe(), list(study.finished().values())
     except GatescopeError as error:
         return {"problem": f"{error.found}; needs {error.expected}"}
-    said: dict[str, Any] = {"tokens": sum(block.tokens for block in blocks), "is_analysed": is_analysed}
-    said["documents"] = sum(block.documents for block in blocks)
+    fields: dict[str, Any] = {"tokens": sum(block.tokens for block in blocks), "is_analysed": is_analysed}
+    fields["documents"] = sum(block.documents for block in blocks)
     if model := words_of(str(recipe.get("model", "")).rstrip("/").rpartition("/")[2]):
-        said["model"] = model
+        fields["model"] = model
     with_routes = [block for block in blocks if ROUTES in block.parts]
     if with_routes:
-        end = said_of_capture(study.blocks_folder / f"{with_routes[0].number:08}.{ROUTES}")
-        said |= {"recorded": end.get("recorded", "")}
+        end = describe_capture(study.blocks_folder / f"{with_routes[0].number:08}.{ROUTES}")
+        fields |= {"recorded": end.get("recorded", "")}
     elif blocks:
-        said |= {
+        fields |= {
             "recorded": "counts",
             "problem": "Counts alone were kept: no page can show its tokens. Its report can.",
         }
     is_ended = order is not None and order.state == "done" and place.reference is None
-    return said | {"lacks": shortly(study.lacking(is_ended=is_ended))}
+    return fields | {"lacks": shortly(study.lacking(is_ended=is_ended))}
 
 
 def _without_routes(folder: Path, order: StudyManifest | None, place: Place, *, is_analysed: bool) -> str:
@@ -122,10 +122,10 @@ def _recorded(partial: PartialRecord) -> str:
     """What is known of every token, in words, and whether an intervention was open, or no model made it."""
     made = partial.provenance
     simulated, changed = ", simulated" * made.is_simulated, ", under an intervention" * bool(made.intervention)
-    return _columns_inwords_of(partial) + simulated + changed
+    return _columns_in_words(partial) + simulated + changed
 
 
-def _columns_inwords_of(partial: PartialRecord) -> str:
+def _columns_in_words(partial: PartialRecord) -> str:
     if partial.provenance.options.get("logits"):
         return "all scores"
     if "margin" in partial.columns:
@@ -142,5 +142,5 @@ def _time(written: str, folder: Path) -> datetime:
 
 def words_of(text: str) -> str:
     """The beginning of a text, on one line."""
-    said = clean_name(text[: 4 * SHOWN_WORDS])
-    return said if len(said) <= SHOWN_WORDS else f"{said[: SHOWN_WORDS - 1]}…"
+    words = clean_name(text[: 4 * SHOWN_WORDS])
+    return words if len(words) <= SHOWN_WORDS else f"{words[: SHOWN_WORDS - 1]}…"

@@ -182,7 +182,7 @@ def _packable(workspace: Path, what: str) -> tuple[Place, dict[str, Any]]:
     folder = path if path.exists() else find_named(workspace, what)
     if (holder := current(folder)) is not None:
         raise InUseError(
-            f"{what} is in use: {holder.said} ({holder.what})",
+            f"{what} is in use: {holder.described} ({holder.what})",
             expected="a study at rest",
             do="export it when that is over, or stop it there",
         )

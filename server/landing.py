@@ -64,14 +64,14 @@ class Asked:
 class Landing:
     """Where what is made goes; `id` in the Library, empty where it does not stand there.
 
-    `said` is what is known of it in the end, by the names of a `StudyManifest`.
+    `facts` is what is known of it in the end, by the names of a `StudyManifest`.
     """
 
     captured: Path
     analysed: Path
     id: str = ""
     doing: StudyProgress = field(default_factory=StudyProgress)
-    said: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 @contextmanager
@@ -99,7 +99,7 @@ def landing(
     folder = _folder(settings.workspace, asked.called)
     folder.mkdir(mode=0o700, exist_ok=True)
     doing = StudyProgress(metrics_follow=False)
-    with Lease.take(folder, what, name=share, called=asked.called, progress=doing.said):
+    with Lease.take(folder, what, name=share, called=asked.called, progress=doing.to_dict):
         before = read_manifest(folder)
         order = before or StudyManifest(id=folder.name, name=asked.called, model=model, created=now())
         order = replace(order, command=command, imported=imported or order.imported)
@@ -124,7 +124,7 @@ def working_on(folder: Path, *, what: str) -> Iterator[Landing]:
     """An entry that is there, leased while a command computes something of it. Errors: as `landing`."""
     order = read_manifest(folder) or StudyManifest(id=folder.name, name=folder.name, model="", created=now())
     doing = StudyProgress(documents=order.documents, of_documents=order.documents, characters=1, of_characters=1)
-    with Lease.take(folder, what, called=order.name, progress=doing.said):
+    with Lease.take(folder, what, called=order.name, progress=doing.to_dict):
         made = Landing(captured=captured_in(folder), analysed=folder / ANALYSED, id=folder.name, doing=doing)
         with _under_way(folder, order, made):
             yield made
@@ -142,7 +142,7 @@ def _under_way(folder: Path, order: StudyManifest, made: Landing) -> Iterator[No
     except BaseException:
         write_manifest(folder, replace(_counted(folder, order), state="stopped"))
         raise
-    write_manifest(folder, replace(_counted(folder, order), state="done", **made.said))
+    write_manifest(folder, replace(_counted(folder, order), state="done", **made.facts))
 
 
 def _counted(folder: Path, order: StudyManifest) -> StudyManifest:

@@ -19,12 +19,12 @@ from gatescope.cache.workspace import study_folders
 from gatescope.models import BUNDLED_MODELS
 from gatescope.routing.errors import CaptureNotFoundError, InUseError, OptionError, StoreError
 from gatescope.server import memo_cache
-from gatescope.server.descriptions import said_of_capture, said_of_study
+from gatescope.server.descriptions import describe_capture, describe_study
 from gatescope.server.metadata import Metadata, MetadataStore
 from gatescope.server.places import find_folder, look_again, opened_workspaces, place_of
 from gatescope.server.server import Server
 from gatescope.server.sources import shipped_ids, shipped_name
-from gatescope.server.study_progress import StudyProgress, told_by
+from gatescope.server.study_progress import StudyProgress, progress_from
 from gatescope.studies.manifest import StudyManifest, clean_name, read_manifest, write_manifest
 from gatescope.studies.results import AGAIN
 
@@ -76,10 +76,10 @@ class Entry:
 
     def matches(self, words: str) -> bool:
         """Whether every one of some words is somewhere in what the line says."""
-        said = " ".join(
+        text = " ".join(
             (self.id, self.name, KINDS[self.kind], self.model, self.recorded, self.state, self.notes, *self.tags)
         )
-        return all(word in said.casefold() for word in words.casefold().split())
+        return all(word in text.casefold() for word in words.casefold().split())
 
 
 class Usage(NamedTuple):
@@ -124,10 +124,10 @@ class Library:
         _check_changeable(entry)
         labels = self._labels_for(entry, visitor)
         labels.call(entry.id, visitor, name=name, tags=tags, notes=notes)
-        said = clean_name(name)
-        if entry.order is None or not said or not entry.is_own:
+        new_name = clean_name(name)
+        if entry.order is None or not new_name or not entry.is_own:
             return
-        write_manifest(self._server.studies_folder / entry.id, replace(entry.order, name=said))
+        write_manifest(self._server.studies_folder / entry.id, replace(entry.order, name=new_name))
         memo_cache.invalidate(entry.id)
 
     def share(self, entry: Entry, visitor: str, *, is_shared: bool) -> None:
@@ -151,7 +151,7 @@ class Library:
         else:
             folder = self._server.studies_folder / entry.id
             if (holder := current(folder)) is not None:  # it began since it was listed
-                found = f"{entry.name} is in use: {holder.said}"
+                found = f"{entry.name} is in use: {holder.described}"
                 raise InUseError(found, expected="a study at rest", do="stop it there first")
             _remove_study(folder)
             look_again(self._server.settings.workspace)
@@ -170,7 +170,7 @@ class Library:
         if (found := self._server.studies.doing(id)) is not None:
             return found
         holder = self.holder_of(id)
-        return None if holder is None else told_by(holder.progress)
+        return None if holder is None else progress_from(holder.progress)
 
     def holder_of(self, id: str) -> Holder | None:
         """Who works on a study."""
@@ -209,8 +209,8 @@ class Library:
                 if what.startswith("step"):
                     step = int(what.removeprefix("step"))
                     path = next(each for each in (path.parent / "history").glob("*.gsr") if int(each.stem) == step)
-                said = said_of_capture(path)
-                yield Entry(**said | {"id": id, "kind": "shipped", "name": shipped_name(id), "when": None})
+                fields = describe_capture(path)
+                yield Entry(**fields | {"id": id, "kind": "shipped", "name": shipped_name(id), "when": None})
 
     def _captures(self, visitor: str, opened: Collection[str]) -> Iterator[Entry]:
         """The store's, by what the ends of their files say, and those of workspaces that were opened here."""
@@ -219,14 +219,14 @@ class Library:
             labels = book.of(each.id)
             is_own = self._is_own(labels.owner, visitor, is_open=each.id in opened and not labels.is_damaged)
             yield _entry(
-                said_of_capture(store.path(each.id)) | {"kind": "text"}, each.id, labels, visitor,
+                describe_capture(store.path(each.id)) | {"kind": "text"}, each.id, labels, visitor,
                 when=each.written, is_own=is_own, is_shared=labels.is_shared,
             )  # fmt: skip
         for workspace, is_shared in self._opened():
             for found in captures(workspace):
                 written = datetime.fromtimestamp(found.written_ns / 1e9, UTC)
-                said = said_of_capture(found.path) | {"kind": "text", "where": str(found.path)}
-                yield _entry(said, found.id, book.of(found.id), visitor, when=written, is_shared=is_shared)
+                fields = describe_capture(found.path) | {"kind": "text", "where": str(found.path)}
+                yield _entry(fields, found.id, book.of(found.id), visitor, when=written, is_shared=is_shared)
 
     def _studies(self, visitor: str) -> Iterator[Entry]:
         """Studies and imported traces, begun or whole, and what lies elsewhere."""
@@ -235,16 +235,22 @@ class Library:
             order, labels = read_manifest(folder), book.of(folder.name)
             is_own = self._is_own(order.owner if order is not None else labels.owner, visitor)
             yield _entry(
-                said_of_study(folder), folder.name, labels, visitor, order=order, is_own=is_own,
+                describe_study(folder), folder.name, labels, visitor, order=order, is_own=is_own,
                 state=self.state_of(folder.name, order), is_shared=labels.is_shared,
             )  # fmt: skip
         for workspace, is_shared in self._opened():
             for folder in study_folders(workspace):
-                order, said = read_manifest(folder), {"where": str(folder)} | said_of_study(folder)
-                if said["kind"] != "workspace":
+                order, fields = read_manifest(folder), {"where": str(folder)} | describe_study(folder)
+                if fields["kind"] != "workspace":
                     state = self.state_of(folder.name, order)
                     yield _entry(
-                        said, folder.name, book.of(folder.name), visitor, order=order, state=state, is_shared=is_shared
+                        fields,
+                        folder.name,
+                        book.of(folder.name),
+                        visitor,
+                        order=order,
+                        state=state,
+                        is_shared=is_shared,
                     )
 
     def _opened(self) -> Iterator[tuple[Path, bool]]:
@@ -311,11 +317,11 @@ def frame_of(listed: Collection[Entry]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _entry(said: dict[str, Any], id: str, labels: Metadata, visitor: str, **more: Any) -> Entry:
+def _entry(fields: dict[str, Any], id: str, labels: Metadata, visitor: str, **more: Any) -> Entry:
     """One line: what the files say, under what the visitor calls it."""
     called, is_own = labels.seen_by(visitor), bool(more.get("is_own"))
-    named = {"name": called.name or said["name"], "tags": called.tags, "notes": called.notes}
-    return Entry(**said | named | {"id": id, "note": _note(labels, is_own=is_own)} | more)
+    named = {"name": called.name or fields["name"], "tags": called.tags, "notes": called.notes}
+    return Entry(**fields | named | {"id": id, "note": _note(labels, is_own=is_own)} | more)
 
 
 def _check_changeable(entry: Entry) -> None:

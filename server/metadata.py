@@ -63,12 +63,12 @@ class MetadataStore:
     def of(self, id: str) -> Metadata:
         """What is said of a capture: nothing, where there is nothing or it cannot be read."""
         try:
-            said = read_json(self._path(id), within=id)
+            content = read_json(self._path(id), within=id)
             called = {
                 who: DisplayName(name=each["name"], tags=tuple(each["tags"]), notes=str(each.get("notes", "")))
-                for who, each in said["called"].items()
+                for who, each in content["called"].items()
             }
-            return Metadata(owner=str(said["owner"]), is_shared=said["is_shared"] is True, called=called)
+            return Metadata(owner=str(content["owner"]), is_shared=content["is_shared"] is True, called=called)
         except FileNotFoundError:
             return Metadata()
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -76,8 +76,8 @@ class MetadataStore:
 
     def call(self, id: str, visitor: str, *, name: str, tags: str, notes: str = "") -> None:
         """Name and tag a capture, tags with commas between, and note something of it."""
-        said = DisplayName(name=clean_name(name), tags=tags_of(tags), notes=notes_of(notes))
-        self._change(id, lambda labels: replace(labels, called={**labels.called, visitor: said}))
+        content = DisplayName(name=clean_name(name), tags=tags_of(tags), notes=notes_of(notes))
+        self._change(id, lambda labels: replace(labels, called={**labels.called, visitor: content}))
 
     def share(self, id: str, visitor: str, *, is_shared: bool) -> None:
         """Let others find it, or no longer; what was nobody's is the visitor's from then on."""
@@ -116,8 +116,8 @@ class MetadataStore:
             self._write(id, path, change(before))
 
     def _write(self, id: str, path: Path, labels: Metadata) -> None:
-        said = asdict(labels)
-        write_json(path, {name: said[name] for name in ("owner", "is_shared", "called")}, within=id)
+        content = asdict(labels)
+        write_json(path, {name: content[name] for name in ("owner", "is_shared", "called")}, within=id)
 
     @contextmanager
     def _locked(self, id: str) -> Iterator[Path]:

@@ -106,8 +106,8 @@ class Source:
 def source_of(id: str, record: RoutingRecord, *, notice: str = "") -> Source:
     """A captured text, or an imported trace."""
     documents = record.documents
-    said = clean_name(documents[0].text) if len(documents) == 1 else ""
-    name = said or f"{len(documents):,} document{'s' * (len(documents) != 1)}"
+    sentence = clean_name(documents[0].text) if len(documents) == 1 else ""
+    name = sentence or f"{len(documents):,} document{'s' * (len(documents) != 1)}"
     return Source(id=id, name=name, kind="text" if len(documents) < 2 else "corpus", record=record, notice=notice)
 
 
@@ -293,13 +293,13 @@ def scope_words(source: Source, scope: Scope) -> str:
     'tokens 3 to 5 of document 0, prompt tokens'
     """
     if scope.span is not None and scope.documents is not None:
-        said = f"tokens {scope.span.first} to {scope.span.last} of document {scope.documents[0]}"
+        sentence = f"tokens {scope.span.first} to {scope.span.last} of document {scope.documents[0]}"
     elif scope.documents is not None:
         label = label_of(source, scope.documents)
-        said = f"{label[0]}:{label[1]}" if label is not None else slice_of(scope.documents)
+        sentence = f"{label[0]}:{label[1]}" if label is not None else slice_of(scope.documents)
     else:
-        said = "all documents"
-    return said if scope.facet == WHOLE.facet else f"{said}, {scope.facet} tokens"
+        sentence = "all documents"
+    return sentence if scope.facet == WHOLE.facet else f"{sentence}, {scope.facet} tokens"
 
 
 def label_of(source: Source, numbers: tuple[int, ...]) -> tuple[str, str] | None:

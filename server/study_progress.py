@@ -37,7 +37,7 @@ class StudyProgress:
         """How long it has been at this; 0 where nobody noted when it began."""
         return time.monotonic() - self.since if self.since else 0.0
 
-    def said(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The same for a lease, in which a time of the monotonic clock would mean nothing."""
         told = {each.name: getattr(self, each.name) for each in fields(self)}
         return told | {"since": self.step_seconds}
@@ -58,10 +58,10 @@ class StudyProgress:
         return (self.of_characters - self.characters) * self.seconds / self.new_characters
 
 
-def told_by(said: Mapping[str, Any]) -> StudyProgress:
+def progress_from(said: Mapping[str, Any]) -> StudyProgress:
     """How far a study is by what its lease says; what cannot be understood is left out.
 
-    >>> told_by({"what": "capturing", "documents": 3, "of_documents": "many", "colour": 1}).documents
+    >>> progress_from({"what": "capturing", "documents": 3, "of_documents": "many", "colour": 1}).documents
     3
     """
     known = StudyProgress()

@@ -90,8 +90,8 @@ MECHANISMS = (
     Mechanism(
         name="Group-limited routing",
         says="Experts stand in groups, often one a machine. The best groups are chosen first, then the best experts "
-        "within them, so that a token travels to few machines. Beside a text, the experts of the other groups are "
-        "struck out.",
+        "within them, so that a token travels to few machines. Beside a text, "
+        "the experts of the other groups are struck out.",
         pages=("prompt", "model", "pairs"),
     ),
     Mechanism(

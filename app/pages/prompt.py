@@ -10,7 +10,7 @@ from gatescope.app.shell.messages import plain, show_error, show_notices
 from gatescope.app.shell.page import changed_notices, checked, reference_of
 from gatescope.app.shell.session import server
 from gatescope.app.shell.tour import answer, first_visit
-from gatescope.app.views.prompt.ask import ask, current_request, follow, is_reading, leave, welcome
+from gatescope.app.views.prompt.ask import ask, current_request, follow, is_reading, leave, rejoin, welcome
 from gatescope.app.views.prompt.show import show
 from gatescope.drawing.token_heatmap import striking_cell
 from gatescope.routing.errors import CaptureNotFoundError, GatescopeError, StoreError
@@ -35,6 +35,7 @@ def main() -> None:
     asking, waiting, saying, picture = (st.container() for _ in range(4))
     view = address.current()
     worker = server().worker(view.model)
+    rejoin(worker, view)
     with asking:
         ask(worker, _linked(view))
     with waiting:
@@ -69,6 +70,8 @@ def _found(view: View, worker: ModelWorker) -> Source | None:
         if current_request().is_busy:
             return None
         return welcome(worker)
+    if (job := current_request().job) is not None and job.key == view.capture:
+        return None
     try:
         return server().find_source(view.capture)
     except CaptureNotFoundError:

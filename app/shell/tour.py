@@ -104,8 +104,8 @@ def _over_the_example(view: View) -> str:
     piece = plain(record.piece(int(record.token_t[view.token])).strip() or "␣")
     layer = "" if view.layer is None else f" in layer {view.layer}"
     return (
-        f"{PURPOSE} This is {plain(name)}: token {view.token}, “{piece}”, is pinned{layer}, and the card names the "
-        "experts that took it."
+        f"{PURPOSE} This is {plain(name)}: token {view.token}, “{piece}”, is pinned{layer}, and the experts that "
+        "ran for it are lit beside the text. Point at another, or press Play."
     )
 
 

@@ -281,7 +281,7 @@ def test_a_command_that_captures_is_seen_with_how_far_it_is_and_who_runs_it(open
         place.doing.begin("capturing")
         place.doing.documents, place.doing.of_documents, place.doing.tokens = 2, 4, 4
         path = next((settings().workspace / "studies" / place.id).glob("lease.*"))
-        said = json.loads(path.read_text()) | {"progress": place.doing.said()}
+        said = json.loads(path.read_text()) | {"progress": place.doing.to_dict()}
         path.write_text(json.dumps(said))  # as its next beat will
         page.run()
         assert "**rivers**" in words(page) and "Runs as gatescope capture, process" in words(page)

@@ -66,7 +66,9 @@ def _progress(ids: tuple[str, ...]) -> None:
                 if job is not None:
                     st.button("Cancel", icon=":material/stop:", key=f"cancel-{id}", on_click=_cancel, args=(id,))
             if job is None and (holder := library().holder_of(id)) is not None:
-                st.caption(plain(f"Runs as {holder.what}, {holder.said}. Stop it there: Ctrl-C keeps what is whole."))
+                st.caption(
+                    plain(f"Runs as {holder.what}, {holder.described}. Stop it there: Ctrl-C keeps what is whole.")
+                )
     st.caption("You may leave this page: a study continues, and is shown here when you come back.")
 
 

@@ -19,6 +19,7 @@ from gatescope.server.jobs import Job
 from gatescope.server.model_worker import ModelWorker
 from gatescope.server.settings import settings
 from gatescope.server.sources import Source
+from gatescope.server.view import View
 
 if TYPE_CHECKING:
     from gatescope.hooks import CaptureOptions
@@ -85,6 +86,15 @@ def ask(worker: ModelWorker, linked: Document | None) -> None:
         )
 
 
+def rejoin(worker: ModelWorker, view: View) -> None:
+    """Wait for the pass that the address names, with its text in the box: a page loaded anew goes on with it."""
+    if view.capture is None:
+        return
+    text = current_request().rejoin(worker, view.capture)
+    if text is not None:
+        st.session_state["text"] = text
+
+
 def run(worker: ModelWorker) -> None:
     """Ask for a capture of the text in the box; what was asked before is left."""
     st.session_state.pop(BESIDE, None)
@@ -120,6 +130,8 @@ def cancel(worker: ModelWorker) -> None:
     request.leave(worker)
     if job is not None:
         request.notice = f"Cancelled. {far}."
+        if address.current().capture == job.key:
+            address.change(capture=None)
 
 
 def welcome(worker: ModelWorker) -> Source | None:
@@ -138,6 +150,8 @@ def follow(worker: ModelWorker) -> None:
     request.resume(worker, st.session_state.get("text", ""), lambda: _chosen(worker))
     if not request.settle(QUICK_SECONDS):
         if request.job is not None:
+            if not request.is_welcome and address.current().capture != request.job.key:
+                address.change(**address.NO_PINS | {"capture": request.job.key})  # so that a reload finds it again
             poll = LIVE_SECONDS if _is_generating(request.job) else POLL_SECONDS
             st.fragment(_progress, run_every=poll)(worker, request.job)
         return
