@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import streamlit as st
 
-from gatescope.app.charts.token_heatmap import striking_cell
 from gatescope.app.shell import address, captures_bar, sidebar
 from gatescope.app.shell.loading import follow_loading
 from gatescope.app.shell.messages import plain, show_error, show_notices
@@ -13,6 +12,7 @@ from gatescope.app.shell.session import server
 from gatescope.app.shell.tour import answer, first_visit
 from gatescope.app.views.prompt.ask import ask, current_request, follow, is_reading, leave, rejoin, welcome
 from gatescope.app.views.prompt.show import show
+from gatescope.drawing.token_heatmap import striking_cell
 from gatescope.routing.errors import CaptureNotFoundError, GatescopeError, StoreError
 from gatescope.routing.record import Document
 from gatescope.server.jobs import Phase

@@ -5,12 +5,12 @@ from html import escape
 import streamlit as st
 
 from gatescope.analysis.claims.tour import digits, surest_taker, widest_parting
-from gatescope.app.charts.token_heatmap import views
 from gatescope.app.charts.tour import Stop, parting_stop, specialization_stop, taker_stop
 from gatescope.app.components.links import linked
 from gatescope.app.shell import address
 from gatescope.app.shell.messages import plain, show_error
 from gatescope.app.shell.session import server
+from gatescope.drawing.token_heatmap import views
 from gatescope.models import BUNDLED_MODEL, BUNDLED_MODELS
 from gatescope.routing.errors import GatescopeError
 from gatescope.server.measures import measure, table

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from gatescope.analysis.token.routing_trace import QUANTITIES
-from gatescope.app.charts.token_heatmap import (
+from gatescope.app.components import TOKEN_FLAGS
+from gatescope.drawing.token_heatmap import (
     TOP_EXPERT,
     explain,
     row_names,
@@ -14,7 +15,6 @@ from gatescope.app.charts.token_heatmap import (
     view_title,
     views,
 )
-from gatescope.app.components import TOKEN_FLAGS
 from gatescope.routing import Flag
 
 

@@ -8,8 +8,8 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from gatescope.app.charts.places import place_of, row_of
-from gatescope.app.charts.token_heatmap import striking_cell
 from gatescope.app.shell.session import FRAME, server
+from gatescope.drawing.token_heatmap import striking_cell
 from gatescope.models.bundled_captures import load_welcome_capture
 from gatescope.server.settings import settings
 from gatescope.server.sources import Scope, document_of, select_routes

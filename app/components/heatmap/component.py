@@ -2,15 +2,16 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
 import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from gatescope.app.components.heatmap.encode import Axis, encode
-from gatescope.app.components.heatmap.events import (
+from gatescope.app.components.heatmap.grid import Expert, Grid, feed
+from gatescope.drawing.heatmap.browser import markup, script, style
+from gatescope.drawing.heatmap.encode import Axis, encode
+from gatescope.drawing.heatmap.events import (
     Event,
     Pick,
     Pinned,
@@ -22,19 +23,11 @@ from gatescope.app.components.heatmap.events import (
     span_event,
     span_inside,
 )
-from gatescope.app.components.heatmap.grid import Expert, Grid, feed
-from gatescope.app.components.heatmap.overlay import Mark, Overlay
-from gatescope.app.components.heatmap.scale import Scale
-from gatescope.app.components.modules import join_modules
+from gatescope.drawing.heatmap.overlay import Mark, Overlay
+from gatescope.drawing.heatmap.scale import Scale
 
-_HERE = Path(__file__).parent
-_HEATMAP = st.components.v2.component(
-    "gatescope_heatmap",
-    html=(_HERE / "heatmap.html").read_text("utf-8"),
-    css=(_HERE / "heatmap.css").read_text("utf-8"),
-    js=join_modules(_HERE / "heatmap.js"),
-)
-_PIN = st.components.v2.component("gatescope_pin", js=join_modules(_HERE / "pin.js"))
+_HEATMAP = st.components.v2.component("gatescope_heatmap", html=markup(), css=style(), js=script("streamlit"))
+_PIN = st.components.v2.component("gatescope_pin", js=script("pin"))
 
 
 class Options(TypedDict, total=False):
@@ -170,6 +163,7 @@ def _extra(key: str, options: Options) -> dict[str, object]:
         "has_grid": options.get("grid") is not None,
         "can_span": options.get("on_span") is not None,
         "can_open_rows": options.get("on_row") is not None,
+        "can_open_experts": options.get("grid") is not None,
     }
 
 

@@ -3,20 +3,19 @@
 from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from gatescope.app.components.heatmap.events import token_event
-from gatescope.app.components.heatmap.routes import RouteReader
-from gatescope.app.components.modules import join_modules
+from gatescope.drawing.heatmap.browser import script
+from gatescope.drawing.heatmap.events import token_event
+from gatescope.drawing.heatmap.routes import RouteReader
 
 Expert = tuple[int, int]
 """A layer and an expert of it."""
 
-_FEED = st.components.v2.component("gatescope_routes", js=join_modules(Path(__file__).parent / "feed.js"))
+_FEED = st.components.v2.component("gatescope_routes", js=script("feed"))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -4,13 +4,13 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from gatescope.app.charts.token_heatmap import striking_cell
 from gatescope.app.components import read_live_text
 from gatescope.app.shell import address
 from gatescope.app.shell.model_choice import choose_model
 from gatescope.app.shell.session import watcher
 from gatescope.app.views.prompt.live import LIVE_SECONDS, show_live, written_so_far
 from gatescope.corpora.bundled import domains, languages
+from gatescope.drawing.token_heatmap import striking_cell
 from gatescope.models.bundled_captures import WELCOME_TEXT
 from gatescope.routing.record import Document
 from gatescope.server.capture_request import CaptureRequest

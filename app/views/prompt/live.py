@@ -2,8 +2,8 @@
 
 import streamlit as st
 
-from gatescope.app.charts.token_heatmap import TOP_EXPERT, row_names, token_figure, token_flags, token_pieces
 from gatescope.app.components import Expert, Grid, Pick, encode_routes, token_matrix
+from gatescope.drawing.token_heatmap import TOP_EXPERT, row_names, token_figure, token_flags, token_pieces
 from gatescope.routing.record import RoutingRecord
 from gatescope.server.capture_work import CaptureWork
 from gatescope.server.jobs import Job

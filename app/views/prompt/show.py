@@ -8,8 +8,16 @@ import pandas as pd
 import streamlit as st
 
 from gatescope.app.charts.card import card
-from gatescope.app.charts.page import captured_by
-from gatescope.app.charts.token_heatmap import (
+from gatescope.app.components import Expert, Grid, Pick, encode_routes, token_matrix, took, window_first
+from gatescope.app.components.links import linked
+from gatescope.app.shell import address
+from gatescope.app.shell.figure import parquet_bytes
+from gatescope.app.shell.links import linker
+from gatescope.app.shell.messages import plain
+from gatescope.app.views.prompt.change import show_change
+from gatescope.drawing.facts import captured_by, selfcheck_words
+from gatescope.drawing.one_file import to_html
+from gatescope.drawing.token_heatmap import (
     TokenFigure,
     changes,
     close_calls,
@@ -22,13 +30,6 @@ from gatescope.app.charts.token_heatmap import (
     view_title,
     views,
 )
-from gatescope.app.components import Expert, Grid, Pick, encode_routes, token_matrix, took, window_first
-from gatescope.app.components.links import linked
-from gatescope.app.shell import address
-from gatescope.app.shell.figure import parquet_bytes
-from gatescope.app.shell.links import linker
-from gatescope.app.shell.messages import plain
-from gatescope.app.views.prompt.change import show_change
 from gatescope.routing.record import Flag, RoutingRecord
 from gatescope.server.measures import Reading
 from gatescope.server.memo_cache import MemoCache
@@ -55,7 +56,7 @@ def show(source: Source, reference: Source | None, view: View, worker: ModelWork
         _picture(source, record, view)
         show_change(source, reference, view)
     _header(record, worker)
-    _take_away(source, record, view)
+    _take_away(source, record, view, worker)
 
 
 def _header(record: RoutingRecord, worker: ModelWorker) -> None:
@@ -246,7 +247,7 @@ class Table(NamedTuple):
         return snippet((Reading(source=source, scope=scope, code=code, imports=imports),))
 
 
-def _take_away(source: Source, record: RoutingRecord, view: View) -> None:
+def _take_away(source: Source, record: RoutingRecord, view: View, worker: ModelWorker) -> None:
     """Tables, made when they are asked for, the same in Python, and the link."""
     own = record if view.span is None else span_of(record, view.span)
     quantity = _quantity(record, view)
@@ -256,6 +257,8 @@ def _take_away(source: Source, record: RoutingRecord, view: View) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         _table(trace, source, "One row per token, layer and expert.")
         _table(counts, source, "How often each expert of each layer was taken.")
+        with st.popover("Save as one file", icon=":material/html:", type="tertiary", key="prompt-file"):
+            _one_file(source, own, worker)
         with st.popover("Python", icon=":material/code:", type="tertiary", key="prompt-python"):
             st.markdown("The same numbers in Python, from the project's folder:")
             for table in (trace, counts, picture):
@@ -264,6 +267,33 @@ def _take_away(source: Source, record: RoutingRecord, view: View) -> None:
             "The address of this page is the link to this view: capture, pinned token and quantity. "
             "The text is not part of it; it stays on this server."
         )
+
+
+def _one_file(source: Source, record: RoutingRecord, worker: ModelWorker) -> None:
+    """Buttons that make the trace as one file when they are pressed, with its text and without."""
+    model, selfcheck = worker.model, ""
+    if model is not None and model.fingerprint == record.provenance.fingerprint:
+        selfcheck = selfcheck_words([check.passed for check in model.selfcheck.checks])
+    st.markdown(
+        "Heatmap, text and experts as one HTML file. It opens in any browser, without this server or a network."
+    )
+    for name, text, ending in (("With the text", True, ""), ("Without the text", False, "-without-text")):
+        st.download_button(
+            name,
+            data=partial(_page, record, text=text, selfcheck=selfcheck),
+            file_name=f"gatescope-{source.id}{ending}.html",
+            mime="text/html",
+            icon=":material/download:",
+            on_click="ignore",
+        )
+    st.caption(
+        "Without the text, places stand for the tokens; no text, token id or prediction is in the file. Routes are, "
+        "and who has the model may guess tokens from them."
+    )
+
+
+def _page(record: RoutingRecord, *, text: bool, selfcheck: str) -> bytes:
+    return to_html(record, text=text, selfcheck=selfcheck).encode()
 
 
 def _table(table: Table, source: Source, says: str) -> None:

@@ -11,8 +11,8 @@ from streamlit.testing.v1 import AppTest
 
 from gatescope.app.components import Scale, matrix
 from gatescope.app.components.heatmap import component
-from gatescope.app.components.heatmap.encode import Axis, encode
-from gatescope.app.components.heatmap.events import (
+from gatescope.drawing.heatmap.encode import Axis, encode
+from gatescope.drawing.heatmap.events import (
     Pick,
     expert_event,
     inside,
@@ -22,10 +22,10 @@ from gatescope.app.components.heatmap.events import (
     span_inside,
     token_event,
 )
-from gatescope.app.components.modules import join_modules
+from gatescope.drawing.modules import join_modules
 
 HERE = Path(__file__).parent
-HEATMAP = HERE.parents[2] / "app" / "components" / "heatmap"
+HEATMAP = HERE.parents[2] / "drawing" / "heatmap"
 SHAPE = (24, 100)
 SVG_SPACE = '"http://www.w3.org/2000/svg"'  # a name, never an address that is asked
 
@@ -147,7 +147,7 @@ def test_the_types_of_the_browser_name_what_the_message_holds(file, kind):
 
 
 def test_every_script_of_the_folder_is_sent_and_none_reaches_out():
-    sent = "".join(join_modules(HEATMAP / f"{entry}.js") for entry in ("heatmap", "pin", "feed"))
+    sent = "".join(join_modules(HEATMAP / f"{entry}.js") for entry in ("streamlit", "pin", "feed", "page", "widget"))
     assert all(path.read_text("utf-8").splitlines()[0] in sent for path in HEATMAP.glob("*.js"))
     for path in HEATMAP.glob("*.*"):
         text = path.read_text("utf-8").replace(SVG_SPACE, "")

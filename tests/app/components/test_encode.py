@@ -8,11 +8,11 @@ import zlib
 import numpy as np
 import pytest
 
-from gatescope.app.components.heatmap import encode as encode_module
-from gatescope.app.components.heatmap import scale as scale_module
-from gatescope.app.components.heatmap.encode import UNDEFINED, Axis, encode, quantise
-from gatescope.app.components.heatmap.overlay import Overlay
-from gatescope.app.components.heatmap.scale import Scale
+from gatescope.drawing.heatmap import encode as encode_module
+from gatescope.drawing.heatmap import scale as scale_module
+from gatescope.drawing.heatmap.encode import UNDEFINED, Axis, encode, quantise
+from gatescope.drawing.heatmap.overlay import Overlay
+from gatescope.drawing.heatmap.scale import Scale
 from gatescope.routing.errors import OptionError
 
 MARGIN = Scale("margin", low=0.0, high=2.0, unit="logits", pool="min")

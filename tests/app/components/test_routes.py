@@ -6,8 +6,8 @@ import zlib
 import numpy as np
 import pytest
 
-from gatescope.app.components.heatmap.hues import HUES
-from gatescope.app.components.heatmap.routes import WINDOW_BYTES, encode_routes, took, window_first
+from gatescope.drawing.heatmap.hues import HUES
+from gatescope.drawing.heatmap.routes import WINDOW_BYTES, encode_routes, took, window_first
 from gatescope.routing import Document, Provenance, RouterRule, RoutingRecord
 
 MADE = Provenance(model="m", fingerprint="f", dtype="float32", device="cpu")

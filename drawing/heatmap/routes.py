@@ -43,12 +43,12 @@ def window_first(record: RoutingRecord, token: int) -> int:
     return (token if 0 <= token < record.tokens else 0) // size * size
 
 
-def encode_routes(record: RoutingRecord, channel: str, token: int = 0) -> bytes:
-    """The message with the routes of the tokens around one; the layout is at the head of this file.
+def encode_routes(record: RoutingRecord, channel: str, token: int = 0, *, is_whole: bool = False) -> bytes:
+    """The message with the routes of the tokens around one, or of all; the layout is at the head of this file.
 
     A token that the record does not have counts as the first. `channel` names the matrix that they belong to.
     """
-    first, size = window_first(record, token), window_size(record)
+    first, size = (0, record.tokens) if is_whole else (window_first(record, token), window_size(record))
     end = min(first + size, record.tokens)
     ids_tlk, width = record.ids_tlk[first:end], _id_bytes(record)
     counts_le = expert_counts(record).filled(0)

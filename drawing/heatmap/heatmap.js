@@ -1,4 +1,4 @@
-// The component: one state per mounted element, handlers assigned anew at every run.
+// The heatmap, for any host: one state per mounted element, handlers assigned anew at every draw.
 
 import { samePlace, setChosen } from "./chosen.js";
 import { lookOf, placeTabStop, showReadout } from "./draw.js";
@@ -6,7 +6,8 @@ import { routeRegistry } from "./feeds.js";
 import { drawGrid } from "./grid.js";
 import { showGrid } from "./gridwords.js";
 import { hasSameShape, joinGroup, leaveGroup } from "./group.js";
-import { decode, fadeOthers, inflate } from "./model.js";
+import { inflate } from "./inflate.js";
+import { decode, fadeOthers } from "./model.js";
 import { listen } from "./mouse.js";
 import { redraw, setCursor, setPin } from "./moves.js";
 import { pinRegistry } from "./pins.js";
@@ -25,14 +26,13 @@ import { wholeView } from "./view.js";
 const heatmaps = new WeakMap();
 
 /**
- * Streamlit calls this at the first draw and again whenever data or theme change.
- * @param {{ data: Uint8Array<ArrayBuffer>, parentElement: ParentNode, setTriggerValue: Heatmap["send"] }} component
+ * Draw a message into an element that holds heatmap.html; again whenever data or theme change. Returns what lets go of it.
+ * @param {{ data: Uint8Array<ArrayBuffer>, parentElement: ParentNode, send: Heatmap["send"] }} host
  */
-export default function (component) {
-  const { data, parentElement, setTriggerValue } = component;
+export function draw({ data, parentElement, send }) {
   const heatmap = heatmaps.get(parentElement) ?? createHeatmap(parentElement);
   heatmaps.set(parentElement, heatmap);
-  heatmap.send = (name, value) => setTriggerValue(name, value);
+  heatmap.send = send;
   if (!sameBytes(heatmap.bytes, data)) load(heatmap, data);
   else if (isDrawn(heatmap) && heatmap.look !== lookOf(heatmap)) redraw(heatmap);
   return () => disposeHeatmap(heatmap, parentElement);
@@ -158,7 +158,7 @@ function take(heatmap, model) {
  */
 function isOffered(model, what) {
   /** @type {Record<string, boolean>} */
-  const offers = { span: model.can_span, rows: model.can_open_rows, stops: Boolean(model.bits.stops), grid: model.has_grid };
+  const offers = { span: model.can_span, rows: model.can_open_rows, stops: Boolean(model.bits.stops), grid: model.has_grid, experts: model.can_open_experts };
   return offers[what];
 }
 

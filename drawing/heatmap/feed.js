@@ -1,7 +1,8 @@
 // Carries routes from Python to the matrix of the same name, and asks for those of other tokens.
 
-import { routeRegistry } from "./feeds.js";
-import { addRoutes, decodeRoutes } from "./routes.js";
+import { routeRegistry, spread } from "./feeds.js";
+import { inflate } from "./inflate.js";
+import { decodeRoutes } from "./routes.js";
 
 /** @typedef {(name: string, value: Record<string, number>) => void} Send */
 
@@ -29,12 +30,10 @@ export default function ({ data, parentElement, setTriggerValue }) {
  * @param {Uint8Array<ArrayBuffer>} bytes
  */
 async function take(feed, bytes) {
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
-  const message = decodeRoutes(new Uint8Array(await new Response(stream).arrayBuffer()));
+  const message = decodeRoutes(await inflate(bytes));
   feed.channel = message.channel;
-  const place = offer(feed);
-  place.routes = addRoutes(place.routes, message);
-  place.apply?.(place.routes);
+  offer(feed);
+  spread(message);
 }
 
 /**
@@ -45,5 +44,4 @@ function offer({ channel, send }) {
   const place = routeRegistry().get(channel) ?? {};
   routeRegistry().set(channel, place);
   place.ask = (token) => send("window", { token, serial: Date.now() });
-  return place;
 }

@@ -31,6 +31,7 @@ import { plainSigns } from "./signs.js";
  * @property {boolean} square
  * @property {boolean} can_span
  * @property {boolean} can_open_rows
+ * @property {boolean} can_open_experts whether the host has a page of each expert
  * @property {string[]} hues colours of experts
  * @property {boolean} follows whether the last column is looked at when more have come
  * @property {boolean} has_grid whether routes come, to be drawn by layer and expert
@@ -57,15 +58,6 @@ import { plainSigns } from "./signs.js";
  * @property {number[]} glyphCounts
  */
 /** @typedef {Omit<Header, "bits"> & Cells & Derived} Model A matrix as the painters and the keys know it. */
-
-/**
- * The message as it was before Python deflated it.
- * @param {Uint8Array<ArrayBuffer>} bytes
- */
-export async function inflate(bytes) {
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
-  return new Uint8Array(await new Response(stream).arrayBuffer());
-}
 
 /**
  * Read one message; the layout is at the head of encode.py.

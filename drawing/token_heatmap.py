@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from gatescope.analysis.statistics.load import expert_counts
 from gatescope.analysis.token.routing_trace import QUANTITIES, Quantity, extreme_cell, takeaway, top_expert
-from gatescope.app.components import TOKEN_FLAGS, Scale
+from gatescope.drawing.heatmap import TOKEN_FLAGS, Scale
 from gatescope.routing.groups import layer_names
 from gatescope.routing.record import Flag, RoutingRecord
 

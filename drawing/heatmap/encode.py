@@ -18,9 +18,9 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gatescope.app.components.heatmap.hues import HUES
-from gatescope.app.components.heatmap.overlay import Overlay
-from gatescope.app.components.heatmap.scale import Scale
+from gatescope.drawing.heatmap.hues import HUES
+from gatescope.drawing.heatmap.overlay import Overlay
+from gatescope.drawing.heatmap.scale import Scale
 from gatescope.routing.errors import OptionError
 
 UNDEFINED = 255

@@ -76,14 +76,15 @@ function move(heatmap, experts, layers) {
 }
 
 /**
- * Enter chooses; on the expert that is chosen it opens the expert's page.
+ * Enter chooses; on the expert that is chosen it opens the expert's page, or lets go where there is none.
  * @param {Drawn} heatmap
  */
 function enter(heatmap) {
   const place = heatmap.hovered ?? heatmap.chosen;
   if (!place) return;
-  if (samePlace(place, heatmap.chosen)) openExpert(heatmap, place);
-  else chooseExpert(heatmap, place);
+  const isChosen = samePlace(place, heatmap.chosen);
+  if (isChosen && heatmap.model.can_open_experts) openExpert(heatmap, place);
+  else chooseExpert(heatmap, isChosen ? null : place);
   showGrid(heatmap, { isSpoken: true });
 }
 

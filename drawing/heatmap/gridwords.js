@@ -23,7 +23,7 @@ export function showGrid(heatmap, { isSpoken = false } = {}) {
   showLegend(heatmap, token === null);
   parts.gridReadout.setAttribute("aria-live", isSpoken ? "polite" : "off");
   parts.gridReadout.replaceChildren(...readoutWords(heatmap, token));
-  parts.open.hidden = heatmap.chosen === null;
+  parts.open.hidden = heatmap.chosen === null || !heatmap.model.can_open_experts;
   if (heatmap.chosen) parts.open.textContent = `Open expert ${heatmap.chosen.expert} of ${layerName(heatmap, heatmap.chosen.layer)}`;
 }
 
@@ -122,7 +122,7 @@ function besideToken(heatmap, { layer, expert }, token) {
  */
 function chosenWords(heatmap, routes, { layer, expert }) {
   const count = routes.counts[layer * routes.experts + expert];
-  return [strong(`Expert ${expert} of ${layerName(heatmap, layer)}`), ` took ${counted(heatmap, count)}: lit in text and heatmap. Enter opens its page, Esc lets go.`];
+  return [strong(`Expert ${expert} of ${layerName(heatmap, layer)}`), ` took ${counted(heatmap, count)}: lit in text and heatmap. ${heatmap.model.can_open_experts ? "Enter opens its page, Esc" : "Esc"} lets go.`];
 }
 
 /**

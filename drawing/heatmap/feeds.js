@@ -1,6 +1,8 @@
 // Routes come through a component of their own, so that no window of them sends the matrix again: they meet here.
 
-/** @import { Routes } from "./routes.js" */
+import { addRoutes } from "./routes.js";
+
+/** @import { RouteMessage, Routes } from "./routes.js" */
 
 /**
  * What is known of a text's routes, who is told of more, and who can be asked for more.
@@ -20,4 +22,15 @@ export function routeRegistry() {
   /** @type {typeof globalThis & Record<symbol, Map<string, RoutePlace>>} */
   const shared = globalThis;
   return (shared[FEEDS] ??= new Map());
+}
+
+/**
+ * Add a message to what is known of its text, and tell the matrix.
+ * @param {RouteMessage} message
+ */
+export function spread(message) {
+  const place = routeRegistry().get(message.channel) ?? {};
+  routeRegistry().set(message.channel, place);
+  place.routes = addRoutes(place.routes, message);
+  place.apply?.(place.routes);
 }
