@@ -213,12 +213,9 @@ def _pin(reader: Reader, token: int) -> Seen:
 
 
 def _go(reader: Reader, page: PageFile) -> Seen:
-    """Choose a page in the menu; until it stands, its own title over it."""
-    browser = reader.page
-    browser.get_by_test_id("stTopNav").get_by_role("button", name=page.group, exact=True).click()
-    item = browser.get_by_role("menuitem", name=page.title, exact=True)
-    item.wait_for()
-    return reader.stands(item.click, question_of(page))
+    """Choose a page in the sidebar; until it stands, its own title over it."""
+    link = reader.page.get_by_test_id("stSidebarNav").get_by_role("link", name=page.title, exact=True)
+    return reader.stands(link.click, question_of(page))
 
 
 def question_of(page: PageFile) -> str:
