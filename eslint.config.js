@@ -9,7 +9,7 @@ export default [
   { ignores: [".venv/", ".cache/"] },
   js.configs.recommended,
   {
-    files: ["app/components/**/*.js"],
+    files: ["app/components/**/*.js", "drawing/**/*.js"],
     languageOptions: { sourceType: "module", ecmaVersion: 2024, globals: globals.browser },
     linterOptions: { reportUnusedDisableDirectives: "error" },
     rules: {

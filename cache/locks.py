@@ -5,6 +5,7 @@ Between processes that take turns, filelock does this (see `server.metadata`). W
 another kind: on the file itself, by its descriptor, so that it holds from before the file is found until after it was
 renamed, with nothing beside it. filelock locks a path: it makes a file where another has just removed or renamed that,
 polls instead of waiting, and where the system has no locks it falls back to a marker that outlives its process.
+Who works on a study for hours, on whichever machine, is told by a lease (see `cache.lease`).
 """
 
 STALE_SECONDS = 3600
@@ -22,3 +23,18 @@ def lock(descriptor: int, *, waits: bool = False) -> bool:
     except OSError:
         return False
     return True
+
+
+def is_held_elsewhere(descriptor: int) -> bool:
+    """Whether another process has locked an open file; False where there are no locks, and nobody can tell."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False

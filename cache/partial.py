@@ -172,6 +172,10 @@ class PartialRecord(Rows):
     def verify(self) -> RoutingRecord:
         """The whole record, after every check there is. Errors: CaptureDamagedError."""
         self.check_seal()
+        return self.decoded()
+
+    def decoded(self) -> RoutingRecord:
+        """The whole record of a file under whatever name, checked page by page. Errors: CaptureDamagedError."""
         try:
             return decode(self._data.slice(CHECKSUM_BYTES) if self.is_sealed else self._data, checks_pages=True)
         except (*_UNREADABLE, RecordError) as error:

@@ -46,10 +46,14 @@ Recipe = Mapping[str, Any]
 
 
 class StudyFolder:
-    """The blocks of one study. Errors: StoreError, StorageFullError, CaptureDamagedError, OptionError."""
+    """The blocks of one study. Errors: StoreError, StorageFullError, CaptureDamagedError, OptionError.
 
-    def __init__(self, folder: Path | str) -> None:
-        self.folder = Path(folder)
+    Damage that is found is set aside, so that it is captured again; unless `sets_aside`, as for a study that lies in
+    somebody else's folder, it is told and left.
+    """
+
+    def __init__(self, folder: Path | str, *, sets_aside: bool = True) -> None:
+        self.folder, self._sets_aside = Path(folder), sets_aside
         self.blocks_folder = self.folder / "blocks"
 
     @classmethod
@@ -71,9 +75,9 @@ class StudyFolder:
         return study
 
     @classmethod
-    def open(cls, folder: Path | str) -> "StudyFolder":
+    def open(cls, folder: Path | str, *, sets_aside: bool = True) -> "StudyFolder":
         """A study that is there. Errors: OptionError where none is."""
-        study = cls(folder)
+        study = cls(folder, sets_aside=sets_aside)
         if not is_study(folder):
             raise OptionError(f"no study at {folder}", expected=f"a folder with {RECIPE}", do="check the path")
         study.recipe()
@@ -98,11 +102,10 @@ class StudyFolder:
             raise _unreadable(self.folder / RECIPE, "its checksum does not match")
         return found
 
-    def rename(self, corpus: str) -> None:
-        """Call the corpus otherwise: its name is no part of what decides the routes."""
-        said = self.recipe()
-        with _explained(self.folder):
-            write_whole(self.folder / RECIPE, _spelt(said | {"corpus": corpus}))
+    @property
+    def mark(self) -> str:
+        """What tells this study from every other: a digest of its recipe. Errors: as `recipe`."""
+        return self._mark()[0]
 
     def end(self, blocks: int) -> None:
         """Note that the corpus was read to its end, and how many blocks it is; writing a block takes the note away."""
@@ -233,15 +236,15 @@ class StudyFolder:
 
     def _mark(self) -> tuple[str, bool]:
         """What tells this study from others, and whether all it says of its blocks must carry a checksum."""
-        said = self.recipe()
-        own = {name: value for name, value in said.items() if name not in ("corpus", "version", CHECKSUM)}
-        return digest_of(own), said["version"] != NOTHING_SEALED
+        fields = self.recipe()
+        own = {name: value for name, value in fields.items() if name not in ("corpus", "version", CHECKSUM)}
+        return digest_of(own), fields["version"] != NOTHING_SEALED
 
     def _blocks_in_all(self) -> int | None:
         """How many blocks the corpus is; None where its end was not reached, or that cannot be read."""
         try:
-            said = json.loads((self.folder / END).read_text(encoding="utf-8"))
-            return int(said["blocks"]) if is_intact(said, within=self._mark()[0]) else None
+            fields = json.loads((self.folder / END).read_text(encoding="utf-8"))
+            return int(fields["blocks"]) if is_intact(fields, within=self._mark()[0]) else None
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
 
@@ -273,6 +276,12 @@ class StudyFolder:
     def _set_aside(self, block: Block, path: Path, why: str) -> CaptureDamagedError:
         """Move a damaged part away, and the file that called its block whole."""
         aside = self.folder / "damaged"
+        if not self._sets_aside:
+            return CaptureDamagedError(
+                f"block {block.number} of {self.folder}: {path.name} {why}",
+                expected="the bytes that were written",
+                do="ask whoever captured it to run the capture again, which makes that block anew",
+            )
         with _explained(self.folder):
             aside.mkdir(exist_ok=True)
             for each in (self._part(block.number, "json"), path):
@@ -294,7 +303,7 @@ class StudyFolder:
             raise OptionError(
                 f"{self.folder} has no {RECIPE}, and holds {foreign[0].name}",
                 expected="a study to go on with, or an empty folder",
-                do="name another --out",
+                do="name another --out, or another --name",
             )
 
     def _check_same(self, recipe: Recipe) -> None:
@@ -302,11 +311,11 @@ class StudyFolder:
         names = sorted({*kept, *asked} - {"version", CHECKSUM})
         differing = [name for name in names if kept.get(name) != asked.get(name)]
         if differing:
-            said = "; ".join(f"{name} was {kept.get(name)!r} and is {asked.get(name)!r}" for name in differing)
+            fields = "; ".join(f"{name} was {kept.get(name)!r} and is {asked.get(name)!r}" for name in differing)
             raise OptionError(
-                f"{self.folder} holds a study made otherwise: {said}",
+                f"{self.folder} holds a study made otherwise: {fields}",
                 expected="the same model, corpus and options, to go on with it",
-                do="name another --out, or repeat the options",
+                do="name another --out or --name, or repeat the options",
             )
 
 

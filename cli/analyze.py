@@ -5,18 +5,20 @@ from contextlib import contextmanager
 from enum import StrEnum
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from gatescope.cli.capture import corpus_of
-from gatescope.cli.output import ProveAgain, errors_shown, stderr, stdout
+from gatescope.cli.capture import PROBE, corpus_of, note
+from gatescope.cli.output import Name, ProveAgain, command_line, errors_shown, name_of, say_where, stderr, stdout
 from gatescope.routing.record import Document
 
 if TYPE_CHECKING:  # torch takes seconds to import
     from gatescope.cache.study import StudyFolder
+    from gatescope.server.landing import Asked, Landing
     from gatescope.server.settings import Settings
+    from gatescope.studies.run_blocks import Progress as Captured
 
 Tell = Callable[[str, int, int], None]
 CAPTURING = ".gatescope-capture-"
@@ -33,9 +35,13 @@ class Csv(StrEnum):
 
 def analyze(
     corpus: Annotated[
-        str, typer.Argument(help="probe (the bundled texts), a file, a folder, hub:owner/name, or a captured study.")
+        str,
+        typer.Argument(help="A captured study (its folder, name or id), or probe, a file, a folder, hub:owner/name."),
     ],
-    out: Annotated[Path, typer.Option(help="Folder for tables, results.npz, study.json, tally.npz and report.html.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for tables, results.npz, report.html … (default: in the workspace).")
+    ] = None,
+    name: Name = "",
     model: Annotated[str, typer.Option(help="A bundled model's name, a folder or a hub id.")] = "",
     metrics: Annotated[str, typer.Option(help="Metrics by name, with commas between (default: all).")] = "",
     preset: Annotated[str, typer.Option(help="The metrics of a paper: olmoe.")] = "",
@@ -58,20 +64,23 @@ def analyze(
     dtype: Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.")] = None,
     prove_again: ProveAgain = False,
 ) -> None:
-    """Run a corpus through a model and write every metric of its routing, with nulls and intervals."""
+    """Run a corpus through a model and write every metric of its routing, with nulls and intervals.
+
+    Without --out the results stand in the Library of the dashboard, beside the routes they are of.
+    """
     with errors_shown():
         from gatescope.analysis.registry import OLD_NAMES
-        from gatescope.cache.study import is_study
+        from gatescope.server.landing import Asked
         from gatescope.server.settings import settings_with
         from gatescope.studies.compute import Chosen, study_of_folder
-        from gatescope.studies.out_folder import check_out
         from gatescope.studies.wholeness import part_of
         from gatescope.studies.write import write_study
 
         settings = settings_with(model=model or None, device=device, dtype=dtype, prove_again=prove_again or None)
-        for name in _words(metrics):
-            if name in OLD_NAMES:
-                stderr.print(f"{name} is now called {OLD_NAMES[name]}; the old name works until 0.3", highlight=False)
+        for metric in _words(metrics):
+            if metric in OLD_NAMES:
+                sentence = f"{metric} is now called {OLD_NAMES[metric]}; the old name works until 0.3"
+                stderr.print(sentence, highlight=False)
         chosen = Chosen(
             metrics=_words(metrics),
             preset=preset,
@@ -80,51 +89,116 @@ def analyze(
             seed=seed,
             words=not counts_only,
         )
-        check_out(out)
         options = {"max_new_tokens": new_tokens, "logits": logits}
-        with _progress() as tell, _captured(corpus, out, limit, settings, options, tell) as folder:
-            found = study_of_folder(folder, chosen, partial=partial, on_progress=tell)
-            named = folder.recipe()["corpus"]
+        asked = Asked(out=out, name=name, suggested=f"{name_of(corpus)}-{name_of(settings.model)}")
+        with (
+            _progress() as tell,
+            _source(settings, corpus, asked, limit, options, tell) as (folder, is_captured, place),
+        ):
+            place.doing.metrics_follow = True
+
+            def tell_both(what: str, done: int, total: int) -> None:
+                tell(what, done, total)
+                place.doing.begin(what)
+                place.doing.metrics, place.doing.of_metrics = done, total
+
+            found = study_of_folder(folder, chosen, partial=partial, on_progress=tell_both)
+            named = str(folder.recipe()["corpus"])
             if found.lacks:
                 stderr.print(part_of(found.lacks), highlight=False, markup=False)
+            place.doing.is_writing = True
             files = write_study(
                 found,
-                out,
+                place.analysed,
                 counts_only=counts_only,
                 csv=csv.value,
-                model=found.tally.provenance.model if is_study(corpus) else settings.model,
-                corpus=Path(str(named)).name if is_study(corpus) else corpus,
+                model=found.tally.provenance.model if is_captured else settings.model,
+                corpus=Path(named).name if is_captured else corpus,
+                on_file=place.doing.begin,
             )
         whole = found.tally
         stdout.print(f"{whole.documents:,} documents, {int(whole.table('tokens').sum()):,} tokens; {len(files)} tables")
-        stdout.print(f"report   {out / 'report.html'}", highlight=False, markup=False)
+        stdout.print(f"report   {place.analysed / 'report.html'}", highlight=False, markup=False)
+        say_where(settings, place.id)
 
 
 def _words(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
-@contextmanager
-def _captured(
-    corpus: str,
-    out: Path,
-    limit: int,
-    settings: "Settings",
-    options: dict[str, Any],
-    tell: Tell,
-) -> Iterator["StudyFolder"]:
-    """The captured study of that name; or the texts of that name, captured into a folder that goes at the end."""
-    from gatescope.cache.study import StudyFolder, is_study
-    from gatescope.cache.temporary import sweep_folders, working_folder
+class _Source(NamedTuple):
+    """The routes to analyse, whether they were captured before, and where the results go."""
 
-    if is_study(corpus):
-        yield StudyFolder.open(corpus)
-        return
-    out.parent.mkdir(parents=True, exist_ok=True)
-    sweep_folders(out.parent, prefix=CAPTURING)
-    with working_folder(out.parent, prefix=CAPTURING, name=out.name) as place:
-        texts = corpus_of(corpus, "stop")
-        yield _run(settings, islice(texts, limit or None), place / "capture", corpus, options, tell)
+    folder: "StudyFolder"
+    is_captured: bool
+    place: "Landing"
+
+
+@contextmanager
+def _source(
+    settings: "Settings", corpus: str, asked: "Asked", limit: int, options: dict[str, Any], tell: Tell
+) -> Iterator[_Source]:
+    """The captured study of that path or name; or the texts of that name, captured first.
+
+    Texts that are analysed into a folder of the user's own are captured into one that goes at the end.
+    """
+    from gatescope.cache.study import StudyFolder
+    from gatescope.cache.temporary import sweep_folders, working_folder
+    from gatescope.server.landing import Landing, landing, working_on
+    from gatescope.server.places import study_in
+    from gatescope.studies.out_folder import check_out
+
+    out, entry = asked.out, _entry(settings, corpus)
+    if out is not None:
+        check_out(out)
+    if entry is not None and out is None:
+        listed = _listed(settings, entry, asked.name)
+        with working_on(listed, what="gatescope analyze") as place:
+            yield _Source(study_in(listed), True, place)
+    elif entry is not None and out is not None:
+        yield _Source(StudyFolder.open(_routes(entry)), True, Landing(captured=out, analysed=out))
+    elif out is None:
+        command = {"what": "gatescope analyze", "command": command_line(), "model": settings.model}
+        with landing(settings, asked, **command) as place:
+            texts = islice(corpus_of(corpus, "stop"), limit or None)
+            yield _Source(_run(settings, texts, place.captured, corpus, options, tell, place), False, place)
+    else:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        sweep_folders(out.parent, prefix=CAPTURING)
+        with working_folder(out.parent, prefix=CAPTURING, name=out.name) as made:
+            texts = islice(corpus_of(corpus, "stop"), limit or None)
+            place = Landing(captured=made / "capture", analysed=out)
+            yield _Source(_run(settings, texts, place.captured, corpus, options, tell, place), False, place)
+
+
+def _entry(settings: "Settings", corpus: str) -> Path | None:
+    """The folder of a captured study, or of an entry of the Library that has one; None where texts are meant."""
+    from gatescope.cache.study import is_study
+    from gatescope.cache.workspace import CAPTURED
+    from gatescope.server.places import find_named
+
+    path = Path(corpus)
+    if is_study(path) or is_study(path / CAPTURED):
+        return path
+    if corpus == PROBE or corpus.startswith("hub:") or path.exists():
+        return None
+    return find_named(settings.workspace, corpus)
+
+
+def _routes(entry: Path) -> Path:
+    """The routes of a study's folder, or of an entry."""
+    from gatescope.cache.study import is_study
+    from gatescope.server.places import captured_in
+
+    return entry if is_study(entry) else captured_in(entry)
+
+
+def _listed(settings: "Settings", entry: Path, name: str) -> Path:
+    """The entry of this workspace that stands for a study, made where there is none. Errors: as `open_path`."""
+    from gatescope.cache.workspace import STUDIES
+    from gatescope.server.entering import open_path
+
+    return settings.workspace / STUDIES / open_path(settings.workspace, entry, name=name)
 
 
 def _run(
@@ -134,6 +208,7 @@ def _run(
     corpus: str,
     options: dict[str, Any],
     tell: Tell,
+    landed: "Landing",
 ) -> "StudyFolder":
     """Load the model and capture; texts that were cut or left out are named on stderr."""
     from gatescope.hooks import CaptureOptions
@@ -141,6 +216,13 @@ def _run(
     from gatescope.studies.capturing import capture_texts
 
     tell(f"loading {settings.model}", 0, 0)
+    landed.doing.begin("loading the model")
+
+    def tell_done(done: "Captured") -> None:
+        tell(f"capturing: {done.seen.documents:,} documents, {done.tokens:,} tokens", 0, 0)
+        landed.doing.what = "capturing"
+        note(landed.doing, done, None)
+
     model = load_chosen(settings, on_stage=lambda stage: tell(stage, 0, 0))
     folder = capture_texts(
         model,
@@ -148,7 +230,7 @@ def _run(
         place,
         CaptureOptions(**options),
         corpus=corpus,
-        on_progress=lambda done: tell(f"capturing: {done.seen.documents:,} documents, {done.tokens:,} tokens", 0, 0),
+        on_progress=tell_done,
     )
     for block in folder.finished().values():
         for name, why in (*block.left_out, *block.was_cut):

@@ -143,7 +143,7 @@ def _folder(given: Path | None) -> Path:
     """The folder to look into, which is never made by looking. Errors: StoreError where there is none."""
     from gatescope.server.settings import load_settings
 
-    folder = given or load_settings().cache_dir
+    folder = given or load_settings().workspace
     if not folder.is_dir():
         raise StoreError(
             f"no folder {folder}", expected="a folder of captures", do="capture something first, or give another --dir"

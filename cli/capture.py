@@ -11,7 +11,17 @@ import typer
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from gatescope.cli.output import ProveAgain, errors_shown, going_on, stderr, stdout
+from gatescope.cli.output import (
+    Name,
+    ProveAgain,
+    command_line,
+    errors_shown,
+    going_on,
+    name_of,
+    say_where,
+    stderr,
+    stdout,
+)
 from gatescope.routing.errors import OptionError
 from gatescope.routing.record import Document
 
@@ -20,6 +30,7 @@ if TYPE_CHECKING:  # torch takes seconds to import
     from gatescope.hooks import LoadedModel
     from gatescope.routing.router import RouterRule
     from gatescope.server.settings import Settings
+    from gatescope.server.study_progress import StudyProgress
     from gatescope.studies.blocks import Seen, Share
     from gatescope.studies.plan import Plan
     from gatescope.studies.run_blocks import Progress
@@ -32,7 +43,8 @@ SHOWN = 20
 
 def capture(
     corpus: Annotated[str, typer.Argument(help="probe (the bundled texts), a file, a folder, or hub:owner/name.")],
-    out: Annotated[Path, typer.Option(help="Folder of the study; one that was begun is gone on with.")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the study (default: in the workspace).")] = None,
+    name: Name = "",
     model: Annotated[str, typer.Option(help="A bundled model's name, a folder or a hub id.")] = "",
     detail: Annotated[str, typer.Option(help="counts, ids or weights: what is kept of every token.")] = "weights",
     scores: Annotated[float, typer.Option(min=0, max=1, help="Share of documents to keep all scores of.")] = 0.0,
@@ -49,10 +61,14 @@ def capture(
     revision: Annotated[str | None, typer.Option(help="Commit, tag or branch of a hub model.")] = None,
     prove_again: ProveAgain = False,
 ) -> None:
-    """Run a corpus through a model and keep its routing. Stopped at any moment, the same command goes on."""
+    """Run a corpus through a model and keep its routing. Stopped at any moment, the same command goes on.
+
+    It stands in the Library of the dashboard from its first block on, unless --out names a folder and --name nothing.
+    """
     with errors_shown(), going_on(out):
         from gatescope.cache.study import StudyFolder
         from gatescope.hooks import CaptureOptions
+        from gatescope.server.landing import Asked, landing
         from gatescope.server.settings import settings_with
         from gatescope.studies.blocks import Share
         from gatescope.studies.plan import Detail, Long, Plan
@@ -65,22 +81,33 @@ def capture(
             model=model or None, device=device, dtype=dtype, revision=revision, prove_again=prove_again or None
         )
         texts, share = corpus_of(corpus, bad), Share.parse(shard)
-        seen = _counted(texts) if not corpus.startswith("hub:") else None
-        plan = Plan(
-            options=CaptureOptions(max_new_tokens=new_tokens),
-            detail=kept,
-            scores=scores,
-            long=long_texts,
-            batch_tokens=batch_tokens or _begun_with(out),
-        )
-        with _local(settings) if engine == "local" else _on_ray(settings, workers) as running:
-            plan, recipe, layers = running.ask(_fitted, plan, corpus, _first(texts))
-            folder = StudyFolder.create(out, recipe)
-            _mend(folder, verify=verify)
-            _say(_sizes(layers, plan, seen))
-            done = _run(running, texts, folder, plan, share, seen)
-            running.finish(folder, done)
+        asked = Asked(out=out, name=name, suggested=f"{name_of(corpus)}-{name_of(settings.model)}")
+        with landing(
+            settings,
+            asked,
+            what="gatescope capture" + f" --shard {shard}" * (share.of > 1),
+            command=command_line(),
+            model=settings.model,
+            share=share.name,
+        ) as place:
+            seen = _counted(texts) if not corpus.startswith("hub:") else None
+            plan = Plan(
+                options=CaptureOptions(max_new_tokens=new_tokens),
+                detail=kept,
+                scores=scores,
+                long=long_texts,
+                batch_tokens=batch_tokens or _begun_with(place.captured),
+            )
+            place.doing.begin("loading the model")
+            with _local(settings) if engine == "local" else _on_ray(settings, workers) as running:
+                plan, recipe, layers = running.ask(_fitted, plan, corpus, _first(texts))
+                folder = StudyFolder.create(place.captured, recipe)
+                _mend(folder, verify=verify)
+                _say(_sizes(layers, plan, seen))
+                done = _run(running, texts, folder, plan, share, seen, place.doing)
+                running.finish(folder, done)
         tell(folder, done, texts)
+        say_where(settings, place.id)
 
 
 def _check(name: str, given: str, known: tuple[Word, ...]) -> Word:
@@ -93,9 +120,9 @@ def _check(name: str, given: str, known: tuple[Word, ...]) -> Word:
 
 def _mend(folder: "StudyFolder", *, verify: bool) -> None:
     """Say what is not as it was written; it is captured again."""
-    damaged = [said for _, said in folder.verify()] if verify else []
-    for said in (*damaged, *folder.troubles()):
-        _say(f"found: {said}")
+    damaged = [sentence for _, sentence in folder.verify()] if verify else []
+    for sentence in (*damaged, *folder.troubles()):
+        _say(f"found: {sentence}")
 
 
 def corpus_of(corpus: str, bad: str) -> Iterable[Document]:
@@ -171,7 +198,7 @@ def _on_ray(settings: "Settings", workers: int) -> Iterator[_Running]:
         model_source(settings.model), revision=settings.revision, device=settings.device, dtype=settings.dtype
     )
     with cluster(replica, workers, _warn) as running:
-        _say(running.room.said)
+        _say(running.room.described)
 
         def add_up(folder: "StudyFolder", done: "Progress") -> None:
             blocks = folder.finished()
@@ -194,13 +221,15 @@ def _sizes(rules: "Sequence[RouterRule]", plan: "Plan", seen: "Seen | None") -> 
     bytes_a_token = itself + wide * slots if plan.detail == "ids" else weights
     scores = plan.scores * (weights + 2 * layers * max(rule.experts for rule in rules))
     least = sum(math.log2(math.comb(rule.experts, rule.k)) for rule in rules) / 8
-    said = "counts: tallies only"
+    sentence = "counts: tallies only"
     if plan.detail != "counts":
-        said = f"{plan.detail}: {bytes_a_token + scores:,.0f} bytes a token before compression, beside the tallies"
-        said += f" (ids alone cannot take less than {least:,.0f})"
+        sentence = f"{plan.detail}: {bytes_a_token + scores:,.0f} bytes a token before compression, beside the tallies"
+        sentence += f" (ids alone cannot take less than {least:,.0f})"
     if seen is not None:
-        said += f"\n{seen.documents:,} documents, {seen.characters:,} characters, of which {seen.twice:,} texts twice"
-    return said + f"; batches of {plan.batch_tokens:,} places"
+        sentence += (
+            f"\n{seen.documents:,} documents, {seen.characters:,} characters, of which {seen.twice:,} texts twice"
+        )
+    return sentence + f"; batches of {plan.batch_tokens:,} places"
 
 
 def _run(
@@ -210,24 +239,37 @@ def _run(
     plan: "Plan",
     share: "Share",
     seen: "Seen | None",
+    doing: "StudyProgress",
 ) -> "Progress":
-    """Capture with a bar: documents, tokens a second, and the time that is left."""
+    """Capture with a bar: documents, tokens a second, and the time that is left; `doing` is told the same."""
+    doing.begin("capturing")
+    doing.of_documents, doing.of_characters = (seen.documents, seen.characters) if seen else (0, 0)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.fields[said]}"),
+        TextColumn("{task.fields[sentence]}"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
     with Bars(*columns, console=stderr, transient=True) as bars:
-        task = bars.add_task("capturing", total=seen.characters if seen else None, said="")
+        task = bars.add_task("capturing", total=seen.characters if seen else None, sentence="")
 
         def tell(progress: "Progress") -> None:
             speed = progress.tokens / max(progress.seconds, 1e-9)
-            said = f"{progress.seen.documents:,} documents, {speed:,.0f} tokens/s"
-            bars.update(task, completed=progress.seen.characters, said=said)
+            sentence = f"{progress.seen.documents:,} documents, {speed:,.0f} tokens/s"
+            bars.update(task, completed=progress.seen.characters, sentence=sentence)
+            note(doing, progress, seen)
 
         return running.capture(iter(texts), folder, plan, share=share, on_progress=tell)
+
+
+def note(doing: "StudyProgress", progress: "Progress", seen: "Seen | None") -> None:
+    """How far a capture is, for whoever looks at the Library; `seen` is all there is to read, where that is known."""
+    doing.documents, doing.characters = progress.seen.documents, progress.seen.characters
+    doing.of_documents = seen.documents if seen else 0
+    doing.of_characters = seen.characters if seen else 0
+    doing.tokens, doing.seconds = progress.tokens, progress.seconds
+    doing.new_characters = doing.characters if seen and not progress.there else 0
 
 
 def tell(folder: "StudyFolder", done: "Progress", texts: Iterable[Document]) -> None:

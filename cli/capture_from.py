@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gatescope.cli.output import errors_shown, going_on, stderr
+from gatescope.cli.output import Name, command_line, errors_shown, going_on, name_of, say_where, stderr
 from gatescope.routing.errors import OptionError
 
 if TYPE_CHECKING:
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 def capture_from(
     where: Annotated[str, typer.Argument(help="A .gguf file, or the address of a vLLM or SGLang server.")],
     corpus: Annotated[str, typer.Argument(help="probe (the bundled texts), a file, a folder, or hub:owner/name.")],
-    out: Annotated[Path, typer.Option(help="Folder of the study; one that was begun is gone on with.")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the study (default: in the workspace).")] = None,
+    name: Name = "",
     model: Annotated[str, typer.Option(help="Of a server: folder or hub id whose config.json says the layers.")] = "",
     served: Annotated[str, typer.Option(help="Of a server of several models: the name of the one to ask.")] = "",
     new_tokens: Annotated[int, typer.Option(min=0, help="Tokens to generate after each text.")] = 0,
@@ -26,25 +27,48 @@ def capture_from(
     """Run a corpus through llama.cpp, or through a server, and keep the routing like any other study."""
     with errors_shown(), going_on(out):
         from gatescope.cache.study import StudyFolder
-        from gatescope.cli.capture import corpus_of, tell
+        from gatescope.cli.capture import corpus_of, note, tell
         from gatescope.hooks import CaptureOptions
+        from gatescope.server.landing import Asked, landing
+        from gatescope.server.settings import load_settings
         from gatescope.studies.blocks import Share
         from gatescope.studies.other_engines import capture_through
         from gatescope.studies.plan import Plan
 
         if bad not in ("stop", "skip"):
             raise OptionError(f"--bad {bad}", expected="stop or skip", do="choose one of the two")
-        asks_server = where.startswith(("http://", "https://"))
-        if asks_server:
-            route, made = _server(where, model, served, new_tokens, skip=bad == "skip")
-        else:
-            route, made = _gguf(where, new_tokens)
-        plan = Plan(options=CaptureOptions(max_new_tokens=new_tokens), detail="ids" if asks_server else "weights")
-        folder = StudyFolder.create(out, {"corpus": corpus, "engine": where, **made, "detail": plan.detail})
-        texts = corpus_of(corpus, bad)
-        with stderr.status(f"asking {where}"):
-            done = capture_through(route, texts, folder, plan, share=Share.parse(shard), skip=bad == "skip")
+        settings, share = load_settings(), Share.parse(shard)
+        asked = Asked(out=out, name=name, suggested=f"{name_of(corpus)}-{name_of(where)}")
+        with landing(
+            settings,
+            asked,
+            what="gatescope capture-from" + f" --shard {shard}" * (share.of > 1),
+            command=command_line(),
+            model=served or name_of(model or where),
+            share=share.name,
+        ) as place:
+            asks_server = where.startswith(("http://", "https://"))
+            if asks_server:
+                route, made = _server(where, model, served, new_tokens, skip=bad == "skip")
+            else:
+                route, made = _gguf(where, new_tokens)
+            plan = Plan(options=CaptureOptions(max_new_tokens=new_tokens), detail="ids" if asks_server else "weights")
+            recipe = {"corpus": corpus, "engine": where, **made, "detail": plan.detail}
+            folder = StudyFolder.create(place.captured, recipe)
+            texts = corpus_of(corpus, bad)
+            place.doing.begin("capturing")
+            with stderr.status(f"asking {where}"):
+                done = capture_through(
+                    route,
+                    texts,
+                    folder,
+                    plan,
+                    share=share,
+                    skip=bad == "skip",
+                    on_progress=lambda progress: note(place.doing, progress, None),
+                )
         tell(folder, done, texts)
+        say_where(settings, place.id)
 
 
 def _gguf(path: str, new_tokens: int) -> "tuple[Route, dict[str, Any]]":

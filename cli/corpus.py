@@ -101,12 +101,12 @@ def _label(part: Part, column: str, constant: str, folder: Part | None) -> "Colu
     """Where a label comes from, which may be said in one way only. Errors: OptionError."""
     from gatescope.corpora.columns import FOLDER, Constant
 
-    said: list[Column] = [each for each in (column, constant and Constant(constant)) if each]
-    said += [FOLDER] if folder is part else []
-    if len(said) > 1:
+    ways: list[Column] = [each for each in (column, constant and Constant(constant)) if each]
+    ways += [FOLDER] if folder is part else []
+    if len(ways) > 1:
         expected, do = "a column, one word for all, or the folders' names", "leave all but one out"
-        raise OptionError(f"the {part} said in {len(said)} ways", expected=expected, do=do)
-    return said[0] if said else ""
+        raise OptionError(f"the {part} said in {len(ways)} ways", expected=expected, do=do)
+    return ways[0] if ways else ""
 
 
 def _cut(cut: str) -> "Cut":

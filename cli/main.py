@@ -11,7 +11,9 @@ from gatescope.cli.capture import capture
 from gatescope.cli.capture_from import capture_from
 from gatescope.cli.check import check
 from gatescope.cli.corpus import commands as corpus_commands
+from gatescope.cli.export import export
 from gatescope.cli.import_routes import import_trace
+from gatescope.cli.open import open_path
 from gatescope.cli.output import stdout
 from gatescope.cli.serve import serve
 from gatescope.cli.simulate import simulate
@@ -31,6 +33,8 @@ app.command("capture-from")(capture_from)
 app.command("import")(import_trace)
 app.command()(simulate)
 app.command()(analyze)
+app.command("open")(open_path)
+app.command()(export)
 app.command()(check)
 app.add_typer(corpus_commands, name="corpus")
 app.add_typer(cache_commands, name="cache")

@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from gatescope.cli.output import errors_shown, going_on, stderr, stdout
+from gatescope.cli.output import Name, command_line, errors_shown, going_on, say_where, stderr, stdout
 from gatescope.routing.errors import OptionError
 
 if TYPE_CHECKING:
+    from gatescope.server.landing import Landing
     from gatescope.simulation.geometry import Geometry
     from gatescope.simulation.routes import Simulation
 
@@ -16,7 +17,8 @@ FORMS = ("study", "npz")
 
 
 def simulate(
-    out: Annotated[Path, typer.Option(help="Folder of the study, or the file.")],
+    out: Annotated[Path | None, typer.Option(help="Folder, or the file (default: in the workspace).")] = None,
+    name: Name = "",
     tokens: Annotated[str, typer.Option(help="How many, such as 120000 or 1e6.")] = "1e5",
     like: Annotated[
         str,
@@ -45,7 +47,7 @@ def simulate(
 
     \b
     Examples:
-      gatescope simulate --like deepseek-v3 --tokens 1e6 --out routes
+      gatescope simulate --like deepseek-v3 --tokens 1e6
       gatescope simulate --layers 4 --experts 64 --k 8 --tokens 1e5 --word-effect 0 --out routes
       gatescope simulate --like qwen3-30b --tokens 1e5 --form npz --out routes.npz
       gatescope analyze routes --out study
@@ -54,6 +56,8 @@ def simulate(
     command goes on.
     """
     with errors_shown(), going_on(out):
+        from gatescope.server.landing import Asked, landing
+        from gatescope.server.settings import load_settings
         from gatescope.simulation.effects import Effects
         from gatescope.simulation.routes import Simulation
         from gatescope.simulation.texts import Texts
@@ -77,7 +81,19 @@ def simulate(
             locality=locality_effect,
             skew=skew,
         )
-        _write(Simulation(_geometry(like, own), texts, effects, seed=seed), out, form)
+        simulation = Simulation(_geometry(like, own), texts, effects, seed=seed)
+        if form == "npz":
+            if out is None:
+                found = "--form npz, and no --out"
+                raise OptionError(found, expected="a file to write", do="name one: --out routes.npz")
+            _write_file(simulation, out)
+            return
+        settings = load_settings()
+        asked = Asked(out=out, name=name, suggested=f"{'-'.join(simulation.provenance.model.split())}-{seed}")
+        made = {"what": "gatescope simulate", "command": command_line(), "model": simulation.provenance.model}
+        with landing(settings, asked, **made) as place:
+            _write_study(simulation, place)
+        say_where(settings, place.id)
 
 
 class _Shape(NamedTuple):
@@ -106,24 +122,40 @@ def _geometry(like: str, own: _Shape) -> "Geometry":
     return free_geometry(own.layers, sizes, own.k, groups=own.groups, groups_kept=own.top_groups or own.groups)
 
 
-def _write(simulation: "Simulation", out: Path, form: str) -> None:
-    """Write it, and say what and where."""
-    from gatescope.studies.simulating import TRUTH, write_npz, write_study
+def _write_file(simulation: "Simulation", out: Path) -> None:
+    """Write it as a file to import, and say what and where."""
+    from gatescope.studies.simulating import TRUTH, write_npz
 
+    with stderr.status("simulating") as status:
+        write_npz(simulation, out, on_progress=lambda done, total: status.update(_how_far(done, total)))
+    _say(simulation, out, out.with_name(f"{out.name}.{TRUTH}"))
+
+
+def _write_study(simulation: "Simulation", place: "Landing") -> None:
+    """Write it as a study, and say what and where."""
+    from gatescope.studies.simulating import TRUTH, write_study
+
+    place.doing.begin("simulating")
     with stderr.status("simulating") as status:
 
         def tell(done: int, total: int) -> None:
-            status.update(f"simulating: {done:,} of {total:,} tokens")
+            status.update(_how_far(done, total))
+            place.doing.what = _how_far(done, total)
+            place.doing.characters, place.doing.of_characters = done, total
 
-        if form == "npz":
-            write_npz(simulation, out, on_progress=tell)
-        else:
-            write_study(simulation, out, on_progress=tell)
+        write_study(simulation, place.captured, on_progress=tell)
+    _say(simulation, place.captured, place.captured / TRUTH)
+
+
+def _how_far(done: int, total: int) -> str:
+    return f"simulating: {done:,} of {total:,} tokens"
+
+
+def _say(simulation: "Simulation", where: Path, truth: Path) -> None:
     texts, shape = simulation.texts, simulation.geometry
     sizes = "-".join(dict.fromkeys(f"{count:,}" for count in shape.experts))
-    said = f"{texts.documents:,} documents, {texts.tokens:,} tokens, simulated: {shape.layers} layers, "
-    stdout.print(f"{out}: {said}{shape.k} of {sizes} experts", markup=False, highlight=False)
-    truth = out.with_name(f"{out.name}.{TRUTH}") if form == "npz" else out / TRUTH
+    sentence = f"{texts.documents:,} documents, {texts.tokens:,} tokens, simulated: {shape.layers} layers, "
+    stdout.print(f"{where}: {sentence}{shape.k} of {sizes} experts", markup=False, highlight=False)
     stdout.print(f"   truth   {truth}", markup=False, highlight=False)
 
 

@@ -47,12 +47,18 @@ def trace(
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps (default: the setting).")] = None,
     dtype: Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.")] = None,
     revision: Annotated[str | None, typer.Option(help="Commit, tag or branch of a hub model.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Also write the trace as one HTML file, which works without a network.")
+    ] = None,
+    no_text: Annotated[bool, typer.Option("--no-text", help="Leave text and token ids out of that file.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Write the outcome as JSON to stdout.")] = False,
     prove_again: ProveAgain = False,
 ) -> None:
     """Run a text through a model and write where every token was routed."""
     if (prompt is None) == (prompt_file is None):
         raise typer.BadParameter("give the text with either --prompt or --prompt-file")
+    if no_text and html is None:
+        raise typer.BadParameter("--no-text is about the file of --html")
     with errors_shown(as_json):
         from gatescope.hooks import CaptureOptions
         from gatescope.server.settings import settings_with
@@ -72,13 +78,15 @@ def trace(
         text = prompt if prompt is not None else _read_text(prompt_file or Path("-"))
         traced = _capture(settings, text, options)
         files = _write(traced, out)
+        if html is not None:
+            files["html"] = _write_page(traced, html, text=not no_text)
         _report(traced, files, as_json=as_json)
 
 
 def _read_text(path: Path) -> str:
     """The text of a file, exactly (a byte order mark aside). Errors: PromptError."""
-    if path != Path("-") and (said := no_file(path)):
-        raise PromptError(f"{path} is {said}", expected="a text file", do="pipe the text: --prompt-file -")
+    if path != Path("-") and (reason := no_file(path)):
+        raise PromptError(f"{path} is {reason}", expected="a text file", do="pipe the text: --prompt-file -")
     try:
         raw = sys.stdin.buffer.read() if path == Path("-") else path.read_bytes()
         return raw.decode("utf-8-sig")
@@ -112,7 +120,7 @@ def _capture(settings: "Settings", text: str, options: "CaptureOptions") -> Trac
             without_idle_options(options),
             on_progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
-    id = identify(model.provenance(), text, options, secret=server_secret(settings.cache_dir))
+    id = identify(model.provenance(), text, options, secret=server_secret(settings.workspace))
     return Traced(id, record, model)
 
 
@@ -145,6 +153,24 @@ def _write(traced: Traced, out: Path) -> dict[str, Path]:
         raise kind(
             f"{out}: {error.strerror or error}", expected="a folder with room to write into", do="choose another --out"
         ) from None
+
+
+def _write_page(traced: Traced, path: Path, *, text: bool) -> Path:
+    """The trace as one file. Errors: OptionError where a browser would not bear it, StoreError."""
+    from gatescope.drawing.facts import selfcheck_words
+    from gatescope.drawing.one_file import to_html
+
+    checks = traced.model.selfcheck.checks
+    try:
+        to_html(traced.record, path, text=text, selfcheck=selfcheck_words([check.passed for check in checks]))
+    except OSError as error:
+        kind = StorageFullError if error.errno in (errno.ENOSPC, errno.EDQUOT) else StoreError
+        raise kind(
+            f"{path}: {error.strerror or error}",
+            expected="a file in a folder that exists, with room",
+            do="choose another --html",
+        ) from None
+    return path
 
 
 def _report(traced: Traced, files: dict[str, Path], *, as_json: bool) -> None:

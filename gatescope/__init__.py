@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from gatescope.analysis.tally.tally import Tally
     from gatescope.cache.store import Store
     from gatescope.corpora import open_corpus, probe
+    from gatescope.drawing.notebook import show
+    from gatescope.drawing.one_file import to_html
     from gatescope.hooks import (
         CaptureOptions,
         LoadedModel,
@@ -43,6 +45,8 @@ _HOMES = {
         "CaptureOptions", "LoadedModel", "Recording", "RoutingCallback", "attach", "capture", "capture_corpus",
         "load_model", "record",
     ),
+    "gatescope.drawing.one_file": ("to_html",),
+    "gatescope.drawing.notebook": ("show",),
     "gatescope.routing": ("Document", "Flag", "RouterRule", "RoutingRecord"),
     "gatescope.routing.errors": ("GatescopeError",),
     "gatescope.analysis.metrics": ("METRICS",),
@@ -77,7 +81,9 @@ __all__ = [
     "open_corpus",
     "probe",
     "record",
+    "show",
     "tally",
+    "to_html",
 ]
 
 

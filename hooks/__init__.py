@@ -4,6 +4,7 @@ from typing import Any
 
 from gatescope.hooks.capturing.capture import capture, capture_batch
 from gatescope.hooks.capturing.corpus import capture_corpus, find_batch_tokens, stream_corpus
+from gatescope.hooks.capturing.live import Live
 from gatescope.hooks.capturing.options import CaptureOptions
 from gatescope.hooks.live.recording import Recording, record
 from gatescope.hooks.loading.load import attach, load_model
@@ -14,6 +15,7 @@ from gatescope.hooks.text.tokens import Prompt
 __all__ = [
     "CaptureOptions",
     "Check",
+    "Live",
     "LoadedModel",
     "Prompt",
     "Recording",

@@ -19,6 +19,7 @@ GatescopeError
 └── StoreError               a capture could not be kept or found
     ├── CaptureNotFoundError the store holds no capture of that id
     ├── CaptureDamagedError  a stored capture is torn or altered; it was set aside
+    ├── InUseError           another process works on a study now
     └── StorageFullError     the disk or the quota is full; nothing was half-written
 
 Each carries three parts, kept apart so that the page, the log and the command line show each where it fits:
@@ -119,6 +120,10 @@ class CaptureNotFoundError(StoreError):
 
 class CaptureDamagedError(StoreError):
     """A stored capture is torn or altered; it was set aside."""
+
+
+class InUseError(StoreError):
+    """Another process works on a study now."""
 
 
 class StorageFullError(StoreError):

@@ -3,23 +3,36 @@
 A study stands in the model's queue with one block at a time, so that a prompt waits for one block (some two seconds of
 work), never for a study. Its own worker cuts, writes and counts beside that, and computes the metrics, for which no
 model is needed. What is whole on the disk stays: a study that was stopped, failed, or whose server ended, goes on.
+
+From the moment it waits to its end a study is leased (see `cache.lease`): commands and other servers on the same
+workspace see that it runs and how far it is, and do not take it for one that was stopped.
 """
 
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gatescope.cache.block import Block
-from gatescope.cache.study import StudyFolder
-from gatescope.routing.errors import CaptureCancelledError, ModelError, OptionError, QueueFullError, explained
+from gatescope.cache.lease import Lease, current
+from gatescope.cache.study import StudyFolder, is_study
+from gatescope.routing.errors import (
+    CaptureCancelledError,
+    InUseError,
+    ModelError,
+    OptionError,
+    QueueFullError,
+    explained,
+)
 from gatescope.routing.record import Document, RoutingRecord
 from gatescope.server.jobs import Job, JobQueue, Phase, Tick
 from gatescope.server.model_worker import ModelWorker
+from gatescope.server.places import study_in
 from gatescope.server.sources import ANALYSED, CAPTURED
 from gatescope.server.study_blocks import blocks, fitted, plan_of
+from gatescope.server.study_progress import StudyProgress, progress_from
 from gatescope.studies.blocks import Seen, Texts
 from gatescope.studies.capturing import capture_block
 from gatescope.studies.compute import Chosen, study_of_folder
@@ -46,49 +59,6 @@ WATCHER = "study"
 Answer = TypeVar("Answer")
 
 
-@dataclass
-class StudyProgress:
-    """What a study under way is at: documents captured of all, tokens and seconds of this run, metrics of all.
-
-    `since` is when the step began that `what` names, by the monotonic clock; `is_writing`: all is computed.
-    """
-
-    what: str = "waiting"
-    documents: int = 0
-    of_documents: int = 0
-    characters: int = 0
-    of_characters: int = 0
-    new_characters: int = 0
-    tokens: int = 0
-    seconds: float = 0.0
-    metrics: int = 0
-    of_metrics: int = 0
-    is_writing: bool = False
-    since: float = 0.0
-
-    def begin(self, what: str) -> None:
-        """Note what is done from now on."""
-        self.what, self.since = what, time.monotonic()
-
-    @property
-    def step_seconds(self) -> float:
-        """How long it has been at this; 0 where nobody noted when it began."""
-        return time.monotonic() - self.since if self.since else 0.0
-
-    @property
-    def share(self) -> float:
-        """How much is done, 0 to 1: capturing is taken for three quarters of it."""
-        captured = self.characters / max(self.of_characters, 1)
-        return min(1.0, 0.75 * captured + 0.25 * self.metrics / max(self.of_metrics, 1))
-
-    @property
-    def seconds_left(self) -> float | None:
-        """What capturing will still take at the speed of this run; None before the first block."""
-        if not self.new_characters:
-            return None
-        return (self.of_characters - self.characters) * self.seconds / self.new_characters
-
-
 class Studies:
     """The studies of a server: begun, gone on with, cancelled, and how far each is.
 
@@ -113,26 +83,41 @@ class Studies:
         self.folder, self.queue = folder, JobQueue(limit=limit, name="gatescope-studies")
         self._find_tracer, self._most_tokens, self._drop, self._chosen = find_tracer, most_tokens, drop, chosen
         self._check_room = check_room
-        # Guards _live and _doing: the pages' threads and the worker change them.
+        # Guards the three below: the pages' threads and the worker change them.
         self._lock = threading.Lock()
         self._live: dict[str, Job[None]] = {}
         self._doing: dict[str, StudyProgress] = {}
+        self._leases: dict[str, Lease] = {}
 
     def begin(self, order: StudyManifest, documents: Sequence[Document]) -> Job[None]:
         """Keep the texts and start; a study that is there already goes on. Errors: StoreError, QueueFullError."""
         folder = self.folder / order.id
-        if self.live(order.id) is None and not (folder / CAPTURED).exists():
+        if self.doing(order.id) is None and not (folder / CAPTURED).exists():
             write_texts(folder, documents)
             write_manifest(folder, order)
         return self.go_on(order.id)
 
     def go_on(self, id: str) -> Job[None]:
-        """Start a study again from where it stopped. Errors: OptionError for none; StoreError, QueueFullError."""
+        """Start a study again from where it stopped.
+
+        Errors: OptionError for none; InUseError where another process works on it; StoreError, QueueFullError.
+        """
         folder = self.folder / id
         order = self._order(folder)
         doing = StudyProgress(of_documents=order.documents)
-        with self._lock:  # held until both are noted: the worker may begin at once
-            job = self.queue.submit(id, lambda tick: self._work(folder, doing, tick), watcher=WATCHER)
+        with self._lock:  # held until all is noted: the worker may begin at once
+            if id not in self._leases:  # else one that was cancelled has not ended yet, and hands its lease on
+                told = self._doing
+                self._leases[id] = Lease.take(
+                    folder, "in a dashboard", progress=lambda: told[id].to_dict() if id in told else {}
+                )
+            lease, before = self._leases[id], self._doing.get(id)
+            try:
+                job = self.queue.submit(id, lambda tick: self._leased(lease, folder, doing, tick), watcher=WATCHER)
+            except BaseException:
+                if before is None or self._live[id].is_over:
+                    self._let_go(id)
+                raise
             if self._live.get(id) is not job:
                 self._live[id], self._doing[id] = job, doing
         return job
@@ -143,6 +128,8 @@ class Studies:
             return
         self.queue.leave(job, WATCHER)
         if job.is_over:  # it had not begun, and nobody else will say so
+            with self._lock:
+                self._let_go(id)
             folder = self.folder / id
             write_manifest(folder, replace(self._order(folder), state="stopped"))
 
@@ -153,15 +140,38 @@ class Studies:
         return job if job is not None and not job.is_over else None
 
     def doing(self, id: str) -> StudyProgress | None:
-        """What a study that waits or runs is at."""
-        if self.live(id) is None:
-            return None
-        with self._lock:
-            return self._doing[id]
+        """What a study that waits or runs is at, here or, by its lease, elsewhere."""
+        if self.live(id) is not None:
+            with self._lock:
+                return self._doing[id]
+        holder = current(self.folder / id)
+        return None if holder is None else progress_from(holder.progress)
 
     def close(self) -> None:
         """Cancel what runs; it can go on when the server is started again."""
         self.queue.close()
+        with self._lock:
+            for id in list(self._leases):
+                self._let_go(id)
+
+    def _let_go(self, id: str) -> None:
+        """With the lock held: give up the lease of a study, if there is one."""
+        if (lease := self._leases.pop(id, None)) is not None:
+            lease.release()
+
+    def _leased(self, lease: Lease, folder: Path, doing: StudyProgress, tick: Tick) -> None:
+        """The work of a study, as long as nobody took it over."""
+
+        def checked(done: int, total: int) -> None:
+            lease.check()
+            tick(done, total)
+
+        try:
+            self._work(folder, doing, checked)
+        finally:
+            with self._lock:
+                if self._doing.get(folder.name) is doing:  # else the same study waits already to go on
+                    self._let_go(folder.name)
 
     def _order(self, folder: Path) -> StudyManifest:
         if (order := read_manifest(folder)) is None:
@@ -176,6 +186,8 @@ class Studies:
             self._run(order, folder, doing, tick)
         except CaptureCancelledError:
             write_manifest(folder, replace(self._order(folder), state="stopped"))
+            raise
+        except InUseError:  # what becomes of it is for whoever took it over to say
             raise
         except Exception as error:
             write_manifest(folder, self._order(folder).failed(explained(error)))
@@ -195,7 +207,7 @@ class Studies:
             doing.characters = doing.of_characters = max(doing.of_characters, 1)
             tick(done, total)
 
-        study = StudyFolder.open(folder / CAPTURED)
+        study = study_in(folder)
         check_whole(study, name=order.name, do="go on with it, or begin it again")
         found = study_of_folder(study, self._chosen, on_progress=tell)
         tick(1, 1)
@@ -264,7 +276,9 @@ class _Capturing:
             write_manifest(self._folder, order)
             self._order = order
         plan = plan_of(order)
-        made = self._ask("recipe", lambda model: plan.recipe(model, order.name))
+        captured = self._folder / CAPTURED
+        named = StudyFolder.open(captured).recipe()["corpus"] if is_study(captured) else order.name  # as it was begun
+        made = self._ask("recipe", lambda model: plan.recipe(model, named))
         self._doing.what = "capturing"
         return plan, {**made, "block_characters": order.block_characters}
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from gatescope.models.bundled_captures import WELCOME_TEXT
 from gatescope.routing.errors import GatescopeError, explained
+from gatescope.server.capture_work import CaptureWork
 from gatescope.server.jobs import Job, Phase
 from gatescope.server.model_worker import ModelWorker
 from gatescope.server.sources import Source
@@ -50,6 +51,13 @@ class CaptureRequest:
         """Ask for what was wanted before the model was there, if it is there now."""
         if self.is_wanted and worker.model is not None:
             self.submit(worker, text, options)
+
+    def rejoin(self, worker: ModelWorker, capture: str) -> str | None:
+        """Wait for a pass that makes this capture, and its text; None where none is under way, or one is waited for."""
+        if self.is_busy or (job := worker.queue.join(capture, watcher=self.watcher)) is None:
+            return None
+        self.job = job
+        return job.work.prompt.text if isinstance(job.work, CaptureWork) else None
 
     def submit_welcome(self, worker: ModelWorker) -> Source | None:
         """The example: asked for like any other text, or recalled while the model is still loading."""

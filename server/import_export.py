@@ -121,13 +121,13 @@ def take_own(server: Server, name: str, content: bytes, *, visitor: str) -> Impo
     record = _decoded(called, content)
     sealed_as = called.partition(SUFFIX)[0]
     is_checked = checksum(sealed_as, memoryview(content)[CHECKSUM_BYTES:]) == content[:CHECKSUM_BYTES]
-    said = (
+    sentence = (
         "the checksum holds"
         if is_checked
         else "the file was renamed, so its checksum says nothing; its pages were checked"
     )
     report = Report(format="gsr", documents=len(record.documents), tokens=record.tokens)
-    report.understood += [said, f"made by {record.provenance.engine} with {record.provenance.model}"]
+    report.understood += [sentence, f"made by {record.provenance.engine} with {record.provenance.model}"]
     id = _new_id(server, sha256(content).digest(), "gsr", visitor)
     if len(record.documents) > 1:
         _keep_study(server, id, _within(server, iter([record])), report, called, visitor)
@@ -194,8 +194,8 @@ def _decoded(name: str, content: bytes) -> RoutingRecord:
             raise TraceError(found, expected=f"at most {MOST_DECODED:,}", do="import it on the command line")
         return decode(body, checks_pages=True)
     except _NOT_OURS as error:
-        said = error.found if isinstance(error, GatescopeError) else str(error).partition("\n")[0][:160]
-        found = f"{name} is torn, altered or of another kind: {said}"
+        sentence = error.found if isinstance(error, GatescopeError) else str(error).partition("\n")[0][:160]
+        found = f"{name} is torn, altered or of another kind: {sentence}"
         raise TraceError(found, expected="a capture that Gatescope wrote", do="download it again") from error
 
 
@@ -253,13 +253,13 @@ def _taken(id: str, report: Report) -> ImportResult:
 
 def _line(text: str) -> str:
     """A sentence about a foreign file, not longer than anyone reads."""
-    said = " ".join(text.split())
-    return said if len(said) <= MOST_LINE else f"{said[: MOST_LINE - 1]}…"
+    sentence = " ".join(text.split())
+    return sentence if len(sentence) <= MOST_LINE else f"{sentence[: MOST_LINE - 1]}…"
 
 
 def _new_id(server: Server, digest: bytes, how: str, visitor: str) -> str:
     """The id of an import: of its bytes, how they were read, and whose it is. Two visitors never share an import."""
     options = {"imported": how} | ({"owner": visitor} if visitor else {})
     return capture_id(
-        fingerprint="", text=digest.hex(), options=options, secret=server_secret(server.settings.cache_dir)
+        fingerprint="", text=digest.hex(), options=options, secret=server_secret(server.settings.workspace)
     )

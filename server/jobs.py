@@ -99,6 +99,14 @@ class JobQueue:
             job.watchers[watcher] = time.monotonic()
             return job
 
+    def join(self, key: str, *, watcher: str) -> Job[Any] | None:
+        """Watch the job of that key, if one waits or runs."""
+        with self._changed:
+            job = self._live.get(key)
+            if job is not None:
+                job.watchers[watcher] = time.monotonic()
+            return job
+
     def leave(self, job: Job[Any], watcher: str) -> None:
         """Stop watching; without any watcher left the job is cancelled."""
         with self._changed:

@@ -12,25 +12,31 @@ from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 
-from gatescope.cache.partial import PartialRecord
-from gatescope.cache.study import ROUTES, StudyFolder, is_study
+from gatescope.cache.folder import captures
+from gatescope.cache.lease import Holder, current
+from gatescope.cache.sums import read_checked
+from gatescope.cache.workspace import study_folders
 from gatescope.models import BUNDLED_MODELS
-from gatescope.routing.errors import CaptureNotFoundError, GatescopeError, OptionError, StoreError
+from gatescope.routing.errors import CaptureNotFoundError, InUseError, OptionError, StoreError
 from gatescope.server import memo_cache
-from gatescope.server.memo_cache import MemoCache
+from gatescope.server.descriptions import describe_capture, describe_study
 from gatescope.server.metadata import Metadata, MetadataStore
-from gatescope.server.quota import size_of_folder, study_folders
+from gatescope.server.places import find_folder, look_again, opened_workspaces, place_of
 from gatescope.server.server import Server
-from gatescope.server.sources import CAPTURED, shipped_ids, shipped_name
-from gatescope.studies.manifest import ORDER, StudyManifest, clean_name, read_manifest, write_manifest
+from gatescope.server.sources import shipped_ids, shipped_name
+from gatescope.server.study_progress import StudyProgress, progress_from
+from gatescope.studies.manifest import StudyManifest, clean_name, read_manifest, write_manifest
+from gatescope.studies.results import AGAIN
 
-Kind = Literal["shipped", "text", "study", "import"]
+Kind = Literal["shipped", "text", "study", "import", "workspace"]
 State = Literal["ready", "waiting", "running", "stopped", "failed"]
-KINDS: dict[Kind, str] = {"shipped": "ships with a model", "text": "text", "study": "study", "import": "imported"}
-SHOWN_WORDS = 60
-
-_seen = MemoCache()
-"""What files say of themselves, by path, time and size: they never change."""
+KINDS: dict[Kind, str] = {
+    "shipped": "ships with a model",
+    "text": "text",
+    "study": "study",
+    "import": "imported",
+    "workspace": "another workspace",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +47,10 @@ class Entry:
     is_own      whether who looks may rename, share and remove it
     problem     why it cannot be opened; empty where it can
     note        what must be known of its labels; empty where nothing
+    notes       what the visitor wrote of it
+    where       the path of what lies elsewhere; empty of what lies in this workspace
+    is_analysed whether metrics of it were computed
+    lacks       what its files lack of what was captured; empty where nothing
     """
 
     id: str
@@ -58,24 +68,31 @@ class Entry:
     is_own: bool = False
     problem: str = ""
     note: str = ""
+    notes: str = ""
+    where: str = ""
+    is_analysed: bool = False
+    lacks: str = ""
     order: StudyManifest | None = field(default=None, repr=False)
 
     def matches(self, words: str) -> bool:
         """Whether every one of some words is somewhere in what the line says."""
-        said = " ".join((self.id, self.name, KINDS[self.kind], self.model, self.recorded, self.state, *self.tags))
-        return all(word in said.casefold() for word in words.casefold().split())
+        text = " ".join(
+            (self.id, self.name, KINDS[self.kind], self.model, self.recorded, self.state, self.notes, *self.tags)
+        )
+        return all(word in text.casefold() for word in words.casefold().split())
 
 
 class Usage(NamedTuple):
-    """Bytes on the disk, and how many there may be (None: as many as there is room for)."""
+    """Bytes on the disk, and how many there may be (None: no limit but the disk); what commands made is apart."""
 
     captures: int
     studies: int
     most: int | None
+    commanded: int = 0
 
     @property
     def total(self) -> int:
-        """Of both."""
+        """What counts against the most."""
         return self.captures + self.studies
 
 
@@ -96,20 +113,21 @@ class Library:
     def usage(self) -> Usage:
         """What captures and studies take."""
         quota = self._server.quota
-        return Usage(quota.captures(), quota.studies(), quota.most_bytes)
+        made = quota.by_maker()
+        return Usage(quota.captures(), made.visitors, quota.most_bytes, made.commands)
 
-    def rename(self, entry: Entry, visitor: str, *, name: str, tags: str) -> None:
-        """Name and tag something. Errors: OptionError for what ships, or a study under way; StoreError."""
+    def rename(self, entry: Entry, visitor: str, *, name: str, tags: str, notes: str = "") -> None:
+        """Name something, tag it and note something of it; what was captured stays as it is.
+
+        Errors: OptionError for what ships, or a study under way; StoreError.
+        """
         _check_changeable(entry)
         labels = self._labels_for(entry, visitor)
-        labels.call(entry.id, visitor, name=name, tags=tags)
-        said = clean_name(name)
-        if entry.order is None or not said or not entry.is_own:
+        labels.call(entry.id, visitor, name=name, tags=tags, notes=notes)
+        new_name = clean_name(name)
+        if entry.order is None or not new_name or not entry.is_own:
             return
-        folder = self._server.studies_folder / entry.id
-        write_manifest(folder, replace(entry.order, name=said))
-        if is_study(folder / CAPTURED):
-            StudyFolder.open(folder / CAPTURED).rename(said)
+        write_manifest(self._server.studies_folder / entry.id, replace(entry.order, name=new_name))
         memo_cache.invalidate(entry.id)
 
     def share(self, entry: Entry, visitor: str, *, is_shared: bool) -> None:
@@ -128,10 +146,15 @@ class Library:
         _check_changeable(entry)
         if not entry.is_own:
             raise OptionError("this is somebody else's", expected="something of your own", do="ask who made it")
-        if entry.kind == "text":
+        if entry.kind == "text" and not entry.where:
             self._server.capture_cache.remove(entry.id)
         else:
-            _remove_study(self._server.studies_folder / entry.id)
+            folder = self._server.studies_folder / entry.id
+            if (holder := current(folder)) is not None:  # it began since it was listed
+                found = f"{entry.name} is in use: {holder.described}"
+                raise InUseError(found, expected="a study at rest", do="stop it there first")
+            _remove_study(folder)
+            look_again(self._server.settings.workspace)
         self._server.labels.forget(entry.id)
         memo_cache.invalidate(entry.id)
 
@@ -142,9 +165,38 @@ class Library:
                 return entry
         raise CaptureNotFoundError(f"no capture {id}", expected="one that is listed here", do="look at the list again")
 
+    def doing(self, id: str) -> StudyProgress | None:
+        """How far a study is that waits or runs, here or elsewhere; None of one that does not."""
+        if (found := self._server.studies.doing(id)) is not None:
+            return found
+        holder = self.holder_of(id)
+        return None if holder is None else progress_from(holder.progress)
+
+    def holder_of(self, id: str) -> Holder | None:
+        """Who works on a study."""
+        folder = find_folder(self._server.settings.workspace, id)
+        return None if folder is None else current(folder)
+
+    def under_way(self) -> frozenset[tuple[str, bool]]:
+        """What stands here, and whether it is worked on: another answer means that the list is another one."""
+        return frozenset((folder.name, current(folder) is not None) for folder in self._folders())
+
+    def _folders(self) -> Iterator[Path]:
+        yield from study_folders(self._server.settings.workspace)
+        for workspace, _ in self._opened():
+            yield from study_folders(workspace)
+
+    def report(self, id: str) -> bytes:
+        """The page that was written of a study's results. Errors: CaptureNotFoundError, StoreError."""
+        folder = find_folder(self._server.settings.workspace, id)
+        if folder is None:
+            raise CaptureNotFoundError(f"no study {id}", expected="one of the list", do="look at the list again")
+        return read_checked(place_of(folder).analysed, "report.html", do=AGAIN)
+
     def order_of(self, id: str) -> StudyManifest:
         """What was asked of a study. Errors: CaptureNotFoundError."""
-        if (order := read_manifest(self._server.studies_folder / id)) is None:
+        folder = find_folder(self._server.settings.workspace, id)
+        if folder is None or (order := read_manifest(folder)) is None:
             raise CaptureNotFoundError(f"no study {id}", expected="one of this server's", do="look at the list again")
         return order
 
@@ -157,47 +209,62 @@ class Library:
                 if what.startswith("step"):
                     step = int(what.removeprefix("step"))
                     path = next(each for each in (path.parent / "history").glob("*.gsr") if int(each.stem) == step)
-                said = _said(path)
-                yield Entry(**said | {"id": id, "kind": "shipped", "name": shipped_name(id), "when": None})
+                fields = describe_capture(path)
+                yield Entry(**fields | {"id": id, "kind": "shipped", "name": shipped_name(id), "when": None})
 
     def _captures(self, visitor: str, opened: Collection[str]) -> Iterator[Entry]:
-        """The store's, by what the ends of their files say."""
+        """The store's, by what the ends of their files say, and those of workspaces that were opened here."""
         store, book = self._server.capture_cache.store, self._server.labels
         for each in store.ids():
-            said, labels = _said(store.path(each.id)), book.of(each.id)
-            called = labels.seen_by(visitor)
+            labels = book.of(each.id)
             is_own = self._is_own(labels.owner, visitor, is_open=each.id in opened and not labels.is_damaged)
-            named = {"name": called.name or said["name"], "tags": called.tags, "is_shared": labels.is_shared}
-            named |= {"note": _note(labels, is_own=is_own)}
-            yield Entry(**said | named | {"id": each.id, "kind": "text", "when": each.written, "is_own": is_own})
+            yield _entry(
+                describe_capture(store.path(each.id)) | {"kind": "text"}, each.id, labels, visitor,
+                when=each.written, is_own=is_own, is_shared=labels.is_shared,
+            )  # fmt: skip
+        for workspace, is_shared in self._opened():
+            for found in captures(workspace):
+                written = datetime.fromtimestamp(found.written_ns / 1e9, UTC)
+                fields = describe_capture(found.path) | {"kind": "text", "where": str(found.path)}
+                yield _entry(fields, found.id, book.of(found.id), visitor, when=written, is_shared=is_shared)
 
     def _studies(self, visitor: str) -> Iterator[Entry]:
-        """Studies and imported traces, begun or whole."""
+        """Studies and imported traces, begun or whole, and what lies elsewhere."""
         book = self._server.labels
-        for folder in study_folders(self._server.studies_folder):
+        for folder in study_folders(self._server.settings.workspace):
             order, labels = read_manifest(folder), book.of(folder.name)
-            called = labels.seen_by(visitor)
-            said = _said_of_study(folder, order)
-            owner = order.owner if order is not None else labels.owner
-            is_own = self._is_own(owner, visitor)
-            yield Entry(
-                **said
-                | {
-                    "id": folder.name,
-                    "name": called.name or said["name"],
-                    "tags": called.tags,
-                    "state": self.state_of(folder.name, order),
-                    "is_shared": labels.is_shared,
-                    "is_own": is_own,
-                    "note": _note(labels, is_own=is_own),
-                    "order": order,
-                }
-            )
+            is_own = self._is_own(order.owner if order is not None else labels.owner, visitor)
+            yield _entry(
+                describe_study(folder), folder.name, labels, visitor, order=order, is_own=is_own,
+                state=self.state_of(folder.name, order), is_shared=labels.is_shared,
+            )  # fmt: skip
+        for workspace, is_shared in self._opened():
+            for folder in study_folders(workspace):
+                order, fields = read_manifest(folder), {"where": str(folder)} | describe_study(folder)
+                if fields["kind"] != "workspace":
+                    state = self.state_of(folder.name, order)
+                    yield _entry(
+                        fields,
+                        folder.name,
+                        book.of(folder.name),
+                        visitor,
+                        order=order,
+                        state=state,
+                        is_shared=is_shared,
+                    )
+
+    def _opened(self) -> Iterator[tuple[Path, bool]]:
+        """The workspaces that were opened in this one, and whether everybody may see what is in them."""
+        book = self._server.labels
+        for folder, workspace in opened_workspaces(self._server.settings.workspace):
+            yield workspace, book.of(folder.name).is_shared
 
     def state_of(self, id: str, order: StudyManifest | None) -> State:
-        """How a study stands: one that should be under way and is not was stopped by the end of its server."""
+        """How a study stands: one that should be under way, and that no living process works on, was stopped."""
         if self._server.studies.live(id) is not None:
             return "running" if order is not None and order.state == "running" else "waiting"
+        if self.holder_of(id) is not None:
+            return "waiting" if order is None or order.state == "waiting" else "running"
         if order is None or order.state == "done":
             return "ready"
         return "failed" if order.state == "failed" else "stopped"
@@ -250,6 +317,13 @@ def frame_of(listed: Collection[Entry]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def _entry(fields: dict[str, Any], id: str, labels: Metadata, visitor: str, **more: Any) -> Entry:
+    """One line: what the files say, under what the visitor calls it."""
+    called, is_own = labels.seen_by(visitor), bool(more.get("is_own"))
+    named = {"name": called.name or fields["name"], "tags": called.tags, "notes": called.notes}
+    return Entry(**fields | named | {"id": id, "note": _note(labels, is_own=is_own)} | more)
+
+
 def _check_changeable(entry: Entry) -> None:
     if entry.kind == "shipped":
         raise OptionError(f"{entry.name} ships with its model", expected="a capture made here", do="choose another")
@@ -267,80 +341,3 @@ def _note(labels: Metadata, *, is_own: bool) -> str:
         "Whose this is cannot be read any more. It is private, and nobody can name, share or delete it, until who runs "
         "the server puts its labels back or deletes them."
     )
-
-
-def _said(path: Path) -> dict[str, Any]:
-    """What the end of a capture's file says of it."""
-    try:
-        found = path.stat()
-    except OSError:
-        return {"name": path.stem, "problem": "it is gone"}
-    return _seen.get((str(path), found.st_mtime_ns, found.st_size), lambda: _read_end(path, found.st_size))
-
-
-def _read_end(path: Path, size: int) -> dict[str, Any]:
-    said: dict[str, Any] = {"name": path.stem, "size_bytes": size}
-    try:
-        with PartialRecord(path) as partial:
-            documents = partial.documents
-            text = _words(documents[0].text) if len(documents) == 1 else f"{len(documents):,} documents"
-            return said | {
-                "name": text or path.stem,
-                "model": _words(partial.provenance.model),
-                "tokens": partial.tokens,
-                "documents": len(documents),
-                "recorded": _recorded(partial),
-            }
-    except (GatescopeError, OSError) as error:
-        return said | {"problem": error.found if isinstance(error, GatescopeError) else str(error)}
-
-
-def _said_of_study(folder: Path, order: StudyManifest | None) -> dict[str, Any]:
-    """What a study's folder says of it: what was asked, and what is whole of it."""
-    said: dict[str, Any] = {"name": order.name if order else folder.name, "kind": "study", "problem": ""}
-    if order is None and (folder / ORDER).exists():
-        said["problem"] = f"what was asked of it ({ORDER}) cannot be read: delete it, and begin it again"
-    said |= {"kind": "import"} if order is not None and order.imported else {}
-    said |= {"model": order.model, "documents": order.documents} if order else {}
-    said |= {"when": _time(order.created if order else "", folder), "size_bytes": size_of_folder(folder)}
-    try:
-        study = StudyFolder.open(folder / CAPTURED)
-        recipe = study.recipe()
-    except GatescopeError:
-        return said
-    blocks = list(study.finished().values())
-    said |= {"tokens": sum(block.tokens for block in blocks), "documents": sum(block.documents for block in blocks)}
-    said |= {"model": _words(str(recipe.get("model", "")).rstrip("/").rpartition("/")[2]) or said.get("model", "")}
-    with_routes = [block for block in blocks if ROUTES in block.parts]
-    if with_routes:
-        end = _said(study.blocks_folder / f"{with_routes[0].number:08}.{ROUTES}")
-        said |= {"recorded": end.get("recorded", "")}
-    return said
-
-
-def _recorded(partial: PartialRecord) -> str:
-    """What is known of every token, in words, and whether an intervention was open, or no model made it."""
-    made = partial.provenance
-    simulated, changed = ", simulated" * made.is_simulated, ", under an intervention" * bool(made.intervention)
-    return _columns_in_words(partial) + simulated + changed
-
-
-def _columns_in_words(partial: PartialRecord) -> str:
-    if partial.provenance.options.get("logits"):
-        return "all scores"
-    if "margin" in partial.columns:
-        return "experts, weights, margins"
-    return "experts, weights" if partial.has_weights else "experts"
-
-
-def _time(written: str, folder: Path) -> datetime:
-    try:
-        return datetime.fromisoformat(written)
-    except ValueError:
-        return datetime.fromtimestamp(folder.stat().st_mtime, UTC)
-
-
-def _words(text: str) -> str:
-    """The beginning of a text, on one line."""
-    said = clean_name(text[: 4 * SHOWN_WORDS])
-    return said if len(said) <= SHOWN_WORDS else f"{said[: SHOWN_WORDS - 1]}…"

@@ -1,4 +1,4 @@
-"""What visitors say of captures: a name, tags, and whether others may find it. The captures themselves never change.
+"""What visitors say of captures: a name, tags, notes, and whether others may find it. The captures never change.
 
     <cache>/library/<id>.json      the owner, whether it is shared, and what each visitor calls it
     <cache>/library/<id>.damaged   one that could not be read, set aside when its owner began anew
@@ -21,7 +21,7 @@ from gatescope.studies.manifest import clean_name, read_json, write_json
 
 FOLDER, LOCK = "library", ".lock"
 LOCK_SECONDS, POLL_SECONDS = 10.0, 0.01
-MOST_TAGS, MOST_TAG = 12, 30
+MOST_TAGS, MOST_TAG, MOST_NOTES = 12, 30, 2000
 # Threads of one server queue here, where each has its turn: those who wait for the file's lock take it by chance.
 _here = threading.Lock()
 
@@ -32,6 +32,7 @@ class DisplayName:
 
     name: str = ""
     tags: tuple[str, ...] = ()
+    notes: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,20 +63,21 @@ class MetadataStore:
     def of(self, id: str) -> Metadata:
         """What is said of a capture: nothing, where there is nothing or it cannot be read."""
         try:
-            said = read_json(self._path(id), within=id)
+            content = read_json(self._path(id), within=id)
             called = {
-                who: DisplayName(name=each["name"], tags=tuple(each["tags"])) for who, each in said["called"].items()
+                who: DisplayName(name=each["name"], tags=tuple(each["tags"]), notes=str(each.get("notes", "")))
+                for who, each in content["called"].items()
             }
-            return Metadata(owner=str(said["owner"]), is_shared=said["is_shared"] is True, called=called)
+            return Metadata(owner=str(content["owner"]), is_shared=content["is_shared"] is True, called=called)
         except FileNotFoundError:
             return Metadata()
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return Metadata(is_damaged=True)
 
-    def call(self, id: str, visitor: str, *, name: str, tags: str) -> None:
-        """Name and tag a capture, tags with commas between."""
-        said = DisplayName(name=clean_name(name), tags=tags_of(tags))
-        self._change(id, lambda labels: replace(labels, called={**labels.called, visitor: said}))
+    def call(self, id: str, visitor: str, *, name: str, tags: str, notes: str = "") -> None:
+        """Name and tag a capture, tags with commas between, and note something of it."""
+        content = DisplayName(name=clean_name(name), tags=tags_of(tags), notes=notes_of(notes))
+        self._change(id, lambda labels: replace(labels, called={**labels.called, visitor: content}))
 
     def share(self, id: str, visitor: str, *, is_shared: bool) -> None:
         """Let others find it, or no longer; what was nobody's is the visitor's from then on."""
@@ -114,8 +116,8 @@ class MetadataStore:
             self._write(id, path, change(before))
 
     def _write(self, id: str, path: Path, labels: Metadata) -> None:
-        said = asdict(labels)
-        write_json(path, {name: said[name] for name in ("owner", "is_shared", "called")}, within=id)
+        content = asdict(labels)
+        write_json(path, {name: content[name] for name in ("owner", "is_shared", "called")}, within=id)
 
     @contextmanager
     def _locked(self, id: str) -> Iterator[Path]:
@@ -135,6 +137,16 @@ class MetadataStore:
 
 def _aside(path: Path) -> Path:
     return path.with_suffix(".damaged")
+
+
+def notes_of(text: str) -> str:
+    """Notes as they were typed, line by line, without what no screen shows.
+
+    >>> notes_of("before the fix \\x00\\n\\nsee run 7 ")
+    'before the fix\\n\\nsee run 7'
+    """
+    lines = ("".join(letter if letter.isprintable() else " " for letter in line) for line in text.splitlines())
+    return "\n".join(line.rstrip() for line in lines)[:MOST_NOTES].strip()
 
 
 def tags_of(text: str) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from gatescope.routing.errors import (
 )
 from gatescope.routing.record import Provenance, RoutingRecord
 from gatescope.server.capture_cache import CaptureCache
+from gatescope.server.capture_work import CaptureWork
 from gatescope.server.jobs import Job, JobQueue, Phase, Tick
 from gatescope.server.settings import Settings, load_chosen
 from gatescope.server.sources import Source
@@ -40,7 +41,7 @@ class ModelWorker:
         is_present: Callable[[str], bool] = lambda _watcher: True,
     ) -> None:
         self.name, self._settings, self._capture_cache = name, settings, capture_cache
-        self._secret = server_secret(settings.cache_dir)
+        self._secret = server_secret(settings.workspace)
         self.queue = JobQueue(
             limit=settings.queue_limit, is_present=lambda watcher: watcher == name or is_present(watcher)
         )
@@ -96,7 +97,7 @@ class ModelWorker:
             notice = f"The stored capture was not used: {error.found}. The text was captured again."
         except StoreError as error:
             notice = f"The stored captures could not be looked through: {error.found}."
-        return self.queue.submit(id, self._work(id, prompt, options, notice), watcher=watcher)
+        return self.queue.submit(id, self._work(text, prompt, options, notice), watcher=watcher)
 
     def remember(self, text: str, id: str) -> None:
         """Note which capture a text gave, so that a later start can show it before the model is loaded."""
@@ -124,7 +125,7 @@ class ModelWorker:
     def _note(self, text: str) -> Path:
         chosen = self._settings
         recipe = "\0".join((self.name, chosen.revision, chosen.device, chosen.dtype, text))
-        return chosen.cache_dir / f"recall-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}"
+        return chosen.workspace / f"recall-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}"
 
     def check(self, text: str, options: "CaptureOptions") -> "Prompt":
         """The text as the model reads it; refused, before anything is queued, where this server does not take it."""
@@ -186,15 +187,15 @@ class ModelWorker:
     def _begin(self, stage: str) -> None:
         self.stage = stage
 
-    def _work(self, id: str, prompt: "Prompt", options: "CaptureOptions", notice: str) -> Callable[[Tick], Source]:
-        def work(tick: Tick) -> Source:
-            from gatescope.hooks import capture
-
-            record = capture(self._model(), prompt, without_idle_options(options), on_progress=tick)
-            made = self._capture_cache.keep(id, record)
-            return replace(made, notice=" ".join(filter(None, (notice, made.notice))))
-
-        return work
+    def _work(self, text: str, prompt: "Prompt", options: "CaptureOptions", notice: str) -> CaptureWork:
+        return CaptureWork(
+            model=self._model,
+            cache=self._capture_cache,
+            prompt=prompt,
+            options=without_idle_options(options),
+            identify=lambda made: self.identify(text, made),
+            notice=notice,
+        )
 
 
 def identify(made: Provenance, text: str, options: "CaptureOptions", *, secret: bytes) -> str:

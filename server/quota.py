@@ -2,17 +2,24 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from gatescope.cache.eviction import make_room, spare, used_bytes
-from gatescope.cache.folder import is_capture_id
+from gatescope.cache.workspace import study_folders
 from gatescope.routing.errors import StorageFullError
+from gatescope.studies.manifest import read_manifest
 
-STUDIES = "studies"
+
+class ByMaker(NamedTuple):
+    """Bytes of what visitors made, and of what commands did."""
+
+    visitors: int
+    commands: int
 
 
 @dataclass(frozen=True)
 class Quota:
-    """The bytes of a server's folder: captures lie in it, studies in folders of their own below.
+    """The bytes of a workspace that visitors have filled: captures lie in it, studies in folders of their own below.
 
     `most_bytes` None leaves it to the disk. Captures are made again from their texts, so those used longest ago go
     where a study needs room; a study goes only where somebody deletes it.
@@ -26,8 +33,15 @@ class Quota:
         return used_bytes(self.folder)
 
     def studies(self) -> int:
-        """Bytes of studies and imported traces."""
-        return sum(size_of_folder(folder) for folder in study_folders(self.folder / STUDIES))
+        """Bytes of studies and imported traces, but for those that commands made, which nobody bounds."""
+        return self.by_maker().visitors
+
+    def by_maker(self) -> "ByMaker":
+        """Bytes of studies and imported traces, by who made them."""
+        made = {True: 0, False: 0}
+        for folder in study_folders(self.folder):
+            made[_is_commanded(folder)] += size_of_folder(folder)
+        return ByMaker(made[False], made[True])
 
     def room(self) -> int | None:
         """Bytes that a study may take, captures that would go for it included; None where there is no limit."""
@@ -52,11 +66,9 @@ class Quota:
             )
 
 
-def study_folders(place: Path) -> list[Path]:
-    """The folders of studies."""
-    if not place.is_dir():
-        return []
-    return [folder for folder in sorted(place.iterdir()) if is_capture_id(folder.name) and folder.is_dir()]
+def _is_commanded(folder: Path) -> bool:
+    order = read_manifest(folder)
+    return order is not None and bool(order.command)
 
 
 def size_of_folder(folder: Path) -> int:

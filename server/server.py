@@ -7,9 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gatescope.cache.store import Store
+from gatescope.cache.workspace import STUDIES, check_workspace
 from gatescope.models import BUNDLED_MODELS
 from gatescope.models.bundled_captures import WELCOME_TEXT, load_welcome_capture
-from gatescope.routing.errors import GatescopeError
+from gatescope.routing.errors import CaptureNotFoundError, GatescopeError
 from gatescope.server import memo_cache
 from gatescope.server.background import CHOSEN, Studies
 from gatescope.server.capture_cache import CaptureCache
@@ -17,9 +18,11 @@ from gatescope.server.jobs import Phase
 from gatescope.server.memo_cache import MemoCache
 from gatescope.server.metadata import MetadataStore
 from gatescope.server.model_worker import ModelWorker
-from gatescope.server.quota import STUDIES, Quota
+from gatescope.server.places import capture_file, find_folder
+from gatescope.server.presence import Presence
+from gatescope.server.quota import Quota
 from gatescope.server.settings import Settings
-from gatescope.server.sources import Source, read_shipped, read_study, shipped_ids
+from gatescope.server.sources import Source, read_capture, read_shipped, read_study, shipped_ids, version_of
 
 log = logging.getLogger(__name__)
 
@@ -28,19 +31,24 @@ MODELS_LOADED = 2
 
 
 class Server:
-    """One server. `is_present` tells whether somebody still looks at a session: jobs of those who left are dropped."""
+    """One server. `is_present` tells whether somebody still looks at a session: jobs of those who left are dropped.
+
+    Errors: StoreError where its workspace is of a newer version.
+    """
 
     def __init__(self, settings: Settings, *, is_present: Callable[[str], bool] = lambda _session: True) -> None:
+        check_workspace(settings.workspace)
         self.settings, self._is_present = settings, is_present
-        self.quota = Quota(settings.cache_dir, settings.quota_bytes)
-        self.studies_folder: Path = settings.cache_dir / STUDIES
+        self.quota = Quota(settings.workspace, settings.quota_bytes)
+        self.studies_folder: Path = settings.workspace / STUDIES
         """Of this server's studies, each in a folder named by its id."""
-        self.labels = MetadataStore(settings.cache_dir)
+        self.labels = MetadataStore(settings.workspace)
         self._sources = MemoCache()
         # Guards all below: the threads of all sessions ask for them.
         self._lock = threading.RLock()
         self._capture_cache: CaptureCache | None = None
         self._studies: Studies | None = None
+        self._presence: Presence | None = None
         self._workers: OrderedDict[str, ModelWorker] = OrderedDict()
 
     @property
@@ -91,13 +99,28 @@ class Server:
         """
         if "." in id:
             return self._sources.get((id,), lambda: read_shipped(id))
-        if (folder := self.studies_folder / id).is_dir():
-            return self._sources.get((id,), lambda: read_study(id, folder))
-        return self.capture_cache.find(id)
+        if (folder := find_folder(self.settings.workspace, id)) is not None:
+            is_own = folder.parent == self.studies_folder
+            return self._sources.get((id, version_of(folder)), lambda: read_study(id, folder, is_own=is_own))
+        try:
+            return self.capture_cache.find(id)
+        except CaptureNotFoundError:
+            if (path := capture_file(self.settings.workspace, id)) is None:
+                raise
+            return self._sources.get((id,), lambda: read_capture(id, path))
+
+    def announce(self, address: str) -> None:
+        """Note in the workspace at which address this server is reached, for commands to say."""
+        with self._lock:
+            if self._presence is None:
+                self._presence = Presence(self.settings.workspace, address)
 
     def close(self) -> None:
         """End what is under way."""
         with self._lock:
+            if self._presence is not None:
+                self._presence.close()
+                self._presence = None
             studies, workers = self._studies, list(self._workers.values())
             self._studies = None
             self._workers.clear()

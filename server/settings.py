@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 PROOFS = "proofs"
-"""Of what was found and proven of models, a folder beside the captures."""
+"""Of what was found and proven of models, a folder in `cache_dir`."""
 
 
 def default_cache_dir() -> Path:
@@ -61,12 +61,19 @@ class Settings(BaseSettings):
     cores and the container's quota, measured again where passes become slow."""
     prove_again: bool = False
     """Prove at every start that what is recorded is what the model executes. Off: a proof made with the same weights,
-    libraries, device and kernels is kept beside the captures and is enough."""
+    libraries, device and kernels is kept in the cache folder and is enough."""
     cache_dir: Path = Field(default_factory=default_cache_dir)
-    """Folder of the captures."""
+    """Folder of what is made again when it is gone: what was found and proven of models."""
+    workspace: Path = Field(default_factory=lambda said: said["cache_dir"])
+    """Folder of captures, studies and imports, shared by the dashboard and all commands: what either makes, the other
+    shows. Not set: the folder named by `GATESCOPE_CACHE_DIR`."""
+    open_paths: bool = False
+    """Whether visitors may open what lies on the server's disk by typing a path into the Library. Whoever may is shown
+    captures and studies of every folder that the server may read."""
     quota_bytes: int | None = Field(default=2_000_000_000, ge=1_000_000)
-    """Most bytes that captures, studies and imports may take together; beyond, the captures used longest ago go, and
-    where that is not enough nothing more is taken. `none` means no limit."""
+    """Most bytes that captures, studies and imports made in the browser may take together; beyond, the captures used
+    longest ago go, and where that is not enough nothing more is taken. What commands make is not counted. `none` means
+    no limit."""
     memory_bytes: int = Field(default=1_000_000_000, ge=1_000_000)
     """Most memory, in bytes, for what was read and computed last, beside the models: computed numbers, tallies, and the
     routes of studies. An answer larger than that is computed whenever it is asked for."""

@@ -92,8 +92,15 @@ def _folder(source: Source, imports: set[str]) -> str:
     if model:
         imports.add("from gatescope.models.bundled_captures import folder_of")
         return f'folder_of("{model}") / "probe"'
+    imports.add("from gatescope.server.places import place_of")
+    return f"place_of({_study(source, imports)}).analysed"
+
+
+def _study(source: Source, imports: set[str]) -> str:
+    """Where a study stands, whichever workspace that is."""
     imports.add("from gatescope.server.settings import settings")
-    return f'settings().cache_dir / "studies" / "{source.id}" / "analysis"'
+    imports.add("from gatescope.server.places import find_named")
+    return f'find_named(settings().workspace, "{source.id}")'
 
 
 def _of_scope(
@@ -205,12 +212,16 @@ def _whole(source: Source, imports: set[str]) -> str:
         imports.add("from gatescope.models.bundled_captures import history")
         step = int(what.removeprefix("step"))
         return f'next(moment.record for moment in history("{model}") if moment.step == {step})'
-    imports.add("from gatescope.server.settings import settings")
     if source.is_study:
         imports.add("from gatescope.server.sources import read_study")
-        return f'read_study("{source.id}", settings().cache_dir / "studies" / "{source.id}").record'
+        return f'read_study("{source.id}", {_study(source, imports)}).record'
+    imports.add("from gatescope.server.settings import settings")
+    if source.is_elsewhere:
+        imports.add("from gatescope.server.places import capture_file")
+        imports.add("from gatescope.server.sources import read_capture")
+        return f'read_capture("{source.id}", capture_file(settings().workspace, "{source.id}")).record'
     imports.add("from gatescope.cache.store import Store")
-    return f'Store(settings().cache_dir).get("{source.id}")  # GATESCOPE_CACHE_DIR names the folder'
+    return f'Store(settings().workspace).get("{source.id}")  # GATESCOPE_WORKSPACE names the folder'
 
 
 def _documents(source: Source, numbers: tuple[int, ...]) -> str:

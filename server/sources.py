@@ -17,26 +17,28 @@ from numpy.typing import NDArray
 
 from gatescope.analysis.registry import BOTH
 from gatescope.analysis.tally.tally import TokenRole, token_roles
+from gatescope.cache.folder import is_capture_id
+from gatescope.cache.partial import PartialRecord
 from gatescope.cache.study import StudyFolder, is_study
 from gatescope.cache.sums import has
+from gatescope.cache.workspace import ANALYSED as ANALYSED  # as others know them
+from gatescope.cache.workspace import CAPTURED as CAPTURED
 from gatescope.models import BUNDLED_MODELS
 from gatescope.models.bundled_captures import history, load_probe_capture, load_welcome_capture
 from gatescope.routing.errors import CaptureNotFoundError, OptionError, StoreError
 from gatescope.routing.record import RoutingRecord
 from gatescope.server.document_ranges import numbers_in, slice_of
 from gatescope.server.memo_cache import MemoCache
+from gatescope.server.places import Place, place_of
 from gatescope.server.view import LABELS, Span, View
 from gatescope.studies.adding_up import first_routes
 from gatescope.studies.compute import KEPT_TOKENS
-from gatescope.studies.manifest import clean_name, read_manifest
+from gatescope.studies.manifest import ORDER, clean_name, read_manifest
 from gatescope.studies.results import NAME as RESULTS
 from gatescope.studies.results import TALLY, lacked
 from gatescope.studies.wholeness import part_of, shortly
 
 Kind = Literal["text", "corpus"]
-CAPTURED, ANALYSED = "capture", "analysis"
-"""The two parts of a study's folder: the routes, and the results."""
-
 AT_HAND_BYTES = 200_000_000
 """About how many bytes of a study's routes are held for its pages; what it was analysed for is of all of them."""
 
@@ -74,7 +76,8 @@ class Source:
 
     record      the routes at hand, of all documents or (`is_cut`) of the first ones of a large study
     analysis    folder of results that were computed before, if there is one
-    is_study    whether it is a folder of this server's studies
+    is_study    whether it has a folder among the studies of a workspace
+    is_elsewhere    whether it is a capture in the store of another workspace
     version     tells what was read of a study from what is there after it changed; empty where nothing changes
     """
 
@@ -85,6 +88,7 @@ class Source:
     analysis: Path | None = None
     is_cut: bool = False
     is_study: bool = False
+    is_elsewhere: bool = False
     notice: str = ""
     version: str = ""
 
@@ -102,8 +106,8 @@ class Source:
 def source_of(id: str, record: RoutingRecord, *, notice: str = "") -> Source:
     """A captured text, or an imported trace."""
     documents = record.documents
-    said = clean_name(documents[0].text) if len(documents) == 1 else ""
-    name = said or f"{len(documents):,} document{'s' * (len(documents) != 1)}"
+    sentence = clean_name(documents[0].text) if len(documents) == 1 else ""
+    name = sentence or f"{len(documents):,} document{'s' * (len(documents) != 1)}"
     return Source(id=id, name=name, kind="text" if len(documents) < 2 else "corpus", record=record, notice=notice)
 
 
@@ -143,38 +147,72 @@ def read_shipped(id: str) -> Source:
     return Source(id=id, name=shipped_name(id), kind="corpus", record=record)
 
 
-def read_study(id: str, folder: Path) -> Source:
-    """A captured and analysed corpus. Errors: CaptureNotFoundError, StoreError."""
-    if not is_study(folder / CAPTURED):  # of one that begins, the folder stands before the recipe
-        raise CaptureNotFoundError(f"no study {id}", expected="one of this server's", do="open the Library")
-    version = _version(folder)  # before anything is read: what changes meanwhile is of no later version
-    captured = StudyFolder.open(folder / CAPTURED)
+def read_study(id: str, folder: Path, *, is_own: bool = True) -> Source:
+    """What lies in a study's folder, or is named there: a corpus, or a capture.
+
+    In a folder of another workspace, unless `is_own`, and where a reference leads, nothing is written.
+
+    Results without routes are no source: every page reads some. Errors: CaptureNotFoundError, StoreError.
+    """
+    version = version_of(folder)  # before anything is read: what changes meanwhile is of no later version
+    place = place_of(folder)
+    if place.trouble:
+        raise StoreError(place.trouble, expected="the files as they were", do="open the Library")
+    if place.file is not None:
+        found = read_capture(id, place.file)
+        return replace(found, name=_called(folder) or found.name, version=version, is_study=True, is_elsewhere=False)
+    captured = place.captured
+    if captured is None or not is_study(captured):  # of one that begins, the folder stands before the recipe
+        raise CaptureNotFoundError(f"no study {id}", expected="one that was captured", do="open the Library")
+    return _read_routes(
+        id, folder, place, StudyFolder.open(captured, sets_aside=is_own and not place.reference), version
+    )
+
+
+def _read_routes(id: str, folder: Path, place: Place, captured: StudyFolder, version: str) -> Source:
     record = first_routes(captured, KEPT_TOKENS, most_bytes=AT_HAND_BYTES)
     pa.default_memory_pool().release_unused()  # what the blocks were unpacked in
     if record is None:
-        raise StoreError(f"study {id} holds no routes", expected="routes of its tokens", do="capture it again")
+        raise StoreError(
+            f"study {id} holds no routes of tokens" + " yet" * (not captured.finished()),
+            expected="the experts of its tokens: a capture with --detail ids or weights",
+            do="read the report of its results, or capture it with more detail",
+        )
     documents = sum(block.documents for block in captured.finished().values())
-    analysed = folder / ANALYSED
     return Source(
         id=id,
-        name=clean_name(str(captured.recipe().get("corpus", id))) or id,
+        name=_called(folder) or clean_name(str(captured.recipe().get("corpus", id))) or id,
         kind="corpus",
         record=record,
-        analysis=analysed if has(analysed, RESULTS) else None,
+        analysis=place.analysed if has(place.analysed, RESULTS) else None,
         is_cut=len(record.documents) < documents,
-        notice=_not_whole(folder, captured),
+        notice=_not_whole(folder, place.analysed, captured),
         is_study=True,
         version=version,
     )
 
 
-def _version(folder: Path) -> str:
-    """Another one whenever blocks, results or tables of a study were written: their places, sizes and times."""
-    read = (CAPTURED, f"{CAPTURED}/blocks", ANALYSED, *(f"{ANALYSED}/{name}" for name in (RESULTS, TALLY, "tables")))
+def read_capture(id: str, path: Path) -> Source:
+    """A capture's file that lies outside the store, every byte read. Errors: StoreError, CaptureDamagedError."""
+    try:
+        with PartialRecord(path) as partial:
+            record = partial.verify() if is_capture_id(path.stem) else partial.decoded()
+    except FileNotFoundError as error:
+        raise StoreError(f"{path} is gone", expected="the file that was opened", do="open the Library") from error
+    return replace(source_of(id, record), is_elsewhere=True)
+
+
+def version_of(folder: Path) -> str:
+    """Another one whenever blocks, results or tables of a study were written, or it was named anew, by whomever."""
+    place = place_of(folder)
+    results = tuple(place.analysed / name for name in ("", RESULTS, TALLY, "tables"))
+    routes = () if place.captured is None else (place.captured, place.captured / "blocks")
+    read = (*routes, *results, folder / ORDER, *((place.file,) if place.file else ()))
+    read = (*read, folder / place.reference.path) if place.reference else read
     stats = []
-    for name in read:
+    for path in read:
         try:
-            found = (folder / name).stat()
+            found = path.stat()
         except OSError:
             stats.append("")
         else:
@@ -182,9 +220,14 @@ def _version(folder: Path) -> str:
     return blake2b("|".join(stats).encode(), digest_size=8).hexdigest()
 
 
-def _not_whole(folder: Path, captured: StudyFolder) -> str:
+def _called(folder: Path) -> str:
+    order = read_manifest(folder)
+    return "" if order is None else clean_name(order.name)
+
+
+def _not_whole(folder: Path, analysed: Path, captured: StudyFolder) -> str:
     """What must be said of a study that lacks some of its corpus; nothing where it is whole."""
-    order, analysed = read_manifest(folder), folder / ANALYSED
+    order = read_manifest(folder)
     if lacks := lacked(analysed):
         return part_of(lacks)
     lacks = tuple(captured.lacking(is_ended=order is not None and order.state == "done"))
@@ -250,13 +293,13 @@ def scope_words(source: Source, scope: Scope) -> str:
     'tokens 3 to 5 of document 0, prompt tokens'
     """
     if scope.span is not None and scope.documents is not None:
-        said = f"tokens {scope.span.first} to {scope.span.last} of document {scope.documents[0]}"
+        sentence = f"tokens {scope.span.first} to {scope.span.last} of document {scope.documents[0]}"
     elif scope.documents is not None:
         label = label_of(source, scope.documents)
-        said = f"{label[0]}:{label[1]}" if label is not None else slice_of(scope.documents)
+        sentence = f"{label[0]}:{label[1]}" if label is not None else slice_of(scope.documents)
     else:
-        said = "all documents"
-    return said if scope.facet == WHOLE.facet else f"{said}, {scope.facet} tokens"
+        sentence = "all documents"
+    return sentence if scope.facet == WHOLE.facet else f"{sentence}, {scope.facet} tokens"
 
 
 def label_of(source: Source, numbers: tuple[int, ...]) -> tuple[str, str] | None:

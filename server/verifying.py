@@ -9,13 +9,14 @@ from gatescope.cache.folder import is_capture_id
 from gatescope.cache.partial import PartialRecord
 from gatescope.cache.store import Store
 from gatescope.cache.study import COUNTS, ROUTES, SCORES, StudyFolder, is_study
+from gatescope.cache.workspace import REFERENCE, STUDIES
 from gatescope.routing.errors import GatescopeError, OptionError, StoreError
 from gatescope.server.metadata import FOLDER as LABELS
+from gatescope.server.places import place_of
 from gatescope.server.sources import ANALYSED, CAPTURED
 from gatescope.studies.manifest import ORDER, TEXTS, read_json, read_manifest, read_texts
 from gatescope.studies.results import AGAIN, is_analysed
 
-STUDIES = "studies"
 Checked = tuple[str, str | None]
 """The name of something, and what is wrong with it."""
 
@@ -58,14 +59,31 @@ def _server_study(path: Path) -> Iterator[Checked]:
             yield str(path / TEXTS), error.found
         else:
             yield str(path / TEXTS), None
+    if (path / REFERENCE).exists():
+        yield from _reference(path)
+        return
     if is_study(path / CAPTURED):
         yield from _study(path / CAPTURED, is_ended=order is not None and order.state == "done")
     elif (path / CAPTURED).exists() or (order is not None and order.state == "done"):
         yield str(path / CAPTURED), "its recipe is gone"
     if is_analysed(path / ANALYSED):
         yield from _results(path / ANALYSED)
-    elif order is not None and order.state == "done":
+    elif order is not None and order.state == "done" and not order.command:
         yield str(path / ANALYSED), f"its results are gone: {AGAIN}"
+
+
+def _reference(path: Path) -> Iterator[Checked]:
+    """What lies elsewhere: whether it is still there and the same, and the results that lie here."""
+    try:
+        place = place_of(path)
+    except GatescopeError as error:
+        yield str(path / REFERENCE), error.found
+        return
+    yield str(path / REFERENCE), place.trouble or None
+    if place.file is not None and place.file.parent == path:
+        yield str(place.file), _problem(place.file)
+    if is_analysed(path / ANALYSED):
+        yield from _results(path / ANALYSED)
 
 
 def _results(path: Path) -> Iterator[Checked]:

@@ -119,27 +119,27 @@ class ViewParts(TypedDict, total=False):
 
 def read_view(params: Mapping[str, str], *, quantities: tuple[str, ...], models: tuple[str, ...]) -> View:
     """The view an address asks for; the first quantity and the first model are the defaults."""
-    said = _Said(params)
+    query = QueryParser(params)
     view = View(
-        quantity=said.choice("view", quantities),
-        model=said.choice("m", models),
-        capture=said.capture("c"),
-        reference=said.capture("vs"),
-        document=said.number("d"),
-        token=said.number("t"),
-        layer=said.number("l"),
-        expert=said.number("e"),
-        span=said.span("r"),
-        facet=said.choice("f", FACETS),
-        slice=said.matching("s", _SLICE, "a slice such as domain:code, language:de or documents:0-4.9"),
-        by=said.choice("by", LABELS),
-        part=said.matching("p", _PART, "the name of a part of a page"),
+        quantity=query.choice("view", quantities),
+        model=query.choice("m", models),
+        capture=query.capture("c"),
+        reference=query.capture("vs"),
+        document=query.number("d"),
+        token=query.number("t"),
+        layer=query.number("l"),
+        expert=query.number("e"),
+        span=query.span("r"),
+        facet=query.choice("f", FACETS),
+        slice=query.matching("s", _SLICE, "a slice such as domain:code, language:de or documents:0-4.9"),
+        by=query.choice("by", LABELS),
+        part=query.matching("p", _PART, "the name of a part of a page"),
     )
-    said.unknown()
-    return replace(view, problems=tuple(said.problems))
+    query.unknown()
+    return replace(view, problems=tuple(query.problems))
 
 
-class _Said:
+class QueryParser:
     """The parameters of an address, read one by one; what is wrong with them gathers in `problems`."""
 
     def __init__(self, params: Mapping[str, str]) -> None:

@@ -22,7 +22,7 @@ def visitor_key(chosen: Settings, cookie: str, *, session: str) -> str:
     """The key of a visitor: of the cookie, or without one of the session. Errors: StoreError."""
     if chosen.library_lists == "all":
         return EVERYBODY
-    return key_of(cookie or f"session {session}", server_secret(chosen.cache_dir))
+    return key_of(cookie or f"session {session}", server_secret(chosen.workspace))
 
 
 def check_visitors(chosen: Settings, *, has_tokens: bool) -> None:

@@ -55,6 +55,11 @@ class Share:
             raise OptionError(f"--shard {text}", expected="N/OF, such as 2/8, from 1/OF to OF/OF", do="give it so")
         return cls(int(index) - 1, int(of))
 
+    @property
+    def name(self) -> str:
+        """What a lease on it is called (see `cache.lease`)."""
+        return "whole" if self.of == 1 else f"{self.index + 1}of{self.of}"
+
     def has(self, number: int) -> bool:
         """Whether a block is one of these."""
         return number % self.of == self.index

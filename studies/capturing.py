@@ -90,7 +90,7 @@ def capture_block(model: "LoadedModel", texts: Texts, plan: Plan) -> tuple[Routi
         if not pieces.documents:  # a portion that is blank is no document that is missing
             (was_cut if texts.portion else left_out).append((name_of(document), "blank, left out"))
         elif pieces.documents[0] is not document:
-            was_cut.append((name_of(document), pieces.said))
+            was_cut.append((name_of(document), pieces.described))
     left = Skipped(tuple(left_out), tuple(was_cut))
     if not fitting:
         return None, left
@@ -105,7 +105,7 @@ class Pieces(NamedTuple):
     blank: int = 0
 
     @property
-    def said(self) -> str:
+    def described(self) -> str:
         """In words, of a document that was cut."""
         blank = f", {self.blank} more were blank and are left out" if self.blank else ""
         return f"captured in {len(self.documents)} parts{blank}"

@@ -4,6 +4,7 @@
 <studies>/<id>/texts.jsonl.gz   its documents, until all of them are captured and counted
 <studies>/<id>/capture/         their routes, block by block (see `cache.study`)
 <studies>/<id>/analysis/        results (see `studies.write`)
+<studies>/<id>/lease.*.json     who works on it now (see `cache.lease`)
 """
 
 import gzip
@@ -45,6 +46,7 @@ class StudyManifest:
     block_characters, batch_tokens, longest    how the corpus is cut and batched: as it was begun, so it goes on
     problem     why it failed: found, expected, do
     imported    the format it was read from, where another engine recorded it, and what was and was not understood
+    command     the command that made it, and goes on with it; empty where a server did
     """
 
     id: str
@@ -66,6 +68,7 @@ class StudyManifest:
     understood: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    command: str = ""
 
     @property
     def error(self) -> GatescopeError | None:
@@ -98,9 +101,9 @@ def clean_name(name: str) -> str:
 def read_manifest(folder: Path) -> StudyManifest | None:
     """The order in a study's folder; None where there is none that can be read."""
     try:
-        said = read_json(folder / ORDER, within=folder.name)
-        lists = {name: tuple(said.get(name, ())) for name in ("problem", "understood", "missing", "left_out")}
-        return StudyManifest(**said | lists | {"id": check_capture_id(folder.name)})
+        content = read_json(folder / ORDER, within=folder.name)
+        lists = {name: tuple(content.get(name, ())) for name in ("problem", "understood", "missing", "left_out")}
+        return StudyManifest(**content | lists | {"id": check_capture_id(folder.name)})
     except (OSError, ValueError, TypeError, AttributeError, RecursionError, GatescopeError):
         return None
 
@@ -110,10 +113,10 @@ def read_json(path: Path, *, within: str) -> dict[str, Any]:
 
     Errors: ValueError where it was altered, or is of something else; OSError.
     """
-    said = json.loads(path.read_text("utf-8"))
-    if not isinstance(said, dict) or (CHECKSUM in said and not is_intact(said, within=within)):
+    content = json.loads(path.read_text("utf-8"))
+    if not isinstance(content, dict) or (CHECKSUM in content and not is_intact(content, within=within)):
         raise ValueError("its checksum does not match")
-    return {name: value for name, value in said.items() if name != CHECKSUM}
+    return {name: value for name, value in content.items() if name != CHECKSUM}
 
 
 def write_manifest(folder: Path, order: StudyManifest) -> None:
@@ -121,14 +124,14 @@ def write_manifest(folder: Path, order: StudyManifest) -> None:
     write_json(folder / ORDER, asdict(order), within=folder.name)
 
 
-def write_json(path: Path, said: Mapping[str, Any], *, within: str) -> None:
+def write_json(path: Path, content: Mapping[str, Any], *, within: str) -> None:
     """A file that appears whole, in a folder that is made where it is missing, with a checksum. Errors: StoreError.
 
     `within` is the id of what it speaks of: under another's name it is not read.
     """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        spelt = json.dumps(with_checksum(json.loads(json.dumps(dict(said))), within=within), indent=1)
+        spelt = json.dumps(with_checksum(json.loads(json.dumps(dict(content))), within=within), indent=1)
         write_whole(path, spelt.encode())
     except OSError as error:
         raise _unwritable(path, error) from error
@@ -170,13 +173,13 @@ def _documents(lines: Iterable[str]) -> tuple[Document, ...]:
     digest, found = hashlib.sha256(), list[Document]()
     rest = iter(lines)
     for line in rest:
-        said = json.loads(line)
-        if said.keys() == {CHECKSUM}:
-            if said[CHECKSUM] != digest.hexdigest() or next(rest, None) is not None:
+        content = json.loads(line)
+        if content.keys() == {CHECKSUM}:
+            if content[CHECKSUM] != digest.hexdigest() or next(rest, None) is not None:
                 raise ValueError("their checksum does not match")
             break
         digest.update(line.encode("ascii"))
-        found.append(Document(**said))
+        found.append(Document(**content))
     if not found:
         raise ValueError("there is none")
     return tuple(found)

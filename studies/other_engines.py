@@ -16,7 +16,14 @@ Route = Callable[[Sequence[Document]], Sequence[RoutingRecord]]
 
 
 def capture_through(
-    route: Route, documents: Iterable[Document], folder: StudyFolder, plan: Plan, *, share: Share, skip: bool
+    route: Route,
+    documents: Iterable[Document],
+    folder: StudyFolder,
+    plan: Plan,
+    *,
+    share: Share,
+    skip: bool,
+    on_progress: Callable[[Progress], None] = lambda _progress: None,
 ) -> Progress:
     """As `capture_study`, through anything that gives records: every block that is this share's and not yet whole."""
     seen = Seen()
@@ -25,7 +32,7 @@ def capture_through(
         folder,
         plan,
     )
-    return run_blocks(cut(documents, seen), folder, strategy, seen=seen, share=share)
+    return run_blocks(cut(documents, seen), folder, strategy, seen=seen, share=share, on_progress=on_progress)
 
 
 def _routed(route: Route, texts: Texts, *, skip: bool) -> tuple[RoutingRecord | None, Skipped]:

@@ -52,7 +52,7 @@ class Room(NamedTuple):
         return 1 if self.gpus else self.threads
 
     @property
-    def said(self) -> str:
+    def described(self) -> str:
         """In words, for who waits."""
         has = f"{self.gpus} GPU" if self.gpus else f"{self.threads} CPU thread{'s' if self.threads > 1 else ''}"
         waiting = f"; there is room for {self.fitting}, the others begin when there is more"
@@ -302,8 +302,8 @@ def _block(texts: Texts, answer: Any, losses: Counter[int]) -> Block | None:
 
 def _threads() -> int:
     """Threads that each worker computes with, if that is said: weights differ in their last bits with the number."""
-    said = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
-    return int(said) if said.isdigit() else 0
+    text = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    return int(text) if text.isdigit() else 0
 
 
 def _cut_in(whole: Sequence[Item], size: int) -> list[Sequence[Item]]:

@@ -87,14 +87,14 @@ class _Packed:
 
     def script(self) -> str:
         """All of it, with the library that draws, as text that a browser unpacks."""
-        said = {
+        content = {
             "library": get_plotlyjs(),
             "template": plotly.io.templates[plotly.io.templates.default].to_plotly_json(),
             "config": CONFIG,
             "figures": self.figures,
             "words": self.words,
         }
-        packed = gzip.compress(json.dumps(said).encode(), compresslevel=6, mtime=0)
+        packed = gzip.compress(json.dumps(content).encode(), compresslevel=6, mtime=0)
         return f'<script id="packed" type="application/gzip">{base64.b64encode(packed).decode()}</script>'
 
 
@@ -141,8 +141,8 @@ def _head(about: Mapping[str, Any]) -> str:
 
 def _counted(name: str, counts: dict[str, int]) -> str:
     """Labels and how many documents have each."""
-    said = ", ".join(f"{label or 'not said'}: {n:,}" for label, n in counts.items())
-    return f"{len(counts)} {name}{'s' * (len(counts) != 1)} ({said})"
+    content = ", ".join(f"{label or 'not content'}: {n:,}" for label, n in counts.items())
+    return f"{len(counts)} {name}{'s' * (len(counts) != 1)} ({content})"
 
 
 def _warned(study: Study) -> str:
@@ -164,13 +164,13 @@ def _figures(study: Study, packed: _Packed) -> Iterator[str]:
         title = _title(name, by)
         null = f" Held against: {metric.null}." if metric.null else ""
         unit = "" if metric.unit == "1" else f" In {metric.unit}."
-        said = f"{metric.meaning}{unit}{null} N = {result.tokens:,} tokens, {result.documents:,} documents."
+        content = f"{metric.meaning}{unit}{null} N = {result.tokens:,} tokens, {result.documents:,} documents."
         warned = "".join(f'<div class="warning">{escape(text)}</div>' for text in result.warnings)
         drawn = (
             "<p class=soft>Too many places to draw: see its table.</p>" if figure is None else _drawn(figure, packed)
         )
         source = f"<small>{escape(metric.source)}</small>"
-        yield f'<h2 id="{name}-{by}">{escape(title)}</h2><p class=soft>{escape(said)}</p>{warned}{drawn}{source}'
+        yield f'<h2 id="{name}-{by}">{escape(title)}</h2><p class=soft>{escape(content)}</p>{warned}{drawn}{source}'
 
 
 def _title(name: str, by: str) -> str:
@@ -334,8 +334,8 @@ def _words(study: Study, packed: _Packed) -> str:
         packed.words.append(rows)
         numbered = f"data-words={len(packed.words) - 1}"
         parts.append(f"<details {numbered}><summary>Layer {escape(name)}</summary><table></table></details>")
-    said = "The words most characteristic of each expert, by shrunken log-odds; not what the expert is for."
-    return f"<h2>Words of the experts</h2><p class=soft>{said}</p>{''.join(parts)}" if parts else ""
+    content = "The words most characteristic of each expert, by shrunken log-odds; not what the expert is for."
+    return f"<h2>Words of the experts</h2><p class=soft>{content}</p>{''.join(parts)}" if parts else ""
 
 
 def _shown(piece: str) -> str:

@@ -129,7 +129,7 @@ def check_end(there: Mapping[int, Block], blocks: int) -> None:
         raise OptionError(
             f"the corpus ends before block {max(there)}, which was captured from it",
             expected="the corpus the study was begun with",
-            do="name another --out for the changed corpus",
+            do="name another --out, or another --name, for the changed corpus",
         )
 
 
@@ -139,5 +139,5 @@ def check_same(block: Block, texts: Texts) -> None:
         raise OptionError(
             f"block {block.number} was captured from other texts than the corpus holds there now",
             expected="the corpus the study was begun with",
-            do="name another --out for the changed corpus",
+            do="name another --out, or another --name, for the changed corpus",
         )

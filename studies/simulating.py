@@ -111,18 +111,18 @@ class _Columns:
 
     def _said(self, simulation: Simulation) -> dict[str, NDArray[Any]]:
         rules, made = simulation.geometry.rules, simulation.provenance
-        said = {f"document_{name}": np.array(texts) for name, texts in self._labels.items()}
-        said["layer_experts"] = np.array([rule.experts for rule in rules])
-        said["layer_block"] = np.array([rule.block for rule in rules])
-        said["layer_groups"] = np.array(simulation.geometry.groups)
-        said["layer_groups_kept"] = np.array(simulation.geometry.groups_kept)
-        said["layer_is_renormalised"] = np.array(True)
-        return said | {name: np.array(getattr(made, name)) for name in ("model", "fingerprint", "engine", "dtype")}
+        header = {f"document_{name}": np.array(texts) for name, texts in self._labels.items()}
+        header["layer_experts"] = np.array([rule.experts for rule in rules])
+        header["layer_block"] = np.array([rule.block for rule in rules])
+        header["layer_groups"] = np.array(simulation.geometry.groups)
+        header["layer_groups_kept"] = np.array(simulation.geometry.groups_kept)
+        header["layer_is_renormalised"] = np.array(True)
+        return header | {name: np.array(getattr(made, name)) for name in ("model", "fingerprint", "engine", "dtype")}
 
 
 def _write_header(member: IO[bytes], dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
-    said = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(member, said)
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(member, header)
 
 
 def _write_truth(simulation: Simulation, path: Path) -> None:

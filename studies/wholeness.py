@@ -19,8 +19,8 @@ def check_whole(folder: StudyFolder, *, name: str = "", do: str = "") -> None:
     """
     if not (lacks := folder.lacking()):
         return
-    said = folder.recipe()
-    again = next((words for key, words in AGAIN.items() if key in said), "run the capture")
+    recipe = folder.recipe()
+    again = next((words for key, words in AGAIN.items() if key in recipe), "run the capture")
     raise StoreError(
         f"the study {name or folder.folder} is not whole: {shortly(lacks)}",
         expected="every block of its corpus, as it was written",

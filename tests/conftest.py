@@ -12,6 +12,7 @@ import pytest
 from hypothesis import settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.pop("GATESCOPE_WORKSPACE", None)  # of whoever runs the tests: each has its own
 settings.register_profile("busy machines", deadline=None)
 settings.load_profile("busy machines")
 

@@ -20,6 +20,7 @@ PACKAGES = (
     "models",
     "training",
     "studies",
+    "drawing",
     "server",
     "app",
     "cli",

@@ -53,6 +53,7 @@ STYLE = """<style>
   0 100% / var(--share) 4px no-repeat, linear-gradient(var(--faint) 0 0) 0 100% / 100% 4px no-repeat; }
 .gs-card .rejected { border-bottom: 1px dashed; padding: 0; white-space: nowrap; font-weight: 400; }
 .gs-card .here { border-left: 3px solid; padding: .1rem 0 .25rem .7rem; margin: 0 0 .9rem; }
+@media (min-width: 900px) { .gs-card { display: grid; grid-template-columns: minmax(14rem, 2fr) 5fr; gap: 0 1.5rem; } }
 .gs-card .here p { margin: 0 0 .2rem; font-weight: 600; font-size: .875rem; }
 </style>"""
 
@@ -86,9 +87,9 @@ def card(record: RoutingRecord, token: int, layer: int | None, *, href: Href | N
     """
     items = "".join(f"<dt>{name}</dt><dd>{text}</dd>" for name, text in facts(record, token))
     return (
-        f'{STYLE}<section class="gs-card" aria-label="Pinned token">'
+        f'{STYLE}<section class="gs-card" aria-label="Pinned token"><div>'
         f'<p class="piece"><bdi>{visible(record.piece(record.token_t[token]))}</bdi></p><dl>{items}</dl>'
-        f"{'' if layer is None else _pinned_layer(record, token, layer, href)}"
+        f"{'' if layer is None else _pinned_layer(record, token, layer, href)}</div>"
         f"{_layers(record, token, layer, href)}</section>"
     )
 

@@ -78,8 +78,8 @@ MECHANISMS = (
     Mechanism(
         name="Shared experts",
         says="Experts that run on every token, beside those that are chosen. They never appear among routes, because "
-        "nothing is decided.",
-        pages=("model",),
+        "nothing is decided. Beside a text they stand apart, always on.",
+        pages=("prompt", "model"),
     ),
     Mechanism(
         name="Fine-grained experts",
@@ -90,8 +90,9 @@ MECHANISMS = (
     Mechanism(
         name="Group-limited routing",
         says="Experts stand in groups, often one a machine. The best groups are chosen first, then the best experts "
-        "within them, so that a token travels to few machines.",
-        pages=("model", "pairs"),
+        "within them, so that a token travels to few machines. Beside a text, "
+        "the experts of the other groups are struck out.",
+        pages=("prompt", "model", "pairs"),
     ),
     Mechanism(
         name="Selection bias",

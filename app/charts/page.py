@@ -4,9 +4,9 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from gatescope.analysis.registry import Result
+from gatescope.drawing.facts import captured_by
 from gatescope.routing.errors import OptionError
 from gatescope.routing.groups import layer_names
-from gatescope.routing.record import Provenance
 from gatescope.server.measures import measure, own_tokens, size_of
 from gatescope.server.sources import Scope, Source, scope_of
 from gatescope.server.view import View
@@ -97,10 +97,3 @@ def headline(source: Source) -> str:
         captured_by(made),
     ]
     return " · ".join(parts)
-
-
-def captured_by(made: Provenance) -> str:
-    """By which engine a capture was made, and whether its routes are the model's own."""
-    if made.is_simulated:
-        return "simulated, by no model"
-    return f"recorded by {made.engine}" + (" under an intervention" if made.intervention else "")

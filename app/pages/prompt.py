@@ -4,15 +4,15 @@ from dataclasses import replace
 
 import streamlit as st
 
-from gatescope.app.charts.token_heatmap import striking_cell
 from gatescope.app.shell import address, captures_bar, sidebar
 from gatescope.app.shell.loading import follow_loading
 from gatescope.app.shell.messages import plain, show_error, show_notices
 from gatescope.app.shell.page import changed_notices, checked, reference_of
 from gatescope.app.shell.session import server
 from gatescope.app.shell.tour import answer, first_visit
-from gatescope.app.views.prompt.ask import ask, current_request, follow, leave, welcome
+from gatescope.app.views.prompt.ask import ask, current_request, follow, is_reading, leave, rejoin, welcome
 from gatescope.app.views.prompt.show import show
+from gatescope.drawing.token_heatmap import striking_cell
 from gatescope.routing.errors import CaptureNotFoundError, GatescopeError, StoreError
 from gatescope.routing.record import Document
 from gatescope.server.jobs import Phase
@@ -35,6 +35,7 @@ def main() -> None:
     asking, waiting, saying, picture = (st.container() for _ in range(4))
     view = address.current()
     worker = server().worker(view.model)
+    rejoin(worker, view)
     with asking:
         ask(worker, _linked(view))
     with waiting:
@@ -48,8 +49,8 @@ def main() -> None:
         view = view if source is None else _introduced(source, view)
     with picture:
         if source is not None:
-            show(source, view, worker)
-        elif worker.loading.phase in (Phase.WAITING, Phase.RUNNING) or current_request().job is not None:
+            show(source, reference_of(view), view, worker)
+        elif worker.loading.phase in (Phase.WAITING, Phase.RUNNING) or is_reading():
             st.skeleton(height=420)
 
 
@@ -69,6 +70,8 @@ def _found(view: View, worker: ModelWorker) -> Source | None:
         if current_request().is_busy:
             return None
         return welcome(worker)
+    if (job := current_request().job) is not None and job.key == view.capture:
+        return None
     try:
         return server().find_source(view.capture)
     except CaptureNotFoundError:
@@ -81,11 +84,10 @@ def _found(view: View, worker: ModelWorker) -> Source | None:
 def _introduced(source: Source, view: View) -> View:
     """Say what the reader should know before the picture; the view with its pins checked against the capture."""
     view, _ = checked(source, view)
-    if view.capture is None:
-        if view.token is None and view.layer is None:
-            layer, token = striking_cell(source.record, view.quantity) or (None, None)
-            view = replace(view, token=token, layer=layer)
-        first_visit(view)
+    if view.capture is None and view.token is None and view.layer is None:
+        layer, token = striking_cell(source.record, view.quantity) or (None, None)
+        view = replace(view, token=token, layer=layer)
+    first_visit(view)
     answer(address.here(), view)
     reference = reference_of(view)
     show_notices(tuple(filter(None, (current_request().notice, *changed_notices(source, reference), *view.problems))))

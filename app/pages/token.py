@@ -7,7 +7,6 @@ import streamlit as st
 from gatescope.app.charts.card import facts
 from gatescope.app.charts.context import STYLE, context, quoted
 from gatescope.app.charts.page import Page
-from gatescope.app.charts.token_heatmap import striking_cell, views
 from gatescope.app.components.links import linked
 from gatescope.app.shell import address
 from gatescope.app.shell.figure import show
@@ -16,6 +15,7 @@ from gatescope.app.shell.messages import plain, show_error
 from gatescope.app.shell.page import open_page
 from gatescope.app.views.token.similar_tokens import show_alike
 from gatescope.app.views.token.token_path_figure import HOW_FIRM, QUESTION, ladder, margins
+from gatescope.drawing.token_heatmap import striking_cell, views
 from gatescope.routing.errors import GatescopeError
 from gatescope.routing.record import RoutingRecord
 from gatescope.server.sources import document_of

@@ -6,9 +6,9 @@ from urllib.parse import parse_qsl, urlencode
 
 import streamlit as st
 
-from gatescope.app.charts.token_heatmap import views
 from gatescope.app.components.url_sync import complete_address
 from gatescope.app.shell.navigation import find_pages
+from gatescope.drawing.token_heatmap import views
 from gatescope.server.settings import settings
 from gatescope.server.view import View, ViewParts, read_view
 

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from gatescope.analysis.metrics import METRICS
 from gatescope.app.charts.glossary import MECHANISMS, TOPICS, topic_of
-from gatescope.app.charts.token_heatmap import explain, view_title, views
 from gatescope.app.shell.navigation import PageFile
+from gatescope.drawing.token_heatmap import explain, view_title, views
 from gatescope.server.view import ViewParts
 
 

@@ -48,11 +48,21 @@ def visitor() -> str:
 async def lifespan(_: st.App) -> AsyncIterator[None]:
     """Begin to load the model when the server starts, and end what is under way when it stops."""
     try:
+        server().announce(_address())
         server().worker(settings().model)
     except GatescopeError as error:  # the page says it too, to whoever comes
         log.error("%s", error)
     yield
     server.clear()
+
+
+def _address() -> str:
+    """Where this server is reached from its own machine."""
+    scheme = "https" if st.get_option("server.sslCertFile") else "http"
+    host = st.get_option("server.address")
+    host = "localhost" if not host or host in ("0.0.0.0", "::", "127.0.0.1") else host
+    base = str(st.get_option("server.baseUrlPath")).strip("/")
+    return f"{scheme}://{host}:{st.get_option('server.port')}" + (f"/{base}" if base else "")
 
 
 def _is_connected(session: str) -> bool:

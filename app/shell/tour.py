@@ -5,12 +5,12 @@ from html import escape
 import streamlit as st
 
 from gatescope.analysis.claims.tour import digits, surest_taker, widest_parting
-from gatescope.app.charts.token_heatmap import views
 from gatescope.app.charts.tour import Stop, parting_stop, specialization_stop, taker_stop
 from gatescope.app.components.links import linked
 from gatescope.app.shell import address
 from gatescope.app.shell.messages import plain, show_error
 from gatescope.app.shell.session import server
+from gatescope.drawing.token_heatmap import views
 from gatescope.models import BUNDLED_MODEL, BUNDLED_MODELS
 from gatescope.routing.errors import GatescopeError
 from gatescope.server.measures import measure, table
@@ -24,26 +24,27 @@ STYLE = """<style>
 .tour { margin: 0; padding: 0; list-style: none; line-height: 1.5; font-size: .9375rem; }
 .tour li { margin: 0 0 .5rem; padding: 0; text-wrap: pretty; overflow-wrap: anywhere; }
 .tour a { font-weight: 600; display: inline-block; min-height: 24px; }
-.tour.brief { display: flex; flex-wrap: wrap; gap: .1rem 1.4rem; }
+.tour.brief { display: flex; flex-wrap: wrap; gap: .1rem 1.2rem; align-items: baseline; } .tour.brief li { margin: 0; }
 </style>"""
 _found = MemoCache()
 
 
 def first_visit(view: View) -> None:
-    """Draw a sentence over the pinned example and the three questions; nothing once the reader has dismissed it."""
+    """Draw the three questions, over the example with a sentence; nothing once the reader has dismissed them."""
     if st.session_state.get(DISMISSED):
         return
     try:
         found = stops(toured(view.model))
-        sentence = _over_the_example(view)
+        sentence = _over_the_example(view) if view.capture is None else ""
     except GatescopeError as error:
         show_error(error)
         return
-    with st.container(border=True, key="tour", gap="small"):
-        with st.container(horizontal=True, vertical_alignment="center", gap="small", key="row-tour"):
-            st.markdown(f"{sentence} Three questions to begin with:", width="stretch")
-            st.button("Hide", key="tour-hide", type="tertiary", icon=":material/close:", on_click=_dismiss)
-        linked(questions(found, is_brief=True), key="tour-questions", on_follow=address.visit_link)
+    with st.container(border=True, horizontal=True, vertical_alignment="center", gap="small", key="row-tour"):
+        with st.container(gap="small"):
+            if sentence:
+                st.markdown(sentence)
+            linked(questions(found, is_brief=True), key="tour-questions", on_follow=address.visit_link)
+        st.button("Hide", key="tour-hide", type="tertiary", icon=":material/close:", on_click=_dismiss)
 
 
 def answer(page: str, view: View) -> None:
@@ -78,7 +79,8 @@ def questions(found: tuple[Stop, ...], *, is_brief: bool = False) -> str:
         href = address.link(stop.page, **_afresh() | stop.parts)
         says = "" if is_brief else f"<br>{escape(stop.says)}"
         items.append(f'<li><a href="{escape(href)}" title="{escape(stop.says)}">{escape(stop.question)}</a>{says}</li>')
-    return f'{STYLE}<ul class="tour{" brief" if is_brief else ""}">{"".join(items)}</ul>'
+    first = "<li>Three questions to begin with:</li>" if is_brief else ""
+    return f'{STYLE}<ul class="tour{" brief" if is_brief else ""}">{first}{"".join(items)}</ul>'
 
 
 def _stops(model: str) -> tuple[Stop, ...]:
@@ -97,16 +99,12 @@ def _over_the_example(view: View) -> str:
     source = server().find_source(view.capture or f"welcome.{toured(view.model)}")
     name = shipped_name(source.id) if "." in source.id else source.record.provenance.model
     record = document_of(source, view.document or 0)
-    if (here := next((stop for stop in stops(toured(view.model)) if _is_at(stop, view)), None)) is not None:
-        return f"**{plain(here.question)}** {plain(here.says)}"
     if view.token is None or view.token >= record.tokens:
         return f"{PURPOSE} This is {plain(name)}. Click a token to pin it: its experts are listed layer by layer."
     piece = plain(record.piece(int(record.token_t[view.token])).strip() or "␣")
     layer = "" if view.layer is None else f" in layer {view.layer}"
-    return (
-        f"{PURPOSE} This is {plain(name)}: token {view.token}, “{piece}”, is pinned{layer}, and the card names the "
-        "experts that took it."
-    )
+    pinned = f"token {view.token}, “{piece}”, is pinned{layer}"
+    return f"{PURPOSE} This is {plain(name)}, and {pinned}: point at another, or press Play."
 
 
 def _is_at(stop: Stop, view: View) -> bool:

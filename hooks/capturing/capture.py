@@ -1,6 +1,7 @@
 """A capture: text goes in, a RoutingRecord comes out, prompt and generated tokens in one."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from gatescope.hooks.capturing.generation import Step, steps
+from gatescope.hooks.capturing.live import Live
 from gatescope.hooks.capturing.options import CaptureOptions
 from gatescope.hooks.capturing.prompt import encode
 from gatescope.hooks.capturing.translation import translation_steps
@@ -28,16 +30,18 @@ def capture(
     options: CaptureOptions | None = None,
     *,
     on_progress: Progress | None = None,
+    live: Live | None = None,
 ) -> RoutingRecord:
     """The routing of one text (and of what the model continues it with), exactly as executed.
 
     A `Prompt` is a text that this model has tokenised already (`LoadedModel.tokenise`).
 
     `on_progress(done, total)` is called after every MoE layer of every forward pass, in the calling thread; an
-    exception it raises ends the pass at once and leaves the model as it was.
+    exception it raises ends the pass at once and leaves the model as it was. `live` is told what was written so far,
+    and may end it early: the record is then that of the same options with as many new tokens as were written.
     Errors: PromptError (empty, too long), OptionError.
     """
-    return capture_batch(model, [text], options, on_progress=on_progress)
+    return capture_batch(model, [text], options, on_progress=on_progress, live=live)
 
 
 def capture_batch(
@@ -47,6 +51,7 @@ def capture_batch(
     *,
     padding_side: str = "",
     on_progress: Progress | None = None,
+    live: Live | None = None,
 ) -> RoutingRecord:
     """The routing of several texts run as one batch; padding never enters the record.
 
@@ -72,14 +77,41 @@ def capture_batch(
     stacks = {rule.stack for rule in model.layers}
     tokens = sum(len(prompt.ids) + new_tokens for prompt in prompts)
     with torch.no_grad(), model.computing(len(prompts), tokens), model.recorder.recording(sink):
-        passes = [
-            (step.columns, sink.flush(step.keep_n, step.stack))
-            for step in _steps(model, prompts, options, side)
-            if step.stack in stacks
-        ]
+        passes: list[tuple[Columns, Columns]] = []
+        is_cut = False
+        for step in _steps(model, prompts, options, side):
+            if step.stack in stacks:
+                passes.append((step.columns, sink.flush(step.keep_n, step.stack)))
+            if live is None:
+                continue
+            if live.is_due():
+                sink.settle()
+                live.show(_partial(model, documents, options, sink, passes))
+            is_cut = len(passes) > 1 and live.is_stopped()
+            if is_cut:
+                break
         sink.settle()
+    if is_cut:
+        return _partial(model, documents, options, sink, passes)
     columns = _joined([tokens | routes for tokens, routes in passes])
     return _record(model, documents, options.as_dict() | interventions(sink), columns)
+
+
+def _partial(
+    model: LoadedModel,
+    documents: tuple[Document, ...],
+    options: CaptureOptions,
+    sink: RouteSink,
+    passes: Sequence[tuple[Columns, Columns]],
+) -> RoutingRecord:
+    """The record of what was written so far: that of as many new tokens, whose last one has nothing after it."""
+    columns = _joined([tokens | routes for tokens, routes in passes])
+    written = max(np.bincount(columns["document_t"][(columns["flag_t"] & Flag.GENERATED) > 0], minlength=1))
+    if "loss_t" in columns:
+        is_last_t = np.append(np.diff(columns["document_t"]) != 0, True)
+        columns["loss_t"] = np.where(is_last_t, np.float32("nan"), columns["loss_t"])
+    made = replace(options, max_new_tokens=int(written))
+    return _record(model, documents, made.as_dict() | interventions(sink), columns)
 
 
 def _document(text: str | Document | Prompt) -> Document:

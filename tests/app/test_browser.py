@@ -91,7 +91,7 @@ def test_back_and_forward_walk_through_what_was_looked_at(visit):
     page.get_by_text("Entropy", exact=True).click()
     page.get_by_text("Gate entropy is lowest").wait_for()
     page.go_back()
-    page.get_by_text("Selection margin is lowest").wait_for()
+    page.get_by_text("Each layer sends every token").wait_for()
     page.go_back()
     wait_for_pin(page, 2)
     page.go_forward()

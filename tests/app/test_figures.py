@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from gatescope.analysis.token.routing_trace import QUANTITIES
-from gatescope.app.charts.token_heatmap import (
+from gatescope.app.components import TOKEN_FLAGS
+from gatescope.drawing.token_heatmap import (
     TOP_EXPERT,
     explain,
     row_names,
@@ -14,7 +15,6 @@ from gatescope.app.charts.token_heatmap import (
     view_title,
     views,
 )
-from gatescope.app.components import TOKEN_FLAGS
 from gatescope.routing import Flag
 
 
@@ -64,11 +64,25 @@ def test_without_any_value_the_first_token_is_pinned(make_record):
     assert striking_cell(make_record().take(slice(0, 0)), "margin") is None
 
 
-def test_identities_are_labels_not_colours(make_record):
-    figure = token_figure(make_record(), TOP_EXPERT)
+def test_the_first_view_is_the_expert_with_its_share_of_the_weight(make_record):
+    assert views()[0] == TOP_EXPERT
+    weight_tlk = np.array([[[0.6, 0.2], [0.5, 0.5]], [[1.0, 0.0], [0.3, 0.1]], [[0.9, 0.1], [0.2, 0.2]]], np.float16)
+    figure = token_figure(make_record(weight_tlk=weight_tlk), TOP_EXPERT)
     assert figure.expert_lt.tolist() == [[0, 1, 2], [1, 2, 3]]
-    assert not figure.values_lt.any()
-    assert figure.scale.palette == "neutral"
+    np.testing.assert_allclose(figure.values_lt, [[0.75, 1.0, 0.9], [0.5, 0.75, 0.5]], atol=1e-3)
+    assert figure.scale.palette == "experts"
+
+
+def test_where_no_weights_were_recorded_every_expert_is_drawn_in_full(make_record):
+    figure = token_figure(make_record(weight_tlk=None), TOP_EXPERT)
+    assert figure.values_lt.tolist() == [[1, 1, 1], [1, 1, 1]]
+
+
+def test_the_sentence_of_the_experts_names_the_busiest(make_record):
+    ids_tlk = np.array([[[3, 0], [0, 1]], [[3, 1], [1, 2]], [[3, 2], [2, 3]]], np.uint8)
+    said = token_figure(make_record(experts=4, ids_tlk=ids_tlk, weight_tlk=None), TOP_EXPERT).sentence
+    assert "every token to 2 of its 4 experts" in said
+    assert "expert 3 of layer 0 (block 1), ran for 100% of the tokens; an even share is 50.0%" in said
 
 
 def test_flags_are_those_of_the_component(make_record):

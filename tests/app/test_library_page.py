@@ -1,18 +1,22 @@
-"""The Library page in a session: the list, a study from its form to its results, an upload, an import, and trouble."""
+"""The Library page in a session: the list, a study from form to results, what commands do, an upload, and trouble."""
 
+import json
 import time
 
 import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from gatescope.app.shell.session import FRAME, server
+from gatescope.app.shell.session import FRAME, library, server
 from gatescope.app.views.library.studies import duration, how_far
-from gatescope.server.background import StudyProgress
+from gatescope.cache.lease import Lease
+from gatescope.server.landing import Asked, landing
 from gatescope.server.settings import settings
+from gatescope.server.study_progress import StudyProgress
 from gatescope.studies.compute import Chosen
 from gatescope.studies.manifest import StudyManifest, read_manifest, write_manifest
 from tests.records import build_record
+from tests.small_studies import captured, write
 
 PAGE = "../pages/library.py"
 CAPTURE, STUDY = "firstcaptureaaaa", "studyaaaaaaaaaaa"
@@ -258,3 +262,97 @@ def test_how_far_a_study_is_in_words():
     last.begin("report")
     assert how_far(last, before=0) == "Everything is computed. Writing the report"
     assert [duration(seconds) for seconds in (0, 89, 90, 5399, 5400)] == ["1 s", "90 s", "2 min", "90 min", "1.5 h"]
+
+
+def rivers(**more):
+    asked = Asked(out=None, name="rivers", suggested="")
+    return landing(settings(), asked, what="gatescope capture", command="cd /x && gatescope capture y", **more)
+
+
+def shown(page, id: str):
+    page.query_params["c"] = id
+    return page.run()
+
+
+def test_a_command_that_captures_is_seen_with_how_far_it_is_and_who_runs_it(opened, make_record):
+    page = opened()
+    with rivers() as place:
+        study = captured(place.captured, make_record, blocks=1)
+        place.doing.begin("capturing")
+        place.doing.documents, place.doing.of_documents, place.doing.tokens = 2, 4, 4
+        path = next((settings().workspace / "studies" / place.id).glob("lease.*"))
+        said = json.loads(path.read_text()) | {"progress": place.doing.to_dict()}
+        path.write_text(json.dumps(said))  # as its next beat will
+        page.run()
+        assert "**rivers**" in words(page) and "Runs as gatescope capture, process" in words(page)
+        assert not [each for each in page.button if each.key == f"cancel-{place.id}"]
+        write(study, 1, make_record)
+        study.end(2)
+    page.run()
+    assert "Runs as" not in words(page)
+    entry = library().entry_of(place.id, "", ())
+    assert (entry.name, entry.state, entry.tokens) == ("rivers", "ready", 9)
+
+
+def test_a_captured_study_is_analysed_on_demand_and_then_has_a_report(opened, make_record):
+    with rivers() as place:
+        captured(place.captured, make_record)
+    page = shown(opened(), place.id)
+    page.button(key=f"analyse-{place.id}").click().run()
+    end = time.monotonic() + 240
+    while not library().entry_of(place.id, "", ()).is_analysed or server().studies.live(place.id):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    page.run()
+    assert "is done: 13 tokens of 6 documents" in words(page)
+    assert not [each for each in page.button if each.key == f"analyse-{place.id}"]
+    assert not page.exception
+
+
+def test_a_capture_that_stopped_says_the_command_that_goes_on_with_it(opened, make_record):
+    with pytest.raises(KeyboardInterrupt), rivers() as place:
+        (captured(place.captured, make_record, blocks=1).folder / "end.json").unlink()
+        raise KeyboardInterrupt
+    page = opened()
+    assert "was stopped" in words(page) and "the same command goes on with it" in words(page)
+    assert [each.value for each in page.code] == ["cd /x && gatescope capture y"]
+    assert not [each for each in page.button if each.label == "Continue"]
+
+
+def test_what_another_process_works_on_is_neither_gone_on_with_nor_deleted(opened, make_record):
+    with rivers() as place:
+        captured(place.captured, make_record)
+    page, folder = shown(opened(), place.id), server().studies_folder / place.id
+    with Lease.take(folder, "gatescope analyze"):
+        page.button(key=f"analyse-{place.id}").click().run()
+        assert "is in use" in words(page)
+        assert read_manifest(folder).state == "done"
+
+
+def test_notes_are_kept_beside_what_was_captured(opened, make_record):
+    with rivers() as place:
+        study = captured(place.captured, make_record)
+    before = (study.folder / "capture.json").read_bytes()
+    page = shown(opened(), place.id)
+    page.text_area(key=f"notes-{place.id}").set_value("see run 7")
+    page.text_input(key=f"name-{place.id}").set_value("lakes").run()
+    page.button(key=f"save-name-{place.id}").click().run()
+    assert [each.value for each in page.text] == ["see run 7"]
+    assert library().entry_of(place.id, "", ()).name == "lakes"
+    assert (study.folder / "capture.json").read_bytes() == before
+
+
+def test_a_path_is_opened_only_where_the_owner_allows_it(opened, tmp_path, make_record):
+    study = captured(tmp_path / "routes", make_record)
+    page = part(opened(), "import")
+    assert not [each for each in page.text_input if each.key == "open-path"]
+    opened.start(open_paths="true")
+    page = part(opened(), "import")
+    page.text_input(key="open-path").set_value(str(tmp_path / "nothing"))
+    page.button(key="open-go").click().run()
+    assert "nothing is at" in words(page)
+    page.text_input(key="open-path").set_value(str(study.folder))
+    page.button(key="open-go").click().run()
+    assert not page.exception
+    (entry,) = [each for each in library().entries("", ()) if each.where]
+    assert (entry.name, entry.where, entry.tokens) == ("routes", str(study.folder), 13)

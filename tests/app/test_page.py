@@ -93,7 +93,7 @@ def test_a_first_visit_shows_a_capture_nobody_asked_for(page):
 def test_a_text_that_is_run_is_shown_with_its_most_striking_cell_pinned(page):
     run_text(page.run(), TEXT)
     assert set(page.query_params) == {"c", "t", "l"}
-    assert "The last expert chosen beat the next by" in words(page)
+    assert "Each layer sends every token to 2 of its 8 experts" in words(page)
     assert FIRST_SIGHT not in words(page)
     assert "recorded by hooks" in words(page)
 

@@ -4,9 +4,9 @@ import pytest
 
 from gatescope.analysis.metrics import METRICS
 from gatescope.app.charts.glossary import MECHANISMS
-from gatescope.app.charts.token_heatmap import views
 from gatescope.app.shell.navigation import find_pages
 from gatescope.app.shell.search_entries import entries
+from gatescope.drawing.token_heatmap import views
 
 CAPTURES = {"probe.sift-softmax": "sift-softmax on the probe set", "abcdefghijklmnop": "The bank raised"}
 PAGES = find_pages()

@@ -8,8 +8,8 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from gatescope.app.charts.places import place_of, row_of
-from gatescope.app.charts.token_heatmap import striking_cell
 from gatescope.app.shell.session import FRAME, server
+from gatescope.drawing.token_heatmap import striking_cell
 from gatescope.models.bundled_captures import load_welcome_capture
 from gatescope.server.settings import settings
 from gatescope.server.sources import Scope, document_of, select_routes
@@ -47,7 +47,7 @@ def words(page: AppTest) -> str:
 
 def test_the_bare_page_follows_the_most_striking_token_of_the_example(opened):
     said = words(opened())
-    _, token = striking_cell(load_welcome_capture("sift-softmax"), "margin")
+    _, token = striking_cell(load_welcome_capture("sift-softmax"), "expert")
     assert f"Token {token} “" in said
     for question in ("Which experts took", "How firmly", "Which other words", "Is the route the word's"):
         assert question in said

@@ -85,6 +85,7 @@ def _script():
     from gatescope.app.shell import address, tour
 
     tour.first_visit(address.current())
+    tour.answer("prompt", address.current())
 
 
 def shown(page: AppTest) -> str:
@@ -96,7 +97,7 @@ def test_the_tour_is_hidden_and_stays_so():
     page.query_params["t"], page.query_params["l"] = "3", "2"
     page.run()
     assert not page.exception
-    assert "Token 3, “ank”, is pinned in layer 2" in shown(page)
+    assert "token 3, “ank”, is pinned in layer 2" in shown(page)
     page.button(key="tour-hide").click().run()
     assert not page.exception and not page.markdown
     page.run()

@@ -9,10 +9,10 @@ from typer.testing import CliRunner
 
 from gatescope.analysis.metrics import METRICS
 from gatescope.analysis.registry import MetricOptions
-from gatescope.app.charts.page import captured_by
 from gatescope.app.shell.page import changed_words
 from gatescope.cache.study import StudyFolder
 from gatescope.cli.main import app
+from gatescope.drawing.facts import captured_by
 from gatescope.simulation import Geometry, Simulation, Texts
 from gatescope.studies.adding_up import whole_tally
 from gatescope.studies.simulating import TRUTH, write_study

@@ -182,3 +182,23 @@ def test_what_an_earlier_version_left_without_a_lock_goes_by_its_age(make_record
 def test_a_text_is_not_read_from_a_device_that_never_ends(tmp_path):
     ran = CliRunner().invoke(app, ["trace", "--prompt-file", "/dev/zero", "--out", str(tmp_path / "out")])
     assert ran.exit_code == 1 and "/dev/zero is a device" in ran.output and "--prompt-file -" in ran.output
+
+
+def test_a_trace_is_also_one_html_file_with_its_text_or_without(tiny_model, tmp_path):
+    page = tmp_path / "trace.html"
+    done = trace("--model", tiny_model, "--out", tmp_path / "out", "--html", page, "--json", text="quokka quokka")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["files"]["html"] == str(page)
+    assert "checks passed when the model was loaded" in page.read_text("utf-8")
+    assert "contained in this file" in page.read_text("utf-8")
+    again = ("--model", tiny_model, "--out", tmp_path / "out", "--html", page, "--no-text")
+    assert trace(*again, text="quokka quokka").exit_code == 0
+    assert "not contained: places stand for the tokens" in page.read_text("utf-8")
+
+
+def test_no_text_without_a_file_and_a_file_that_cannot_be_written_are_refused(tiny_model, tmp_path):
+    assert "--no-text" in trace("--out", tmp_path / "out", "--no-text").output
+    nowhere = tmp_path / "none" / "trace.html"
+    done = trace("--model", tiny_model, "--out", tmp_path / "out", "--html", nowhere)
+    assert done.exit_code == 1
+    assert "choose another --html" in done.output

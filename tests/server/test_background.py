@@ -20,7 +20,7 @@ from gatescope.corpora import probe
 from gatescope.hooks import capture_corpus
 from gatescope.routing import Document
 from gatescope.routing.errors import CaptureNotFoundError, OptionError, StorageFullError
-from gatescope.server.background import Studies, StudyProgress
+from gatescope.server.background import Studies
 from gatescope.server.capture_cache import CaptureCache
 from gatescope.server.jobs import JobQueue, Phase
 from gatescope.server.measures import measure
@@ -29,6 +29,7 @@ from gatescope.server.model_worker import ModelWorker
 from gatescope.server.settings import load_settings
 from gatescope.server.sources import ANALYSED, CAPTURED, read_study
 from gatescope.server.study_blocks import block_characters, blocks, plan_for
+from gatescope.server.study_progress import StudyProgress
 from gatescope.studies.capturing import capture_block
 from gatescope.studies.compute import Chosen
 from gatescope.studies.estimate import length_of, speed_of

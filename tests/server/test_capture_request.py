@@ -115,3 +115,21 @@ def test_an_example_that_fails_is_not_asked_for_again(loaded, request_, monkeypa
     assert request_.submit_welcome(loaded) is None
     assert isinstance(request_.error, PromptError)
     assert request_.is_busy
+
+
+def test_a_page_loaded_anew_waits_for_the_same_pass_with_its_text(busy, request_):
+    request_.submit(busy, "one two", CaptureOptions)
+    again = CaptureRequest("me, loaded anew")
+    assert again.rejoin(busy, request_.job.key) == "one two"
+    assert again.job is request_.job
+    request_.leave(busy)
+    assert not again.job.is_over, "the page that is left does not end what another waits for"
+
+
+def test_there_is_nothing_to_rejoin_where_no_pass_is_under_way_or_another_is_waited_for(busy, request_):
+    assert request_.rejoin(busy, "a" * 16) is None and request_.job is None
+    request_.submit(busy, "one two", CaptureOptions)
+    mine = request_.job
+    other = CaptureRequest("other")
+    other.submit(busy, "three", CaptureOptions)
+    assert request_.rejoin(busy, other.job.key) is None and request_.job is mine

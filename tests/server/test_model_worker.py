@@ -32,10 +32,10 @@ class Stage:
             raise self.load_error
         return load_model(name, **options)
 
-    def capture(self, model, text, options, *, on_progress):
+    def capture(self, model, text, options, *, on_progress, live=None):
         assert self.go.wait(PATIENCE)
         self.captured.append((text.text, options))
-        return capture(model, text, options, on_progress=on_progress)
+        return capture(model, text, options, on_progress=on_progress, live=live)
 
 
 @pytest.fixture
@@ -261,3 +261,26 @@ def test_the_command_line_names_the_whole_path_and_a_page_the_file_alone():
     denied = PermissionError(13, "Permission denied", "/srv/models/config.json")
     assert explained(denied, log="the traceback").found == "/srv/models/config.json: Permission denied"
     assert "/srv" not in str(explained(denied))
+
+
+def test_what_was_written_is_seen_before_the_end_and_kept_when_it_is_stopped(start, capture_cache, stage):
+    worker = start(capture_cache)
+    stage.go.clear()
+    job = worker.request("the cat", CaptureOptions(max_new_tokens=5), "me")
+    assert job.work.is_generating
+    job.work.stop()  # before the first token: one is written all the same
+    stage.go.set()
+    assert job.wait(PATIENCE)
+    record = job.result.record
+    assert job.work.so_far.tokens <= record.tokens
+    assert record.provenance.options["max_new_tokens"] == 1
+    assert job.result.id == worker.identify("the cat", CaptureOptions(max_new_tokens=1))
+    assert worker.request("the cat", CaptureOptions(max_new_tokens=1), "me").id == job.result.id
+
+
+def test_a_text_that_is_only_read_has_nothing_to_stop(start, capture_cache):
+    worker = start(capture_cache)
+    job = worker.request("the cat", CaptureOptions(), "me")
+    assert not job.work.is_generating
+    assert job.wait(PATIENCE)
+    assert job.work.so_far is None

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from gatescope.app.components.modules import join_modules
+from gatescope.drawing.modules import join_modules
 
 _FOCUS = st.components.v2.component(
     "gatescope_focus", js=join_modules(Path(__file__).parent / "focus.js"), css=":host { display: none }"

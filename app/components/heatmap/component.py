@@ -2,36 +2,32 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
 import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from gatescope.app.components.heatmap.encode import Axis, encode
-from gatescope.app.components.heatmap.events import (
+from gatescope.app.components.heatmap.grid import Expert, Grid, feed
+from gatescope.drawing.heatmap.browser import markup, script, style
+from gatescope.drawing.heatmap.encode import Axis, encode
+from gatescope.drawing.heatmap.events import (
+    Event,
     Pick,
     Pinned,
     Span,
+    expert_event,
     inside,
     pick_event,
     row_event,
     span_event,
     span_inside,
 )
-from gatescope.app.components.heatmap.overlay import Mark, Overlay
-from gatescope.app.components.heatmap.scale import Scale
-from gatescope.app.components.modules import join_modules
+from gatescope.drawing.heatmap.overlay import Mark, Overlay
+from gatescope.drawing.heatmap.scale import Scale
 
-_HERE = Path(__file__).parent
-_HEATMAP = st.components.v2.component(
-    "gatescope_heatmap",
-    html=(_HERE / "heatmap.html").read_text("utf-8"),
-    css=(_HERE / "heatmap.css").read_text("utf-8"),
-    js=join_modules(_HERE / "heatmap.js"),
-)
-_PIN = st.components.v2.component("gatescope_pin", js=join_modules(_HERE / "pin.js"))
+_HEATMAP = st.components.v2.component("gatescope_heatmap", html=markup(), css=style(), js=script("streamlit"))
+_PIN = st.components.v2.component("gatescope_pin", js=script("pin"))
 
 
 class Options(TypedDict, total=False):
@@ -49,6 +45,8 @@ class Options(TypedDict, total=False):
     `changes_rc`: where the keys `.` and `,` stop; `stops_rc`, `stops_say`: where `n` and `N` do, and what is there.
     `group`: matrices of one page with the same group share cursor and window.
     `square`: cells as square as the width allows, for experts by experts; both axes zoom.
+    `grid`: beside the text of tokens, the experts that ran for them.
+    `follows`: the last column is looked at whenever more have come.
     """
 
     row_noun: str
@@ -70,6 +68,8 @@ class Options(TypedDict, total=False):
     stops_say: str
     group: str
     square: bool
+    grid: Grid | None
+    follows: bool
 
 
 def matrix(
@@ -159,14 +159,18 @@ def _extra(key: str, options: Options) -> dict[str, object]:
         "label_noun": options.get("label_noun", "expert"),
         "group": options.get("group", ""),
         "square": options.get("square", False),
+        "follows": options.get("follows", False),
+        "has_grid": options.get("grid") is not None,
         "can_span": options.get("on_span") is not None,
         "can_open_rows": options.get("on_row") is not None,
+        "can_open_experts": options.get("grid") is not None,
     }
 
 
 def _mount(data: bytes, shape: tuple[int, ...], pinned: Pinned, *, key: str, options: Options) -> Pick | None:
     """Place the matrix, then the tiny carrier of pin and range, so that a new pin does not send the matrix again."""
     on_pick, on_span, on_row = options.get("on_pick"), options.get("on_span"), options.get("on_row")
+    grid = options.get("grid")
 
     def hear_pick() -> None:
         event = pick_event(st.session_state[key].get("pick"), shape)
@@ -183,14 +187,37 @@ def _mount(data: bytes, shape: tuple[int, ...], pinned: Pinned, *, key: str, opt
         if row is not None and on_row is not None:
             on_row(row)
 
+    def chosen_in(name: str) -> Event[Expert] | None:
+        return None if grid is None else expert_event(st.session_state[key].get(name), shape[0], grid.experts)
+
+    def hear_expert() -> None:
+        event = chosen_in("expert")
+        if grid is not None and event is not None:
+            grid.on_choose(event.value)
+
+    def hear_opened() -> None:
+        event = chosen_in("opened")
+        if grid is not None and event is not None and event.value is not None:
+            grid.on_open(event.value)
+
     with st.container(gap=None):
         result = _HEATMAP(
-            data=data, key=key, on_pick_change=hear_pick, on_span_change=hear_span, on_row_change=hear_row
+            data=data,
+            key=key,
+            on_pick_change=hear_pick,
+            on_span_change=hear_span,
+            on_row_change=hear_row,
+            on_expert_change=hear_expert,
+            on_opened_change=hear_opened,
         )
         picked, ranged = pick_event(result.get("pick"), shape), span_event(result.get("span"), shape)
         pick = inside(pinned, shape) if picked is None else picked.value
         span = span_inside(options.get("span"), shape) if ranged is None else ranged.value
-        answers = max((event.serial for event in (picked, ranged) if event is not None), default=0)
+        chose = None if grid is None else expert_event(result.get("expert"), shape[0], grid.experts)
+        answers = max((event.serial for event in (picked, ranged, chose) if event is not None), default=0)
         place = {"row": None, "column": None} if pick is None else asdict(pick)
-        _PIN(data={"channel": key, "answers": answers, **place, "span": span}, key=f"{key}-pin")
+        chosen = None if grid is None else grid.message()
+        _PIN(data={"channel": key, "answers": answers, **place, "span": span, "chosen": chosen}, key=f"{key}-pin")
+        if grid is not None:
+            feed(grid, key, 0 if pick is None else pick.column, shape[1])
     return pick

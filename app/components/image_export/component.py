@@ -4,7 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from gatescope.app.components.modules import join_modules
+from gatescope.drawing.modules import join_modules
 
 _HERE = Path(__file__).parent
 _PICTURE = st.components.v2.component(

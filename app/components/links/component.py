@@ -6,7 +6,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from gatescope.app.components.modules import join_modules
+from gatescope.drawing.modules import join_modules
 
 _LINKS = st.components.v2.component(
     "gatescope_links",

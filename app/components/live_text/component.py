@@ -4,7 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from gatescope.app.components.modules import join_modules
+from gatescope.drawing.modules import join_modules
 
 _DRAFT = st.components.v2.component(
     "gatescope_live_text", js=join_modules(Path(__file__).parent / "live_text.js"), css=":host { display: none }"

@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
-from gatescope.app.components.modules import join_modules
+from gatescope.drawing.modules import join_modules
 
 _PLACE = st.components.v2.component(
     "gatescope_url_sync", js=join_modules(Path(__file__).parent / "url_sync.js"), css=":host { display: none }"

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from gatescope.analysis.comparison.compare import near_ties, overlap
 from gatescope.app.charts.figure import Figure, Matrix, Part, Text
 from gatescope.app.charts.page import Page
-from gatescope.app.charts.token_heatmap import (
+from gatescope.app.components import Pick, Scale
+from gatescope.app.components.heatmap.component import Options
+from gatescope.drawing.token_heatmap import (
     TOP_EXPERT,
     TokenFigure,
     changes,
@@ -19,8 +21,6 @@ from gatescope.app.charts.token_heatmap import (
     token_flags,
     token_pieces,
 )
-from gatescope.app.components import Pick, Scale
-from gatescope.app.components.heatmap.component import Options
 from gatescope.routing.groups import layer_names
 from gatescope.routing.record import RoutingRecord
 

@@ -24,13 +24,15 @@ GRAMMAR = (
     "far a claim goes: observed, beyond null, replicated or causal.",
     "A range of tokens, some documents or one kind of token (sidebar) narrow every number on every page.",
     "Hatched is unknown, never zero. × is a dead expert, ● a hot one.",
+    "On the Prompt page, layers by experts stand beside the text: pointing at a token lights the experts that ran for "
+    "it, a click on an expert lights the tokens it took, and Play steps through the text.",
 )
 
 KEYS = (
     ("← → ↑ ↓", "move the cursor"),
     ("Home, End", "to the first, the last column"),
     ("Enter", "pin the cell"),
-    ("Esc", "release the range, then the pin"),
+    ("Esc", "release the expert, then the range, then the pin"),
     (". ,", "to the next, the previous token at which this layer's first expert changes"),
     ("n N", "to the next, the previous close call"),
     (
@@ -41,6 +43,9 @@ KEYS = (
     ("f", "zoom to the pinned cell"),
     ("l", "to the Layers page, at this row"),
     ("p", "save as a picture"),
+    ("Space", "on the Prompt page: play the text, or pause"),
+    ("[ ]", "slower, faster"),
+    ("On the experts: Enter", "light the tokens an expert took; once more: open its page"),
     ("?", "list the keys"),
     ("Ctrl + Enter", "in the text box: run"),
 )

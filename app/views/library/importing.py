@@ -1,15 +1,18 @@
 """Import by drop: captures of our own, and routes that other engines recorded."""
 
+from pathlib import Path
+
 import streamlit as st
 
 from gatescope.app.shell import address
 from gatescope.app.shell.messages import plain, show_error
 from gatescope.app.shell.session import server
-from gatescope.app.views.library.studies import begun, understood
+from gatescope.app.views.library.studies import begun, say_later, understood
 from gatescope.app.views.library.uploading import contents
 from gatescope.cache.importers import Given
-from gatescope.routing.errors import GatescopeError
+from gatescope.routing.errors import GatescopeError, OptionError
 from gatescope.server import import_export
+from gatescope.server.entering import open_path
 from gatescope.server.settings import model_source, settings
 from gatescope.server.torch_import import import_hooks
 
@@ -43,6 +46,36 @@ def show_import(visitor: str) -> None:
         _import(contents(files), visitor)
     for taken in st.session_state.get("imported", ()):
         _taken(taken)
+    if settings().open_paths:
+        _opening()
+
+
+def _opening() -> None:
+    """What lies on the server's disk, where whoever runs it allows that."""
+    st.subheader("Open what lies on the server", anchor=False)
+    st.markdown(
+        "A capture, a folder of a study or of results, or another workspace, by its path on the server's disk. Nothing "
+        "is copied, and nothing there is changed."
+    )
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.text_input("Path", key="open-path", placeholder="/data/routes", width=520)
+        st.text_input("Name (empty: as it is called there)", key="open-name", max_chars=80, width=300)
+        st.button("Open", icon=":material/folder_open:", key="open-go", on_click=_open)
+
+
+def _open() -> None:
+    """Put what lies at the path into the Library. For callbacks."""
+    state = st.session_state
+    try:
+        if not (asked := str(state["open-path"]).strip()):
+            raise OptionError("no path", expected="a path on the server's disk", do="type one")
+        id = open_path(settings().workspace, Path(asked), name=state["open-name"])
+    except GatescopeError as error:
+        say_later(error)
+        return
+    state["seen"] = {id: Path(asked).name} | state.get("seen", {})
+    state["open-path"] = state["open-name"] = ""
+    st.toast("Opened. It stands in the list of captures.", icon=":material/check_circle:")
 
 
 def _import(files: list[import_export.File], visitor: str) -> None:

@@ -9,10 +9,11 @@ from gatescope.app.shell import address
 from gatescope.app.shell.messages import plain
 from gatescope.app.shell.navigation import find_pages
 from gatescope.app.shell.session import library, server
-from gatescope.app.views.library.studies import open_buttons, open_on, say_later, understood
+from gatescope.app.views.library.studies import go_on, open_buttons, open_on, say_later, understood
 from gatescope.routing.errors import GatescopeError
 from gatescope.server import import_export
 from gatescope.server.library import KINDS, Entry, Usage, frame_of
+from gatescope.server.metadata import MOST_NOTES
 from gatescope.server.settings import settings
 from gatescope.server.view import View
 
@@ -51,7 +52,8 @@ def quota_words(usage: Usage) -> str:
     """
     most = "" if usage.most is None else f" of {size_words(usage.most)}"
     parts = f"captures {size_words(usage.captures)}, studies {size_words(usage.studies)}"
-    return f"{size_words(usage.total)}{most} used: {parts}"
+    beside = f"; made by commands {size_words(usage.commanded)}, not counted" if usage.commanded else ""
+    return f"{size_words(usage.total)}{most} used: {parts}{beside}"
 
 
 def size_words(size: int) -> str:
@@ -104,10 +106,26 @@ def _one(entry: Entry, visitor: str) -> None:
             st.warning(plain(entry.problem), icon=":material/broken_image:")
         if entry.note:
             st.warning(plain(entry.note), icon=":material/lock:")
+        if entry.lacks and entry.state == "ready":
+            st.warning(plain(f"It is not whole: {entry.lacks}."), icon=":material/broken_image:")
+        if entry.where:
+            st.caption(plain(f"Lies at {entry.where}. Deleting it here leaves it there."))
+        if entry.notes:
+            st.text(entry.notes)
         can_open = entry.state == "ready" and not entry.problem
         with st.container(horizontal=True):
-            if can_open:
-                open_buttons(entry, pages=("prompt", "layers", "domains"))
+            if can_analyse(entry):
+                st.button(
+                    "Analyse",
+                    type="primary",
+                    icon=":material/query_stats:",
+                    key=f"analyse-{entry.id}",
+                    on_click=go_on,
+                    args=(entry.id,),
+                    help="Compute every metric of it, in the background. Until then pages compute what they need.",
+                )
+            if can_open and entry.kind != "workspace":
+                open_buttons(entry, pages=("prompt", "layers", "domains"), key="list")
                 _compare(entry)
                 st.download_button(
                     "Download .gsr",
@@ -118,6 +136,16 @@ def _one(entry: Entry, visitor: str) -> None:
                     on_click="ignore",
                     key=f"gsr-{entry.id}",
                 )
+            if entry.is_analysed:
+                st.download_button(
+                    "Report",
+                    data=lambda: library().report(entry.id),
+                    file_name=f"{entry.id}-report.html",
+                    mime="text/html",
+                    icon=":material/description:",
+                    on_click="ignore",
+                    key=f"report-{entry.id}",
+                )
             if entry.kind != "shipped" and entry.state not in ("running", "waiting"):
                 _naming(entry, visitor)
                 if entry.is_own:
@@ -127,6 +155,12 @@ def _one(entry: Entry, visitor: str) -> None:
         if entry.order is not None and entry.order.imported:
             with st.expander("What was and was not understood of this trace"):
                 understood(entry.order.understood, entry.order.missing, entry.order.left_out)
+
+
+def can_analyse(entry: Entry) -> bool:
+    """Whether a study was captured and not analysed, and whoever looks may have that done."""
+    is_captured = entry.kind in ("study", "import") and entry.order is not None and entry.tokens > 0
+    return is_captured and entry.state == "ready" and entry.is_own and not entry.is_analysed
 
 
 def _compare(entry: Entry) -> None:
@@ -169,12 +203,13 @@ def _several(chosen: Sequence[Entry]) -> None:
 
 
 def _naming(entry: Entry, visitor: str) -> None:
-    with st.popover("Name and tags", icon=":material/edit:", key=f"naming-{entry.id}"):
+    with st.popover("Name, tags, notes", icon=":material/edit:", key=f"naming-{entry.id}"):
         name = st.text_input("Name", value=entry.name, max_chars=80, key=f"name-{entry.id}")
         tags = st.text_input(
             "Tags, with commas between", value=", ".join(entry.tags), max_chars=300, key=f"tags-{entry.id}"
         )
-        st.button("Save", key=f"save-name-{entry.id}", on_click=_rename, args=(entry, visitor, name, tags))
+        notes = st.text_area("Notes", value=entry.notes, max_chars=MOST_NOTES, key=f"notes-{entry.id}")
+        st.button("Save", key=f"save-name-{entry.id}", on_click=_rename, args=(entry, visitor, name, tags, notes))
 
 
 def _sharing(entry: Entry, visitor: str) -> None:
@@ -197,9 +232,9 @@ def _deleting(entries: Sequence[Entry]) -> None:
         )
 
 
-def _rename(entry: Entry, visitor: str, name: str, tags: str) -> None:
+def _rename(entry: Entry, visitor: str, name: str, tags: str, notes: str) -> None:
     try:
-        library().rename(entry, visitor, name=name, tags=tags)
+        library().rename(entry, visitor, name=name, tags=tags, notes=notes)
     except GatescopeError as error:
         say_later(error)
 

@@ -9,12 +9,12 @@ from gatescope.app.shell.messages import plain, show_error
 from gatescope.app.shell.navigation import find_pages
 from gatescope.app.shell.session import library, server
 from gatescope.routing.errors import GatescopeError
-from gatescope.server.background import StudyProgress
 from gatescope.server.library import Entry
 from gatescope.server.settings import settings
+from gatescope.server.study_progress import StudyProgress
 from gatescope.server.view import ViewParts
 
-POLL_SECONDS = 1.0
+POLL_SECONDS, WATCH_SECONDS = 1.0, 4.0
 SLOW_SECONDS = 5.0
 OPEN_ON = ("layers", "domains", "prompt")
 BEGUN = "studies-begun"
@@ -22,9 +22,11 @@ BEGUN = "studies-begun"
 
 
 def show_studies(visitor: str, opened: Sequence[str]) -> None:
-    """Draw every study of this visitor that is not over, or was begun in this session."""
-    mine = [entry for entry in library().entries(visitor, opened) if entry.order is not None and entry.is_own]
-    live = [entry for entry in mine if entry.state in ("waiting", "running")]
+    """Draw every study under way, whoever began it, and of this visitor's those that stopped or are just done."""
+    listed = [entry for entry in library().entries(visitor, opened) if entry.order is not None]
+    mine = [entry for entry in listed if entry.is_own]
+    live = [entry for entry in listed if entry.state in ("waiting", "running")]
+    _watch(library().under_way())
     if live:
         _progress(tuple(entry.id for entry in live))
     for entry in mine:
@@ -40,20 +42,33 @@ def begun() -> set[str]:
     return ids
 
 
+@st.fragment(run_every=WATCH_SECONDS)
+def _watch(drawn: frozenset[tuple[str, bool]]) -> None:
+    """Draw the page anew when a command or another server begins something, or has ended it."""
+    if library().under_way() != drawn:
+        st.rerun()
+
+
 @st.fragment(run_every=POLL_SECONDS)
 def _progress(ids: tuple[str, ...]) -> None:
     """How far studies are, until one of them is over."""
     studies = server().studies
     for id in ids:
-        job, doing = studies.live(id), studies.doing(id)
-        if job is None or doing is None:
+        job, doing = studies.live(id), library().doing(id)
+        if doing is None:
             st.rerun()
         order = library().order_of(id)
         with st.container(border=True):
             st.markdown(f"**{plain(order.name)}** with {plain(order.model or 'an imported trace')}")
             with st.container(horizontal=True, vertical_alignment="center"):
-                st.progress(doing.share, text=plain(how_far(doing, before=studies.queue.position(job))))
-                st.button("Cancel", icon=":material/stop:", key=f"cancel-{id}", on_click=_cancel, args=(id,))
+                before = 0 if job is None else studies.queue.position(job)
+                st.progress(doing.share, text=plain(how_far(doing, before=before)))
+                if job is not None:
+                    st.button("Cancel", icon=":material/stop:", key=f"cancel-{id}", on_click=_cancel, args=(id,))
+            if job is None and (holder := library().holder_of(id)) is not None:
+                st.caption(
+                    plain(f"Runs as {holder.what}, {holder.described}. Stop it there: Ctrl-C keeps what is whole.")
+                )
     st.caption("You may leave this page: a study continues, and is shown here when you come back.")
 
 
@@ -72,9 +87,11 @@ def how_far(doing: StudyProgress, *, before: int) -> str:
         return f"Computing {step} of {doing.of_metrics}: {doing.what}{_for_how_long(doing)}"
     if doing.what != "capturing":
         return doing.what.capitalize()
-    said = f"Captured {doing.documents:,} of {doing.of_documents:,} documents, {doing.tokens:,} tokens"
-    left = doing.seconds_left
-    return said if left is None else f"{said}; about {duration(left)} left, then the metrics"
+    of = f" of {doing.of_documents:,}" if doing.of_documents else ""
+    said = f"Captured {doing.documents:,}{of} documents, {doing.tokens:,} tokens"
+    if (left := doing.seconds_left) is None:
+        return said
+    return f"{said}; about {duration(left)} left" + ", then the metrics" * doing.metrics_follow
 
 
 def _for_how_long(doing: StudyProgress) -> str:
@@ -93,15 +110,15 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def open_buttons(entry: Entry, *, pages: Sequence[str] = OPEN_ON) -> None:
-    """Ways to the pages that show a capture."""
+def open_buttons(entry: Entry, *, pages: Sequence[str] = OPEN_ON, key: str = "open") -> None:
+    """Ways to the pages that show a capture; their keys begin with `key`, for it may stand on the page twice."""
     known = {page.address: page for page in find_pages()}
     for name in pages:
         if name in known:
             st.button(
                 f"Open on {known[name].title}",
                 icon=known[name].icon,
-                key=f"open-{name}-{entry.id}",
+                key=f"{key}-{name}-{entry.id}",
                 on_click=open_on,
                 args=(name, entry),
             )
@@ -125,9 +142,16 @@ def _unfinished(entry: Entry) -> None:
             show_error(error)
         else:
             st.markdown(f"**{plain(order.name)}** was stopped; {done}, and it resumes from there.")
+        is_for_command = bool(order.command and entry.lacks)  # its texts are where the command reads them
+        if is_for_command:
+            st.markdown("A command captured it, and the same command goes on with it:")
+            st.code(order.command, language="bash", wrap_lines=True)
         with st.container(horizontal=True):
             label, icon = ("Retry", "refresh") if entry.state == "failed" else ("Continue", "play_arrow")
-            st.button(label, icon=f":material/{icon}:", key=f"continue-{entry.id}", on_click=_go_on, args=(entry.id,))
+            if not is_for_command:
+                st.button(
+                    label, icon=f":material/{icon}:", key=f"continue-{entry.id}", on_click=go_on, args=(entry.id,)
+                )
             st.button("Delete", icon=":material/delete:", key=f"drop-{entry.id}", on_click=_delete, args=(entry,))
 
 
@@ -156,7 +180,8 @@ def _cancel(id: str) -> None:
     server().studies.cancel(id)
 
 
-def _go_on(id: str) -> None:
+def go_on(id: str) -> None:
+    """Go on with a study, or analyse one that was captured. For callbacks."""
     try:
         server().studies.go_on(id)
         begun().add(id)

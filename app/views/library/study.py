@@ -157,7 +157,7 @@ def _state_of(request: Request, worker: ModelWorker) -> str:
     """How this very study stands, if it was begun before."""
     if worker.model is None:
         return ""
-    id = study_id(request, worker.model, secret=server_secret(settings().cache_dir))
+    id = study_id(request, worker.model, secret=server_secret(settings().workspace))
     order = read_manifest(server().studies_folder / id)
     return "" if order is None else library().state_of(id, order)
 
@@ -224,7 +224,7 @@ def _start(worker: ModelWorker, request: Request, estimate: Estimate) -> None:
     model = worker.model
     if model is None:
         return
-    secret = server_secret(settings().cache_dir)
+    secret = server_secret(settings().workspace)
     try:
         id = study_id(request, model, secret=secret)
         begun().add(id)

@@ -4,24 +4,29 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from gatescope.app.charts.token_heatmap import striking_cell
 from gatescope.app.components import read_live_text
 from gatescope.app.shell import address
 from gatescope.app.shell.model_choice import choose_model
 from gatescope.app.shell.session import watcher
+from gatescope.app.views.prompt.live import LIVE_SECONDS, show_live, written_so_far
 from gatescope.corpora.bundled import domains, languages
+from gatescope.drawing.token_heatmap import striking_cell
 from gatescope.models.bundled_captures import WELCOME_TEXT
 from gatescope.routing.record import Document
 from gatescope.server.capture_request import CaptureRequest
+from gatescope.server.capture_work import CaptureWork
 from gatescope.server.jobs import Job
 from gatescope.server.model_worker import ModelWorker
 from gatescope.server.settings import settings
 from gatescope.server.sources import Source
+from gatescope.server.view import View
 
 if TYPE_CHECKING:
     from gatescope.hooks import CaptureOptions
 
 BOX = "Your text"
+BESIDE = "beside"
+"""Where a session keeps the id of the capture that its next one is compared with."""
 POLL_SECONDS = 0.4
 QUICK_SECONDS = 1.0
 """How long a page waits for a pass before it starts to show progress."""
@@ -62,6 +67,15 @@ def ask(worker: ModelWorker, linked: Document | None) -> None:
                 on_click=run,
                 args=(worker,),
             )
+            shown = _shown(worker)
+            if shown is not None:
+                st.button(
+                    "Run and compare",
+                    icon=":material/compare:",
+                    on_click=run_beside,
+                    args=(worker, shown),
+                    help="Change a word and see which tokens go to other experts than in the text that is shown.",
+                )
             with st.popover("Options", icon=":material/tune:"):
                 _options(worker)
             choose_model(worker, _take_model)
@@ -72,9 +86,35 @@ def ask(worker: ModelWorker, linked: Document | None) -> None:
         )
 
 
+def rejoin(worker: ModelWorker, view: View) -> None:
+    """Wait for the pass that the address names, with its text in the box: a page loaded anew goes on with it."""
+    if view.capture is None:
+        return
+    text = current_request().rejoin(worker, view.capture)
+    if text is not None:
+        st.session_state["text"] = text
+
+
 def run(worker: ModelWorker) -> None:
     """Ask for a capture of the text in the box; what was asked before is left."""
+    st.session_state.pop(BESIDE, None)
     current_request().submit(worker, st.session_state.get("text", ""), lambda: _chosen(worker))
+
+
+def run_beside(worker: ModelWorker, shown: str | None) -> None:
+    """Ask for a capture of the text in the box, to be compared with the capture that is shown."""
+    run(worker)
+    st.session_state[BESIDE] = shown
+
+
+def _shown(worker: ModelWorker) -> str | None:
+    """The id of the text that is shown, the example's where nothing was asked for; None while the box is empty."""
+    if not st.session_state.get("text", "").strip():
+        return None
+    if (capture := address.current().capture) is not None:
+        return capture
+    found = worker.recall(WELCOME_TEXT)
+    return None if found is None else found.id
 
 
 def leave(worker: ModelWorker) -> None:
@@ -90,6 +130,8 @@ def cancel(worker: ModelWorker) -> None:
     request.leave(worker)
     if job is not None:
         request.notice = f"Cancelled. {far}."
+        if address.current().capture == job.key:
+            address.change(capture=None)
 
 
 def welcome(worker: ModelWorker) -> Source | None:
@@ -108,7 +150,10 @@ def follow(worker: ModelWorker) -> None:
     request.resume(worker, st.session_state.get("text", ""), lambda: _chosen(worker))
     if not request.settle(QUICK_SECONDS):
         if request.job is not None:
-            _progress(worker, request.job)
+            if not request.is_welcome and address.current().capture != request.job.key:
+                address.change(**address.NO_PINS | {"capture": request.job.key})  # so that a reload finds it again
+            poll = LIVE_SECONDS if _is_generating(request.job) else POLL_SECONDS
+            st.fragment(_progress, run_every=poll)(worker, request.job)
         return
     if request.arrived is not None:
         _arrive(request, request.arrived)
@@ -120,10 +165,24 @@ def _arrive(request: CaptureRequest, source: Source) -> None:
     view = address.current()
     layer, token = striking_cell(source.record, view.quantity) or (None, None)
     request.notice = source.notice
-    address.change(**address.NO_PINS | {"capture": source.id, "layer": layer, "token": token})
+    parts = address.NO_PINS | {"capture": source.id, "layer": layer, "token": token}
+    if (before := st.session_state.pop(BESIDE, None)) is not None:
+        parts |= {"reference": before if before != source.id else None}
+        if before == source.id:
+            request.notice = f"{request.notice} The text is the one that was shown: change a word first.".strip()
+    address.change(**parts)
 
 
-@st.fragment(run_every=POLL_SECONDS)
+def is_reading() -> bool:
+    """Whether a pass is waited for of which nothing is seen before its end."""
+    job = current_request().job
+    return job is not None and not _is_generating(job)
+
+
+def _is_generating(job: Job[Source]) -> bool:
+    return isinstance(job.work, CaptureWork) and job.work.is_generating
+
+
 def _progress(worker: ModelWorker, job: Job[Source]) -> None:
     if job.is_over:
         st.rerun()
@@ -131,6 +190,8 @@ def _progress(worker: ModelWorker, job: Job[Source]) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.progress(done / max(total, 1), text=_how_far(worker, job))
         st.button("Cancel", icon=":material/stop:", on_click=cancel, args=(worker,), key="cancel")
+    if (work := written_so_far(job)) is not None:
+        show_live(work, key=f"live-{job.key}")
 
 
 def _how_far(worker: ModelWorker, job: Job[Source]) -> str:

@@ -8,8 +8,16 @@ import pandas as pd
 import streamlit as st
 
 from gatescope.app.charts.card import card
-from gatescope.app.charts.page import captured_by
-from gatescope.app.charts.token_heatmap import (
+from gatescope.app.components import Expert, Grid, Pick, encode_routes, token_matrix, took, window_first
+from gatescope.app.components.links import linked
+from gatescope.app.shell import address
+from gatescope.app.shell.figure import parquet_bytes
+from gatescope.app.shell.links import linker
+from gatescope.app.shell.messages import plain
+from gatescope.app.views.prompt.change import show_change
+from gatescope.drawing.facts import captured_by, selfcheck_words
+from gatescope.drawing.one_file import to_html
+from gatescope.drawing.token_heatmap import (
     TokenFigure,
     changes,
     close_calls,
@@ -22,12 +30,6 @@ from gatescope.app.charts.token_heatmap import (
     view_title,
     views,
 )
-from gatescope.app.components import Pick, token_matrix
-from gatescope.app.components.links import linked
-from gatescope.app.shell import address
-from gatescope.app.shell.figure import parquet_bytes
-from gatescope.app.shell.links import linker
-from gatescope.app.shell.messages import plain
 from gatescope.routing.record import Flag, RoutingRecord
 from gatescope.server.measures import Reading
 from gatescope.server.memo_cache import MemoCache
@@ -43,17 +45,18 @@ if TYPE_CHECKING:  # torch takes seconds to import
 _figures = MemoCache()
 
 
-def show(source: Source, view: View, worker: ModelWorker) -> None:
+def show(source: Source, reference: Source | None, view: View, worker: ModelWorker) -> None:
     """Draw one document of a capture."""
     record = document_of(source, view.document or 0)
-    _header(record, worker)
     _document_choice(source, view)
-    picture, aside = st.columns([7, 3], gap="medium")
-    with aside, st.container(border=True):  # sent before the picture, which takes longer: a pin is answered by the card
+    picture, beside = st.container(), st.container(border=True)
+    with beside:  # sent before the picture, which takes longer: a pin is answered by the card
         _pinned(record, view)
     with picture:
         _picture(source, record, view)
-    _take_away(source, record, view)
+        show_change(source, reference, view)
+    _header(record, worker)
+    _take_away(source, record, view, worker)
 
 
 def _header(record: RoutingRecord, worker: ModelWorker) -> None:
@@ -117,6 +120,7 @@ def _picture(source: Source, record: RoutingRecord, view: View) -> None:
             label_visibility="collapsed",
         )
         _explanation(chosen)
+    st.caption(plain(explain(chosen).says))
     figure = _figure(source, record, chosen, view, view.span)
     st.markdown(plain(figure.sentence))
     if view.span is not None:
@@ -158,8 +162,15 @@ def _matrix(source: Source, record: RoutingRecord, view: View, figure: TokenFigu
         address.change(**ViewParts(capture=source.id, document=view.document) | parts)
 
     def pin(pick: Pick | None) -> None:
-        token, layer = (None, None) if pick is None else (pick.column, pick.row)
-        here(token=token, layer=layer)
+        layer = (view.layer if view.expert is not None else None) if pick is None else pick.row
+        expert = view.expert if layer is not None and layer == view.layer else None
+        here(token=None if pick is None else pick.column, layer=layer, expert=expert)
+
+    def choose(expert: Expert | None) -> None:
+        if expert is not None:
+            here(layer=expert[0], expert=expert[1])
+        else:
+            here(expert=None, layer=None if view.token is None else view.layer)
 
     token_matrix(
         figure.values_lt,
@@ -168,7 +179,7 @@ def _matrix(source: Source, record: RoutingRecord, view: View, figure: TokenFigu
         rows=row_names(record),
         scale=figure.scale,
         labels_rc=figure.expert_lt,
-        changes_rc=changes(record),
+        changes_rc=None if figure.expert_lt is not None else changes(record),  # the labels say it
         stops_rc=close_calls(record),
         stops_say="close call",
         pinned=None if view.token is None else Pick(view.layer, view.token),
@@ -176,9 +187,28 @@ def _matrix(source: Source, record: RoutingRecord, view: View, figure: TokenFigu
         description=figure.sentence,
         attribution=made.model + (", under an intervention" if made.intervention else ""),
         key=f"trace-{source.id}-{view.document or 0}",
+        grid=_grid(source, record, view, choose),
         on_pick=pin,
         on_span=lambda span: here(span=None if span is None else Span(*span)),
         on_row=lambda layer: address.visit("layers", capture=source.id, layer=layer),
+    )
+
+
+def _grid(source: Source, record: RoutingRecord, view: View, choose: Callable[[Expert | None], None]) -> Grid:
+    """The experts that ran, beside the text."""
+    chosen = None if view.layer is None or view.expert is None else (view.layer, view.expert)
+
+    def read(channel: str, token: int) -> bytes:
+        key = (*source.key, view.document or 0, "routes", window_first(record, token))
+        return _figures.get(key, lambda: encode_routes(record, channel, token))
+
+    return Grid(
+        read=read,
+        experts=record.experts,
+        chosen=chosen,
+        took_t=None if chosen is None else took(record, *chosen),
+        on_choose=choose,
+        on_open=lambda expert: address.visit("expert", capture=source.id, layer=expert[0], expert=expert[1]),
     )
 
 
@@ -217,7 +247,7 @@ class Table(NamedTuple):
         return snippet((Reading(source=source, scope=scope, code=code, imports=imports),))
 
 
-def _take_away(source: Source, record: RoutingRecord, view: View) -> None:
+def _take_away(source: Source, record: RoutingRecord, view: View, worker: ModelWorker) -> None:
     """Tables, made when they are asked for, the same in Python, and the link."""
     own = record if view.span is None else span_of(record, view.span)
     quantity = _quantity(record, view)
@@ -227,6 +257,8 @@ def _take_away(source: Source, record: RoutingRecord, view: View) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         _table(trace, source, "One row per token, layer and expert.")
         _table(counts, source, "How often each expert of each layer was taken.")
+        with st.popover("Save as one file", icon=":material/html:", type="tertiary", key="prompt-file"):
+            _one_file(source, own, worker)
         with st.popover("Python", icon=":material/code:", type="tertiary", key="prompt-python"):
             st.markdown("The same numbers in Python, from the project's folder:")
             for table in (trace, counts, picture):
@@ -235,6 +267,33 @@ def _take_away(source: Source, record: RoutingRecord, view: View) -> None:
             "The address of this page is the link to this view: capture, pinned token and quantity. "
             "The text is not part of it; it stays on this server."
         )
+
+
+def _one_file(source: Source, record: RoutingRecord, worker: ModelWorker) -> None:
+    """Buttons that make the trace as one file when they are pressed, with its text and without."""
+    model, selfcheck = worker.model, ""
+    if model is not None and model.fingerprint == record.provenance.fingerprint:
+        selfcheck = selfcheck_words([check.passed for check in model.selfcheck.checks])
+    st.markdown(
+        "Heatmap, text and experts as one HTML file. It opens in any browser, without this server or a network."
+    )
+    for name, text, ending in (("With the text", True, ""), ("Without the text", False, "-without-text")):
+        st.download_button(
+            name,
+            data=partial(_page, record, text=text, selfcheck=selfcheck),
+            file_name=f"gatescope-{source.id}{ending}.html",
+            mime="text/html",
+            icon=":material/download:",
+            on_click="ignore",
+        )
+    st.caption(
+        "Without the text, places stand for the tokens; no text, token id or prediction is in the file. Routes are, "
+        "and who has the model may guess tokens from them."
+    )
+
+
+def _page(record: RoutingRecord, *, text: bool, selfcheck: str) -> bytes:
+    return to_html(record, text=text, selfcheck=selfcheck).encode()
 
 
 def _table(table: Table, source: Source, says: str) -> None:

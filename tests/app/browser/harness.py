@@ -253,7 +253,7 @@ def at_rest(page) -> None:
 def ask(page, text: str) -> None:
     """Give the model a text."""
     page.get_by_role("textbox", name="Your text").fill(text)
-    page.get_by_role("button", name="Run").click()
+    page.get_by_role("button", name="Run").first.click()
 
 
 def run(page, text: str) -> str:

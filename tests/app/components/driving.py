@@ -1,5 +1,8 @@
 """What the browser tests of the matrix do and read: where a cell is, what is pinned, what is on screen."""
 
+TAB_STOPS = """(e) => [...e.querySelectorAll('*')]
+    .filter((x) => x.tabIndex >= 0 && x.checkVisibility())
+    .map((x) => x.dataset.testid)"""
 READY = '[data-testid="heatmap"][data-ready="true"]'
 
 

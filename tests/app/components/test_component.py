@@ -11,12 +11,21 @@ from streamlit.testing.v1 import AppTest
 
 from gatescope.app.components import Scale, matrix
 from gatescope.app.components.heatmap import component
-from gatescope.app.components.heatmap.encode import Axis, encode
-from gatescope.app.components.heatmap.events import Pick, inside, pick_event, row_event, span_event, span_inside
-from gatescope.app.components.modules import join_modules
+from gatescope.drawing.heatmap.encode import Axis, encode
+from gatescope.drawing.heatmap.events import (
+    Pick,
+    expert_event,
+    inside,
+    pick_event,
+    row_event,
+    span_event,
+    span_inside,
+    token_event,
+)
+from gatescope.drawing.modules import join_modules
 
 HERE = Path(__file__).parent
-HEATMAP = HERE.parents[2] / "app" / "components" / "heatmap"
+HEATMAP = HERE.parents[2] / "drawing" / "heatmap"
 SHAPE = (24, 100)
 SVG_SPACE = '"http://www.w3.org/2000/svg"'  # a name, never an address that is asked
 
@@ -94,6 +103,26 @@ def test_only_a_row_of_the_matrix_can_be_opened(row, heard):
     assert row_event({"row": row, "serial": 7}, SHAPE) == heard
 
 
+@pytest.mark.parametrize(
+    ("layer", "expert", "heard"),
+    [(0, 0, (0, 0)), (23, 31, (23, 31)), (24, 0, None), (0, 32, None), (-1, 0, None), (True, 0, None), ("1", 0, None)],
+)
+def test_only_an_expert_of_the_grid_can_be_chosen(layer, expert, heard):
+    event = expert_event({"layer": layer, "expert": expert, "serial": 7}, 24, 32)
+    assert (event and event.value) == heard
+
+
+def test_an_expert_can_be_let_go():
+    event = expert_event({"layer": None, "expert": None, "serial": 7}, 24, 32)
+    assert event is not None
+    assert event.value is None
+
+
+@pytest.mark.parametrize(("token", "heard"), [(0, 0), (99, 99), (100, None), (-1, None), (1.0, None), (None, None)])
+def test_routes_can_be_asked_for_of_the_tokens_there_are(token, heard):
+    assert token_event({"token": token, "serial": 7}, 100) == heard
+
+
 def test_an_option_nobody_knows_is_refused():
     with pytest.raises(TypeError, match="unexpected options: fadedd_rc"):
         matrix(np.zeros((1, 1)), rows=None, columns=None, scale=Scale("x", 0, 1), pinned=None, key="k", fadedd_rc=None)
@@ -118,7 +147,7 @@ def test_the_types_of_the_browser_name_what_the_message_holds(file, kind):
 
 
 def test_every_script_of_the_folder_is_sent_and_none_reaches_out():
-    sent = join_modules(HEATMAP / "heatmap.js") + join_modules(HEATMAP / "pin.js")
+    sent = "".join(join_modules(HEATMAP / f"{entry}.js") for entry in ("streamlit", "pin", "feed", "page", "widget"))
     assert all(path.read_text("utf-8").splitlines()[0] in sent for path in HEATMAP.glob("*.js"))
     for path in HEATMAP.glob("*.*"):
         text = path.read_text("utf-8").replace(SVG_SPACE, "")

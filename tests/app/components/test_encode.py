@@ -8,11 +8,11 @@ import zlib
 import numpy as np
 import pytest
 
-from gatescope.app.components.heatmap import encode as encode_module
-from gatescope.app.components.heatmap import scale as scale_module
-from gatescope.app.components.heatmap.encode import UNDEFINED, Axis, encode, quantise
-from gatescope.app.components.heatmap.overlay import Overlay
-from gatescope.app.components.heatmap.scale import Scale
+from gatescope.drawing.heatmap import encode as encode_module
+from gatescope.drawing.heatmap import scale as scale_module
+from gatescope.drawing.heatmap.encode import UNDEFINED, Axis, encode, quantise
+from gatescope.drawing.heatmap.overlay import Overlay
+from gatescope.drawing.heatmap.scale import Scale
 from gatescope.routing.errors import OptionError
 
 MARGIN = Scale("margin", low=0.0, high=2.0, unit="logits", pool="min")
@@ -97,19 +97,27 @@ def test_text_changes_and_stops_at_the_standing_size_still_stay_below_one_megaby
 def test_cells_labels_and_flags_lie_behind_each_other():
     labels = np.array([[3, -1], [254, 0]])
     header, body = draw(np.zeros((2, 2)), labels_rc=labels, pieces=["a", "b"], flags=[1, 4])
-    assert header["label_bytes"] == 1
+    assert (header["label_bytes"], header["no_label"]) == (1, 255)
     assert list(body) == [0, 0, 0, 0, 3, 255, 254, 0, 1, 4]
 
 
-def test_labels_from_255_on_take_two_bytes():
+def test_a_label_of_255_beside_none_takes_two_bytes():
     header, body = draw(np.zeros((1, 2)), labels_rc=np.array([[255, -1]]))
-    assert header["label_bytes"] == 2
+    assert (header["label_bytes"], header["no_label"]) == (2, 65_535)
     assert list(body[2:]) == [255, 0, 255, 255]
 
 
 def test_a_label_of_one_byte_is_never_taken_for_none():
-    header, _ = draw(np.zeros((1, 1)), labels_rc=np.array([[255]]))
-    assert header["label_bytes"] == 2
+    header, body = draw(np.zeros((1, 2)), labels_rc=np.array([[255, 0]]))
+    assert (header["label_bytes"], header["no_label"]) == (1, None)
+    assert list(body[2:]) == [255, 0]
+
+
+def test_strengths_of_experts_are_fifteen_with_both_ends():
+    values = np.linspace(0, 1, 1001, dtype=np.float32)[None]
+    codes = quantise(values, Scale("share", low=0, high=1, palette="experts"))
+    assert len(np.unique(codes)) == 15
+    assert (codes.min(), codes.max()) == (0, 254)
 
 
 def test_pool_and_null_travel_with_the_scale():

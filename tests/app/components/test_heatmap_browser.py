@@ -8,7 +8,7 @@ import re
 import pytest
 
 expect = pytest.importorskip("playwright.sync_api", reason="install playwright to drive a browser").expect
-from tests.app.components.driving import cell_centre, click_cell, expect_no_pin, expect_pin, window  # noqa: E402
+from tests.app.components.driving import TAB_STOPS, cell_centre, click_cell, expect_no_pin, expect_pin, window  # noqa: E402
 
 pytestmark = pytest.mark.browser
 
@@ -221,8 +221,7 @@ def test_full_stop_and_comma_go_to_the_next_change_of_expert(visit):
 
 def test_there_is_one_tab_stop_with_a_ring_of_3_pixels(visit):
     page = visit("tokens_demo")
-    stops = "(e) => [...e.querySelectorAll('*')].filter((x) => x.tabIndex >= 0).map((x) => x.dataset.testid)"
-    assert page.get_by_test_id("heatmap").evaluate(stops) == ["matrix"]
+    assert page.get_by_test_id("heatmap").evaluate(TAB_STOPS) == ["matrix"]
     page.get_by_test_id("matrix").focus()
     page.keyboard.press("ArrowRight")
     assert page.get_by_test_id("matrix").evaluate("(e) => getComputedStyle(e).outlineWidth") == "3px"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gatescope.app.components.modules import join_modules
+from gatescope.drawing.modules import join_modules
 
 PALETTE = 'export const WHITE = "#fff";\nconst INK = 0;\n'
 

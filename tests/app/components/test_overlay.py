@@ -7,10 +7,10 @@ import zlib
 import numpy as np
 import pytest
 
-from gatescope.app.components.heatmap import overlay as overlay_module
-from gatescope.app.components.heatmap.encode import Axis, encode
-from gatescope.app.components.heatmap.overlay import Mark, Overlay
-from gatescope.app.components.heatmap.scale import Scale
+from gatescope.drawing.heatmap import overlay as overlay_module
+from gatescope.drawing.heatmap.encode import Axis, encode
+from gatescope.drawing.heatmap.overlay import Mark, Overlay
+from gatescope.drawing.heatmap.scale import Scale
 from gatescope.routing.errors import OptionError
 
 SCALE = Scale("load", low=0.0, high=1.0)
