@@ -354,24 +354,25 @@ def _neighbours(product_nn: NDArray[np.float64], document_n: NDArray[np.intp], n
         rows = slice(start, start + _ROWS)
         far_mn = square_n[rows, None] + square_n - 2 * product_nn[rows]
         far_mn[document_n[rows, None] == document_n] = np.inf
-        for row, far_n in enumerate(far_mn, start=start):
-            near_x, weight_x = _nearest(far_n, neighbours)
-            of.append(np.full(len(near_x), row))
-            others.append(near_x)
-            weights.append(weight_x)
+        near_mn, weight_mn = _nearest(far_mn, neighbours)
+        row_x, other_x = np.nonzero(near_mn)
+        of.append(row_x + start)
+        others.append(other_x)
+        weights.append(weight_mn[near_mn])
     return _Neighbours(np.concatenate(of), np.concatenate(others), np.concatenate(weights))
 
 
-def _nearest(far_n: NDArray[np.float64], neighbours: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Numbers of the nearest and the share of each in the places, which adds up to 1."""
-    places = min(neighbours, int(np.isfinite(far_n).sum()))
-    if not places:
-        return np.zeros(0, np.intp), np.zeros(0)
-    last = np.partition(far_n, places - 1)[places - 1]
-    nearer_n, tied_n = far_n < last - _TIE, np.abs(far_n - last) <= _TIE
-    near_x = np.flatnonzero(nearer_n | tied_n)
-    left = (places - np.count_nonzero(nearer_n)) / np.count_nonzero(tied_n)
-    return near_x, np.where(nearer_n[near_x], 1.0, left) / places
+def _nearest(far_mn: NDArray[np.float64], neighbours: int) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Which are nearest in each row, and the share of each in the places, which adds up to 1 where there are any."""
+    places_m = np.minimum(neighbours, np.isfinite(far_mn).sum(axis=1))
+    most = min(neighbours, far_mn.shape[1])
+    first_mk = np.sort(np.partition(far_mn, most - 1, axis=1)[:, :most], axis=1)
+    last_m = first_mk[np.arange(len(far_mn)), np.maximum(places_m, 1) - 1]
+    last_m1 = np.where(places_m > 0, last_m, -np.inf)[:, None]
+    nearer_mn, tied_mn = far_mn < last_m1 - _TIE, np.abs(far_mn - last_m1) <= _TIE
+    left_m = (places_m - np.count_nonzero(nearer_mn, axis=1)) / np.maximum(np.count_nonzero(tied_mn, axis=1), 1)
+    weight_mn = np.where(nearer_mn, 1.0, left_m[:, None]) / np.maximum(places_m, 1)[:, None]
+    return nearer_mn | tied_mn, weight_mn
 
 
 def _pure(near: _Neighbours, label_n: NDArray[np.intp], points: int) -> float:

@@ -83,6 +83,13 @@ class Tested(NamedTuple):
     p_value: NDArray[np.float64]
 
 
+class _Part(NamedTuple):
+    """Some draws of the labels, and the tokens of each group (draws, groups), which all layers share."""
+
+    shuffles: Shuffles
+    tokens_bg: NDArray[np.float64]
+
+
 def labelled(tally: Tally, ask: MetricOptions) -> Labelled:
     """Units with tokens of the facets asked for, under their domains or languages."""
     count_ule = tally.summed("assignments", ask.facets)
@@ -142,21 +149,21 @@ def observed(units: Labelled, measure: Measure) -> NDArray[np.float64]:
     return value
 
 
-def _draws(units: Labelled, measure: Measure, parts: Sequence[Shuffles], layer: int) -> NDArray[np.float64]:
+def _draws(units: Labelled, measure: Measure, parts: Sequence[_Part], layer: int) -> NDArray[np.float64]:
     """The measure of one layer (draws, 1, …), some draws at a time."""
-    own_ue, tokens_u1 = units.count_ule[:, layer], units.tokens_u[:, None].astype(np.float64)
+    own_ue = units.count_ule[:, layer]
     count_ue: NDArray[np.floating] = own_ue.astype(floats_for(own_ue))
-    return np.concatenate(
-        [measure(shuffles.sums(count_ue)[:, :, None], shuffles.sums(tokens_u1)[:, :, 0]) for shuffles in parts]
-    )
+    return np.concatenate([measure(part.shuffles.sums(count_ue)[:, :, None], part.tokens_bg) for part in parts])
 
 
-def _parts(units: Labelled, group_bu: NDArray[np.intp]) -> list[Shuffles]:
-    return [shuffles for _, shuffles in in_parts(group_bu, len(units.names), units.count_ule.shape[2])]
+def _parts(units: Labelled, group_bu: NDArray[np.intp]) -> list[_Part]:
+    tokens_u1 = units.tokens_u[:, None].astype(floats_for(units.tokens_u[:, None]))
+    drawn = in_parts(group_bu, len(units.names), units.count_ule.shape[2])
+    return [_Part(shuffles, shuffles.sums(tokens_u1)[:, :, 0]) for _, shuffles in drawn]
 
 
 def _layer(
-    units: Labelled, measure: Measure, parts: Sequence[Shuffles], layer: int, either_side: bool
+    units: Labelled, measure: Measure, parts: Sequence[_Part], layer: int, either_side: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Value, mean over the shuffles, and p; a shuffle that is undefined counts as larger."""
     draw_b = _draws(units, measure, parts, layer)

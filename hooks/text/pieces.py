@@ -10,18 +10,19 @@ def pieces(tokenizer: Any, token_ids: Iterable[int]) -> dict[int, str]:
 
     `tokenizer` is a transformers tokenizer; ids it does not know are shown as their number.
     """
+    special, byte_level = frozenset(tokenizer.all_special_ids), is_byte_level(tokenizer)
     wanted = sorted({int(token) for token in token_ids})
-    return {token: piece(tokenizer, token) for token in wanted}
+    return {token: _piece(tokenizer, token, special, is_byte_level=byte_level) for token in wanted}
 
 
-def piece(tokenizer: Any, token_id: int) -> str:
-    """Text of one token id."""
+def _piece(tokenizer: Any, token_id: int, special: frozenset[int], *, is_byte_level: bool) -> str:
+    """Text of one token id, of a tokenizer with these special ids."""
     token: str | None = tokenizer.convert_ids_to_tokens(token_id)
     if token is None:
         return f"<{token_id}>"
-    if token_id in tokenizer.all_special_ids:
+    if token_id in special:
         return token
-    raw = token_bytes(token, is_byte_level=is_byte_level(tokenizer))
+    raw = token_bytes(token, is_byte_level=is_byte_level)
     if raw is None:
         return token.replace("\u2581", " ")  # SentencePiece writes a leading space as ▁
     try:

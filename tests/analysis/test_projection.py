@@ -199,6 +199,20 @@ def test_purity_agrees_with_going_from_point_to_point(seed, by):
     assert found.value <= found.greatest + 1e-12
 
 
+def test_points_may_have_fewer_neighbours_than_asked_for_beside_points_that_have_them_all():
+    place_n = np.array([0.0, 1.0, 2.0, 1.4])
+    points = projection.Points(
+        product_nn=np.outer(place_n, place_n),
+        row_n=np.arange(4),
+        document_n=np.array([0, 0, 0, 1]),
+        slots_n=np.ones(4, np.int64),
+        labels={"token": np.array([0, 1, 0, 1])},
+        names={"token": ("a", "b")},
+    )
+    # the first three have the last alone, of like label once; the last has the points at 1 and 2, of like label once
+    assert purity(points, "token", neighbours=2, permutations=5).value == pytest.approx((0 + 1 + 0 + 0.5) / 4)
+
+
 def test_planted_domains_are_pure_whatever_the_words():
     record = planted_domains(0)
     for points in (unit_points(tally(record)), token_points(record)):
