@@ -33,8 +33,8 @@ from playwright.sync_api import Page, sync_playwright
 from benchmarks.process import resident
 from gatescope.app.shell.navigation import PageFile, find_pages
 from gatescope.cache.store import Store
+from gatescope.cache.workspace import STUDIES
 from gatescope.routing import Document, Provenance, RouterRule, RoutingRecord
-from gatescope.server.quota import STUDIES
 from gatescope.server.sources import ANALYSED, CAPTURED
 from gatescope.simulation import GEOMETRIES
 from gatescope.studies.manifest import ORDER, StudyManifest, write_manifest

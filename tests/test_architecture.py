@@ -1,11 +1,14 @@
 """The house rules that a reader may rely on, beside the contracts of imports in `.importlinter`."""
 
 import ast
+import importlib
 import re
 import sys
 from configparser import ConfigParser
 from importlib.metadata import packages_distributions
 from pathlib import Path
+
+import pytest
 
 from tests.installed_tree import PACKAGES
 
@@ -123,3 +126,10 @@ def test_caches_are_never_keyed_by_arrays():
                     if not argument.arg.startswith("_") and kind not in ("str", "int", "float", "bool"):
                         faults.append(f"{name(path)}: {node.name}({argument.arg}: {kind or 'untyped'})")
     assert faults == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "benchmarks").glob("[a-z]*.py")))
+def test_a_benchmark_imports_what_there_is(name):
+    """Nothing else runs them between two releases."""
+    importlib.import_module(f"benchmarks.{name}")
