@@ -1,21 +1,15 @@
 """The server of this process, and who is looking at a page: what Streamlit knows of a session."""
 
-import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import streamlit as st
 from streamlit.runtime import exists, get_instance
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from gatescope.routing.errors import GatescopeError
 from gatescope.server.library import Library
 from gatescope.server.server import Server
 from gatescope.server.settings import settings
 from gatescope.server.visitor import COOKIE, visitor_key
-
-log = logging.getLogger(__name__)
 
 FRAME = Path(__file__).parent / "frame.py"
 """The script every session runs. No folder called `pages` lies beside it: Streamlit would take that for its own."""
@@ -42,27 +36,6 @@ def visitor() -> str:
     """The key of who is looking at this page. Errors: StoreError."""
     cookie = st.context.cookies.get(COOKIE)
     return visitor_key(settings(), cookie if isinstance(cookie, str) else "", session=watcher())
-
-
-@asynccontextmanager
-async def lifespan(_: st.App) -> AsyncIterator[None]:
-    """Begin to load the model when the server starts, and end what is under way when it stops."""
-    try:
-        server().announce(_address())
-        server().worker(settings().model)
-    except GatescopeError as error:  # the page says it too, to whoever comes
-        log.error("%s", error)
-    yield
-    server.clear()
-
-
-def _address() -> str:
-    """Where this server is reached from its own machine."""
-    scheme = "https" if st.get_option("server.sslCertFile") else "http"
-    host = st.get_option("server.address")
-    host = "localhost" if not host or host in ("0.0.0.0", "::", "127.0.0.1") else host
-    base = str(st.get_option("server.baseUrlPath")).strip("/")
-    return f"{scheme}://{host}:{st.get_option('server.port')}" + (f"/{base}" if base else "")
 
 
 def _is_connected(session: str) -> bool:

@@ -6,9 +6,10 @@ import streamlit as st
 from starlette.middleware import Middleware
 
 from gatescope.app.shell.headers import SafeHeaders
+from gatescope.app.shell.lifespan import lifespan
 from gatescope.app.shell.navigation import first_page_route
 from gatescope.app.shell.request_guard import RequestGuard, ask_nobody_outside
-from gatescope.app.shell.session import FRAME, lifespan
+from gatescope.app.shell.session import FRAME
 from gatescope.routing.errors import OptionError
 from gatescope.server.settings import settings
 from gatescope.server.visitor import check_visitors
