@@ -188,6 +188,8 @@ def _matrix(found: _Print) -> tuple[NDArray[np.intp], list[list[Any]]]:
     rows = [each for each in tokens if each != LEFT_OUT]
     if not rows or any(not isinstance(row, list) or "?" in row for row in rows):
         raise _PrintError("something that is no number")
+    if any(isinstance(cell, list) for row in rows for cell in row):
+        raise _PrintError("a list where a number is expected")
     if any(len(row) != k for row in rows if LEFT_OUT not in row):
         raise _PrintError(f"rows that are not {k} long")
     return shown, rows

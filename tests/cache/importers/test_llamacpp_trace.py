@@ -4,7 +4,7 @@ import random
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from gatescope.cache.importers import read_trace
@@ -325,6 +325,7 @@ def test_printed_tensors_that_are_not_whole_never_give_wrong_routes(tmp_path, im
 
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 10**6), st.integers(1, 40))
+@example(1813, 25)  # what is left of a matrix holds a list where another number stands
 def test_a_log_with_lines_lost_gives_routes_that_were_printed_or_none(tmp_path, seed, lost):
     path = eval_callback(tmp_path / "a.log", passes_of(3, 1, 1))
     chance, lines = random.Random(seed), path.read_text().splitlines(keepends=True)
