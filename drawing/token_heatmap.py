@@ -92,7 +92,8 @@ def explain(view: str) -> Explanation:
     """What a view means."""
     if view == TOP_EXPERT:
         return Explanation(
-            says="Which expert of each layer did most for a token: colour and number name it, strength is its part.",
+            says="The expert with the most weight for each token, layer by layer: colour and number name it, and the "
+            "stronger the colour, the larger its share.",
             low="pale: the experts of this token shared the work",
             high="full colour: the first expert did nearly all of it",
             unit="an identity, not an amount: there is nothing to average",
