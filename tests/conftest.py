@@ -5,6 +5,7 @@ imported, and by the processes that tests start.
 """
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.pop("GATESCOPE_WORKSPACE", None)  # of whoever runs the tests: each has its own
 settings.register_profile("busy machines", deadline=None)
 settings.load_profile("busy machines")
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """One thread for torch too, whatever a test before left: where there are more, loading a model measures them."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.get_num_threads() != 1:
+        torch.set_num_threads(1)
 
 
 @pytest.fixture
