@@ -25,6 +25,7 @@ class CaptureRequest:
     is_welcome  the example that a first visitor sees, which nobody asked for
     error       why the last request failed
     notice      how it ended, where the reader should be told
+    cancelled   the capture that was being made when the reader cancelled, and will not come
     """
 
     watcher: str
@@ -34,6 +35,7 @@ class CaptureRequest:
     is_welcome: bool = False
     error: GatescopeError | None = None
     notice: str = ""
+    cancelled: str = ""
 
     @property
     def is_busy(self) -> bool:
@@ -43,6 +45,7 @@ class CaptureRequest:
     def submit(self, worker: ModelWorker, text: str, options: "Callable[[], CaptureOptions]") -> None:
         """Ask for a capture of a text, now or once the model is loaded; `options` are asked for when it is."""
         self.leave(worker)
+        self.cancelled = ""
         self.is_wanted = worker.model is None
         if not self.is_wanted:
             self.arrived = self._ask(worker, text, options())

@@ -35,7 +35,7 @@ def main() -> None:
     asking, waiting, saying, picture = (st.container() for _ in range(4))
     view = address.current()
     worker = server().worker(view.model)
-    rejoin(worker, view)
+    view = rejoin(worker, view)
     with asking:
         ask(worker, _linked(view))
     with waiting:

@@ -133,3 +133,9 @@ def test_there_is_nothing_to_rejoin_where_no_pass_is_under_way_or_another_is_wai
     other = CaptureRequest("other")
     other.submit(busy, "three", CaptureOptions)
     assert request_.rejoin(busy, other.job.key) is None and request_.job is mine
+
+
+def test_what_was_cancelled_is_forgotten_when_it_is_asked_for_again(busy, request_):
+    request_.cancelled = "a" * 16
+    request_.submit(busy, "one two", CaptureOptions)
+    assert request_.cancelled == ""

@@ -86,13 +86,20 @@ def ask(worker: ModelWorker, linked: Document | None) -> None:
         )
 
 
-def rejoin(worker: ModelWorker, view: View) -> None:
-    """Wait for the pass that the address names, with its text in the box: a page loaded anew goes on with it."""
+def rejoin(worker: ModelWorker, view: View) -> View:
+    """Wait for the pass that the address names, with its text in the box: a page loaded anew goes on with it.
+
+    The address of a pass that was cancelled is left: a browser that asked just before it knew may bring it back.
+    """
+    request = current_request()
     if view.capture is None:
-        return
-    text = current_request().rejoin(worker, view.capture)
-    if text is not None:
+        return view
+    if view.capture == request.cancelled:
+        address.change(capture=None)
+        return address.current()
+    if (text := request.rejoin(worker, view.capture)) is not None:
         st.session_state["text"] = text
+    return view
 
 
 def run(worker: ModelWorker) -> None:
@@ -129,7 +136,7 @@ def cancel(worker: ModelWorker) -> None:
     far = "" if job is None else _how_far(worker, job)  # the queue knows the job's place until it is left
     request.leave(worker)
     if job is not None:
-        request.notice = f"Cancelled. {far}."
+        request.notice, request.cancelled = f"Cancelled. {far}.", job.key
         if address.current().capture == job.key:
             address.change(capture=None)
 
