@@ -118,7 +118,6 @@ def folder(tmp_path_factory, tiny_model) -> Path:
     (path / "too_long").mkdir()
     (path / "too_long/corpus.jsonl").write_text("\n".join(rows(too_long=True)))
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "RAY_ADDRESS": "local"}
-    environment["NUMBA_DISABLE_JIT"] = "1"  # for so few tokens, to compile in every worker takes most of the time
     environment["RAY_worker_niceness"] = "0"  # else workers come after all that the machine does beside
     command = [sys.executable, __file__, str(tiny_model), str(path)]
     done = subprocess.run(command, env=environment, cwd=path, capture_output=True, text=True, timeout=SECONDS)
