@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gatescope.analysis.labels.sign_squares import MOST_DOCUMENTS, Words, flipped_layer, words_of
+from gatescope.analysis.labels.sign_squares import MOST_DOCUMENTS, Words, choices_of, flipped_layer, words_of
 from gatescope.analysis.labels.words import ById, n_log_n_of, n_log_n_table
 from gatescope.analysis.statistics.jit import in_threads, jit, threads
 
@@ -102,11 +102,7 @@ def _take(
         for n in range(documents):
             sign_nb[n] = sign_db[words.document_n[own.start + n]]
         for layer in range(len(ids_lpk)):
-            count_en = np.zeros((experts, documents), np.int64)
-            for at in range(words.place_w[word], words.place_w[word + 1]):
-                for expert in ids_lpk[layer, words.kept_p[at]]:
-                    if expert < experts:
-                        count_en[expert, words.row_p[at]] += 1
+            count_en = choices_of(ids_lpk[layer], words, word, experts)
             _word(
                 count_en, words.label_n[own], words.stratum_n[own], sign_nb, words.labels_w[word], words.strata_w[word],
                 n_log_n, once_cl[:, layer], flipped_lb[layer],

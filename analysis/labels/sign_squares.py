@@ -142,6 +142,19 @@ def _words(
 
 
 @jit
+def choices_of(
+    ids_pk: NDArray[np.unsignedinteger], words: Words, word: int, experts: int
+) -> NDArray[np.int64]:  # pragma: no cover
+    """How often each document of a word chose each expert for it: (experts, documents)."""
+    count_en = np.zeros((experts, words.start_w[word + 1] - words.start_w[word]), np.int64)
+    for at in range(words.place_w[word], words.place_w[word + 1]):
+        for expert in ids_pk[words.kept_p[at]]:
+            if expert < experts:
+                count_en[expert, words.row_p[at]] += 1
+    return count_en
+
+
+@jit
 def _add_words(
     ids_pk: NDArray[np.unsignedinteger],
     words: Words,
@@ -157,12 +170,7 @@ def _add_words(
     constant = 0.0
     for word in range(first, stop):
         own = slice(words.start_w[word], words.start_w[word + 1])
-        documents = own.stop - own.start
-        count_en = np.zeros((experts, documents), np.int64)
-        for at in range(words.place_w[word], words.place_w[word + 1]):
-            for expert in ids_pk[words.kept_p[at]]:
-                if expert < experts:
-                    count_en[expert, words.row_p[at]] += 1
+        count_en = choices_of(ids_pk, words, word, experts)
         constant += _add_word(
             count_en, words.document_n[own], words.label_n[own], words.stratum_n[own], words.labels_w[word],
             words.strata_w[word], n_log_n, once_c, square_dd, linear_d,

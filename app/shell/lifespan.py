@@ -17,10 +17,10 @@ log = logging.getLogger(__name__)
 @asynccontextmanager
 async def lifespan(_: st.App) -> AsyncIterator[None]:
     """Answer the tour's questions and begin to load the model; in the end, stop what is under way."""
-    try:
-        tour.stops(tour.toured(settings().model))
-        server().worker(settings().model)
-    except GatescopeError as error:  # the page says it too, to whoever comes
-        log.error("%s", error)
+    for begin in (lambda: tour.stops(tour.toured(settings().model)), lambda: server().worker(settings().model)):
+        try:
+            begin()
+        except GatescopeError as error:  # the page says it too, to whoever comes
+            log.error("%s", error)
     yield
     server.clear()

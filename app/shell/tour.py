@@ -96,8 +96,8 @@ def _stops(model: str) -> tuple[Stop, ...]:
 
 def _over_the_example(view: View) -> str:
     """What is pinned, in a sentence; markup of ours alone."""
-    source = server().find_source(view.capture or f"welcome.{toured(view.model)}")
-    name = shipped_name(source.id) if "." in source.id else source.record.provenance.model
+    source = server().find_source(f"welcome.{toured(view.model)}")
+    name = shipped_name(source.id)
     record = document_of(source, view.document or 0)
     if view.token is None or view.token >= record.tokens:
         return f"{PURPOSE} This is {plain(name)}. Click a token to pin it: its experts are listed layer by layer."

@@ -1,6 +1,5 @@
 """A model from a folder or the hub, onto a device, in a dtype, with its routers found and proven."""
 
-import threading
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from transformers.utils.logging import disable_progress_bar
 from gatescope.hooks.layers.probing import PROBE_TOKENS, forward, input_device, probe_inputs
 from gatescope.hooks.loading.config_limits import check_config
 from gatescope.hooks.loading.model import LoadedModel
-from gatescope.hooks.loading.model_class import model_class
+from gatescope.hooks.loading.model_class import building, model_class
 from gatescope.hooks.loading.proofs import keep, made_with, recall
 from gatescope.hooks.loading.routers import read_routers
 from gatescope.hooks.loading.selfcheck import check
@@ -32,9 +31,6 @@ SPREAD = "spread"
 DEVICES = ("auto", "cpu", "cuda", "mps", SPREAD)
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 disable_progress_bar()  # a library draws no bars on the terminal of the program that uses it
-# Held while weights are read: transformers changes what holds for the whole process (dtype, tying of weights, where
-# tensors are made), and of two models read at once each would miss some.
-_reading = threading.Lock()
 Stage = Callable[[str], object]
 READ_SPEED = 200e6  # bytes a second that transformers reads on a small machine with a common disk, roughly
 SMALL = 2 * 2**30  # bytes of float32 weights below which a CPU computes in float32: exact, and no slower
@@ -69,8 +65,7 @@ def load_model(
     """
     place = choose_device(device)
     on_stage(f"looking for {name}")
-    with _reading:
-        ahead = size_before_download(str(name), revision)
+    ahead = size_before_download(str(name), revision)
     if ahead is not None:
         size = ahead.parameters * choose_dtype(dtype, place, ahead.parameters, ahead.stored).itemsize
         if device != SPREAD:
@@ -87,7 +82,7 @@ def load_model(
         check_memory(files.parameters * number.itemsize, place, folder.name)
     size = files.parameters * number.itemsize
     on_stage(_about_to_read("reading", folder.name, files.parameters, size, place))
-    with _reading:
+    with building:
         model = _read(folder.path, number, None if device == SPREAD else place, trust_remote_code)
     tokenizer = AutoTokenizer.from_pretrained(folder.path, local_files_only=True, trust_remote_code=trust_remote_code)
     named = {"name": folder.name, "revision": folder.revision, "fingerprint": digest}

@@ -1,9 +1,14 @@
-"""Which transformers class a configuration asks for."""
+"""Which transformers class a configuration asks for, and the lock that building one of them wants."""
 
+import threading
 from typing import Any
 
 import transformers
 from transformers import AutoModelForCausalLM
+
+# Held while a model is built: transformers changes what holds for the whole process (dtype, tying of weights, where
+# tensors are made), and of two models built at once each would miss some.
+building = threading.Lock()
 
 
 def model_class(config: Any) -> Any:

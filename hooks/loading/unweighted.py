@@ -9,7 +9,7 @@ from torch import nn
 from transformers import AutoConfig
 
 from gatescope.hooks.loading.config_limits import check_config
-from gatescope.hooks.loading.model_class import model_class
+from gatescope.hooks.loading.model_class import building, model_class
 from gatescope.hooks.loading.weights import WEIGHTS, is_folder, resolve
 from gatescope.routing.errors import ModelNotFoundError
 
@@ -23,12 +23,15 @@ class Size(NamedTuple):
 
 def build(name: str | Path, revision: str = "") -> tuple[nn.Module, Any]:
     """The model and its configuration; of a hub's, one small file is downloaded. Errors: ModelNotFoundError."""
-    path = resolve(str(name), revision, files=("config.json",)).path
+    return _built(resolve(str(name), revision, files=("config.json",)).path)
+
+
+def _built(path: Path) -> tuple[nn.Module, Any]:
     check_config(path)
     try:
         config = AutoConfig.from_pretrained(path, local_files_only=True)
         kind = model_class(config)
-        with torch.device("meta"):
+        with building, torch.device("meta"):
             return (kind.from_config(config) if hasattr(kind, "from_config") else kind(config)), config
     except (ValueError, KeyError, ImportError) as refusal:
         raise ModelNotFoundError(
@@ -45,11 +48,11 @@ def size_before_download(name: str, revision: str = "") -> Size | None:
     """
     if is_folder(name):
         return None
-    resolve(name, revision, files=("config.json",))  # what stands in the way is said here
+    path = resolve(name, revision, files=("config.json",)).path  # what stands in the way is said here
     if any(_is_here(name, revision, file) for file in WEIGHTS):
         return None
     try:
-        model, config = build(name, revision)
+        model, config = _built(path)
     except ModelNotFoundError:  # what reading it says is clearer: its own code may be wanted
         return None
     parameters = {id(each): each.numel() for each in model.parameters()}
